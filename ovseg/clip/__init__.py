@@ -1,0 +1,1 @@
+"""Images and texts to features: open_clip's models, read and never changed."""

@@ -1,0 +1,201 @@
+"""Attention forms as pure functions, and the table of methods built from them.
+
+Every form is a sum of terms ``softmax(scale * a bᵀ + bias) v``; a term names its ``a``, ``b``
+and ``bias``, so the fast path (fused attention) and the explicit path (attention weights that
+can be looked at) are computed from the same description.
+
+Shapes: ``q``, ``k``, ``v`` are (B, heads, 1+N, head_dim) with the class token first; N is the
+grid h x w, row-major.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovseg.errors import UsageError
+
+
+class Heads(NamedTuple):
+    """Queries, keys and values of one block, and what some forms need besides."""
+
+    q: Tensor  # (B, heads, 1+N or 1, d); 1 where only the class token's query was computed
+    k: Tensor  # (B, heads, 1+N, d)
+    v: Tensor  # (B, heads, 1+N, d)
+    hidden: Tensor  # (B, 1+N, C), what q, k and v were projected from
+    grid: tuple[int, int]
+
+    @property
+    def scale(self) -> float:
+        return float(self.v.shape[-1]) ** -0.5
+
+
+class Term(NamedTuple):
+    """One summand ``softmax(scale * a bᵀ + bias) v`` of an attention form."""
+
+    a: Tensor  # (B, heads, 1+N, d)
+    b: Tensor  # (B, heads, 1+N, d)
+    scale: float
+    bias: Tensor | None = None  # (1+N, 1+N)
+    weight: float = 1.0
+
+
+Form = Callable[[Heads], list[Term]]
+
+
+def qk(x: Heads) -> list[Term]:
+    """CLIP: softmax(s q kᵀ) v (CLIP Surgery, Eq. 2)."""
+    return [Term(x.q, x.k, x.scale)]
+
+
+def vv(x: Heads) -> list[Term]:
+    """CLIP Surgery: softmax(s v vᵀ) v (Eq. 3)."""
+    return [Term(x.v, x.v, x.scale)]
+
+
+def vv_normalised(x: Heads) -> list[Term]:
+    """The form the public code writes for ResNets and never switches on: unit v, 8 times the scale."""
+    unit = x.v / (x.v.norm(dim=-1, keepdim=True) + 1e-6)
+    return [Term(unit, unit, 8 * x.scale)]
+
+
+def qq(x: Heads) -> list[Term]:
+    """ClearCLIP: softmax(s q qᵀ) v."""
+    return [Term(x.q, x.q, x.scale)]
+
+
+def qq_kk(x: Heads) -> list[Term]:
+    """SCLIP: (softmax(s q qᵀ) + softmax(s k kᵀ)) v; its rows sum to 2."""
+    return [Term(x.q, x.q, x.scale), Term(x.k, x.k, x.scale)]
+
+
+def qq_kk_vv(x: Heads) -> list[Term]:
+    """SegEarth-OV: the sum of the three self-self attentions; its rows sum to 3."""
+    return [Term(u, u, x.scale) for u in (x.q, x.k, x.v)]
+
+
+def kk_near(x: Heads) -> list[Term]:
+    """NACLIP: softmax(s k kᵀ + G) v, G a Gaussian of the patches' distance in grid steps."""
+    bias = gaussian_bias(x.grid, device=x.k.device).to(x.k.dtype)
+    return [Term(x.k, x.k, x.scale, bias)]
+
+
+def gem(x: Heads) -> list[Term]:
+    """GEM: mean over u in {q, k, v} of softmax(τ û ûᵀ) v after one self-self iteration on û.
+
+    τ = s * (mean over tokens of ‖h‖), one per image, folded into the left operand.
+    """
+    tau = x.scale * x.hidden.norm(dim=-1).mean(dim=-1)  # (B,)
+    tau = tau[:, None, None, None].to(x.v.dtype)
+    terms = []
+    for u in (x.q, x.k, x.v):
+        u = F.normalize(u, dim=-1)
+        u = F.normalize(F.scaled_dot_product_attention(tau * u, u, u, scale=1.0), dim=-1)
+        terms.append(Term(tau * u, u, 1.0, weight=1 / 3))
+    return terms
+
+
+def identity(x: Heads) -> list[Term]:
+    """MaskCLIP: v itself, no attention."""
+    return []
+
+
+def gaussian_bias(grid: tuple[int, int], std: float = 5.0, device: torch.device | None = None) -> Tensor:
+    """exp(-d² / (2 std²)) of the distance d between two patches in grid steps, (1+N, 1+N).
+
+    Zero in the class token's row and column (NACLIP).
+    """
+    height, width = grid
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    places = torch.cartesian_prod(rows, columns).float()  # (N, 2)
+    squared = (places[:, None] - places[None]).square().sum(-1)  # (N, N)
+    return F.pad(torch.exp(-squared / (2 * std**2)), (1, 0, 1, 0))
+
+
+def attend(terms: list[Term], v: Tensor, start: int = 0) -> Tensor:
+    """The form's output for the queries from ``start`` on, (B, heads, 1+N-start, d), fused."""
+    if not terms:
+        return v[:, :, start:]
+    total: Tensor | None = None
+    for term in terms:
+        bias = None if term.bias is None else term.bias[start:]
+        out = F.scaled_dot_product_attention(
+            term.a[:, :, start:], term.b, v, attn_mask=bias, scale=term.scale
+        )
+        out = out if term.weight == 1 else out * term.weight
+        total = out if total is None else total + out
+    assert total is not None  # terms is not empty
+    return total
+
+
+def weights(terms: list[Term], v: Tensor) -> Tensor:
+    """The form's attention weights, (B, heads, 1+N, 1+N), kept in the graph."""
+    if not terms:
+        return torch.eye(v.shape[2], dtype=v.dtype, device=v.device).expand(*v.shape[:2], -1, -1)
+    total: Tensor | None = None
+    for term in terms:
+        logits = term.scale * (term.a @ term.b.transpose(-1, -2))
+        logits = logits if term.bias is None else logits + term.bias
+        share = term.weight * logits.softmax(dim=-1)
+        total = share if total is None else total + share
+    assert total is not None
+    return total
+
+
+@dataclass(frozen=True)
+class Method:
+    """How dense tokens are made from a frozen CLIP: one row of the table.
+
+    ``blocks`` last blocks get attention ``form``; with two ``paths`` their q, k and v come from
+    the original path, with one from the changed tokens themselves; ``residual`` and ``ffn`` say
+    what the changed tokens keep. The class token always comes from the original path.
+    ``resize`` is how the position embedding reaches other grids.
+    """
+
+    name: str
+    form: Form
+    blocks: int
+    paths: int
+    residual: bool
+    ffn: bool
+    resize: str  # "bilinear", "bicubic" or "bicubic_antialias"
+    source: str
+
+    @property
+    def needs_queries(self) -> bool:
+        """Whether the form reads q of every token (else the last block computes one query only)."""
+        return self.form not in (vv, vv_normalised, kk_near, identity)
+
+
+_ROWS = (
+    Method("clip", qk, 0, 1, True, True, "bilinear", "Radford et al., ICML 2021"),
+    Method("maskclip", identity, 1, 1, False, False, "bicubic", "Zhou et al., ECCV 2022"),
+    Method("clip_surgery", vv, 6, 2, True, False, "bilinear", "Li et al., Pattern Recognition 2025"),
+    Method("gem", gem, 6, 2, True, False, "bicubic_antialias", "Bousselham et al., CVPR 2024"),
+    Method("sclip", qq_kk, 1, 1, True, True, "bicubic", "Wang et al., ECCV 2024"),
+    Method("clearclip", qq, 1, 1, False, False, "bicubic", "Lan et al., ECCV 2024"),
+    Method("naclip", kk_near, 1, 1, False, False, "bicubic", "Hajimiri et al., WACV 2025"),
+    Method("segearth", qq_kk_vv, 1, 1, False, False, "bicubic", "Li et al., CVPR 2025"),
+)
+METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
+# The option of the public code for ResNets (METHOD.md, section 1), reachable by name.
+METHODS["clip_surgery_normalised"] = replace(
+    METHODS["clip_surgery"], name="clip_surgery_normalised", form=vv_normalised
+)
+
+
+def get_method(method: str | Method) -> Method:
+    """The row named ``method``, or ``method`` itself if it already is one.
+
+    Raises UsageError for an unknown name.
+    """
+    if isinstance(method, Method):
+        return method
+    if method not in METHODS:
+        raise UsageError(f"unknown method {method!r}: wanted one of {', '.join(METHODS)}")
+    return METHODS[method]

@@ -1,0 +1,1 @@
+"""Features to maps, and maps to labels, points and scores."""
