@@ -1,1 +1,58 @@
+"""Words into image regions with a frozen CLIP and no training.
 
+    import ovseg
+    model = ovseg.load()
+    labels = model.segment("photo.jpg", "sky, tree, building")
+
+The public names are imported when they are first used: ``import ovseg`` loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ovseg.errors import ImageError as ImageError
+    from ovseg.errors import OvsegError as OvsegError
+    from ovseg.errors import UnsupportedModelError as UnsupportedModelError
+    from ovseg.errors import UsageError as UsageError
+    from ovseg.errors import WeightsError as WeightsError
+    from ovseg.images import load_image as load_image
+    from ovseg.model import Model as Model
+    from ovseg.model import load as load
+    from ovseg.scenes import make_scene as make_scene
+    from ovseg.types import ImageTokens as ImageTokens
+    from ovseg.types import LabelMap as LabelMap
+    from ovseg.types import SimilarityMap as SimilarityMap
+    from ovseg.vocabulary import Vocabulary as Vocabulary
+    from ovseg.vocabulary import load_vocabulary as load_vocabulary
+
+__version__ = "0.1.0"
+_WHERE = {
+    "ImageError": "errors",
+    "OvsegError": "errors",
+    "UnsupportedModelError": "errors",
+    "UsageError": "errors",
+    "WeightsError": "errors",
+    "load_image": "images",
+    "Model": "model",
+    "load": "model",
+    "make_scene": "scenes",
+    "ImageTokens": "types",
+    "LabelMap": "types",
+    "SimilarityMap": "types",
+    "Vocabulary": "vocabulary",
+    "load_vocabulary": "vocabulary",
+}
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'ovseg' has no attribute {name!r}")
+    return getattr(import_module(f"ovseg.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -36,10 +36,10 @@ from ovseg.scenes import NAMES, make_scene
 VOID = 255
 # Per photograph set: its share of the photograph steps, and classes that are no use as a name.
 PHOTO_SETS = {
-    "msrc_v2": (0.5, {"horse", "mountain"}),
-    "camvid": (0.2, set()),
-    "coco_things_train": (0.15, {"background"}),
-    "coco128_things": (0.15, {"background"}),
+    "msrc_v2": (0.55, {"horse", "mountain"}),
+    "camvid": (0.25, set()),
+    "coco_things_train": (0.1, {"background"}),
+    "coco128_things": (0.1, {"background"}),
 }
 SYNONYMS = {"airplane": "aeroplane"}  # one word for one thing across the sets
 CONFIG = {
@@ -121,6 +121,19 @@ def draw_crop(data: LabelledSet, rng: np.random.Generator, size: int) -> tuple[n
     return recolour(patch, rng), counts / counts.sum()
 
 
+def draw_mixed(data: LabelledSet, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A crop, or two crops side by side in one: what is where in a picture then differs from what goes with what."""
+    pixels, shares = draw_crop(data, rng, size)
+    if rng.random() < 0.5:
+        return pixels, shares
+    other, other_shares = draw_crop(data, rng, size)
+    height, width = (int(side) for side in rng.uniform(0.4, 0.9, 2) * size)
+    top, left = rng.integers(0, size - height + 1), rng.integers(0, size - width + 1)
+    pixels[:, top : top + height, left : left + width] = other[:, :height, :width]
+    share = height * width / size**2
+    return pixels, (1 - share) * shares + share * other_shares
+
+
 def recolour(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Flip, brightness, contrast, saturation, a little tint and blur; (H, W, 3) -> (3, H, W)."""
     if rng.random() < 0.5:
@@ -181,6 +194,10 @@ def train(args: argparse.Namespace) -> None:
     scenes = read_scenes(10_000_000, 3000)  # far from the seeds that tests draw from
     prompts = Prompts([scenes, *photos])
     model = embedded.build({**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": len(prompts.ids)}})
+    if args.init:
+        start = embedded.load(args.init).state_dict()
+        start["token_embedding.weight"] = start["token_embedding.weight"][prompts.ids]
+        model.load_state_dict(start)
     model.train()
     mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN)[:, None, None]
     std = torch.tensor(open_clip.OPENAI_DATASET_STD)[:, None, None]
@@ -204,7 +221,8 @@ def train(args: argparse.Namespace) -> None:
         lr = args.lr * min(1, (step + 1) / 300) * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-5
         for group in optimizer.param_groups:
             group["lr"] = lr
-        size = 48 if progress < 0.45 else 64 if progress < 0.85 else (64, 96)[step % 2]
+        early = not args.init and progress < 0.45  # small pictures first
+        size = 48 if early else 64 if progress < 0.7 else (64, 96)[step % 2]
         batch = args.batch if size < 96 else args.batch // 2
         if step % 400 == 399:  # fresh scenes: the generator is the data set
             scenes = read_scenes(10_000_000 + step * 10, 600)
@@ -212,7 +230,7 @@ def train(args: argparse.Namespace) -> None:
         photo = photos[rng.choice(len(photos), p=odds)]
         cut = int(batch * args.scene_share)
         parts = [(scenes, cut), (photo, batch - cut)]
-        drawn = [[draw_crop(data, rng, size) for _ in range(count)] for data, count in parts]
+        drawn = [[draw_mixed(data, rng, size) for _ in range(count)] for data, count in parts]
         pixels = torch.from_numpy(np.stack([p for part in drawn for p, _ in part]))
         images = forward((pixels - mean) / std)  # (B, D)
 
@@ -285,6 +303,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder with msrc_v2, camvid, coco_…")
     parser.add_argument("--minutes", type=float, default=90, help="time spent in steps")
+    parser.add_argument("--init", type=Path, help="weights to go on from")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--scene-share", type=float, default=0.35, help="share of a batch that is scenes")
