@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from ovseg.errors import WeightsError
 
 NAME = "tiny"
+SIZE = 160  # short side in pixels where the dense maps are best, see docs/results.md
 _EMBEDDING = "token_embedding.weight"
 
 

@@ -1,0 +1,72 @@
+"""The main job on the embedded model, on generated scenes and on photographs that installed packages ship."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from ovseg import figures
+from ovseg.files import make_folder, write_picture
+from ovseg.images import load_image
+from ovseg.model import Model
+from ovseg.scenes import make_scene
+
+HEIGHT = 220
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture, the names it is segmented into, and the one that is explained."""
+
+    image: np.ndarray
+    names: tuple[str, ...]
+    shown: str
+
+
+def examples() -> list[Example]:
+    """Three scenes, and the photographs that are there (scikit-image and matplotlib ship them)."""
+    found = []
+    for seed in (11, 23, 42):
+        scene = make_scene(seed, (160, 208))
+        found.append(Example(scene.image, scene.present, scene.present[0]))
+    for package, place, names, shown in PHOTOGRAPHS:
+        path = Path(str(resources.files(package))) / place
+        if path.is_file():
+            found.append(Example(load_image(path), names, shown))
+    return found
+
+
+PHOTOGRAPHS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
+    ("skimage", "data/chelsea.png", ("cat", "book", "sky"), "cat"),
+    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", ("face", "body", "book", "sky"), "face"),
+    ("skimage", "data/rocket.jpg", ("sky", "building", "grass", "water"), "sky"),
+    ("skimage", "data/coffee.png", ("cup", "dining table", "spoon"), "cup"),
+)
+
+
+def run(model: Model, folder: Path) -> Path:
+    """Segment and explain every example, one picture of them all: its path."""
+    rows = [_row(model, example) for example in examples()]
+    path = make_folder(folder) / "demo.png"
+    write_picture(path, figures.grid(rows))
+    return path
+
+
+def _row(model: Model, example: Example) -> list[np.ndarray]:
+    labels = model.segment(example.image, example.names).labels
+    colours = figures.palette(len(example.names))
+    surgery = model.similarity(example.image, example.shown)
+    plain = model.with_method("clip").similarity(example.image, example.shown, surgery=None)
+    entries = [(name, tuple(colour)) for name, colour in zip(example.names, colours.tolist(), strict=True)]
+    overlay = figures.fit(figures.overlay_labels(example.image, labels, colours), HEIGHT)
+    pictures = [
+        figures.titled(figures.fit(example.image, HEIGHT), "image"),
+        figures.with_legend(figures.titled(overlay, "segment"), entries),
+    ]
+    for title, found in ((f"{example.shown}: CLIP Surgery", surgery), ("original CLIP", plain)):
+        heat = figures.overlay_heat(example.image, found[example.shown])
+        pictures.append(figures.titled(figures.fit(heat, HEIGHT), title))
+    return pictures

@@ -1,0 +1,130 @@
+"""Maps and labels to pictures: (H, W, 3) uint8 RGB arrays in and out; no file is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+PAPER = (255, 255, 255)
+INK = (32, 32, 32)
+VOID_COLOUR = (0, 0, 0)
+
+
+def palette(count: int) -> np.ndarray:
+    """``count`` colours (K, 3) uint8, neighbours far apart: hues by the golden angle, three brightnesses."""
+    index = np.arange(count)
+    hue = (index * 0.61803398875 % 1.0) * 180
+    saturation = np.array([200, 150, 230])[index // 7 % 3]
+    value = np.array([230, 170, 120])[index // 3 % 3]
+    hsv = np.stack([hue, saturation, value], axis=-1).astype(np.uint8)[None]
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0]) if count else np.zeros((0, 3), np.uint8)
+
+
+def colour_labels(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """(H, W) class indices to colours; indices beyond the palette (void) are black."""
+    table = np.concatenate([colours, [VOID_COLOUR]]).astype(np.uint8)
+    return table[np.minimum(labels, len(colours))]
+
+
+def overlay_labels(
+    image: np.ndarray, labels: np.ndarray, colours: np.ndarray, opacity: float = 0.55
+) -> np.ndarray:
+    """Classes as colour over the image, their borders in white."""
+    mixed = (1 - opacity) * image + opacity * colour_labels(labels, colours)
+    out = mixed.astype(np.uint8)
+    edge = np.zeros(labels.shape, bool)
+    edge[:-1] |= labels[:-1] != labels[1:]
+    edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    out[edge] = PAPER
+    return out
+
+
+def overlay_heat(image: np.ndarray, values: np.ndarray, opacity: float = 0.6) -> np.ndarray:
+    """A map (H, W) in 0..1 as heat over the image: blue is 0, red is 1."""
+    heat = cv2.applyColorMap(np.round(values * 255).clip(0, 255).astype(np.uint8), cv2.COLORMAP_TURBO)
+    return ((1 - opacity) * image + opacity * heat[..., ::-1]).astype(np.uint8)
+
+
+def legend(
+    entries: Sequence[tuple[str, tuple[int, int, int]]], width: int, size: int = 15
+) -> np.ndarray:
+    """Names beside their colours in rows of ``width`` pixels, (h, width, 3)."""
+    font, margin, box = _font(size), size // 2, size
+    places, x, y = [], margin, margin
+    for text, colour in entries:
+        needed = box + margin // 2 + int(font.getlength(text)) + 2 * margin
+        if x > margin and x + needed > width:
+            x, y = margin, y + size + margin
+        places.append((x, y, text, colour))
+        x += needed
+    canvas = Image.new("RGB", (width, y + size + margin + 2), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for x, y, text, colour in places:
+        draw.rectangle([x, y, x + box, y + box], fill=tuple(int(c) for c in colour))
+        draw.text((x + box + margin // 2, y - size // 8), text, fill=INK, font=font)
+    return np.asarray(canvas)
+
+
+def with_legend(
+    picture: np.ndarray, entries: Sequence[tuple[str, tuple[int, int, int]]]
+) -> np.ndarray:
+    """The picture, made at least 240 pixels wide, with its legend below."""
+    scale = max(1, -(-240 // picture.shape[1])) if picture.shape[0] < 4 * picture.shape[1] else 1
+    grown = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    grown = _pad_to(grown, grown.shape[0], max(240, grown.shape[1]))
+    return np.concatenate([grown, legend(entries, grown.shape[1])])
+
+
+def titled(picture: np.ndarray, title: str, size: int = 15) -> np.ndarray:
+    """The picture with a line of text above it."""
+    font = _font(size)
+    canvas = Image.new("RGB", (picture.shape[1], size + 9), PAPER)
+    while title and font.getlength(title) > picture.shape[1] - 6:
+        title = title[:-2].rstrip(" …") + "…"
+        if title == "…":
+            break
+    ImageDraw.Draw(canvas).text((3, 2), title, fill=INK, font=font)
+    return np.concatenate([np.asarray(canvas), picture])
+
+
+def grid(pictures: Sequence[Sequence[np.ndarray]], gap: int = 6) -> np.ndarray:
+    """Rows of pictures in one, each cell as large as the largest of its row and column."""
+    heights = [max(p.shape[0] for p in row) for row in pictures]
+    columns = max(len(row) for row in pictures)
+    widths = [max(row[c].shape[1] for row in pictures if c < len(row)) for c in range(columns)]
+    total = (sum(heights) + gap * (len(heights) + 1), sum(widths) + gap * (columns + 1), 3)
+    canvas = np.full(total, 255, np.uint8)
+    y = gap
+    for row, height in zip(pictures, heights, strict=True):
+        x = gap
+        for picture, width in zip(row, widths, strict=False):
+            canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+            x += width + gap
+        y += height + gap
+    return canvas
+
+
+def fit(image: np.ndarray, height: int) -> np.ndarray:
+    """The image at another height in pixels, its aspect ratio kept."""
+    width = max(1, round(image.shape[1] * height / image.shape[0]))
+    how = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how))
+
+
+def _pad_to(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    missing = ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0))
+    return np.pad(picture, missing, constant_values=255)
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib ships: Latin, Greek, Cyrillic, Arabic and more."""
+    import matplotlib
+
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(path), size)
