@@ -50,9 +50,7 @@ def overlay_heat(image: np.ndarray, values: np.ndarray, opacity: float = 0.6) ->
     return ((1 - opacity) * image + opacity * heat[..., ::-1]).astype(np.uint8)
 
 
-def legend(
-    entries: Sequence[tuple[str, tuple[int, int, int]]], width: int, size: int = 15
-) -> np.ndarray:
+def legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int, size: int = 15) -> np.ndarray:
     """Names beside their colours in rows of ``width`` pixels, (h, width, 3)."""
     font, margin, box = _font(size), size // 2, size
     places, x, y = [], margin, margin
@@ -70,14 +68,10 @@ def legend(
     return np.asarray(canvas)
 
 
-def with_legend(
-    picture: np.ndarray, entries: Sequence[tuple[str, tuple[int, int, int]]]
-) -> np.ndarray:
-    """The picture, made at least 240 pixels wide, with its legend below."""
-    scale = max(1, -(-240 // picture.shape[1])) if picture.shape[0] < 4 * picture.shape[1] else 1
-    grown = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-    grown = _pad_to(grown, grown.shape[0], max(240, grown.shape[1]))
-    return np.concatenate([grown, legend(entries, grown.shape[1])])
+def with_legend(picture: np.ndarray, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> np.ndarray:
+    """The picture, padded to at least 200 pixels in width, with its legend below."""
+    padded = _pad_to(picture, picture.shape[0], max(200, picture.shape[1]))
+    return np.concatenate([padded, legend(entries, padded.shape[1])])
 
 
 def titled(picture: np.ndarray, title: str, size: int = 15) -> np.ndarray:

@@ -1,8 +1,8 @@
 """``load(...)``: a frozen CLIP, a method and a text encoder behind one object.
 
-    image ─ encode_image ─> tokens ─┬─ similarity ─> SimilarityMap   (feature surgery)
-    names ─ encode_text ──> texts ──┼─ segment ────> LabelMap        (cosines only)
-                                    └─ recognize ──> scores          (class token)
+image ─ encode_image ─> tokens ─┬─ similarity ─> SimilarityMap   (feature surgery)
+names ─ encode_text ──> texts ──┼─ segment ────> LabelMap        (cosines only)
+                                └─ recognize ──> scores          (class token)
 """
 
 from __future__ import annotations
@@ -37,8 +37,6 @@ from ovseg.maps.tiling import sliding
 from ovseg.types import ImageTokens, LabelMap, SimilarityMap
 from ovseg.vocabulary import Vocabulary, as_vocabulary
 
-Names = "str | Sequence[str] | Vocabulary"
-Size = "int | tuple[int, int] | None"
 Result = TypeVar("Result")
 BATCH_PIXELS = 4 * 512 * 512
 """Images of one size go through the encoder together up to this many pixels."""
@@ -84,7 +82,7 @@ class Model:
         self._std = torch.tensor(loaded.std, device=self.device)[:, None, None]
 
     @property
-    def clip(self) -> torch.nn.Module:
+    def clip(self) -> Any:
         """The untouched open_clip model."""
         return self.loaded.clip
 
@@ -128,7 +126,7 @@ class Model:
     @overload
     def similarity(self, image: ImageLike, names: Any, **options: Any) -> SimilarityMap: ...
 
-    def similarity(
+    def similarity(  # type: ignore[misc]  # the overloads say what comes back, this signature what goes in
         self,
         image: Any,
         names: Any,
@@ -147,11 +145,8 @@ class Model:
 
         Raises UsageError for bad arguments, ImageError for an image that cannot be read.
         """
-        if surgery is not None and surgery not in SURGERIES:
-            raise UsageError(f"unknown surgery {surgery!r}: wanted None or one of {', '.join(SURGERIES)}")
         vocabulary = as_vocabulary(names)
-        if surgery in ("label_set", "label_set_code") and len(vocabulary.names) < 2:
-            raise UsageError(f"surgery={surgery!r} wanted at least two names, got one: use surgery='empty'")
+        self.check_surgery(surgery, vocabulary)
         text = self.encode_text(vocabulary.names, templates)
         empty = self.encode_text([""], templates) if surgery == "empty" else None
 
@@ -162,16 +157,22 @@ class Model:
                 values = similarity_map(scores[index : index + 1], tokens.grid, shape)[0].cpu().numpy()
                 yield SimilarityMap(values, raw[index], vocabulary.names)
 
-        return self._for_each(
-            image, size, lambda pixels, shapes: finish(self.encode_image(pixels), shapes)
-        )
+        return self._for_each(image, size, lambda pixels, shapes: finish(self.encode_image(pixels), shapes))
+
+    @staticmethod
+    def check_surgery(surgery: str | None, names: Vocabulary) -> None:
+        """Raise UsageError for a surgery that does not exist or that these names are too few for."""
+        if surgery is not None and surgery not in SURGERIES:
+            raise UsageError(f"unknown surgery {surgery!r}: wanted None or one of {', '.join(SURGERIES)}")
+        if surgery in ("label_set", "label_set_code") and len(names) < 2:
+            raise UsageError(f"surgery={surgery!r} wanted at least two names, got one: use surgery='empty'")
 
     @overload
     def segment(self, image: list[Any], names: Any, **options: Any) -> list[LabelMap]: ...
     @overload
     def segment(self, image: ImageLike, names: Any, **options: Any) -> LabelMap: ...
 
-    def segment(
+    def segment(  # type: ignore[misc]  # the overloads say what comes back, this signature what goes in
         self,
         image: Any,
         names: Any,
@@ -315,9 +316,7 @@ class Model:
         return results if several else results[0]
 
 
-def _apply_surgery(
-    tokens: ImageTokens, text: Tensor, surgery: str | None, empty: Tensor | None
-) -> Tensor:
+def _apply_surgery(tokens: ImageTokens, text: Tensor, surgery: str | None, empty: Tensor | None) -> Tensor:
     if surgery == "empty":
         assert empty is not None
         return empty_surgery(tokens.patches, text, empty)

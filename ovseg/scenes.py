@@ -41,16 +41,17 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """"a red circle and a blue star on bricks"."""
+        """ "a red circle and a blue star on bricks"."""
         things = [name for name in self.present if name in THINGS]
         stuff = [name for name in self.present if name in STUFF]
         return " on ".join(" and ".join(part) for part in ([f"a {t}" for t in things], stuff) if part)
 
 
 def make_scene(seed: int, size: tuple[int, int] = (128, 128), things: int | None = None) -> Scene:
-    """The scene of this ``seed``, ``size`` (height, width) in pixels, with ``things`` shapes (1 to 4 by chance).
+    """The scene of this ``seed``, ``size`` (height, width) in pixels.
 
-    One or two stuff textures fill the ground; shapes of a quarter to half of the short side lie on
+    ``things`` is the number of shapes, by default 1 to 4 by chance. One or two stuff textures fill
+    the ground; shapes of a quarter to half of the short side lie on
     it, later ones over earlier ones, but none is hidden by more than half.
     """
     rng = np.random.default_rng(seed)

@@ -47,13 +47,9 @@ class SimilarityMap:
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or self.raw.ndim != 3:
-            raise ValueError(
-                f"wanted (K, H, W) and (K, h, w), got {self.values.shape} and {self.raw.shape}"
-            )
+            raise ValueError(f"wanted (K, H, W) and (K, h, w), got {self.values.shape} and {self.raw.shape}")
         if not len(self.names) == len(self.values) == len(self.raw):
-            raise ValueError(
-                f"{len(self.names)} names for {len(self.values)} maps and {len(self.raw)} grids"
-            )
+            raise ValueError(f"{len(self.names)} names for {len(self.values)} maps and {len(self.raw)} grids")
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype=dtype, copy=bool(copy) or dtype is not None)
@@ -76,9 +72,7 @@ class LabelMap:
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or self.labels.dtype not in (np.uint8, np.uint16):
-            raise ValueError(
-                f"wanted (H, W) uint8 or uint16, got {self.labels.shape} {self.labels.dtype}"
-            )
+            raise ValueError(f"wanted (H, W) uint8 or uint16, got {self.labels.shape} {self.labels.dtype}")
         known = self.labels[self.labels != self.void]
         if known.size and int(known.max()) >= len(self.names):
             raise ValueError(f"label {int(known.max())} for {len(self.names)} names")

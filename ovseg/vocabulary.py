@@ -19,7 +19,7 @@ from ovseg.errors import UsageError
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """K classes: ``names`` (K), ``texts`` (K) tuples of prompts, ``background`` the index of that class or None."""
+    """K classes: ``names`` (K), ``texts`` (K) tuples of prompts, ``background`` that class's index or None."""
 
     names: tuple[str, ...]
     texts: tuple[tuple[str, ...], ...]

@@ -1,6 +1,6 @@
 """Train the embedded CLIP on generated scenes and on photographs with pixel labels.
 
-    python tools/train_tiny_clip.py --photos ../shared/photos --minutes 90 --out ovseg/assets/tiny_clip.safetensors
+    python tools/train_tiny_clip.py --photos ../shared/photos --minutes 85 --out tiny_clip.safetensors
 
 The task is name-the-crop. A crop of a picture is shown; its caption names the classes in it. Two
 losses share one image pass: the image feature against the names of its data set (soft target: the
@@ -122,7 +122,7 @@ def draw_crop(data: LabelledSet, rng: np.random.Generator, size: int) -> tuple[n
 
 
 def draw_mixed(data: LabelledSet, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A crop, or two crops side by side in one: what is where in a picture then differs from what goes with what."""
+    """A crop, in half of the cases with a part of another in it: neighbours then tell nothing."""
     pixels, shares = draw_crop(data, rng, size)
     if rng.random() < 0.5:
         return pixels, shares

@@ -85,7 +85,7 @@ def encode_image(
         raise UsageError(
             f"wanted pixels (B, 3, H, W) with H and W multiples of {step}, got {tuple(pixels.shape)}"
         )
-    pixels = pixels.to(visual.conv1.weight.dtype)
+    pixels = pixels.to(next(visual.parameters()).dtype)
     encode = _encode_vit if isinstance(visual, VisionTransformer) else _encode_resnet
     class_token, tokens, grid = encode(visual, pixels, method, patches, trace)
     if tokens is None:
@@ -255,7 +255,7 @@ def _encode_resnet(
     x = x + resize_positions(pool.positional_embedding, grid, method.resize).to(x.dtype)
 
     form = method.form if method.blocks else qk
-    queries = patches and (form is qk or method.needs_queries) or trace is not None
+    queries = (patches and (form is qk or method.needs_queries)) or trace is not None
     q, k, v = (
         _split_heads(u, pool.num_heads)
         for u in (pool.q_proj(x if queries else x[:, :1]), pool.k_proj(x), pool.v_proj(x))

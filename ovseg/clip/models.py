@@ -12,7 +12,6 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.factory import load_checkpoint
-from torch import nn
 
 from ovseg.clip import embedded, weights
 from ovseg.clip.encoder import check_visual
@@ -28,7 +27,7 @@ class LoadedClip:
     ``mean`` and ``std`` of RGB in 0..1; ``size`` the default input in pixels for dense maps.
     """
 
-    clip: nn.Module
+    clip: Any  # open_clip's CLIP or CustomTextCLIP, whose parts nn.Module does not declare
     tokenizer: Any
     name: str
     mean: tuple[float, float, float]
@@ -48,8 +47,10 @@ def load_clip(
     target = _check_device(device, precision)
     if name == embedded.NAME:
         if pretrained is not None:
-            raise UsageError(f"the embedded model has its own weights: wanted no pretrained, got {pretrained!r}")
-        clip: nn.Module = embedded.load()
+            raise UsageError(
+                f"the embedded model has its own weights: wanted no pretrained, got {pretrained!r}"
+            )
+        clip = embedded.load()
         tokenizer = open_clip.get_tokenizer("ViT-B-32")
         loaded = LoadedClip(
             clip, tokenizer, name, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, embedded.SIZE
@@ -116,7 +117,7 @@ def _is_torchscript(file: Path) -> bool:
         return any("/code/" in member or member.endswith("constants.pkl") for member in archive.namelist())
 
 
-def _fill(clip: nn.Module, file: Path, name: str, scripted: bool) -> None:
+def _fill(clip: Any, file: Path, name: str, scripted: bool) -> None:
     """Weights of ``file`` into ``clip``: every tensor of the model, none left over."""
     try:
         if scripted:
@@ -131,7 +132,9 @@ def _fill(clip: nn.Module, file: Path, name: str, scripted: bool) -> None:
     except pickle.UnpicklingError:
         raise WeightsError(f"wanted tensors only, {file} holds code or other objects: not loaded") from None
     except Exception as error:  # torch, safetensors and open_clip raise whatever the damage leads to
-        raise WeightsError(f"wanted weights of {name}, {file} does not fit: {_first_problem(error)}") from None
+        raise WeightsError(
+            f"wanted weights of {name}, {file} does not fit: {_first_problem(error)}"
+        ) from None
 
 
 def _first_problem(error: Exception) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from open_clip.model import CLIP
 from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.errors import UsageError
@@ -61,7 +61,7 @@ def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
 class TextEncoder:
     """Prompt ensembles of one model's text tower; the tower is only read."""
 
-    def __init__(self, clip: nn.Module, tokenizer: Any, cache: TextCache | None = None) -> None:
+    def __init__(self, clip: Any, tokenizer: Any, cache: TextCache | None = None) -> None:
         self.clip = clip
         self.tokenizer = tokenizer
         self.cache = cache
@@ -143,30 +143,31 @@ class TextEncoder:
         return hashlib.sha256("\0".join([self._fingerprint, *frames, name]).encode()).hexdigest()
 
 
-def _device(clip: nn.Module) -> torch.device:
+def _device(clip: Any) -> torch.device:
     return next(clip.parameters()).device
 
 
-def _text_tower(clip: nn.Module) -> tuple[Callable[[Tensor], Tensor], bool]:
+def _text_tower(clip: Any) -> tuple[Callable[[Tensor], Tensor], bool]:
     """How tokens become features, and whether padding may be cut off: for causal towers read at the end token."""
     if not (isinstance(clip, CLIP) and clip.text_pool_type == "argmax" and clip.attn_mask is not None):
         return clip.encode_text, False
+    tower: Any = clip
 
     def encode(tokens: Tensor) -> Tensor:
         length = tokens.shape[1]
-        x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
-        x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
+        x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
+        x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
         x = x[torch.arange(len(x)), tokens.argmax(dim=-1)]  # the end token has the largest id
-        return clip.ln_final(x) @ clip.text_projection
+        return tower.ln_final(x) @ tower.text_projection
 
     return encode, True
 
 
-def fingerprint(clip: nn.Module, tokenizer: Any) -> str:
-    """What text features depend on, as a hash: every text weight's shape, mean and spread, and the tokenizer.
+def fingerprint(clip: Any, tokenizer: Any) -> str:
+    """What text features depend on, as a hash: a sample of every text weight, and the tokenizer.
 
-    Statistics instead of all bytes: some hundredths of a second instead of seconds for a large model, and a
-    trained or fine-tuned tower differs in them.
+    Of each tensor 4096 values spread over it: hundredths of a second also for a large model, and
+    towers that were trained differently differ there.
     """
     digest = hashlib.sha256()
     fields = (type(tokenizer).__name__, tokenizer.context_length, tokenizer.vocab_size)

@@ -98,7 +98,9 @@ def pull(model: str, tag: str, *, offline: bool = False, progress: Progress | No
     if found:
         return found
     if offline:
-        raise WeightsError(f"wanted {model}/{tag} in {folder()}, found none: run `ovseg models pull {model} {tag}`")
+        raise WeightsError(
+            f"wanted {model}/{tag} in {folder()}, found none: run `ovseg models pull {model} {tag}`"
+        )
     entry = config(model, tag)
     if not entry.get("url"):
         fetched = _from_hub(str(entry["hf_hub"]), local_only=False)
@@ -124,7 +126,9 @@ def download(url: str, target: Path, sha256: str | None, progress: Progress | No
         raise WeightsError(f"wanted {target.name}, the server answered {error.code} {error.reason}") from None
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
-        raise WeightsError(f"wanted {target.name}, no connection ({reason}); what came so far is kept") from None
+        raise WeightsError(
+            f"wanted {target.name}, no connection ({reason}); what came so far is kept"
+        ) from None
     except OSError as error:
         raise WeightsError(f"wanted to write {partial}: {error.strerror or error}") from None
     if sha256:

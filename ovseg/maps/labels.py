@@ -38,9 +38,7 @@ def probabilities(
     raise UsageError(f"unknown synonyms {synonyms!r}: wanted one of {', '.join(SYNONYMS)}")
 
 
-def label_map(
-    scores: Tensor, threshold: float | None = None, background: int | None = None
-) -> np.ndarray:
+def label_map(scores: Tensor, threshold: float | None = None, background: int | None = None) -> np.ndarray:
     """The best class of each pixel: scores (K, H, W) -> (H, W) uint8, uint16 beyond 255 classes.
 
     Where the best score is below ``threshold`` the pixel goes to class ``background``, or to void

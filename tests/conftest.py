@@ -1,0 +1,41 @@
+"""Shared by all tests: the embedded model once, a home of their own, the literal reference."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import ovseg
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Nothing a test does reaches the user's own folder, and none sees another's."""
+    monkeypatch.setenv("OVSEG_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def model():
+    return ovseg.load(cache=False)
+
+
+@pytest.fixture(scope="session")
+def reference() -> ModuleType:
+    """tests/reference/surgery.py: the paper written out literally."""
+    spec = importlib.util.spec_from_file_location("reference_surgery", TESTS / "reference" / "surgery.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def no_root():
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")

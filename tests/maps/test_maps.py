@@ -1,0 +1,187 @@
+"""Similarity maps, label maps, windows and recognition against literal versions and decided edge cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ovseg.errors import UsageError
+from ovseg.maps import similarity as sim
+from ovseg.maps.labels import label_map, merge_synonyms, probabilities
+from ovseg.maps.recognition import recognize
+from ovseg.maps.tiling import sliding, windows
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def unit(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.nn.functional.normalize(torch.randn(*shape, generator=generator), dim=-1)
+
+
+@pytest.mark.parametrize("form", ["paper", "code"])
+@pytest.mark.parametrize("texts", [2, 7, 171])
+def test_label_set_surgery_equals_the_literal_product(reference, form, texts):
+    patches, text, token = unit(2, 30, 48), unit(texts, 48, seed=1), unit(2, 48, seed=2)
+    got = sim.label_set_surgery(sim.cosine(patches, text), sim.class_weights(token, text), form)
+    wanted = torch.stack([reference.label_set(p, text, c, form=form) for p, c in zip(patches, token)])
+    np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-6)
+
+
+def test_empty_surgery_equals_the_literal_product(reference):
+    patches, text, empty = unit(2, 30, 48), unit(5, 48, seed=1), unit(1, 48, seed=2)
+    got = sim.empty_surgery(3 * patches, text, empty)
+    wanted = torch.stack([reference.single(p, text, empty) for p in patches])
+    np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [64, 128])
+def test_surgery_and_maps_equal_the_original_implementation(side):
+    """Golden: the public code's form on all tokens, its maps normalised before they are resized."""
+    golden = np.load(DATA / "vit.npz")
+    tokens, text, empty = (torch.from_numpy(golden[k]) for k in (f"tokens{side}", "text", "empty"))
+    weights = sim.class_weights(tokens[:, 0], text)
+    got = sim.label_set_surgery(sim.cosine(tokens, text), weights, "code")
+    np.testing.assert_allclose(got.numpy(), golden[f"label_set_surgery{side}"], atol=1e-5)
+    single = sim.empty_surgery(tokens, text[:1], empty)
+    np.testing.assert_allclose(single.numpy(), golden[f"single_text_surgery{side}"], atol=1e-5)
+    grid = (side // 16, side // 16)
+    maps = sim.similarity_map(got[:, 1:], grid, (40, 56), normalise_first=True)
+    np.testing.assert_allclose(maps.permute(0, 2, 3, 1).numpy(), golden[f"map{side}"], atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_maps_equal_the_literal_equation(reference, first):
+    scores = torch.randn(6, 3)
+    got = sim.similarity_map(scores[None], (2, 3), (20, 17), normalise_first=first)[0]
+    np.testing.assert_allclose(
+        got.numpy(), reference.to_map(scores, (2, 3), (20, 17), first).numpy(), atol=1e-6
+    )
+
+
+def test_maps_reach_both_ends_and_a_constant_map_is_zero():
+    maps = sim.similarity_map(
+        torch.stack([torch.arange(6.0), torch.full((6,), 0.3)], -1)[None], (2, 3), (9, 9)
+    )
+    assert maps[0, 0].min() == 0 and maps[0, 0].max() == 1
+    assert maps[0, 1].abs().max() == 0
+
+
+def test_the_papers_form_keeps_the_ranking_and_the_codes_does_not():
+    cosines, weights = 0.2 * torch.randn(1, 500, 9).tanh(), torch.rand(1, 9) + 0.5
+    weights = weights / weights.mean()
+    ranking = cosines.argsort(dim=-1)
+    assert torch.equal(sim.label_set_surgery(cosines, weights).argsort(dim=-1), ranking)
+    assert not torch.equal(sim.label_set_surgery(cosines, weights, "code").argsort(dim=-1), ranking)
+
+
+def test_one_text_or_an_unknown_form_is_misuse():
+    with pytest.raises(UsageError, match="at least two names"):
+        sim.label_set_surgery(torch.zeros(1, 4, 1), torch.ones(1, 1))
+    with pytest.raises(UsageError, match="unknown form 'papers'"):
+        sim.label_set_surgery(torch.zeros(1, 4, 2), torch.ones(1, 2), "papers")
+
+
+def test_nothing_of_the_size_of_the_product_is_allocated():
+    """(N, K, C) would be 1024 x 171 x 512 floats, 359 MB; the closed form stays under 2 % of it."""
+    patches, text, token = unit(1, 1024, 512), unit(171, 512, seed=1), unit(1, 512, seed=2)
+    with torch.profiler.profile(
+        profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]
+    ) as profile:
+        sim.label_set_surgery(sim.cosine(patches, text), sim.class_weights(token, text))
+    largest = max(e.cpu_memory_usage for e in profile.events())
+    assert 0 < largest < 0.02 * 4 * 1024 * 171 * 512
+
+
+@pytest.mark.parametrize(
+    "surgery, wanted", [(None, "cosine"), ("softmax", "softmax"), ("label_set", "paper")]
+)
+def test_recognition_is_surgery_on_the_class_token(reference, surgery, wanted):
+    token, text = unit(2, 16), unit(5, 16, seed=1)
+    got = recognize(token, text, surgery)
+    cosines = token @ text.T
+    expected = {
+        "cosine": cosines,
+        "softmax": (100 * cosines).softmax(-1),
+        "paper": torch.cat([reference.label_set(t[None], text, t) for t in token]),
+    }[wanted]
+    np.testing.assert_allclose(got.numpy(), expected.numpy(), atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------- labels
+
+
+def test_the_best_text_stands_for_its_class():
+    maps = torch.tensor([0.1, 0.7, 0.2, 0.5])[None, :, None, None]
+    assert merge_synonyms(maps, [0, 0, 1, 2]).flatten().tolist() == pytest.approx([0.7, 0.2, 0.5])
+    assert merge_synonyms(maps, [0, 1, 2, 3]) is maps
+
+
+def test_synonyms_after_and_before_the_softmax_by_hand():
+    cosines = torch.tensor([0.10, 0.12, 0.11])[None, :, None, None]
+    after = probabilities(cosines, [0, 0, 1], scale=50.0).flatten()
+    e = np.exp(50 * np.array([0.10, 0.12, 0.11]))
+    np.testing.assert_allclose(after.numpy(), [e[1] / e.sum(), e[2] / e.sum()], atol=1e-5)
+    before = probabilities(cosines, [0, 0, 1], scale=50.0, synonyms="cosine").flatten()
+    np.testing.assert_allclose(before.numpy(), e[1:] / e[1:].sum(), atol=1e-5)
+    with pytest.raises(UsageError, match="unknown synonyms"):
+        probabilities(cosines, [0, 0, 1], synonyms="max")
+
+
+@pytest.mark.parametrize("background, expected", [(None, 255), (1, 1)])
+def test_uncertain_pixels_never_land_on_a_real_class(background, expected):
+    scores = torch.tensor([[[0.9, 0.4]], [[0.1, 0.35]], [[0.0, 0.25]]])  # (K, H, W)
+    assert label_map(scores, 0.5, background).tolist() == [[0, expected]]
+    assert label_map(scores).tolist() == [[0, 0]]
+
+
+def test_many_classes_need_sixteen_bits():
+    scores = torch.zeros(300, 1, 1)
+    scores[299] = 1
+    assert label_map(scores).dtype == np.uint16 and label_map(scores).item() == 299
+    assert label_map(scores[:255]).dtype == np.uint8
+
+
+# ------------------------------------------------------------------------------------------ windows
+
+
+@pytest.mark.parametrize(
+    "size, window, stride, expected",
+    [
+        ((512, 1024), (512, 512), (512, 512), [(0, 0, 512, 512), (0, 512, 512, 1024)]),
+        ((10, 7), (4, 7), (3, 7), [(0, 0, 4, 7), (3, 0, 7, 7), (6, 0, 10, 7)]),
+        ((3, 9), (4, 4), (4, 4), [(0, 0, 3, 4), (0, 4, 3, 8), (0, 5, 3, 9)]),
+    ],
+    ids=["cityscapes", "last moved back", "smaller than the window"],
+)
+def test_where_windows_lie(size, window, stride, expected):
+    assert windows(size, window, stride) == expected
+
+
+def test_overlaps_are_averaged_as_by_a_double_loop():
+    images = torch.rand(2, 3, 10, 13)
+    calls = []
+
+    def score(crops):  # a map that depends on the window, so that a wrong place would show
+        calls.append(len(crops))
+        return crops[:, :2] + crops.mean(dim=(1, 2, 3), keepdim=True)
+
+    got = sliding(images, (4, 6), (3, 4), score, batch=5)
+    for index, image in enumerate(images):
+        total, count = torch.zeros(2, 10, 13), torch.zeros(10, 13)
+        for t, le, b, r in windows((10, 13), (4, 6), (3, 4)):
+            crop = image[None, :, t:b, le:r]
+            total[:, t:b, le:r] += score(crop)[0]
+            count[t:b, le:r] += 1
+        np.testing.assert_allclose(got[index].numpy(), (total / count).numpy(), atol=1e-6)
+    jobs = 2 * len(windows((10, 13), (4, 6), (3, 4)))
+    assert calls[: -(-jobs // 5)] == [5] * (jobs // 5) + ([jobs % 5] if jobs % 5 else [])
+
+
+@pytest.mark.parametrize("window, stride", [((4, 4), (5, 4)), ((0, 4), (1, 1)), ((4, 4), (0, 4))])
+def test_gaps_between_windows_are_misuse(window, stride):
+    with pytest.raises(UsageError, match="1 <= stride <= window"):
+        windows((10, 10), window, stride)
