@@ -81,7 +81,8 @@ def encode_image(
     """
     check_visual(visual)
     step = patch_size(visual)
-    if pixels.ndim != 4 or pixels.shape[1] != 3 or pixels.shape[2] % step[0] or pixels.shape[3] % step[1]:
+    fits = pixels.ndim == 4 and all(n and n % s == 0 for n, s in zip(pixels.shape[2:], step))
+    if not fits or pixels.shape[1] != 3:
         raise UsageError(
             f"wanted pixels (B, 3, H, W) with H and W multiples of {step}, got {tuple(pixels.shape)}"
         )
