@@ -25,7 +25,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from ovseg.errors import OvsegError, UsageError
+from ovseg.errors import OvsegError, OvsegWarning, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +76,8 @@ def _reported(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> None:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other packages' warnings are for developers
+            warnings.simplefilter("always", OvsegWarning)
             warnings.showwarning = lambda message, *_, **__: err.print(f"warning: {message}", markup=False)
             try:
                 command(*args, **options)

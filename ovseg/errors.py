@@ -11,6 +11,10 @@ class OvsegError(Exception):
     exit_code = 1
 
 
+class OvsegWarning(UserWarning):
+    """Something was done another way, and the result is the same: a cache that could not be written."""
+
+
 class UsageError(OvsegError, ValueError):
     """An argument is wrong: an unknown method, no names, a window smaller than a patch."""
 

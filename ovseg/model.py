@@ -88,7 +88,9 @@ class Model:
 
     def with_method(self, method: str | Method) -> Model:
         """The same weights under another method; nothing is loaded or copied."""
-        return Model(self.loaded, get_method(method), self._text.cache)
+        other = Model(self.loaded, get_method(method))
+        other._text = self._text  # texts do not depend on the method
+        return other
 
     # -------------------------------------------------------------------------------- encoders
 

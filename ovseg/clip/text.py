@@ -21,7 +21,7 @@ from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovseg.errors import UsageError
+from ovseg.errors import OvsegWarning, UsageError
 from ovseg.home import home
 
 _SCENE = (
@@ -38,6 +38,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "plain": ("{}",),
 }
 TOKENS_PER_BATCH = 8192
+REMEMBERED = 10_000  # ensembles kept in memory, 2 KB each for ViT-B
 
 
 def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
@@ -66,6 +67,7 @@ class TextEncoder:
         self.tokenizer = tokenizer
         self.cache = cache
         self._fingerprint: str | None = None
+        self._memory: dict[tuple[tuple[str, ...], str], Tensor] = {}
 
     def encode(self, names: Sequence[str], templates: str | Sequence[str] = "paper") -> Tensor:
         """(K, D) float32 on the CPU, L2-normalised: each prompt normalised, their mean normalised.
@@ -75,7 +77,15 @@ class TextEncoder:
         if not names:
             raise UsageError("wanted at least one name, got none")
         frames = resolve_templates(templates)
-        unique = list(dict.fromkeys(names))
+        if len(self._memory) > REMEMBERED:
+            self._memory.clear()
+        unknown = [name for name in dict.fromkeys(names) if (frames, name) not in self._memory]
+        for name, feature in self._read_or_encode(unknown, frames).items():
+            self._memory[frames, name] = feature
+        return torch.stack([self._memory[frames, name] for name in names])
+
+    def _read_or_encode(self, unique: Sequence[str], frames: tuple[str, ...]) -> dict[str, Tensor]:
+        """Each name's ensemble from the cache, the missing ones in one go through the text tower."""
         keys = {name: self._key(name, frames) for name in unique} if self.cache else {}
         found: dict[str, Tensor] = {}
         if self.cache:
@@ -91,7 +101,7 @@ class TextEncoder:
                     self.cache.write(keys[name], feature.numpy())
             if self.cache:
                 self.cache.trim()
-        return torch.stack([found[name] for name in names])
+        return found
 
     def _ensembles(self, names: Sequence[str], frames: tuple[str, ...]) -> Tensor:
         prompts = [frame.replace("{}", name) for name in names for frame in frames]
@@ -148,7 +158,7 @@ def _device(clip: Any) -> torch.device:
 
 
 def _text_tower(clip: Any) -> tuple[Callable[[Tensor], Tensor], bool]:
-    """How tokens become features, and whether padding may be cut off: for causal towers read at the end token."""
+    """How tokens become features, and whether padding may be cut: for causal towers read at the end token."""
     if not (isinstance(clip, CLIP) and clip.text_pool_type == "argmax" and clip.attn_mask is not None):
         return clip.encode_text, False
     tower: Any = clip
@@ -236,7 +246,7 @@ class TextCache:
         if not self._warned:
             self._warned = True
             message = f"text features are not kept: {self.folder} cannot be written ({error.strerror})"
-            warnings.warn(message, RuntimeWarning, stacklevel=4)
+            warnings.warn(message, OvsegWarning, stacklevel=4)
 
 
 def _stats(paths: Iterable[Path]) -> Iterable[tuple[float, int, Path]]:

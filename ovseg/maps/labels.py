@@ -17,10 +17,10 @@ def merge_synonyms(maps: Tensor, owners: Sequence[int]) -> Tensor:
     """The largest of each class's texts: maps (B, T, H, W), ``owners`` (T,) class indices -> (B, K, H, W)."""
     if list(owners) == list(range(len(owners))):
         return maps
-    index = torch.tensor(owners, device=maps.device)
-    classes = int(index.max()) + 1
-    out = maps.new_full((maps.shape[0], classes, *maps.shape[2:]), float("-inf"))
-    return out.index_reduce_(1, index, maps, "amax")
+    groups: dict[int, list[int]] = {}
+    for text, owner in enumerate(owners):
+        groups.setdefault(owner, []).append(text)
+    return torch.stack([maps[:, groups[owner]].amax(dim=1) for owner in sorted(groups)], dim=1)
 
 
 def probabilities(

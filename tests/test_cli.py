@@ -1,0 +1,172 @@
+"""The command line as a user sees it: files, exit codes, one line for everything that goes wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from ovseg.cli import app
+from ovseg.scenes import make_scene
+
+run = CliRunner().invoke
+
+
+def read(path):
+    """A PNG's values, or an NPZ's arrays."""
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return dict(arrays)
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two good pictures and a broken one between them."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed, name in ((1, "a.png"), (2, "c.png")):
+        Image.fromarray(make_scene(seed, (64, 80)).image).save(folder / name)
+    (folder / "b.jpg").write_bytes(b"\xff\xd8\xff broken")
+    return folder
+
+
+def test_segment_writes_what_it_says(pictures, tmp_path):
+    out = tmp_path / "out"
+    done = run(
+        app, ["segment", str(pictures / "a.png"), "bricks, waves", "--out", str(out), "--npz", "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in out.iterdir()) == ["a.json", "a.labels.png", "a.npz", "a.overlay.png"]
+    labels = read(out / "a.labels.png")
+    arrays = read(out / "a.npz")
+    assert labels.shape == (64, 80) and np.array_equal(labels, arrays["labels"])
+    written = json.loads((out / "a.json").read_text())
+    assert written["names"] == ["bricks", "waves"] and sum(written["shares"].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("command", [["segment"], ["explain"]], ids=str)
+def test_the_rest_of_a_run_is_done(pictures, tmp_path, command):
+    done = run(
+        app,
+        [*command, str(pictures), str(tmp_path / "none.png"), "bricks, waves", "--out", str(tmp_path / "o")],
+    )
+    assert done.exit_code == 1
+    assert "2 of 4 images" in done.output
+    assert (
+        "b.jpg" in done.stderr and "none.png does not exist" in done.stderr and "Traceback" not in done.output
+    )
+    stems = {p.name.split(".")[0] for p in (tmp_path / "o").iterdir()}
+    assert stems == {"a", "c"}
+
+
+def test_explain_and_recognize(pictures, tmp_path):
+    out = tmp_path / "out"
+    picture = str(pictures / "a.png")
+    done = run(app, ["explain", picture, "bricks", "--out", str(out), "--npz", "--json", "--size", "64x96"])
+    assert done.exit_code == 0, done.output
+    assert read(out / "a.npz")["values"].shape == (1, 64, 80)
+    assert read(out / "a.npz")["raw"].shape == (1, 8, 12)
+    done = run(app, ["recognize", picture, "bricks, waves, gravel", "--top", "2"])
+    assert done.exit_code == 0 and done.output.count(",") == 1
+
+
+def test_a_vocabulary_instead_of_names(pictures, tmp_path):
+    done = run(
+        app,
+        ["segment", str(pictures / "a.png"), "--vocabulary", "voc21", "--out", str(tmp_path / "o"), "--json"],
+    )
+    assert done.exit_code == 0, done.output
+    assert len(json.loads((tmp_path / "o" / "a.json").read_text())["names"]) == 21
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["segment", "PIC"], "wanted images and then the names"),
+        (["segment", "PIC", ""], "got an empty text"),
+        (["segment", "PIC", "a, a"], "more than once"),
+        (["segment", "PIC", "word " * 90], "at most 77 tokens"),
+        (["segment", "PIC", "a", "--method", "x"], "unknown method 'x'"),
+        (
+            ["segment", "PIC", "a", "--model", "ViT-B-61", "--pretrained", "openai"],
+            "unknown model 'ViT-B-61'",
+        ),
+        (["segment", "PIC", "a", "--model", "ViT-B-16"], "wanted --pretrained"),
+        (["segment", "PIC", "a", "--precision", "fp16"], "fp16 wanted a GPU"),
+        (["segment", "PIC", "a", "--size", "big"], "wanted --size"),
+        (["segment", "PIC", "a", "--window", "5"], "multiples of the patch"),
+        (["segment", "PIC", "a", "--background", "3"], "in 0..1"),
+        (["segment", "PIC", "--vocabulary", "voc22"], "unknown vocabulary"),
+        (["segment", "PIC", "a", "--out", "PIC"], "wanted a folder for results"),
+        (["explain", "PIC", "a", "--surgery", "label_set"], "at least two names"),
+        (["explain", "PIC", "a", "--surgery", "x"], "unknown surgery"),
+        (["models", "path", "RN50", "x"], "unknown weights 'x'"),
+        (["segment", "EMPTY", "a"], "holds none"),
+    ],
+)
+def test_misuse_ends_with_two(pictures, tmp_path, arguments, message):
+    (tmp_path / "empty").mkdir()
+    places = {"PIC": str(pictures / "a.png"), "EMPTY": str(tmp_path / "empty")}
+    full = [places.get(a, a) for a in arguments]
+    done = run(
+        app, full if "--out" in full or arguments[0] == "models" else [*full, "--out", str(tmp_path / "o")]
+    )
+    assert done.exit_code == 2, done.output
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
+
+
+def test_weights_that_are_not_there_end_with_one(pictures, tmp_path):
+    done = run(
+        app,
+        [
+            "segment",
+            str(pictures / "a.png"),
+            "a",
+            "--model",
+            "ViT-B-16",
+            "--pretrained",
+            "openai",
+            "--offline",
+        ],
+    )
+    assert done.exit_code == 1 and "ovseg models pull ViT-B-16 openai" in done.stderr
+    assert run(app, ["models", "verify", "RN50"]).exit_code == 1
+    assert run(app, ["models", "pull", "RN50", "--offline"]).exit_code == 1
+
+
+def test_models_are_listed(home):
+    done = run(app, ["models", "list"])
+    assert done.exit_code == 0 and done.output.count("openai") >= 5 and str(home) in done.output
+    assert run(app, ["models", "path", "RN50"]).output.strip() == str(home / "weights" / "RN50.openai.pt")
+
+
+def test_a_cache_that_cannot_be_written_is_one_warning(pictures, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("OVSEG_HOME", str(tmp_path / "file"))
+    done = run(app, ["segment", str(pictures / "a.png"), "bricks, waves", "--out", str(tmp_path / "o")])
+    assert done.exit_code == 0 and done.stderr.count("warning:") == 1
+
+
+def test_the_demo_makes_its_picture(tmp_path):
+    done = run(app, ["demo", "--out", str(tmp_path)])
+    assert done.exit_code == 0 and done.output.strip().endswith("demo.png")
+    assert min(read(tmp_path / "demo.png").shape[:2]) > 600
+
+
+def test_help_teaches_and_loads_no_torch():
+    code = "import sys\nfrom ovseg.cli import app\ntry: app(['segment', '--help'])\nexcept SystemExit: pass\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "sys.exit('torch' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and 'ovseg segment photo.jpg "sky, tree, building"' in done.stdout

@@ -1,0 +1,39 @@
+"""The paper's effects on the embedded model, on scenes that training never drew."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from ovseg.scenes import NAMES
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+@pytest.fixture(scope="module")
+def scores(model):
+    """{method: scores in percent} over 60 scenes."""
+    spec = importlib.util.spec_from_file_location("measure_embedded", TOOLS / "measure_embedded.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    samples = list(tool.scenes(60))
+    assert len(samples) == 60
+    methods = ("clip", "maskclip", "clip_surgery")
+    return {m: tool.measure(model.with_method(m), list(NAMES), samples, 128) for m in methods}
+
+
+def test_contrast_rises_with_each_surgery(scores):
+    """Table 3's order in mSC: original, architecture surgery, both."""
+    original = scores["clip"]["mSC"]
+    architecture = scores["clip_surgery"]["mSC"]
+    both = scores["clip_surgery"]["mSC, label set"]
+    assert original + 10 < architecture < both
+
+
+def test_segmentation_improves_from_method_to_method(scores):
+    """Table 5's order in mIoU: original, MaskCLIP, CLIP Surgery."""
+    original, maskclip, surgery = (scores[m]["mIoU"] for m in ("clip", "maskclip", "clip_surgery"))
+    assert original < maskclip < surgery
+    assert surgery > 15  # 42 names; chance is about 2

@@ -1,0 +1,178 @@
+"""The object a user holds: shapes, batches, sizes, degenerate pictures, misuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ovseg
+from ovseg.errors import ImageError, UsageError
+from ovseg.scenes import make_scene
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_scene(7, (96, 128))
+
+
+@pytest.mark.parametrize("surgery", [None, "empty", "label_set", "label_set_code"])
+def test_maps_are_at_the_images_size(model, scene, surgery):
+    found = model.similarity(scene.image, ["bricks", "red circle", "waves"], surgery=surgery)
+    assert found.values.shape == (3, 96, 128) and found.values.dtype == np.float32
+    assert found.raw.shape[0] == 3 and found.names == ("bricks", "red circle", "waves")
+    assert found.values.min() == 0 and found.values.max() == 1
+    assert np.array_equal(found["waves"], np.asarray(found)[2])
+
+
+def test_surgery_is_the_closed_form_on_the_encoders_tokens(model, scene, reference):
+    pixels = model.preprocess([scene.image], (64, 96))
+    names = ["bricks", "red circle", "waves"]
+    text, empty = model.encode_text(names), model.encode_text([""])
+    tokens = model.encode_image(pixels)
+    patches = torch.nn.functional.normalize(tokens.patches[0], dim=-1)
+    token = torch.nn.functional.normalize(tokens.class_token[0], dim=-1)
+    for surgery, wanted in (
+        ("empty", reference.single(patches, text, empty[0])),
+        ("label_set", reference.label_set(patches, text, token)),
+        ("label_set_code", reference.label_set(patches, text, token, form="code")),
+    ):
+        got = model.similarity(scene.image, names, surgery=surgery, size=(64, 96)).raw
+        np.testing.assert_allclose(got.reshape(3, -1).T, wanted.numpy(), atol=1e-5)
+
+
+def test_every_source_gives_the_same(model, scene, tmp_path):
+    Image.fromarray(scene.image).save(tmp_path / "a.png")
+    wanted = model.segment(scene.image, "bricks, waves").labels
+    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(scene.image)):
+        assert np.array_equal(model.segment(source, "bricks, waves").labels, wanted)
+
+
+def test_a_list_is_its_images_whatever_their_sizes(model):
+    images = [make_scene(s, size).image for s, size in enumerate([(64, 64), (48, 96), (64, 64), (96, 40)])]
+    names = ["bricks", "waves", "gravel"]
+    together = model.segment(images, names)
+    assert [t.labels.shape for t in together] == [i.shape[:2] for i in images]
+    for image, found in zip(images, together):
+        assert (model.segment(image, names).labels == found.labels).mean() > 0.999
+    assert model.segment([], names) == []
+
+
+def test_one_size_is_one_encoder_call(model, monkeypatch):
+    calls = []
+    encode = ovseg.model.encode_image
+    monkeypatch.setattr(
+        "ovseg.model.encode_image", lambda v, x, *a, **o: calls.append(x.shape) or encode(v, x, *a, **o)
+    )
+    model.similarity([make_scene(s, (64, 64)).image for s in range(3)], ["bricks"])
+    assert len(calls) == 1 and calls[0][0] == 3
+
+
+def test_segment_never_uses_feature_surgery(model, scene):
+    """argmax of the labels is argmax of the plain cosines."""
+    names = ["bricks", "waves", "red circle"]
+    raw = torch.from_numpy(model.similarity(scene.image, names, surgery=None, size=96).raw)[None]
+    wanted = torch.nn.functional.interpolate(raw, size=(96, 128), mode="bilinear").argmax(dim=1)[0]
+    assert (model.segment(scene.image, names, size=96).labels == wanted.numpy()).mean() > 0.999
+
+
+def test_windows_go_through_in_one_batch_and_match_crops(model):
+    image = make_scene(3, (64, 128)).image
+    pixels = model.preprocess([image], (64, 128))
+    text = model.encode_text(["bricks", "waves"])
+    whole = model.cosine_maps(pixels, text, window=64)
+    assert whole.shape == (1, 2, 64, 128)
+    for left in (0, 64):
+        part = model.cosine_maps(pixels[..., left : left + 64], text)
+        part = torch.nn.functional.interpolate(part, size=(64, 64), mode="bilinear")
+        np.testing.assert_allclose(whole[..., left : left + 64].numpy(), part.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (7, 5), (2, 1000)], ids=str)
+def test_odd_pictures(model, shape):
+    image = np.full((*shape, 3), 90, np.uint8)
+    found = model.segment(image, ["bricks", "waves"])
+    assert found.labels.shape == shape and set(np.unique(found.labels)) <= {0, 1}
+    maps = model.similarity(image, ["bricks"])
+    assert maps.values.shape == (1, *shape) and np.isfinite(maps.values).all()
+
+
+def test_background_in_all_its_forms(model, scene):
+    names = ["red circle", "blue star"]
+    none = model.segment(scene.image, names)
+    assert none.void not in none.labels
+    assert (model.segment(scene.image, names, background=1.0, scale=1.0).labels == 255).all()
+    words = model.segment(scene.image, names, background=["bricks", "waves", "gravel", "stripes"])
+    assert words.names == ("background", *names) and (words.labels == 0).mean() > 0.2
+    vocabulary = ovseg.Vocabulary(("background", "bricks"), (("waves", "gravel"), ("bricks",)), 0)
+    assert (model.segment(scene.image, vocabulary, background=1.0, scale=1.0).labels == 0).all()
+
+
+def test_recognition_scores_and_their_form(model, scene):
+    names = ["bricks", "waves", "red circle"]
+    scores = model.recognize(scene.image, names)
+    assert scores.shape == (3,) and scores.dtype == np.float32
+    cosines = model.recognize(scene.image, names, surgery=None)
+    assert np.array_equal(scores.argsort(), cosines.argsort())
+    both = model.recognize([scene.image, scene.image[:, ::-1].copy()], names)
+    np.testing.assert_allclose(both[0], scores, atol=1e-5)
+
+
+def test_models_are_never_changed_by_use(model, scene):
+    before = {k: v.clone() for k, v in model.clip.state_dict().items()}
+    first = model.similarity(scene.image, ["bricks"], size=64).values
+    model.segment(scene.image, ["bricks", "waves"], size=160, window=96, stride=32)
+    model.with_method("gem").similarity(scene.image, ["bricks"], size=96)
+    assert np.array_equal(model.similarity(scene.image, ["bricks"], size=64).values, first)
+    assert all(torch.equal(v, model.clip.state_dict()[k]) for k, v in before.items())
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_half_precision_gives_the_same_labels(model, scene, precision):
+    half = ovseg.load(precision=precision, cache=False)
+    names = ["bricks", "waves", "red circle", "gravel"]
+    same = half.segment(scene.image, names).labels == model.segment(scene.image, names).labels
+    assert same.mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda m, i: m.segment(i, ""), "at least one name"),
+        (lambda m, i: m.segment(i, "a, a"), "more than once"),
+        (lambda m, i: m.segment(i, "a", stride=8), "a window with it"),
+        (lambda m, i: m.segment(i, "a", window=4), "multiples of the patch"),
+        (lambda m, i: m.segment(i, "a", window=12), "multiples of the patch"),
+        (lambda m, i: m.segment(i, "a", window=16, stride=32), "1 <= stride <= window"),
+        (lambda m, i: m.segment(i, "a", background=2.0), r"in 0\.\.1, got 2"),
+        (lambda m, i: m.segment(i, "a", synonyms="x"), "unknown synonyms"),
+        (
+            lambda m, i: m.segment(i, ovseg.load_vocabulary("voc21"), background=["sky"]),
+            "background class already",
+        ),
+        (lambda m, i: m.segment(i, "a", size=0), "at least one pixel"),
+        (lambda m, i: m.segment(i, "a", size="big"), "wanted a size as an int"),
+        (lambda m, i: m.similarity(i, "a", surgery="label_set"), "at least two names"),
+        (lambda m, i: m.similarity(i, "a, b", surgery="labels"), "unknown surgery"),
+        (lambda m, i: m.recognize(i, "a", surgery="label_set"), "at least two names"),
+        (lambda m, i: m.similarity(i, "a " * 90), "at most 77 tokens"),
+        (lambda m, i: ovseg.load(method="surgery"), "unknown method"),
+    ],
+)
+def test_misuse_is_one_line(model, scene, call, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        call(model, scene.image)
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_an_unreadable_image_is_a_failure_of_the_run(model):
+    with pytest.raises(ImageError) as caught:
+        model.segment("nowhere.jpg", "a")
+    assert caught.value.exit_code == 1
+
+
+def test_texts_of_other_scripts_and_synonyms(model, scene):
+    assert model.segment(scene.image, ["дерево", "木", "شجرة"]).names == ("дерево", "木", "شجرة")
+    vocabulary = ovseg.Vocabulary(("ground", "thing"), (("bricks", "waves", "gravel"), ("red circle",)))
+    assert model.segment(scene.image, vocabulary).names == ("ground", "thing")

@@ -1,0 +1,101 @@
+"""The house's own rules: what may import what, and that looking at ovseg costs nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ovseg
+from ovseg.scenes import NAMES, make_scene
+
+ROOT = Path(ovseg.__file__).parent
+# Rooms from the top down; a room may import from lower rows only, or from its own room.
+FLOORS = [
+    {"cli"},
+    {"annotate", "mmseg"},
+    {"text_to_mask", "explain", "demo"},
+    {"model"},
+    {"clip"},
+    {"maps", "sam", "figures", "metrics", "vocabulary", "files", "images", "scenes", "home"},
+    {"types", "errors"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+STRANGERS = {"labels", "points", "recognition", "tiling"}  # rooms of maps that do not know each other
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ovseg":
+            names = [node.module] if node.module != "ovseg" else [f"ovseg.{a.name}" for a in node.names]
+            if node.module in ("ovseg.maps", "ovseg.clip"):
+                names = [f"{node.module}.{a.name}" for a in node.names]
+            found |= set(names)
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.startswith("ovseg.")}
+    return found
+
+
+def test_rooms_import_only_from_below():
+    looked = 0
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts in (("__init__",), ("__main__",)):
+            continue
+        for name in imports(path):
+            other = name.split(".")[1]
+            assert other == parts[0] or FLOOR[other] > FLOOR[parts[0]] or "home" in (other, parts[0]), (
+                f"{path.relative_to(ROOT)} imports {name}, which is not below it"
+            )
+            if parts[-1] in STRANGERS:
+                assert name.split(".")[-1] not in STRANGERS - {parts[-1]}
+            looked += 1
+    assert looked > 40
+
+
+def test_only_their_own_rooms_know_the_large_packages():
+    looked = 0
+    for path in ROOT.rglob("*.py"):
+        room = path.relative_to(ROOT).parts[0]
+        text = path.read_text(encoding="utf-8")
+        for package, owner in (("mmseg", "mmseg"), ("mmengine", "mmseg"), ("segment_anything", "sam")):
+            if room != owner:
+                assert f"import {package}" not in text and f"from {package}" not in text, path
+            looked += 1
+    assert looked > 60
+
+
+@pytest.mark.parametrize(
+    "code", ["import ovseg", "import ovseg.cli", "from ovseg.vocabulary import list_vocabularies"]
+)
+def test_torch_is_not_loaded_before_it_is_needed(code):
+    check = f"{code}; import sys; sys.exit(bool({{'torch', 'open_clip', 'cv2', 'matplotlib'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_public_names_are_there():
+    for name in ovseg.__all__:
+        assert getattr(ovseg, name) is not None
+    assert set(ovseg.__all__) <= set(dir(ovseg))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ovseg.nothing
+
+
+def test_no_file_names_an_address_of_weights_or_a_registry():
+    for path in [*ROOT.rglob("*.py"), *ROOT.parent.glob("*.toml"), *ROOT.parent.glob("Makefile")]:
+        text = path.read_text(encoding="utf-8")
+        assert "https://" not in text and "index-url" not in text, path
+
+
+def test_scenes_are_the_same_for_a_seed_and_say_what_they_show():
+    first, again, other = make_scene(3), make_scene(3), make_scene(4)
+    assert (first.image == again.image).all() and (first.labels == again.labels).all()
+    assert (first.image != other.image).any()
+    for seed in range(30):
+        scene = make_scene(seed, (64, 96))
+        assert scene.image.shape == (64, 96, 3) and scene.labels.max() < len(NAMES)
+        assert all(name in scene.caption for name in scene.present)
