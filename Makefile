@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check format setup clean
+.PHONY: demo test check format pictures setup clean
 
 demo: $(READY)
 	@$(BIN)/ovseg demo --out ovseg-out
@@ -20,6 +20,9 @@ check: $(READY)
 format: $(READY)
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format -q .
+
+pictures: $(READY)
+	@$(BIN)/ovseg demo --out docs/images
 
 setup: $(READY)
 

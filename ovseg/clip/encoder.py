@@ -19,7 +19,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovseg.clip.attention import Heads, Method, attend, qk, weights
+from ovseg.clip.attention import Form, Heads, Method, attend, qk, weights
 from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.types import ImageTokens
 
@@ -262,15 +262,22 @@ def _encode_resnet(
         for u in (pool.q_proj(x if queries else x[:, :1]), pool.k_proj(x), pool.v_proj(x))
     )
     heads = Heads(q, k, v, x, grid)
+    if trace is not None:
+        out = _trace_pool(pool, heads, form, trace)
+        return out[0], out[1] if patches else None, grid if patches else (0, 0)
     own = heads._replace(q=q[:, :, :1])
     class_token = pool.c_proj(_merge_heads(attend(qk(own), v)))[:, 0]
-    if trace is not None:
-        share = weights(qk(heads), v)
-        trace.attention.append(share)
-        trace.attention_out.append(pool.c_proj(_merge_heads(share @ v)))
-        share = weights(form(heads), v)
-        trace.new_attention.append(share)
-        trace.new_attention_out.append(pool.c_proj(_merge_heads(share @ v)))
     if not patches:
         return class_token, None, grid
     return class_token, pool.c_proj(_merge_heads(attend(form(heads), v, start=1))), grid
+
+
+def _trace_pool(pool: nn.Module, heads: Heads, form: Form, trace: Trace) -> tuple[Tensor, Tensor]:
+    """Class token and patches through the explicit weights, so that gradients reach them."""
+    original, new = (weights(terms, heads.v) for terms in (qk(heads), form(heads)))
+    original_out, new_out = (pool.c_proj(_merge_heads(share @ heads.v)) for share in (original, new))
+    trace.attention.append(original)
+    trace.attention_out.append(original_out)
+    trace.new_attention.append(new)
+    trace.new_attention_out.append(new_out)
+    return original_out[:, 0], new_out[:, 1:]

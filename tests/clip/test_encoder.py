@@ -580,3 +580,16 @@ def test_fused_and_explicit_attention_agree(name: str) -> None:
     terms = METHODS[name].form(heads)
     close(attend(terms, v, start=1), (attention_weights(terms, v) @ v)[:, :, 1:])
     assert heads.scale == pytest.approx(8**-0.5)
+
+
+def test_gradients_reach_a_resnets_attention():
+    """What Grad-CAM and its kin ask for: the similarity's gradient with respect to the pooling's weights."""
+    torch.manual_seed(2)
+    vision = {"layers": (1, 1, 1, 1), "width": 8, "head_width": 64, "image_size": 64}
+    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    visual = CLIP(48, vision, text).eval().visual
+    trace = Trace()
+    tokens = encode_image(visual, torch.randn(1, 3, 64, 64), METHODS["clip_surgery"], trace=trace)
+    first = torch.autograd.grad(tokens.class_token.sum(), trace.attention[0], retain_graph=True)[0]
+    second = torch.autograd.grad(tokens.patches.sum(), trace.new_attention[0])[0]
+    assert first.abs().max() > 0 and second.abs().max() > 0
