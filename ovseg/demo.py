@@ -50,7 +50,7 @@ PHOTOGRAPHS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
 def run(model: Model, folder: Path) -> Path:
     """Segment and explain every example, one picture of them all: its path."""
     rows = [_row(model, example) for example in examples()]
-    path = make_folder(folder) / "demo.png"
+    path = make_folder(folder) / "demo.jpg"
     write_picture(path, figures.grid(rows))
     return path
 

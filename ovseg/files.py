@@ -24,8 +24,9 @@ def make_folder(folder: Path) -> Path:
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """(H, W, 3) uint8 RGB as PNG."""
-    _write(path, lambda file: Image.fromarray(picture).save(file, "PNG"))
+    """(H, W, 3) uint8 RGB as JPEG where ``path`` ends so, as PNG otherwise."""
+    form, options = ("JPEG", {"quality": 90}) if path.suffix in (".jpg", ".jpeg") else ("PNG", {})
+    _write(path, lambda file: Image.fromarray(picture).save(file, form, **options))
 
 
 def write_labels(path: Path, labels: np.ndarray, colours: np.ndarray) -> None:

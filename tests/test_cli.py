@@ -157,8 +157,8 @@ def test_a_cache_that_cannot_be_written_is_one_warning(pictures, tmp_path, monke
 
 def test_the_demo_makes_its_picture(tmp_path):
     done = run(app, ["demo", "--out", str(tmp_path)])
-    assert done.exit_code == 0 and done.output.strip().endswith("demo.png")
-    assert min(read(tmp_path / "demo.png").shape[:2]) > 600
+    assert done.exit_code == 0 and done.output.strip().endswith("demo.jpg")
+    assert min(read(tmp_path / "demo.jpg").shape[:2]) > 600
 
 
 def test_help_teaches_and_loads_no_torch():

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from open_clip.modified_resnet import ModifiedResNet
+from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -272,7 +272,7 @@ def _encode_resnet(
     return class_token, pool.c_proj(_merge_heads(attend(form(heads), v, start=1))), grid
 
 
-def _trace_pool(pool: nn.Module, heads: Heads, form: Form, trace: Trace) -> tuple[Tensor, Tensor]:
+def _trace_pool(pool: AttentionPool2d, heads: Heads, form: Form, trace: Trace) -> tuple[Tensor, Tensor]:
     """Class token and patches through the explicit weights, so that gradients reach them."""
     original, new = (weights(terms, heads.v) for terms in (qk(heads), form(heads)))
     original_out, new_out = (pool.c_proj(_merge_heads(share @ heads.v)) for share in (original, new))
