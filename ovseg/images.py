@@ -16,7 +16,7 @@ from ovseg.errors import ImageError, UsageError
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray"
 SUFFIXES = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 MAX_PIXELS = 178_956_970
-"""Larger files are refused as decompression bombs (Pillow's own line between a warning and an error, doubled)."""
+"""Larger files are refused as decompression bombs: Pillow's own figure for an error."""
 
 
 def load_image(source: ImageLike) -> np.ndarray:

@@ -29,7 +29,7 @@ from ovseg.maps.similarity import (
     cosine,
     empty_surgery,
     label_set_surgery,
-    resize,
+    resize_rows,
     similarity_map,
     to_grid,
 )
@@ -40,6 +40,8 @@ from ovseg.vocabulary import Vocabulary, as_vocabulary
 Result = TypeVar("Result")
 BATCH_PIXELS = 4 * 512 * 512
 """Images of one size go through the encoder together up to this many pixels."""
+BAND_VALUES = 2**24
+"""Scores (texts x pixels) that are held at once on the way to a label map, 64 MB in float32."""
 
 
 def load(
@@ -209,11 +211,15 @@ class Model:
             return self.cosine_maps(pixels, text, window, stride)
 
         def finish(maps: Tensor, shapes: list[tuple[int, int]]) -> Iterator[LabelMap]:
-            for index, shape in enumerate(shapes):
-                grid = resize(maps[index : index + 1], shape)
-                scores = probabilities(grid, vocabulary.owners, scale, synonyms)[0]
-                labels = label_map(scores, threshold, vocabulary.background)
-                yield LabelMap(labels, vocabulary.names)
+            for index, (height, width) in enumerate(shapes):
+                step = max(1, BAND_VALUES // (width * len(text)))
+                bands = []
+                for top in range(0, height, step):
+                    rows = range(top, min(top + step, height))
+                    band = resize_rows(maps[index : index + 1], (height, width), rows)
+                    scores = probabilities(band, vocabulary.owners, scale, synonyms)[0]
+                    bands.append(label_map(scores, threshold, vocabulary.background))
+                yield LabelMap(np.concatenate(bands), vocabulary.names)
 
         return self._for_each(image, size, lambda pixels, shapes: finish(cosines(pixels), shapes))
 

@@ -77,6 +77,14 @@ def test_segment_never_uses_feature_surgery(model, scene):
     assert (model.segment(scene.image, names, size=96).labels == wanted.numpy()).mean() > 0.999
 
 
+def test_a_large_picture_is_labelled_in_bands(model, monkeypatch):
+    image = make_scene(5, (150, 200)).image
+    names = ["bricks", "waves", "gravel", "stripes"]
+    whole = model.segment(image, names).labels
+    monkeypatch.setattr("ovseg.model.BAND_VALUES", 200 * 4 * 7)  # seven rows at a time
+    assert (model.segment(image, names).labels == whole).mean() > 0.9995
+
+
 def test_windows_go_through_in_one_batch_and_match_crops(model):
     image = make_scene(3, (64, 128)).image
     pixels = model.preprocess([image], (64, 128))

@@ -97,12 +97,16 @@ def _load_open_clip(name: str, pretrained: str | None, offline: bool) -> LoadedC
     scripted = file is not None and _is_torchscript(file)
     # OpenAI's archives are the TorchScript ones, and they were trained with QuickGELU.
     quick = bool(entry.get("quick_gelu")) or scripted
-    clip = open_clip.create_model(name, pretrained=None, force_quick_gelu=quick, pretrained_text=False)
+    try:
+        clip = open_clip.create_model(name, pretrained=None, force_quick_gelu=quick, pretrained_text=False)
+        tokenizer = open_clip.get_tokenizer(name)
+    except (OSError, RuntimeError, ImportError, ValueError) as error:  # text towers of the hub need it here
+        raise WeightsError(f"wanted the parts of {name}, open_clip says: {_first_problem(error)}") from None
     if file is not None:
         _fill(clip, file, name, scripted)
     mean = entry.get("mean", clip.visual.preprocess_cfg.get("mean", open_clip.OPENAI_DATASET_MEAN))
     std = entry.get("std", clip.visual.preprocess_cfg.get("std", open_clip.OPENAI_DATASET_STD))
-    return LoadedClip(clip, open_clip.get_tokenizer(name), name, tuple(mean), tuple(std), 512)
+    return LoadedClip(clip, tokenizer, name, tuple(mean), tuple(std), 512)
 
 
 def _looks_like_path(pretrained: str) -> bool:

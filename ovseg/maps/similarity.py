@@ -63,6 +63,21 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
+def resize_rows(maps: Tensor, size: tuple[int, int], rows: range) -> Tensor:
+    """Some rows of ``resize(maps, size)``: (B, K, h, w) -> (B, K, len(rows), W).
+
+    A label map of a large photograph needs every class at every pixel, but not all pixels at once.
+    """
+    height = maps.shape[2]
+    place = torch.arange(rows.start, rows.stop, device=maps.device, dtype=torch.float32)
+    place = ((place + 0.5) * (height / size[0]) - 0.5).clamp(0, height - 1)
+    upper = place.floor().long()
+    lower = (upper + 1).clamp_max(height - 1)
+    share = (place - upper)[:, None]
+    band = torch.lerp(maps[:, :, upper], maps[:, :, lower], share.expand(-1, maps.shape[3]))
+    return resize(band, (len(rows), size[1]))
+
+
 def min_max(maps: Tensor) -> Tensor:
     """Each (H, W) map to 0..1; a constant map becomes 0 everywhere (nothing stands out)."""
     low = maps.amin(dim=(-2, -1), keepdim=True)

@@ -70,6 +70,14 @@ def test_maps_reach_both_ends_and_a_constant_map_is_zero():
     assert maps[0, 1].abs().max() == 0
 
 
+@pytest.mark.parametrize("size", [(40, 56), (3, 4), (2, 9), (1, 1)], ids=str)
+def test_rows_of_a_resized_map_are_the_resized_maps(size):
+    maps = torch.randn(2, 3, 5, 7)
+    whole = sim.resize(maps, size)
+    parts = [sim.resize_rows(maps, size, range(t, min(t + 3, size[0]))) for t in range(0, size[0], 3)]
+    np.testing.assert_allclose(torch.cat(parts, dim=2).numpy(), whole.numpy(), atol=1e-5)
+
+
 def test_the_papers_form_keeps_the_ranking_and_the_codes_does_not():
     cosines, weights = 0.2 * torch.randn(1, 500, 9).tanh(), torch.rand(1, 9) + 0.5
     weights = weights / weights.mean()
