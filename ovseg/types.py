@@ -94,3 +94,34 @@ class LabelMap:
         counts = np.bincount(self.labels.ravel(), minlength=len(self.names))[: len(self.names)]
         order = sorted(np.flatnonzero(counts), key=lambda k: -counts[k])
         return {self.names[k]: float(counts[k]) / self.labels.size for k in order}
+
+
+@dataclass(frozen=True)
+class PointPrompts:
+    """Clicks for a promptable segmenter: one set stands for one object.
+
+    ``xy`` (P, 2) float32, (x, y) in pixels of the original image; ``labels`` (P,) uint8, 1 on the
+    object and 0 beside it. Positives come first. P may be 0.
+    """
+
+    xy: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.xy.ndim != 2 or self.xy.shape[1] != 2 or self.labels.shape != self.xy.shape[:1]:
+            raise ValueError(f"wanted xy (P, 2) and labels (P,), got {self.xy.shape} and {self.labels.shape}")
+        if not np.isin(self.labels, (0, 1)).all():
+            raise ValueError(f"wanted labels 0 and 1, got {np.unique(self.labels).tolist()}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def positives(self) -> np.ndarray:
+        """(P⁺, 2): the points on the object."""
+        return np.asarray(self.xy[self.labels == 1])
+
+    @property
+    def negatives(self) -> np.ndarray:
+        """(P⁻, 2): the points beside it."""
+        return np.asarray(self.xy[self.labels == 0])
