@@ -1,0 +1,152 @@
+"""SAM (Kirillov et al., 2023) through Meta's segment-anything package: vit_b, vit_l, vit_h.
+
+The package's predictor holds one image; here its parts are called without state, so that several
+images and threads share one model.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from segment_anything import sam_model_registry
+from segment_anything.utils.transforms import ResizeLongestSide
+from torch.nn import functional as F
+
+from ovseg.errors import ImageError, WeightsError
+from ovseg.sam.base import Embedding, MaskSet, Prompt, Segmenter
+
+OFFICIAL = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
+"""The checkpoints as their authors name them, in the model table of Meta's segment-anything."""
+
+
+@dataclass(frozen=True)
+class _Features:
+    image: torch.Tensor  # (1, C, h, w)
+    input_size: tuple[int, int]  # (height, width) before padding to the square
+
+
+class SegmentAnything(Segmenter):
+    """One built ``Sam``; ``name`` keys its embeddings, so give each set of weights its own."""
+
+    def __init__(self, sam: Any, name: str, device: str = "cpu") -> None:
+        super().__init__()
+        self.name = name
+        self.sam = sam.to(device).eval()
+        self._transform = ResizeLongestSide(sam.image_encoder.img_size)
+
+    def prior(self, embedding: Embedding, values: np.ndarray) -> np.ndarray:
+        side = self.sam.prompt_encoder.mask_input_size[0]
+        height, width = self._low_size(embedding)
+        logits = np.full((side, side), -10, np.float32)  # the padding is not the object
+        logits[:height, :width] = cv2.resize((values.astype(np.float32) - 0.5) * 20, (width, height))
+        return logits
+
+    def _low_size(self, embedding: Embedding) -> tuple[int, int]:
+        share = self.sam.prompt_encoder.mask_input_size[0] / self.sam.image_encoder.img_size
+        height, width = (max(1, round(length * share)) for length in embedding.features.input_size)
+        return height, width
+
+    @torch.no_grad()
+    def _encode(self, image: np.ndarray) -> _Features:
+        side = self.sam.image_encoder.img_size
+        if min(image.shape[:2]) * 2 * side < max(image.shape[:2]):
+            raise ImageError(
+                f"wanted sides within 1:{2 * side} for SAM, got {image.shape[1]} x {image.shape[0]} pixels"
+            )
+        resized = self._transform.apply_image(image)
+        pixels = torch.from_numpy(np.array(resized)).to(self.sam.device).permute(2, 0, 1)[None].float()
+        features = self.sam.image_encoder(self.sam.preprocess(pixels))
+        return _Features(features, (resized.shape[0], resized.shape[1]))
+
+    @torch.no_grad()
+    def _decode(self, embedding: Embedding, prompt: Prompt) -> MaskSet:
+        device, size = self.sam.device, embedding.size
+        points = box = mask = None
+        if len(prompt.points):
+            xy = self._transform.apply_coords(prompt.points, size)
+            points = (
+                torch.as_tensor(xy, dtype=torch.float, device=device)[None],
+                torch.as_tensor(prompt.labels, dtype=torch.int, device=device)[None],
+            )
+        if prompt.box is not None:
+            corners = self._transform.apply_boxes(prompt.box[None], size)
+            box = torch.as_tensor(corners, dtype=torch.float, device=device)
+        if prompt.mask is not None:
+            low = torch.as_tensor(prompt.mask, dtype=torch.float, device=device)[None, None]
+            wanted = self.sam.prompt_encoder.mask_input_size
+            mask = low if low.shape[2:] == wanted else F.interpolate(low, wanted, mode="bilinear")
+        sparse, dense = self.sam.prompt_encoder(points=points, boxes=box, masks=mask)
+        logits, scores = self.sam.mask_decoder(
+            image_embeddings=embedding.features.image,
+            image_pe=self.sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+        full = self.sam.postprocess_masks(logits, embedding.features.input_size, size)
+        masks = (full[0] > self.sam.mask_threshold).cpu().numpy()
+        return MaskSet(masks, scores[0].float().cpu().numpy(), logits[0].float().cpu().numpy())
+
+
+def load(name: str, checkpoint: str | Path | None, device: str = "cpu") -> SegmentAnything:
+    """vit_b, vit_l or vit_h with the weights in ``checkpoint``, or untrained ones for "random".
+
+    Raises WeightsError where the file is missing, damaged, holds more than tensors, or is of
+    another architecture.
+    """
+    if checkpoint is None:
+        raise WeightsError(
+            f"wanted a checkpoint for {name}, got none: its authors' file is {OFFICIAL[name]}, linked in the "
+            "README of github.com/facebookresearch/segment-anything"
+        )
+    if checkpoint == "random":
+        return SegmentAnything(sam_model_registry[name](), f"{name} random", device)
+    file = Path(checkpoint)
+    if not file.is_file():
+        raise WeightsError(
+            f"wanted a checkpoint for {name}, {file} does not exist: {OFFICIAL[name]} is its authors'"
+        )
+    state = read_checkpoint(file)
+    sam = sam_model_registry[name]()
+    fill(sam, state, name, file)
+    stat = file.stat()
+    return SegmentAnything(sam, f"{name} {file.resolve()} {stat.st_size} {stat.st_mtime_ns}", device)
+
+
+def read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .pth file, read without running any code in it."""
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0][:120] if "Weights only" not in str(error) else "code in it"
+        raise WeightsError(
+            f"wanted tensors only, {file} holds something else ({reason}): not loaded"
+        ) from None
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+    ) as error:  # what torch.load raises on damage
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise WeightsError(f"wanted a whole checkpoint, {file} cannot be read: {reason}") from None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"wanted a dictionary of tensors, {file} holds something else")
+    return state
+
+
+def fill(sam: Any, state: dict[str, torch.Tensor], name: str, file: Path) -> None:
+    """``state`` into ``sam``, every tensor and none left over: an SAM-HQ file in SAM is an error."""
+    try:
+        sam.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        problem = lines[1] if len(lines) > 1 else lines[0]
+        raise WeightsError(f"wanted weights of {name}, {file} does not fit: {problem[:160]}") from None
