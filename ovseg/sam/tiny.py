@@ -1,0 +1,70 @@
+"""A very small SAM in segment-anything's own classes, shipped with the package as one safetensors asset.
+
+Half-precision weights, computed with in float32. Trained by tools/train_tiny_sam.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+from ovseg.errors import WeightsError
+from ovseg.sam.segment_anything import SegmentAnything
+
+
+def asset_path() -> Path:
+    """Where the installed package keeps the embedded SAM."""
+    return Path(str(resources.files("ovseg") / "assets" / "tiny_sam.safetensors"))
+
+
+def build(config: dict[str, Any]) -> Sam:
+    """An untrained SAM of a config ``{"side", "patch", "width", "depth", "heads", "channels"}``.
+
+    ``side`` of the square input and ``patch`` in pixels; ``width``, ``depth`` and ``heads`` of the
+    image encoder, whose attention is global in every block; ``channels`` of embedding and decoder.
+    """
+    side, channels = config["side"], config["channels"]
+    grid = side // config["patch"]
+    encoder = ImageEncoderViT(
+        img_size=side,
+        patch_size=config["patch"],
+        embed_dim=config["width"],
+        depth=config["depth"],
+        num_heads=config["heads"],
+        out_chans=channels,
+    )
+    decoder = MaskDecoder(
+        transformer_dim=channels,
+        transformer=TwoWayTransformer(depth=2, embedding_dim=channels, num_heads=4, mlp_dim=4 * channels),
+        iou_head_hidden_dim=2 * channels,
+    )
+    return Sam(encoder, PromptEncoder(channels, (grid, grid), (side, side), 16), decoder).eval()
+
+
+def save(sam: Sam, config: dict[str, Any], path: Path) -> None:
+    """Write ``sam``, built from ``config``, to ``path``."""
+    state = {key: value.detach().half().contiguous() for key, value in sam.state_dict().items()}
+    save_file(state, path, metadata={"config": json.dumps(config)})
+
+
+def load(path: Path | None = None, device: str = "cpu") -> SegmentAnything:
+    """The embedded SAM, or another file of its kind.
+
+    Raises WeightsError where the file is missing.
+    """
+    path = path or asset_path()
+    if not path.is_file():
+        raise WeightsError(f"wanted the embedded SAM at {path}, found no file: reinstall ovseg")
+    with safe_open(path, framework="pt") as file:
+        config = json.loads(file.metadata()["config"])
+        state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
+    sam = build(config)
+    sam.load_state_dict(state)
+    return SegmentAnything(sam, f"tiny {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}", device)
