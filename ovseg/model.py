@@ -29,6 +29,7 @@ from ovseg.maps.similarity import (
     cosine,
     empty_surgery,
     label_set_surgery,
+    resize,
     resize_rows,
     similarity_map,
     to_grid,
@@ -78,15 +79,19 @@ class Model:
         self.size = loaded.size
         self.patch_size = patch_size(loaded.clip.visual)
         self._text = TextEncoder(loaded.clip, loaded.tokenizer, cache)
-        parameter = next(loaded.clip.visual.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
-        self._mean = torch.tensor(loaded.mean, device=self.device)[:, None, None]
-        self._std = torch.tensor(loaded.std, device=self.device)[:, None, None]
+        self.dtype = next(loaded.clip.visual.parameters()).dtype
+        self._mean = torch.tensor(loaded.mean)[:, None, None]
+        self._std = torch.tensor(loaded.std)[:, None, None]
 
     @property
     def clip(self) -> Any:
         """The untouched open_clip model."""
         return self.loaded.clip
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are now: whoever holds the open_clip model may have moved it."""
+        return next(self.clip.visual.parameters()).device
 
     def with_method(self, method: str | Method) -> Model:
         """The same weights under another method; nothing is loaded or copied."""
@@ -121,7 +126,7 @@ class Model:
         """(H, W, 3) uint8 RGB images squeezed to ``size`` (height, width) and normalised, (B, 3, H, W)."""
         resized = np.stack([_resize_image(image, size) for image in images])
         pixels = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2).float() / 255
-        return (pixels - self._mean) / self._std
+        return (pixels - self._mean.to(self.device)) / self._std.to(self.device)
 
     # ------------------------------------------------------------------------------- what it is for
 
@@ -199,27 +204,18 @@ class Model:
 
         Raises UsageError for bad arguments, ImageError for an image that cannot be read.
         """
-        vocabulary = _with_background_words(as_vocabulary(names), background)
-        threshold = float(background) if isinstance(background, (int, float)) else None
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise UsageError(f"wanted a background probability in 0..1, got {threshold}")
-        if synonyms not in SYNONYMS:
-            raise UsageError(f"unknown synonyms {synonyms!r}: wanted one of {', '.join(SYNONYMS)}")
+        vocabulary, threshold = split_background(as_vocabulary(names), background)
+        check_synonyms(synonyms)
         text = self.encode_text(vocabulary.flat, templates)
 
         def cosines(pixels: Tensor) -> Tensor:
             return self.cosine_maps(pixels, text, window, stride)
 
         def finish(maps: Tensor, shapes: list[tuple[int, int]]) -> Iterator[LabelMap]:
-            for index, (height, width) in enumerate(shapes):
-                step = max(1, BAND_VALUES // (width * len(text)))
-                bands = []
-                for top in range(0, height, step):
-                    rows = range(top, min(top + step, height))
-                    band = resize_rows(maps[index : index + 1], (height, width), rows)
-                    scores = probabilities(band, vocabulary.owners, scale, synonyms)[0]
-                    bands.append(label_map(scores, threshold, vocabulary.background))
-                yield LabelMap(np.concatenate(bands), vocabulary.names)
+            for cosine_map, shape in zip(maps, shapes, strict=True):
+                bands = score_bands(cosine_map, shape, vocabulary, scale, synonyms)
+                labels = [label_map(band, threshold, vocabulary.background) for band in bands]
+                yield LabelMap(np.concatenate(labels), vocabulary.names)
 
         return self._for_each(image, size, lambda pixels, shapes: finish(cosines(pixels), shapes))
 
@@ -235,21 +231,41 @@ class Model:
 
         The token grid for whole images, pixels (H, W) where ``window`` cuts them, ``batch`` at once.
         """
+        if window is not None:
+            return torch.stack(self.window_maps(list(pixels), text, window, stride, batch))
+        if stride is not None:
+            raise UsageError("stride wanted a window with it, got none")
+        tokens = self.encode_image(pixels)
+        return to_grid(cosine(tokens.patches, text), tokens.grid)
+
+    def window_maps(
+        self,
+        images: Sequence[Tensor],
+        text: Tensor,
+        window: int | tuple[int, int],
+        stride: int | tuple[int, int] | None = None,
+        batch: int = 8,
+    ) -> list[Tensor]:
+        """``cosine_maps`` in windows of images (3, H, W) of any sizes: a map (K, H, W) per image.
+
+        ``batch`` windows go through the encoder at once, whichever image they are of. A window that
+        a small image cuts short is stretched to whole patches.
+        """
+        window = self.check_window(window)
 
         def score(part: Tensor) -> Tensor:
-            tokens = self.encode_image(part)
-            return to_grid(cosine(tokens.patches, text), tokens.grid)
+            size = self.input_size((part.shape[2], part.shape[3]), (part.shape[2], part.shape[3]))
+            return self.cosine_maps(part if size == part.shape[2:] else resize(part, size), text)
 
-        if window is None:
-            if stride is not None:
-                raise UsageError("stride wanted a window with it, got none")
-            return score(pixels)
-        window = _pair(window)
-        stride = _pair(stride) if stride is not None else window
-        for side, patch in zip(window, self.patch_size, strict=True):
+        return sliding(images, window, _pair(stride) if stride is not None else window, score, batch)
+
+    def check_window(self, window: int | tuple[int, int]) -> tuple[int, int]:
+        """``window`` as (height, width). Raises UsageError unless it is made of whole patches."""
+        sides = _pair(window)
+        for side, patch in zip(sides, self.patch_size, strict=True):
             if side < patch or side % patch:
-                raise UsageError(f"wanted a window in multiples of the patch {self.patch_size}, got {window}")
-        return sliding(pixels, window, stride, score, batch)
+                raise UsageError(f"wanted a window in multiples of the patch {self.patch_size}, got {sides}")
+        return sides
 
     def recognize(
         self,
@@ -335,14 +351,38 @@ def _apply_surgery(tokens: ImageTokens, text: Tensor, surgery: str | None, empty
     return label_set_surgery(cosines, class_weights(tokens.class_token, text), form)
 
 
-def _with_background_words(vocabulary: Vocabulary, background: Any) -> Vocabulary:
-    """The vocabulary with one class "background" in front whose texts are the given words."""
-    if background is None or isinstance(background, (int, float)):
-        return vocabulary
-    if vocabulary.background is not None:
-        raise UsageError("the vocabulary has a background class already: wanted no background words")
-    words = as_vocabulary(background)
-    return Vocabulary(("background", *vocabulary.names), (words.flat, *vocabulary.texts), 0)
+def split_background(vocabulary: Vocabulary, background: Any) -> tuple[Vocabulary, float | None]:
+    """``segment``'s argument: the vocabulary with the class its words make, and the threshold if it is one.
+
+    Raises UsageError for a probability outside 0..1, or words where there is a background class already.
+    """
+    if background is None:
+        return vocabulary, None
+    if isinstance(background, (int, float)):
+        if not 0 <= background <= 1:
+            raise UsageError(f"wanted a background probability in 0..1, got {background}")
+        return vocabulary, float(background)
+    return vocabulary.with_background(background), None
+
+
+def check_synonyms(synonyms: str) -> None:
+    """Raise UsageError for a way of merging synonyms that does not exist."""
+    if synonyms not in SYNONYMS:
+        raise UsageError(f"unknown synonyms {synonyms!r}: wanted one of {', '.join(SYNONYMS)}")
+
+
+def score_bands(
+    maps: Tensor, size: tuple[int, int], vocabulary: Vocabulary, scale: float, synonyms: str
+) -> Iterator[Tensor]:
+    """Probabilities of the classes at ``size`` (H, W), from the top down: maps (T, h, w) -> (K, rows, W) each.
+
+    A band holds ``BAND_VALUES`` at most, so that memory does not grow with texts times pixels.
+    """
+    height, width = size
+    step = max(1, BAND_VALUES // (width * len(vocabulary.flat)))
+    for top in range(0, height, step):
+        band = resize_rows(maps[None], size, range(top, min(top + step, height)))
+        yield probabilities(band, vocabulary.owners, scale, synonyms)[0]
 
 
 def _pair(size: Any) -> tuple[int, int]:

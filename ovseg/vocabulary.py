@@ -50,6 +50,15 @@ class Vocabulary:
         """The class index of each of ``flat``, (T,)."""
         return tuple(index for index, texts in enumerate(self.texts) for _ in texts)
 
+    def with_background(self, words: str | Iterable[str]) -> Vocabulary:
+        """The same classes and one "background" in front, whose texts are ``words``.
+
+        Raises UsageError where there is a background class already: its words are in the vocabulary.
+        """
+        if self.background is not None:
+            raise UsageError("the vocabulary has a background class already: wanted no background words")
+        return Vocabulary(("background", *self.names), (as_vocabulary(words).flat, *self.texts), 0)
+
 
 def as_vocabulary(names: str | Iterable[str] | Vocabulary) -> Vocabulary:
     """A vocabulary from "sky, tree", from a list of names, or itself.
@@ -89,6 +98,16 @@ def load_vocabulary(name_or_path: str | Path) -> Vocabulary:
         known = ", ".join(list_vocabularies())
         raise UsageError(f"unknown vocabulary {str(name_or_path)!r}: wanted a file or one of {known}")
     return parse_vocabulary(text.splitlines())
+
+
+def find_vocabulary(names: str | Iterable[str] | Vocabulary) -> Vocabulary:
+    """A data set's name, a file, "sky, tree", a list of names or a vocabulary: whichever it is.
+
+    A text is looked up as ``load_vocabulary`` does unless there is a comma in it. Raises UsageError.
+    """
+    if isinstance(names, str) and "," not in names:
+        return load_vocabulary(names)
+    return as_vocabulary(names)
 
 
 def parse_vocabulary(lines: Sequence[str]) -> Vocabulary:

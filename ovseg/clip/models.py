@@ -24,7 +24,8 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 class LoadedClip:
     """An open_clip model in eval mode and what its inputs want.
 
-    ``mean`` and ``std`` of RGB in 0..1; ``size`` the default input in pixels for dense maps.
+    ``mean`` and ``std`` of RGB in 0..1; ``size`` the default input in pixels for dense maps; ``file``
+    the weights on disk, None where they are random.
     """
 
     clip: Any  # open_clip's CLIP or CustomTextCLIP, whose parts nn.Module does not declare
@@ -33,6 +34,7 @@ class LoadedClip:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     size: int
+    file: Path | None = None
 
 
 def load_clip(
@@ -50,10 +52,14 @@ def load_clip(
             raise UsageError(
                 f"the embedded model has its own weights: wanted no pretrained, got {pretrained!r}"
             )
-        clip = embedded.load()
-        tokenizer = open_clip.get_tokenizer("ViT-B-32")
         loaded = LoadedClip(
-            clip, tokenizer, name, open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD, embedded.SIZE
+            embedded.load(),
+            open_clip.get_tokenizer("ViT-B-32"),
+            name,
+            open_clip.OPENAI_DATASET_MEAN,
+            open_clip.OPENAI_DATASET_STD,
+            embedded.SIZE,
+            embedded.asset_path(),
         )
     else:
         loaded = _load_open_clip(name, pretrained, offline)
@@ -106,7 +112,7 @@ def _load_open_clip(name: str, pretrained: str | None, offline: bool) -> LoadedC
         _fill(clip, file, name, scripted)
     mean = entry.get("mean", clip.visual.preprocess_cfg.get("mean", open_clip.OPENAI_DATASET_MEAN))
     std = entry.get("std", clip.visual.preprocess_cfg.get("std", open_clip.OPENAI_DATASET_STD))
-    return LoadedClip(clip, tokenizer, name, tuple(mean), tuple(std), 512)
+    return LoadedClip(clip, tokenizer, name, tuple(mean), tuple(std), 512, file)
 
 
 def _looks_like_path(pretrained: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -32,36 +32,42 @@ def _spans(length: int, window: int, stride: int) -> list[tuple[int, int]]:
 
 
 def sliding(
-    images: Tensor,
+    images: Sequence[Tensor] | Tensor,
     window: tuple[int, int],
     stride: tuple[int, int],
     score: Callable[[Tensor], Tensor],
     batch: int = 8,
-) -> Tensor:
+) -> list[Tensor]:
     """Mean of the windows' maps wherever they overlap.
 
-    ``images`` (B, 3, H, W); ``score`` gives (n, K, h, w) maps of n windows, which are resized to
-    the window; -> (B, K, H, W). ``batch`` windows, also of different images, go through at once.
+    ``images`` (3, H, W) each, of any sizes; ``score`` gives (n, K, h, w) maps of n windows, which are
+    resized to the window; -> a map (K, H, W) per image. ``batch`` windows go through at once, also
+    of different images.
     """
-    height, width = images.shape[-2:]
-    boxes = windows((height, width), window, stride)
-    jobs = [(index, box) for index in range(len(images)) for box in boxes]
-    total: Tensor | None = None
-    count = images.new_zeros(1, 1, height, width, dtype=torch.float32)
-    for top, left, bottom, right in boxes:
-        count[..., top:bottom, left:right] += 1
-    for part in _chunks(jobs, batch):
-        crops = torch.stack([images[i, :, t:b, le:r] for i, (t, le, b, r) in part])
+    sizes = [(image.shape[1], image.shape[2]) for image in images]
+    boxes = [windows(size, window, stride) for size in sizes]
+    totals: list[Tensor] = []
+    for part in _chunks([(i, box) for i, inside in enumerate(boxes) for box in inside], batch):
+        crops = torch.stack([images[i][:, t:b, le:r] for i, (t, le, b, r) in part])
         maps = score(crops)
         maps = F.interpolate(maps, size=crops.shape[-2:], mode="bilinear", align_corners=False)
-        if total is None:
-            total = maps.new_zeros(len(images), maps.shape[1], height, width)
+        if not totals:
+            totals = [maps.new_zeros(maps.shape[1], *size) for size in sizes]
         for (i, (top, left, bottom, right)), window_map in zip(part, maps, strict=True):
-            total[i, :, top:bottom, left:right] += window_map
-    assert total is not None  # there is at least one window
-    return total.div_(count)
+            totals[i][:, top:bottom, left:right] += window_map
+    for total, inside in zip(totals, boxes, strict=True):
+        count = total.new_zeros(1, *total.shape[1:])
+        for top, left, bottom, right in inside:
+            count[:, top:bottom, left:right] += 1
+        total.div_(count)
+    return totals
 
 
 def _chunks(jobs: list[tuple[int, Box]], size: int) -> Iterator[list[tuple[int, Box]]]:
-    for start in range(0, len(jobs), size):
-        yield jobs[start : start + size]
+    """At most ``size`` windows of one shape each, in order: a small image has windows of its own shape."""
+    shapes: dict[tuple[int, int], list[tuple[int, Box]]] = {}
+    for index, box in jobs:
+        shapes.setdefault((box[2] - box[0], box[3] - box[1]), []).append((index, box))
+    for alike in shapes.values():
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size]
