@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from ovseg.images import load_image as load_image
     from ovseg.model import Model as Model
     from ovseg.model import load as load
+    from ovseg.sam.load import load_sam as load_sam
     from ovseg.scenes import make_scene as make_scene
+    from ovseg.text_to_mask import TextMasks as TextMasks
+    from ovseg.text_to_mask import TextToMask as TextToMask
     from ovseg.types import ImageTokens as ImageTokens
     from ovseg.types import LabelMap as LabelMap
+    from ovseg.types import PointPrompts as PointPrompts
     from ovseg.types import SimilarityMap as SimilarityMap
     from ovseg.vocabulary import Vocabulary as Vocabulary
     from ovseg.vocabulary import load_vocabulary as load_vocabulary
@@ -38,9 +42,13 @@ _WHERE = {
     "load_image": "images",
     "Model": "model",
     "load": "model",
+    "load_sam": "sam.load",
     "make_scene": "scenes",
+    "TextMasks": "text_to_mask",
+    "TextToMask": "text_to_mask",
     "ImageTokens": "types",
     "LabelMap": "types",
+    "PointPrompts": "types",
     "SimilarityMap": "types",
     "Vocabulary": "vocabulary",
     "load_vocabulary": "vocabulary",

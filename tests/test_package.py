@@ -21,6 +21,7 @@ FLOORS = [
     {"model"},
     {"clip"},
     {"maps", "sam", "figures", "metrics", "vocabulary", "files", "images", "scenes", "home"},
+    {"content"},
     {"types", "errors"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

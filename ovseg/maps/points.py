@@ -97,9 +97,10 @@ def component_points(
     smallest: float = 0.1,
     most: int = 8,
     avoid: np.ndarray | None = None,
-) -> list[PointPrompts]:
+) -> list[tuple[PointPrompts, np.ndarray]]:
     """One prompt set per connected component of the map above ``threshold``, the strongest first.
 
+    With each comes the map it was taken from, (h', w') in 0..1, the other components cut out of it.
     A component gets up to ``positives`` points: its peak, then the places farthest from those taken,
     away from its border. It gets up to ``negatives`` points around it, on the low part of the map,
     nearest first and spread. Components under ``smallest`` of the largest's area are dropped, and all
@@ -109,15 +110,18 @@ def component_points(
     a patch. Deterministic: ties fall to the first in reading order.
     """
     unit = normalise(values)
-    if unit is None:
-        return []
-    fine = _enlarge(unit, size)
-    fine = normalise(fine) if fine.max() - fine.min() > _FLAT else None
+    fine = None if unit is None else normalise(enlarge(unit, size))
     if fine is None:
         return []
-    taken = fine if avoid is None else np.maximum(fine, _enlarge(avoid.astype(np.float32), size))
-    regions = components(fine >= threshold, fine, smallest)[:most]
-    return [_region_points(region, fine, taken, size, positives, negatives, threshold) for region in regions]
+    taken = fine if avoid is None else np.maximum(fine, enlarge(avoid.astype(np.float32), size))
+    high = fine >= threshold
+    return [
+        (
+            _region_points(region, fine, taken, size, positives, negatives, threshold),
+            np.where(high & ~region, 0, fine),
+        )
+        for region in components(high, fine, smallest)[:most]
+    ]
 
 
 def components(mask: np.ndarray, values: np.ndarray, smallest: float = 0.1) -> list[np.ndarray]:
@@ -170,7 +174,7 @@ def _spread(allowed: np.ndarray, preference: np.ndarray, count: int) -> list[int
     return chosen
 
 
-def _enlarge(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def enlarge(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Bilinear to the image's aspect ratio with ``FINE`` on the long side, never finer than the image."""
     scale = min(1.0, FINE / max(size))
     width, height = max(1, round(size[1] * scale)), max(1, round(size[0] * scale))

@@ -6,19 +6,14 @@ sessions on several images can share one. A family implements ``_encode`` and ``
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from ovseg.content import ContentCache
 from ovseg.errors import UsageError
-
-KEPT = 4
-"""Embeddings that a segmenter remembers, the least recently used going first."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +57,7 @@ class Segmenter(ABC):
     name: str
 
     def __init__(self) -> None:
-        self._embeddings: OrderedDict[str, Embedding] = OrderedDict()
-        self._lock = Lock()
+        self._embeddings: ContentCache[Embedding] = ContentCache()
 
     def encode(self, image: np.ndarray) -> Embedding:
         """The embedding of an (H, W, 3) uint8 RGB image; the same pixels are encoded once.
@@ -78,18 +72,10 @@ class Segmenter(ABC):
         ):
             got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
             raise UsageError(f"wanted an (H, W, 3) uint8 RGB array, got {got}")
-        content = hashlib.sha256(np.ascontiguousarray(image)).hexdigest()
-        key = f"{image.shape} {content}"
-        with self._lock:
-            if key in self._embeddings:
-                self._embeddings.move_to_end(key)
-                return self._embeddings[key]
-        embedding = Embedding(self.name, (image.shape[0], image.shape[1]), self._encode(image))
-        with self._lock:
-            self._embeddings[key] = embedding
-            while len(self._embeddings) > KEPT:
-                self._embeddings.popitem(last=False)
-        return embedding
+        return self._embeddings.get(
+            image,
+            lambda pixels: Embedding(self.name, (pixels.shape[0], pixels.shape[1]), self._encode(pixels)),
+        )
 
     def decode(
         self,

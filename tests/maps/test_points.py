@@ -7,10 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ovseg.maps.points import component_points, paper_points, paper_points_of_several
+from ovseg.maps import points as rules
+from ovseg.maps.points import paper_points, paper_points_of_several
 from ovseg.types import PointPrompts
 
 GOLDEN = Path(__file__).parents[1] / "data" / "vit.npz"
+
+
+def component_points(values, size, **options):
+    return [prompts for prompts, _ in rules.component_points(values, size, **options)]
 
 
 def blobs(*centres: tuple[float, float], grid: tuple[int, int] = (16, 24), width: float = 1.5) -> np.ndarray:
@@ -82,6 +87,17 @@ def test_two_bumps_are_two_prompt_sets():
     assert len(sets) == 2
     centres = sorted(s.positives.mean(0).round(-1).tolist() for s in sets)
     assert np.allclose(centres, [[45, 45], [185, 125]], atol=8)
+
+
+def test_each_prompt_set_comes_with_its_own_part_of_the_map():
+    (one, first), (two, second) = rules.component_points(blobs((4, 4), (18, 12)), (160, 240))
+    assert first.shape == second.shape and np.array_equal(np.maximum(first, second).max(), 1)
+    scale = first.shape[0] / 160
+    for prompts, own, other in ((one, first, second), (two, second, first)):
+        x, y = (prompts.positives * scale).astype(int).T
+        assert (own[y, x] >= 0.6).all() and (other[y, x] == 0).all()
+    low = np.maximum(first, second) < 0.6
+    assert np.array_equal(first[low], second[low])
 
 
 @pytest.mark.parametrize("size", [(160, 240), (1600, 2400), (37, 55)])

@@ -10,8 +10,8 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 import ovseg.sam.segment_anything as family
+from ovseg.content import KEPT
 from ovseg.errors import ImageError, UsageError, WeightsError
-from ovseg.sam.base import KEPT
 from ovseg.sam.grabcut import GrabCut
 from ovseg.sam.load import NAMES, load_sam
 from ovseg.sam.segment_anything import SegmentAnything, fill, read_checkpoint

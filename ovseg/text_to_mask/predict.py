@@ -1,0 +1,273 @@
+"""Words (or clicks) to masks: CLIP Surgery's map → point prompts → a promptable segmenter.
+
+image ─┬─ CLIP, once ── map of each text ── presence? ── prompt sets ─┐
+       └─ segmenter's encoder, once ──────────────────────────────────┴─ decode ─ choose ─ refine ─> TextMasks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, overload
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ovseg.content import ContentCache
+from ovseg.errors import UsageError
+from ovseg.images import ImageLike, load_image
+from ovseg.maps.points import (
+    RULES,
+    component_points,
+    enlarge,
+    no_points,
+    normalise,
+    paper_points,
+    paper_points_of_several,
+)
+from ovseg.maps.presence import DISTRACTORS, presence
+from ovseg.maps.similarity import empty_surgery, to_grid
+from ovseg.model import Model
+from ovseg.sam.base import MaskSet, Segmenter
+from ovseg.sam.load import load_sam
+from ovseg.text_to_mask.results import Ask, Box, Candidates, Look, TextMasks, no_masks, split
+from ovseg.text_to_mask.session import Session
+
+CHOICES = ("score", "agreement", "both")
+STARTS = ("points", "map", "box")
+
+
+class TextToMask:
+    """A model and a segmenter; see ``predict`` and ``session``. Nothing changes after construction.
+
+    ``rule``: "components" (ours: few points per connected component, a mask each) or "paper";
+    ``threshold`` on the min-max map, None for the rule's own. ``start``: what the segmenter gets
+    besides points: "points" nothing, "map" the component as a first mask, "box" its bounds in place
+    of points. ``choose`` among candidates by the segmenter's "score", by "agreement" with the map, or
+    "both". ``refine``: once more with the chosen logits. ``clean``: specks and holes under this share
+    of the mask go. ``present_from``: presence below it gives no mask; 0 always answers.
+
+    Raises UsageError for an unknown option.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        sam: Segmenter | None = None,
+        *,
+        rule: str = "components",
+        threshold: float | None = None,
+        halve: bool = False,
+        start: str = "map",
+        choose: str = "agreement",
+        refine: bool = False,
+        clean: float = 0.02,
+        present_from: float = 0.5,
+        distractors: Sequence[str] = DISTRACTORS,
+        size: Any = None,
+        templates: str | Sequence[str] = "paper",
+    ) -> None:
+        for what, value, allowed in (
+            ("rule", rule, RULES),
+            ("start", start, STARTS),
+            ("choose", choose, CHOICES),
+        ):
+            if value not in allowed:
+                raise UsageError(f"unknown {what} {value!r}: wanted one of {', '.join(allowed)}")
+        for name, number in (("threshold", threshold), ("clean", clean), ("present_from", present_from)):
+            if number is not None and not 0 <= number <= 1:
+                raise UsageError(f"wanted {name} in 0..1, got {number}")
+        self.model = model
+        self.sam = sam if sam is not None else load_sam()
+        self.rule = rule
+        self.threshold = threshold if threshold is not None else (0.8 if rule == "paper" else 0.6)
+        self.halve = halve
+        self.start, self.choose, self.refine, self.clean = start, choose, refine, clean
+        self.present_from = present_from
+        self.distractors = tuple(distractors)
+        self.size, self.templates = size, templates
+        self._scale = float(model.clip.logit_scale.exp())
+        self._looks: ContentCache[Look] = ContentCache()
+
+    @overload
+    def predict(self, image: ImageLike, text: str) -> TextMasks: ...
+    @overload
+    def predict(self, image: ImageLike, text: list[str] | tuple[str, ...]) -> list[TextMasks]: ...
+
+    def predict(self, image: ImageLike, text: Any) -> Any:
+        """Masks of "bench", or of each of ["person", "bench"]; "person+bench" is one combined target.
+
+        However many texts, the image goes through CLIP and through the segmenter's encoder once.
+
+        Raises UsageError for an empty or overlong text, ImageError for an image that cannot be read.
+        """
+        several = not isinstance(text, str)
+        texts = list(text) if several else [text]
+        if not texts:
+            raise UsageError("wanted at least one text, got none")
+        parts = [split(one) for one in texts]
+        features = self.features([part for one in parts for part in one])
+        look = self.look(load_image(image))
+        found = []
+        for one, names in zip(texts, parts, strict=True):
+            maps, present = self.maps(look, names, features)
+            asks, reason = self.asks(look, maps, present)
+            found.append(self.answer(look, asks, no_masks(one, look.size, present, maps, reason)))
+        return found if several else found[0]
+
+    def session(self, image: ImageLike) -> Session:
+        """An image to talk about: texts, clicks, a box; each answer costs the decoder only."""
+        return Session(self, load_image(image))
+
+    # ------------------------------------------------------------------------------------ the image
+
+    def look(self, image: np.ndarray) -> Look:
+        """An (H, W, 3) uint8 RGB image through both encoders; the same pixels go through once."""
+        return self._looks.get(image, self._look)
+
+    @torch.no_grad()
+    def _look(self, image: np.ndarray) -> Look:
+        pixels = self.model.preprocess([image], self.model.input_size(image.shape[:2], self.size))
+        return Look(image, self.model.encode_image(pixels), self.sam.encode(image))
+
+    def features(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Unit features (D,) of the texts, the distractors and the empty string."""
+        wanted = list(dict.fromkeys([*names, *self.distractors]))
+        rows = self.model.encode_text([*wanted, ""], self.templates)
+        return dict(zip([*wanted, ""], rows, strict=True))
+
+    @torch.no_grad()
+    def maps(
+        self, look: Look, names: Sequence[str], features: dict[str, torch.Tensor]
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """Raw maps (K, h, w) by empty-string surgery, and the presence of each."""
+        rivals = [name for name in self.distractors if name not in names]
+        text = torch.stack([features[name] for name in [*names, *rivals]])
+        empty = features[""][None]
+        scores = empty_surgery(look.tokens.patches, text, empty)
+        maps = to_grid(scores[..., : len(names)], look.tokens.grid)[0].cpu().numpy()
+        places = scores[0].cpu().numpy()  # (N, K + R)
+        whole = (F.normalize(look.tokens.class_token, dim=-1) @ (text - empty).T)[0].cpu().numpy()
+        count = len(names)
+        return maps, {
+            name: presence(places[:, k], float(whole[k]), places[:, count:], whole[count:], self._scale)
+            for k, name in enumerate(names)
+        }
+
+    # ------------------------------------------------------------------------------------ the answer
+
+    def asks(self, look: Look, maps: np.ndarray, present: dict[str, float]) -> tuple[list[Ask], str | None]:
+        there = [k for k, share in enumerate(present.values()) if share >= self.present_from]
+        absent = ", ".join(
+            f"{name!r} (presence {share:.2f}, wanted {self.present_from:g})"
+            for name, share in present.items()
+            if share < self.present_from
+        )
+        reason = f"not in this picture: {absent}" if absent else None
+        if not there:
+            return [], reason
+        units = [unit for unit in (normalise(maps[k]) for k in there) if unit is not None]
+        if not units:
+            return [], "the map is the same everywhere: nothing stands out"
+        if self.rule == "paper":
+            several = len(units) > 1
+            prompts = (
+                paper_points_of_several(np.stack(units), look.size, self.threshold, self.halve)
+                if several
+                else paper_points(units[0], look.size, self.threshold, self.halve)
+            )
+            if not (prompts.labels == 1).any():
+                return [], "no place stands out enough for a point"
+            return [Ask(prompts, enlarge(np.max(units, axis=0), look.size))], reason
+        asks: list[Ask] = []
+        for index, unit in enumerate(units):
+            others = [other for k, other in enumerate(units) if k != index]
+            avoid = np.max(others, axis=0) if others else None
+            for prompts, own in component_points(unit, look.size, self.threshold, avoid=avoid):
+                asks.append(Ask(prompts, own))
+        return asks, reason
+
+    def answer(self, look: Look, asks: Sequence[Ask], empty: TextMasks) -> TextMasks:
+        masks: list[np.ndarray] = []
+        scores: list[float] = []
+        kept: list[Candidates] = []
+        for ask in asks:
+            mask, score, candidates = self._decode(look, ask)
+            # Two prompt sets on one object give the same mask twice; the stronger component came first.
+            if mask.any() and not any(_iou(mask, other) > 0.8 for other in masks):
+                masks.append(mask)
+                scores.append(score)
+                kept.append(candidates)
+        if not masks:
+            return replace(empty, reason=empty.reason or "the segmenter found no region at these points")
+        return replace(
+            empty, masks=np.stack(masks), scores=np.array(scores, np.float32), candidates=tuple(kept)
+        )
+
+    def _decode(self, look: Look, ask: Ask) -> tuple[np.ndarray, float, Candidates]:
+        prompts, box, mask = ask.prompts, ask.box, None
+        if ask.region is not None and self.start == "map":
+            mask = self.sam.prior(look.embedding, _centred(ask.region, self.threshold))
+        elif ask.region is not None and self.start == "box":
+            box = box or _bounds(ask.region >= self.threshold, look.size)
+            prompts = no_points()
+        prompts = ask.with_clicks(prompts)
+        points, labels = prompts.xy, prompts.labels
+        found = self.sam.decode(look.embedding, points, labels, box, mask)
+        chosen, agreement = self._choose(found, ask.region)
+        if self.refine:
+            found = self.sam.decode(look.embedding, points, labels, box, found.logits[chosen])
+            chosen, agreement = self._choose(found, ask.region)
+        result = tidy(found.masks[chosen], self.clean)
+        score = float(found.scores[chosen])
+        return result, score, Candidates(prompts, box, found.logits, found.scores, agreement, chosen)
+
+    def _choose(self, found: MaskSet, region: np.ndarray | None) -> tuple[int, np.ndarray]:
+        if region is None:
+            return int(found.scores.argmax()), np.ones(len(found.scores), np.float32)
+        size = (region.shape[1], region.shape[0])
+        small = [
+            cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) for mask in found.masks
+        ]
+        agreement = np.array([_iou(one > 0, region >= self.threshold) for one in small], np.float32)
+        rank = {"score": found.scores, "agreement": agreement, "both": found.scores + agreement}[self.choose]
+        return int(rank.argmax()), agreement
+
+
+def _centred(region: np.ndarray, threshold: float) -> np.ndarray:
+    """0..1 with the threshold at 0.5, as ``Segmenter.prior`` wants it."""
+    below = 0.5 * region / max(threshold, 1e-6)
+    above = 0.5 + 0.5 * (region - threshold) / max(1 - threshold, 1e-6)
+    return np.where(region < threshold, below, above)
+
+
+def _bounds(region: np.ndarray, size: tuple[int, int]) -> Box:
+    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+    sy, sx = size[0] / region.shape[0], size[1] / region.shape[1]
+    return (columns[0] * sx, rows[0] * sy, (columns[-1] + 1) * sx, (rows[-1] + 1) * sy)
+
+
+def _iou(one: np.ndarray, two: np.ndarray) -> float:
+    union = int((one | two).sum())
+    return int((one & two).sum()) / union if union else 0.0
+
+
+def tidy(mask: np.ndarray, share: float) -> np.ndarray:
+    """(H, W) bool without specks and holes of less than ``share`` of its pixels; the largest part stays."""
+    if share <= 0 or not mask.any():
+        return mask
+    limit = share * mask.sum()
+    out = mask
+    for value in (True, False):  # specks, then holes
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(
+            (out == value).astype(np.uint8), connectivity=8
+        )
+        areas = stats[:, cv2.CC_STAT_AREA].copy()
+        areas[0] = 0
+        small = (areas < limit) & (np.arange(count) > 0)
+        if value and count > 1:
+            small[int(areas.argmax())] = False
+        out = np.where(small[labels], not value, out)
+    return np.asarray(out, bool)

@@ -1,0 +1,311 @@
+"""Text to mask on generated scenes with the embedded CLIP and GrabCut, and what a session promises."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+from ovseg.errors import ImageError, UsageError
+from ovseg.maps.presence import BORDER, presence, probability
+from ovseg.maps.similarity import min_max
+from ovseg.sam.grabcut import GrabCut
+from ovseg.sam.segment_anything import SegmentAnything
+from ovseg.scenes import NAMES, make_scene
+from ovseg.text_to_mask import TextToMask
+from ovseg.text_to_mask.predict import tidy
+from ovseg.text_to_mask.results import split
+
+SEEDS = range(500, 508)
+
+
+@pytest.fixture(scope="module")
+def t2m(model):
+    return TextToMask(model, GrabCut())
+
+
+@pytest.fixture(scope="module")
+def always(model):
+    """Never says that a text is absent."""
+    return TextToMask(model, GrabCut(), present_from=0.0)
+
+
+def iou(one, two):
+    return float((one & two).sum() / max(1, (one | two).sum()))
+
+
+def things(scene):
+    return [name for name in scene.present if NAMES.index(name) >= 6]
+
+
+# -------------------------------------------------------------------------------------------- results
+
+
+def test_shapes_of_scenes_become_masks(always):
+    ious = []
+    for seed in SEEDS:
+        scene = make_scene(seed)
+        names = things(scene)
+        for name, found in zip(names, always.predict(scene.image, names), strict=True):
+            assert found.masks.dtype == bool and found.masks.shape[1:] == scene.image.shape[:2]
+            assert len(found.masks) == len(found.scores) == len(found.points) == len(found.candidates) >= 1
+            assert found.text == name and list(found.presence) == [name]
+            ious.append(iou(found.union, scene.labels == NAMES.index(name)))
+    assert len(ious) > 12
+    assert np.mean(ious) > 0.4  # the whole picture as a mask would score about 0.06
+
+
+def test_present_texts_score_higher_than_absent_ones(model):
+    """tools/interactive.py measures this on photographs too; here nothing is decoded."""
+    strict = TextToMask(model, GrabCut(), present_from=1.0)
+    here, away = [], []
+    for seed in range(500, 530):
+        scene = make_scene(seed)
+        for found in strict.predict(scene.image, list(NAMES)):
+            share = found.presence[found.text]
+            assert 0 <= share <= 1 and len(found) == 0 and not found.union.any()
+            assert found.masks.shape == (0, *scene.image.shape[:2])
+            assert found.reason.startswith(f"not in this picture: '{found.text}' (presence 0.")
+            (here if found.text in scene.present else away).append(share)
+    assert len(here) > 100 and len(away) > 1000
+    better = np.mean([[h > a for a in away] for h in here])
+    assert better > 0.85
+
+
+def test_a_combined_target_has_the_masks_of_its_parts(always):
+    scene = make_scene(502, things=2)
+    first, second = things(scene)[:2]
+    both = always.predict(scene.image, f"{first}+{second}")
+    assert list(both.presence) == [first, second] and both.maps.shape[0] == 2
+    for name in (first, second):
+        alone = always.predict(scene.image, name)
+        assert both.presence[name] == pytest.approx(alone.presence[name], abs=0.35)
+    paper = TextToMask(always.model, always.sam, rule="paper", start="points", present_from=0)
+    found = paper.predict(scene.image, f"{first} + {second}")
+    assert len(found) == 1 and len(found.points[0].positives) > 0
+
+
+def test_paper_rule_gives_the_points_of_the_models_own_map(always):
+    from ovseg.maps.points import paper_points
+
+    scene = make_scene(503)
+    name = things(scene)[0]
+    paper = TextToMask(always.model, always.sam, rule="paper", start="points", present_from=0)
+    found = paper.predict(scene.image, name)
+    raw = always.model.similarity(scene.image, name).raw[0]
+    assert np.allclose(found.maps[0], raw, atol=1e-5)
+    wanted = paper_points(min_max(torch.from_numpy(raw)).numpy(), scene.image.shape[:2])
+    assert np.array_equal(found.points[0].xy, wanted.xy)
+
+
+@pytest.mark.parametrize("start", ["points", "map", "box"])
+@pytest.mark.parametrize("choose", ["score", "agreement", "both"])
+def test_every_option_gives_masks_twice_the_same(model, start, choose):
+    scene = make_scene(504)
+    made = [
+        TextToMask(model, GrabCut(), start=start, choose=choose, refine=choose == "both", present_from=0)
+        for _ in range(2)
+    ]
+    first, again = (one.predict(scene.image, things(scene)[0]) for one in made)
+    assert len(first) and (first.masks == again.masks).all() and (first.scores == again.scores).all()
+    for candidates in first.candidates:
+        assert candidates.logits.shape[0] == len(candidates.scores) == len(candidates.agreement) == 3
+        assert (candidates.box is not None) == (start == "box")
+
+
+# ----------------------------------------------------------------------------------------------- cost
+
+
+def test_many_texts_cost_one_image_pass_each(model, monkeypatch):
+    sam = GrabCut()
+    counts = {"clip": 0, "sam": 0}
+    clip_pass, sam_pass = type(model).encode_image, sam._encode
+
+    def counted(self, *args, **options):
+        counts["clip"] += 1
+        return clip_pass(self, *args, **options)
+
+    def counted_sam(image):
+        counts["sam"] += 1
+        return sam_pass(image)
+
+    monkeypatch.setattr(type(model), "encode_image", counted)
+    monkeypatch.setattr(sam, "_encode", counted_sam)
+    t2m = TextToMask(model, sam, present_from=0)
+    scene = make_scene(505)
+    assert len(t2m.predict(scene.image, [*NAMES[:6], "red circle+blue star"])) == 7
+    assert counts == {"clip": 1, "sam": 1}
+    session = t2m.session(make_scene(506).image)
+    assert counts == {"clip": 2, "sam": 2}
+    session.text("red circle")
+    session.click(5, 5)
+    session.click(100, 100, foreground=False)
+    session.undo()
+    session.box(10, 10, 60, 60)
+    assert counts == {"clip": 2, "sam": 2}
+
+
+def test_sam_answers_again_without_its_encoder(model):
+    torch.manual_seed(0)
+    sam = SegmentAnything(
+        Sam(
+            ImageEncoderViT(256, 8, embed_dim=64, depth=8, num_heads=2, out_chans=32),
+            PromptEncoder(32, (32, 32), (256, 256), 16),
+            MaskDecoder(transformer_dim=32, transformer=TwoWayTransformer(2, 32, 2, 64)),
+        ),
+        "small",
+    )
+    t2m = TextToMask(model, sam, present_from=0, start="points")
+    scene = make_scene(505)
+    found = t2m.predict(scene.image, things(scene)[0])
+    assert found.candidates or found.reason
+    passes = []
+    sam.sam.image_encoder.register_forward_hook(lambda *_: passes.append(time.monotonic()))
+    session = t2m.session(scene.image)
+    session.text(things(scene)[0])
+    session.click(20, 20)
+    assert passes == []  # the same pixels as above: the embedding was there already
+
+
+# -------------------------------------------------------------------------------------------- session
+
+
+def test_a_session_says_and_takes_back(always):
+    scene = make_scene(507, things=2)
+    session = always.session(scene.image)
+    assert len(session.result) == 0 and session.result.reason.startswith("nothing asked yet")
+    name = things(scene)[0]
+    first = session.text(name)
+    same = always.predict(scene.image, name)
+    assert (first.masks == same.masks).all()
+    y, x = np.argwhere(first.masks[0])[0]
+    corrected = session.click(x, y, foreground=False)
+    assert not corrected.union[y, x] or not corrected.masks.any()
+    assert [int(x), int(y)] in corrected.points[0].negatives.astype(int).tolist()
+    assert session.undo() is first and session.result is first
+    session.reset()
+    assert len(session.result) == 0
+    assert session.undo() is first
+    session.undo()
+    assert session.undo().reason.startswith("nothing asked yet")  # at the beginning: stays there
+
+
+def test_clicks_and_a_box_need_no_text(always):
+    scene = make_scene(507, things=1)
+    truth = scene.labels >= 6
+    y, x = (int(v) for v in np.argwhere(truth).mean(0))
+    session = always.session(scene.image)
+    clicked = session.click(x, y)
+    assert len(clicked) == 1 and clicked.masks[0][y, x] and clicked.presence == {}
+    taken = session.remove_click(0)
+    assert len(taken) == 0
+    rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
+    boxed = session.box(columns[0] - 3, rows[0] - 3, columns[-1] + 4, rows[-1] + 4)
+    assert iou(boxed.masks[0], truth) > 0.6 and boxed.candidates[0].box is not None
+    only_background = always.session(scene.image).click(3, 3, foreground=False)
+    assert len(only_background) == 0 and only_background.reason.startswith("only background clicks")
+
+
+def test_a_call_that_raises_changes_nothing(t2m):
+    session = t2m.session(make_scene(507).image)
+    before = session.click(60, 60)
+    for call in (
+        lambda: session.click(128, 5),
+        lambda: session.click(-1, 5),
+        lambda: session.box(5, 5, 5, 50),
+        lambda: session.text("   "),
+        lambda: session.text("bench+"),
+        lambda: session.text("bench " * 90),
+        lambda: session.remove_click(1),
+    ):
+        with pytest.raises(UsageError):
+            call()
+        assert session.result is before
+
+
+def test_an_absent_text_still_takes_clicks(model):
+    strict = TextToMask(model, GrabCut(), present_from=1.0)
+    session = strict.session(make_scene(507).image)
+    assert len(session.text("red circle")) == 0
+    assert "presence" in session.result.reason
+    assert len(session.click(64, 64)) == 1
+
+
+# ------------------------------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize("text", ["", "   ", "+", "bench+", "a+a", "word " * 100, []])
+def test_bad_texts_are_one_clear_line(t2m, text):
+    with pytest.raises(UsageError, match="wanted") as caught:
+        t2m.predict(make_scene(1).image, text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "I;16", "1"])
+def test_pictures_of_every_mode(always, mode, tmp_path):
+    picture = Image.fromarray(make_scene(1).image)
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    else:
+        picture = picture.convert(mode)
+    assert always.predict(picture, "red circle").masks.shape[1:] == (128, 128)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (40, 20000)])
+def test_pictures_of_every_shape(always, shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    found = always.predict(image, "red circle")
+    assert found.masks.shape[1:] == shape and (len(found) or found.reason)
+    assert always.session(image).click(shape[1] - 1, shape[0] - 1).masks.shape[1:] == shape
+
+
+def test_what_cannot_be_read_and_unknown_options(model, t2m):
+    with pytest.raises(ImageError, match="does not exist"):
+        t2m.predict("nothing.jpg", "bench")
+    for option, message in [
+        ({"rule": "best"}, "unknown rule 'best': wanted one of components, paper"),
+        ({"start": "x"}, "unknown start"),
+        ({"choose": "x"}, "unknown choose"),
+        ({"threshold": 3.0}, "wanted threshold in 0..1, got 3.0"),
+        ({"present_from": -1}, "wanted present_from in 0..1"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            TextToMask(model, t2m.sam, **option)
+
+
+# ---------------------------------------------------------------------------------------------- parts
+
+
+def test_split():
+    assert split("person + bench") == ("person", "bench") and split("park bench") == ("park bench",)
+
+
+def test_tidy_takes_specks_and_holes_and_leaves_the_rest():
+    mask = np.zeros((40, 40), bool)
+    mask[5:30, 5:30] = True
+    rough = mask.copy()
+    rough[10, 10], rough[38, 38] = False, True
+    assert (tidy(rough, 0.02) == mask).all() and (tidy(rough, 0) == rough).all()
+    rough[12:20, 12:20] = False  # a hole that is no accident
+    assert not tidy(rough, 0.02)[15, 15]
+    dots = np.zeros((9, 9), bool)
+    dots[1, 1] = dots[5, 5] = True
+    assert tidy(dots, 0.9).sum() == 1  # never nothing
+    assert not tidy(np.zeros((3, 3), bool), 0.1).any() and tidy(np.ones((3, 3), bool), 0.1).all()
+
+
+def test_presence_is_a_probability_against_the_empty_string_and_rivals():
+    rng = np.random.default_rng(0)
+    text, rivals = rng.normal(0, 0.02, 50), rng.normal(0, 0.02, (50, 3))
+    slow = [
+        np.exp(50 * t) / (np.exp(50 * t) + sum(np.exp(50 * r) for r in row) + 1)
+        for t, row in zip(text, rivals, strict=True)
+    ]
+    assert np.allclose(probability(text, rivals, 50), slow)
+    shares = [presence(text + d, d, rivals, np.zeros(3), 50) for d in (-2.0, -0.2, 0.0, 0.2, 2.0)]
+    assert shares == sorted(shares) and 0 <= shares[0] < 0.01 and shares[-1] > 0.9
+    assert BORDER < 0
