@@ -1,0 +1,70 @@
+"""ovseg models list | pull | verify | path: weight files."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ovseg.cli.shared import Offline, err, out, reported
+
+models = typer.Typer(no_args_is_help=True, help="Weights: what is known, what is on disk, and fetching it.")
+
+
+@models.command("list")
+@reported
+def models_list() -> None:
+    """Known weights: licence, size, sha256 where published, and whether they are on disk."""
+    from ovseg.clip import weights
+
+    table = Table("model", "weights", "licence", "MB", "sha256", "on disk", box=None)
+    table.add_row("tiny", "embedded", "research data", "4", "", "yes")
+    for row in weights.KNOWN:
+        sha256 = weights.published_sha256(row.model, row.tag)
+        here = "yes" if weights.find(row.model, row.tag) else "no"
+        table.add_row(
+            row.model, row.tag, row.licence, str(row.megabytes), (sha256 or "on the hub")[:12], here
+        )
+    out.print(table)
+    out.print(f"folder: {weights.folder()} (set OVSEG_HOME to move it)", markup=False, highlight=False)
+
+
+WeightsModel = Annotated[str, typer.Argument(help="open_clip's name, e.g. ViT-B-16.")]
+WeightsTag = Annotated[str, typer.Argument(help="open_clip's tag.")]
+
+
+@models.command("pull")
+@reported
+def models_pull(model: WeightsModel, tag: WeightsTag = "openai", offline: Offline = False) -> None:
+    """Download weights; a download that was cut off goes on where it stopped."""
+    from ovseg.clip import weights
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(f"{model} {tag}", total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total or None)
+
+        path = weights.pull(model, tag, offline=offline, progress=show)
+    out.print(str(path), markup=False, highlight=False)
+
+
+@models.command("verify")
+@reported
+def models_verify(model: WeightsModel, tag: WeightsTag = "openai") -> None:
+    """Compare the file on disk with its published sha256."""
+    from ovseg.clip import weights
+
+    out.print(weights.verify(model, tag), markup=False, highlight=False)
+
+
+@models.command("path")
+@reported
+def models_path(model: WeightsModel, tag: WeightsTag = "openai") -> None:
+    """Where the weights lie, or would."""
+    from ovseg.clip import weights
+
+    out.print(str(weights.find(model, tag) or weights.path(model, tag)), markup=False, highlight=False)
