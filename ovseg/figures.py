@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 PAPER = (255, 255, 255)
 INK = (32, 32, 32)
 VOID_COLOUR = (0, 0, 0)
+POSITIVE, NEGATIVE = (24, 160, 60), (220, 40, 40)
 
 
 def palette(count: int) -> np.ndarray:
@@ -48,6 +49,27 @@ def overlay_heat(image: np.ndarray, values: np.ndarray, opacity: float = 0.6) ->
     """A map (H, W) in 0..1 as heat over the image: blue is 0, red is 1."""
     heat = cv2.applyColorMap(np.round(values * 255).clip(0, 255).astype(np.uint8), cv2.COLORMAP_TURBO)
     return ((1 - opacity) * image + opacity * heat[..., ::-1]).astype(np.uint8)
+
+
+def overlay_mask(
+    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], opacity: float = 0.5
+) -> np.ndarray:
+    """One mask (H, W) bool as colour over the image, its outline in white."""
+    out = image.copy()
+    out[mask] = ((1 - opacity) * image[mask] + opacity * np.array(colour)).astype(np.uint8)
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(out, outlines, -1, PAPER, max(1, round(min(mask.shape) / 200))))
+
+
+def draw_points(image: np.ndarray, xy: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Prompts on the image: (P, 2) pixels (x, y), green where ``labels`` (P,) is 1 and red where it is 0."""
+    out = image.copy()
+    radius = max(2, round(min(image.shape[:2]) / 90))
+    for (x, y), label in zip(xy, labels, strict=True):
+        place = (int(x), int(y))
+        cv2.circle(out, place, radius + max(1, radius // 3), PAPER, -1, cv2.LINE_AA)
+        cv2.circle(out, place, radius, POSITIVE if label else NEGATIVE, -1, cv2.LINE_AA)
+    return out
 
 
 def legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int, size: int = 15) -> np.ndarray:
@@ -122,3 +144,24 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
     path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(path), size)
+
+
+def bar_chart(series: dict[str, list[float]], groups: Sequence[str], title: str) -> np.ndarray:
+    """Bars in ``groups``, one a series: (H, W, 3) uint8. NaN leaves a gap."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(5.0, 1.3 * len(groups)), 3.6), dpi=110, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    width = 0.8 / len(series)
+    colours = palette(len(series)) / 255
+    for index, (name, values) in enumerate(series.items()):
+        places = np.arange(len(groups)) + (index - (len(series) - 1) / 2) * width
+        axes.bar(places, values, width, label=name, color=colours[index])
+    axes.set_xticks(np.arange(len(groups)), groups)
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.legend(fontsize=8, ncols=min(3, len(series)))
+    axes.spines[["top", "right"]].set_visible(False)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

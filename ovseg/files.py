@@ -37,6 +37,12 @@ def write_labels(path: Path, labels: np.ndarray, colours: np.ndarray) -> None:
     _write(path, lambda file: picture.save(file, "PNG"))
 
 
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """(H, W) bool as 8 bit PNG: 255 on the object, 0 beside it."""
+    picture = Image.fromarray(mask.astype(np.uint8) * 255)
+    _write(path, lambda file: picture.save(file, "PNG"))
+
+
 def write_arrays(path: Path, **arrays: Any) -> None:
     """Named arrays as compressed NPZ."""
     _write(path, lambda file: np.savez_compressed(file, **arrays))

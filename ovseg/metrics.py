@@ -82,3 +82,37 @@ class PerLabelScore:
         """At the one threshold that is best for the whole set."""
         per_class = [np.mean(samples, axis=0) for samples in self.overlap.values()]
         return float(np.mean(per_class, axis=0).max())
+
+
+def point_accuracy(xy: np.ndarray, labels: np.ndarray, mask: np.ndarray, valid: np.ndarray) -> float:
+    """The share of points on the right side (paper, Fig. 10): 1 on ``mask`` (H, W), 0 beside it.
+
+    ``xy`` (P, 2) pixels, ``labels`` (P,). Points on pixels that do not count are left out; NaN without any.
+    """
+    x, y = xy.astype(int).T
+    counts = valid[y, x]
+    return float((mask[y, x] == (labels == 1))[counts].mean()) if counts.any() else float("nan")
+
+
+@dataclass
+class MeanPerClass:
+    """A mean over samples, then over classes: what "per positive label" means in the paper's tables."""
+
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def update(self, name: str, value: float) -> None:
+        """NaN is no sample."""
+        if not np.isnan(value):
+            self.values.setdefault(name, []).append(value)
+
+    def mean(self) -> float:
+        """NaN without any sample."""
+        return float(np.mean([np.mean(v) for v in self.values.values()])) if self.values else float("nan")
+
+
+def mask_iou(mask: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> float:
+    """Intersection over union of two (H, W) bool masks on the pixels that count; 0 where both are empty."""
+    if valid is not None:
+        mask, truth = mask & valid, truth & valid
+    union = int((mask | truth).sum())
+    return int((mask & truth).sum()) / union if union else 0.0

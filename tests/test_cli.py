@@ -170,3 +170,65 @@ def test_help_teaches_and_loads_no_torch():
         check=False,
     )
     assert done.returncode == 0 and 'ovseg segment photo.jpg "sky, tree, building"' in done.stdout
+
+
+def test_mask_writes_masks_picture_and_scores(pictures, tmp_path):
+    out = tmp_path / "out"
+    scene = make_scene(1, (64, 80))
+    texts = [name for name in scene.present][:2]
+    done = run(
+        app,
+        ["mask", str(pictures / "a.png"), f"{texts[0]}, {texts[0]}+{texts[1]}", "--out", str(out)]
+        + ["--sam", "grabcut", "--present", "0"],
+    )
+    assert done.exit_code == 0, done.output
+    written = json.loads((out / "a.masks.json").read_text())
+    assert written["segmenter"] == "grabcut"
+    assert [one["text"] for one in written["texts"]] == [texts[0], f"{texts[0]}+{texts[1]}"]
+    files = [mask["file"] for one in written["texts"] for mask in one["masks"]]
+    assert len(files) >= 2
+    assert sorted(p.name for p in out.iterdir()) == sorted([*files, "a.masks.json", "a.masks.png"])
+    for one in written["texts"]:
+        for mask in one["masks"]:
+            values = read(out / mask["file"])
+            assert values.shape == (64, 80) and set(np.unique(values)) <= {0, 255}
+            assert (values == 255).sum() == mask["pixels"] > 0
+            assert len(mask["points"]) == len(mask["labels"]) and 1 in mask["labels"]
+
+
+def test_mask_says_what_is_not_there_and_goes_on_after_a_broken_picture(pictures, tmp_path):
+    out = tmp_path / "out"
+    done = run(
+        app, ["mask", str(pictures), "red ring", "--out", str(out), "--sam", "grabcut", "--present", "1"]
+    )
+    assert done.exit_code == 1 and "2 of 3 images" in done.output
+    for stem in "ac":
+        (answer,) = json.loads((out / f"{stem}.masks.json").read_text())["texts"]
+        assert answer["masks"] == [] and answer["reason"].startswith("not in this picture: 'red ring'")
+    assert not list(out.glob("*red_ring*"))
+
+
+@pytest.mark.parametrize(
+    "words, code, message",
+    [
+        (["bench+"], 2, "wanted names with letters in them"),
+        (["bench " * 90], 2, "wanted"),
+        (["bench", "--sam", "best"], 2, "unknown segmenter 'best'"),
+        (["bench", "--rule", "best"], 2, "unknown rule 'best'"),
+        (["bench", "--sam", "vit_b", "--checkpoint", "none.pth"], 1, "none.pth does not exist"),
+    ],
+    ids=["half a text", "overlong", "segmenter", "rule", "checkpoint"],
+)
+def test_mask_with_bad_input_is_one_line(pictures, tmp_path, words, code, message):
+    done = run(app, ["mask", str(pictures / "a.png"), *words, "--out", str(tmp_path / "o")])
+    assert done.exit_code == code and message in done.output
+    assert done.output.count("\n") == 1
+
+
+def test_texts_that_look_alike_in_a_file_name_stay_apart():
+    from ovseg.cli.mask import _slugs
+
+    texts = ["red car", "red/car", "red_car", "дерево", "../x", "???", "red car~2"]
+    slugs = _slugs(texts)
+    assert len(set(slugs.values())) == len(texts) and slugs["дерево"] == "дерево"
+    assert all("/" not in slug and slug for slug in slugs.values())

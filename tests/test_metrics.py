@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ovseg.metrics import PerLabelScore, SegmentationScore, confusion, iou_per_class, score_contrast
+from ovseg.metrics import (
+    MeanPerClass,
+    PerLabelScore,
+    SegmentationScore,
+    confusion,
+    iou_per_class,
+    mask_iou,
+    point_accuracy,
+    score_contrast,
+)
 
 
 def test_iou_by_sets_with_an_absent_class_and_void():
@@ -57,3 +66,28 @@ def test_iou_per_label_is_the_best_common_threshold():
     assert score.mean_iou() == pytest.approx(best)
     score.update("c", np.ones((2, 2)), np.ones((2, 2), bool), np.ones((2, 2), bool))  # no contrast to measure
     assert "c" not in score.contrast
+
+
+def test_point_accuracy_counts_both_sides_and_leaves_void_out():
+    mask = np.zeros((10, 10), bool)
+    mask[:5] = True
+    valid = np.ones((10, 10), bool)
+    valid[:, 9] = False
+    xy = np.array([[1.7, 1.2], [3, 8], [2, 9], [4, 0], [9.5, 9]])
+    labels = np.array([1, 1, 0, 0, 1])
+    assert point_accuracy(xy, labels, mask, valid) == 0.5  # right: first and third of four
+    assert np.isnan(point_accuracy(xy[4:], labels[4:], mask, valid))
+
+
+def test_means_go_over_samples_and_then_over_classes():
+    score = MeanPerClass()
+    assert np.isnan(score.mean())
+    for name, value in (("a", 0.0), ("a", 1.0), ("a", float("nan")), ("b", 1.0)):
+        score.update(name, value)
+    assert score.mean() == 0.75
+
+
+def test_iou_of_masks():
+    one, two = np.eye(4, dtype=bool), np.ones((4, 4), bool)
+    assert mask_iou(one, two) == 0.25 and mask_iou(one, two, one) == 1.0
+    assert mask_iou(one, ~two) == 0.0 and mask_iou(~two, ~two) == 0.0

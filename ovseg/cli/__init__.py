@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ovseg.cli import maps
+from ovseg.cli.mask import mask
 from ovseg.cli.models import models
 from ovseg.cli.shared import out, reported
 
@@ -22,7 +23,7 @@ app = typer.Typer(
     help="Words into image regions with a frozen CLIP and no training.\n\n"
     "The embedded model is used unless --model names another; it is small and made for trying out.",
 )
-for command in (maps.segment, maps.explain, maps.recognize):
+for command in (maps.segment, maps.explain, maps.recognize, mask):
     app.command()(command)
 app.add_typer(models, name="models")
 

@@ -29,6 +29,7 @@ from ovseg.maps.points import (
 )
 from ovseg.maps.presence import DISTRACTORS, presence
 from ovseg.maps.similarity import empty_surgery, to_grid
+from ovseg.metrics import mask_iou
 from ovseg.model import Model
 from ovseg.sam.base import MaskSet, Segmenter
 from ovseg.sam.load import load_sam
@@ -107,8 +108,7 @@ class TextToMask:
         texts = list(text) if several else [text]
         if not texts:
             raise UsageError("wanted at least one text, got none")
-        parts = [split(one) for one in texts]
-        features = self.features([part for one in parts for part in one])
+        parts, features = self.check(texts)
         look = self.look(load_image(image))
         found = []
         for one, names in zip(texts, parts, strict=True):
@@ -116,6 +116,11 @@ class TextToMask:
             asks, reason = self.asks(look, maps, present)
             found.append(self.answer(look, asks, no_masks(one, look.size, present, maps, reason)))
         return found if several else found[0]
+
+    def check(self, texts: Sequence[str]) -> tuple[list[tuple[str, ...]], dict[str, torch.Tensor]]:
+        """Each text's parts, and the features of them all. Raises UsageError for an empty or overlong one."""
+        parts = [split(one) for one in texts]
+        return parts, self.features([part for one in parts for part in one])
 
     def session(self, image: ImageLike) -> Session:
         """An image to talk about: texts, clicks, a box; each answer costs the decoder only."""
@@ -196,7 +201,7 @@ class TextToMask:
         for ask in asks:
             mask, score, candidates = self._decode(look, ask)
             # Two prompt sets on one object give the same mask twice; the stronger component came first.
-            if mask.any() and not any(_iou(mask, other) > 0.8 for other in masks):
+            if mask.any() and not any(mask_iou(mask, other) > 0.8 for other in masks):
                 masks.append(mask)
                 scores.append(score)
                 kept.append(candidates)
@@ -231,7 +236,7 @@ class TextToMask:
         small = [
             cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) for mask in found.masks
         ]
-        agreement = np.array([_iou(one > 0, region >= self.threshold) for one in small], np.float32)
+        agreement = np.array([mask_iou(one > 0, region >= self.threshold) for one in small], np.float32)
         rank = {"score": found.scores, "agreement": agreement, "both": found.scores + agreement}[self.choose]
         return int(rank.argmax()), agreement
 
@@ -247,11 +252,6 @@ def _bounds(region: np.ndarray, size: tuple[int, int]) -> Box:
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
     sy, sx = size[0] / region.shape[0], size[1] / region.shape[1]
     return (columns[0] * sx, rows[0] * sy, (columns[-1] + 1) * sx, (rows[-1] + 1) * sy)
-
-
-def _iou(one: np.ndarray, two: np.ndarray) -> float:
-    union = int((one | two).sum())
-    return int((one & two).sum()) / union if union else 0.0
 
 
 def tidy(mask: np.ndarray, share: float) -> np.ndarray:

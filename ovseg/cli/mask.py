@@ -1,0 +1,164 @@
+"""ovseg mask: a text to masks, through points and a promptable segmenter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ovseg.cli.shared import (
+    Cache,
+    Device,
+    MethodName,
+    ModelName,
+    Offline,
+    Precision,
+    Pretrained,
+    SizeText,
+    Templates,
+    add_ending,
+    images_and_names,
+    load_model,
+    parse_size,
+    reported,
+    run_images,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ovseg.text_to_mask import TextMasks
+
+
+@reported
+def mask(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE… TEXTS", help="Images or folders, then the texts: 'bench, person+dog'."
+        ),
+    ],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("ovseg-out"),
+    sam: Annotated[
+        str | None, typer.Option(help="tiny, grabcut, vit_b, vit_l, vit_h, mobile, hf:…; default: embedded.")
+    ] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="The segmenter's weights, a local file.")] = None,
+    rule: Annotated[
+        str, typer.Option(help="components (a mask an object) or paper (one prompt set a text).")
+    ] = "components",
+    start: Annotated[
+        str | None, typer.Option(help="What the segmenter gets besides points: points, map or box.")
+    ] = None,
+    choose: Annotated[
+        str | None, typer.Option(help="Among its candidates: by score, agreement with the map, or both.")
+    ] = None,
+    refine: Annotated[
+        bool | None, typer.Option("--refine/--no-refine", help="Decode once more from the mask.")
+    ] = None,
+    present: Annotated[
+        float, typer.Option(help="Presence below this gives no mask; 0 always answers.")
+    ] = 0.5,
+    model: ModelName = "tiny",
+    pretrained: Pretrained = None,
+    method: MethodName = "clip_surgery",
+    device: Device = "cpu",
+    precision: Precision = "fp32",
+    size: SizeText = None,
+    templates: Templates = "paper",
+    offline: Offline = False,
+    cache: Cache = True,
+) -> None:
+    """Masks of what a text names, or word that it is not there.
+
+    ovseg mask photo.jpg "bench, person+dog"
+
+    Writes NAME.TEXT.1.png … (255 on the object), NAME.masks.png (picture with masks and points) and
+    NAME.masks.json (scores, presence, points, reasons). An image is encoded once for all texts.
+    """
+    files, names = images_and_names(images, None)
+    from ovseg import figures
+    from ovseg.files import write_json, write_mask, write_picture
+    from ovseg.sam.load import DEFAULT, load_sam
+    from ovseg.text_to_mask import TextToMask
+
+    ready = load_model(model, pretrained, method, device, precision, offline, cache)
+    asked: dict[str, Any] = {"start": start, "choose": choose, "refine": refine}
+    t2m = TextToMask(
+        ready,
+        load_sam(sam or DEFAULT, checkpoint=checkpoint, device=device, offline=offline),
+        rule=rule,
+        present_from=present,
+        size=parse_size(size),
+        templates=templates,
+        **{name: value for name, value in asked.items() if value is not None},
+    )
+    texts = list(names.names)
+    t2m.check(texts)  # a text that is too long is misuse, not a bad image
+    slugs = _slugs(texts)
+
+    def work(image: np.ndarray, target: Path) -> None:
+        answers = t2m.predict(image, texts)
+        written: dict[str, list[str]] = {text: [] for text in texts}
+        for found in answers:
+            for number, one in enumerate(found.masks, 1):
+                path = add_ending(target, f".{slugs[found.text]}.{number}.png")
+                write_mask(path, one)
+                written[found.text].append(path.name)
+        picture = figures.with_legend(*_picture(image, answers))
+        write_picture(add_ending(target, ".masks.png"), picture)
+        content = [_content(found, written[found.text]) for found in answers]
+        write_json(add_ending(target, ".masks.json"), {"segmenter": t2m.sam.name, "texts": content})
+
+    run_images(files, out_folder, work)
+
+
+def _slugs(texts: Sequence[str]) -> dict[str, str]:
+    """A part of a file name for each text, no two alike."""
+    slugs: dict[str, str] = {}
+    for text in texts:
+        base = re.sub(r"[^\w+-]+", "_", text).strip("_")[:60] or "text"
+        number = sum(slug.rstrip("0123456789").rstrip("~") == base for slug in slugs.values())
+        slugs[text] = f"{base}~{number + 1}" if number else base
+    return slugs
+
+
+def _picture(
+    image: np.ndarray, answers: Sequence[TextMasks]
+) -> tuple[np.ndarray, list[tuple[str, tuple[int, int, int]]]]:
+    """Every mask over the image in its text's colour, the points on top; and the legend's entries."""
+    from ovseg import figures
+
+    colours = [tuple(colour) for colour in figures.palette(len(answers)).tolist()]
+    picture = image
+    for found, colour in zip(answers, colours, strict=True):
+        for one in found.masks:
+            picture = figures.overlay_mask(picture, one, colour)
+    for found in answers:
+        for prompts in found.points:
+            picture = figures.draw_points(picture, prompts.xy, prompts.labels)
+    entries = [
+        (f"{found.text}: {len(found) or 'not there'}", colour)
+        for found, colour in zip(answers, colours, strict=True)
+    ]
+    return picture, entries
+
+
+def _content(found: TextMasks, files: list[str]) -> dict[str, Any]:
+    masks = [
+        {
+            "file": file,
+            "score": round(float(score), 4),
+            "agreement": round(float(candidates.agreement[candidates.chosen]), 4),
+            "pixels": int(one.sum()),
+            "points": candidates.prompts.xy.astype(float).round(1).tolist(),
+            "labels": candidates.prompts.labels.tolist(),
+        }
+        for file, one, score, candidates in zip(
+            files, found.masks, found.scores, found.candidates, strict=True
+        )
+    ]
+    presence = {name: round(share, 4) for name, share in found.presence.items()}
+    return {"text": found.text, "presence": presence, "reason": found.reason, "masks": masks}

@@ -1,0 +1,177 @@
+"""Interactive segmentation by words (paper, Fig. 10): point accuracy and mIoU per positive label.
+
+    python tools/interactive.py                                            # generated scenes
+    python tools/interactive.py --photos ../shared/photos/msrc_v2 --methods clip clip_surgery
+    python tools/interactive.py --voc data/VOCdevkit/VOC2012 --sam vit_h --checkpoint sam_vit_h_4b8939.pth \\
+        --model ViT-B-16 --pretrained openai --size 512
+    python tools/interactive.py --coco instances_val2017.json --images val2017
+
+Each label that is in a picture is asked for by its name, with nothing else known of the picture. Ways to a
+mask: the map at the one threshold that is best for the set; the bounds of each component as a box; the
+paper's points; our points; our points and the component as a first mask. Means go over samples, then over
+classes, in percent. "right" is the share of points on the right side. Another table says how often presence
+is right: labels in the picture called present, names of the set that are not in it called absent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+import ovseg
+from ovseg import figures
+from ovseg.clip.attention import METHODS
+from ovseg.errors import OvsegError
+from ovseg.files import make_folder, write_json, write_picture
+from ovseg.metrics import MeanPerClass, PerLabelScore, mask_iou, point_accuracy
+from ovseg.sam.base import Segmenter
+from ovseg.sam.load import DEFAULT
+from ovseg.samples import Sample, SampleSet, from_labels, read_coco, read_photos, read_voc
+from ovseg.scenes import NAMES, make_scene
+from ovseg.vocabulary import load_vocabulary
+
+WAYS = {
+    "box": {"start": "box"},
+    "paper's points": {"rule": "paper", "start": "points"},
+    "our points": {"start": "points"},
+    "our points and map": {"start": "map"},
+}
+
+
+def scenes(count: int) -> SampleSet:
+    def read() -> Iterable[Sample]:
+        for seed in range(count):  # training draws from ten million on
+            scene = make_scene(seed)
+            yield from_labels(str(seed), scene.image, scene.labels, NAMES)
+
+    return SampleSet(f"{count} scenes", NAMES, count, lambda: iter(read()))
+
+
+def measure(model: ovseg.Model, sam: Segmenter, samples: SampleSet, options: dict) -> dict[str, float]:
+    """Scores in percent of one method: right points of both rules, and mIoU of each way."""
+    size = options.get("size")
+    ways = {
+        way: ovseg.TextToMask(model, sam, present_from=0, **{**options, **own}) for way, own in WAYS.items()
+    }
+    right = {"paper's points": MeanPerClass(), "our points": MeanPerClass()}
+    overlap = {way: MeanPerClass() for way in WAYS}
+    threshold = PerLabelScore()
+    for sample in samples:
+        names = list(sample.masks)
+        if not names:
+            continue
+        maps = model.similarity(sample.image, names, size=size)
+        answers = {way: t2m.predict(sample.image, names) for way, t2m in ways.items()}
+        for index, name in enumerate(names):
+            truth = sample.masks[name]
+            threshold.update(name, maps[name], truth, sample.valid)
+            for way in WAYS:
+                found = answers[way][index]
+                overlap[way].update(name, mask_iou(found.union, truth, sample.valid))
+                if way in right and len(found):
+                    xy = np.concatenate([p.xy for p in found.points])
+                    labels = np.concatenate([p.labels for p in found.points])
+                    right[way].update(name, point_accuracy(xy, labels, truth, sample.valid))
+    scores = {f"{way}, right": 100 * score.mean() for way, score in right.items()}
+    scores["map"] = 100 * threshold.mean_iou()
+    return scores | {way: 100 * score.mean() for way, score in overlap.items()}
+
+
+def presence(model: ovseg.Model, sam: Segmenter, samples: SampleSet, options: dict) -> dict[str, float]:
+    """How often presence is right, in percent: of labels in the picture, of names that are not."""
+    t2m = ovseg.TextToMask(model, sam, present_from=1, **options)  # nothing reaches 1: nothing is decoded
+    there, absent = [], []
+    for sample in samples:
+        for found in t2m.predict(sample.image, list(samples.names)):
+            is_in = found.text in sample.masks
+            (there if is_in else absent).append((found.presence[found.text] >= 0.5) == is_in)
+    return {"present": 100 * float(np.mean(there)), "absent": 100 * float(np.mean(absent or [np.nan]))}
+
+
+def table(rows: dict[str, dict[str, float]], corner: str) -> str:
+    head = list(next(iter(rows.values())))
+    lines = ["| " + " | ".join([corner, *head]) + " |", "|---" * (len(head) + 1) + "|"]
+    for name, scores in rows.items():
+        lines.append("| " + " | ".join([name, *(f"{value:.1f}" for value in scores.values())]) + " |")
+    return "\n".join(lines)
+
+
+def chosen_sets(args: argparse.Namespace) -> list[SampleSet]:
+    sets = [read_photos(folder) for folder in args.photos]
+    if args.voc:
+        vocabulary = load_vocabulary(args.vocabulary)
+        sets.append(read_voc(args.voc, vocabulary.names, args.split))
+    if args.coco:
+        sets.append(read_coco(args.coco, args.images or args.coco.parent))
+    return sets or [scenes(args.scenes)]
+
+
+def first(samples: SampleSet, limit: int | None) -> SampleSet:
+    if limit is None:
+        return samples
+    count = min(limit, len(samples))
+    return SampleSet(samples.title, samples.names, count, lambda: itertools.islice(iter(samples), count))
+
+
+def run(args: argparse.Namespace) -> None:
+    model = ovseg.load(args.model, args.pretrained, device=args.device)
+    sam = ovseg.load_sam(args.sam, checkpoint=args.checkpoint, device=args.device)
+    options = {"size": args.size} | ({"choose": args.choose} if args.choose else {})
+    options |= {"refine": True} if args.refine else {}
+    everything = {}
+    for samples in (first(one, args.limit) for one in chosen_sets(args)):
+        start = time.monotonic()
+        rows = {m: measure(model.with_method(m), sam, samples, options) for m in args.methods}
+        seen = {m: presence(model.with_method(m), sam, samples, options) for m in args.methods[-1:]}
+        print(f"\n{samples.title}: {len(samples)} images, segmenter {sam.name}\n")
+        print(table(rows, "method"), flush=True)
+        print(f"\n{table(seen, 'presence is right')}\n\n{time.monotonic() - start:.0f} s", flush=True)
+        everything[samples.title] = {"segmenter": sam.name, "scores": rows, "presence": seen}
+        if args.out:
+            make_folder(args.out)
+            name = samples.title.replace(" ", "_")
+            shown = {way: [scores[way] for scores in rows.values()] for way in ["map", *WAYS]}
+            chart = figures.bar_chart(shown, list(rows), f"{samples.title}: mIoU per positive label, %")
+            write_picture(args.out / f"{name}.png", chart)
+            write_json(args.out / "interactive.json", everything)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--photos", type=Path, nargs="*", default=[], help="folders of images/, masks/, val.txt"
+    )
+    parser.add_argument("--voc", type=Path, help="a VOC folder, e.g. VOCdevkit/VOC2012")
+    parser.add_argument("--vocabulary", default="voc21", help="class list of --voc")
+    parser.add_argument("--split", default="val", help="of --voc")
+    parser.add_argument("--coco", type=Path, help="instances JSON")
+    parser.add_argument("--images", type=Path, help="COCO's image folder; default: where the JSON is")
+    parser.add_argument("--scenes", type=int, default=60, help="without a data set: so many generated scenes")
+    parser.add_argument("--limit", type=int, help="only so many images of each set")
+    known = [m for m in METHODS if "_normalised" not in m]
+    parser.add_argument("--methods", nargs="*", choices=known, default=known, metavar="METHOD")
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--pretrained")
+    parser.add_argument("--sam", default=DEFAULT)
+    parser.add_argument("--checkpoint")
+    parser.add_argument(
+        "--choose", choices=["score", "agreement", "both"], help="among the segmenter's candidates"
+    )
+    parser.add_argument("--refine", action="store_true", help="decode once more from the mask")
+    parser.add_argument("--size", type=int, help="CLIP's input, a square; default: the model's own")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, help="folder for a bar chart a set and a JSON of all")
+    args = parser.parse_args()
+    try:
+        run(args)
+    except OvsegError as error:
+        parser.exit(error.exit_code, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
