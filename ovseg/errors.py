@@ -25,6 +25,10 @@ class ImageError(OvsegError):
     """An image cannot be read: missing, truncated, not an image, too large."""
 
 
+class DataError(OvsegError):
+    """A data set is not as it should be: a folder or a label is missing, a value belongs to no class."""
+
+
 class WeightsError(OvsegError):
     """Weights cannot be had or do not fit: no network, wrong checksum, another architecture."""
 

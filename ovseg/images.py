@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -72,6 +73,15 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     top = 65535 if image.mode.startswith("I") else float(values.max(initial=0.0))
     full = next((full for full in (1.0, 255.0, 65535.0) if top <= full), top)
     return Image.fromarray(np.clip(values / full * 255, 0, 255).astype(np.uint8))
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) to ``size`` (height, width): bicubic as CLIP does; area averaging where it shrinks."""
+    if image.shape[:2] == tuple(size):
+        return image
+    shrinks = image.shape[0] * image.shape[1] > size[0] * size[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return cv2.resize(image, (size[1], size[0]), interpolation=how)
 
 
 def find_images(paths: Sequence[str | Path]) -> tuple[list[Path], list[str]]:

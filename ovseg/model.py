@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from ovseg.clip.encoder import Trace, encode_image, patch_size
 from ovseg.clip.models import LoadedClip, load_clip
 from ovseg.clip.text import TextCache, TextEncoder
 from ovseg.errors import UsageError
-from ovseg.images import ImageLike, load_image
+from ovseg.images import ImageLike, load_image, resize_image
 from ovseg.maps import recognition
 from ovseg.maps.labels import SYNONYMS, label_map, probabilities
 from ovseg.maps.similarity import (
@@ -124,7 +123,7 @@ class Model:
 
     def preprocess(self, images: Sequence[np.ndarray], size: tuple[int, int]) -> Tensor:
         """(H, W, 3) uint8 RGB images squeezed to ``size`` (height, width) and normalised, (B, 3, H, W)."""
-        resized = np.stack([_resize_image(image, size) for image in images])
+        resized = np.stack([resize_image(image, size) for image in images])
         pixels = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2).float() / 255
         return (pixels - self._mean.to(self.device)) / self._std.to(self.device)
 
@@ -391,12 +390,3 @@ def _pair(size: Any) -> tuple[int, int]:
     if isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(s, int) for s in size):
         return (size[0], size[1])
     raise UsageError(f"wanted a size as an int or (height, width), got {size!r}")
-
-
-def _resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bicubic as CLIP's own preprocessing; area averaging where it shrinks, against aliasing."""
-    if image.shape[:2] == tuple(size):
-        return image
-    shrinks = image.shape[0] * image.shape[1] > size[0] * size[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(image, (size[1], size[0]), interpolation=how)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from open_clip.model import CLIP
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ovseg.errors import WeightsError
@@ -44,14 +44,18 @@ def save(model: CLIP, config: dict[str, Any], token_ids: list[int], path: Path) 
 def load(path: Path | None = None) -> CLIP:
     """The embedded model in float32 on the CPU.
 
-    Raises WeightsError where the asset is missing, which only a damaged installation can cause.
+    ``path``: another file that ``save`` wrote. Raises WeightsError where the asset is missing, which
+    only a damaged installation can cause, or where ``path`` is another kind of file.
     """
     path = path or asset_path()
     if not path.is_file():
         raise WeightsError(f"wanted the embedded model at {path}, found no file: reinstall ovseg")
-    with safe_open(path, framework="pt") as file:
-        config = json.loads(file.metadata()["config"])
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads(file.metadata()["config"])
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, KeyError, TypeError, ValueError):  # another format, or no config in it
+        raise WeightsError(f"wanted weights of the embedded model, {path} does not fit") from None
     with torch.device("meta"):  # random initialisation would cost more than loading
         model = CLIP(**config)
     rows = state.pop(_EMBEDDING).float()

@@ -48,18 +48,19 @@ def load_clip(
     """See ``ovseg.load``. Only the image tower is converted to ``precision``; texts stay float32."""
     target = _check_device(device, precision)
     if name == embedded.NAME:
-        if pretrained is not None:
+        if pretrained is not None and not Path(pretrained).is_file():
             raise UsageError(
                 f"the embedded model has its own weights: wanted no pretrained, got {pretrained!r}"
             )
+        weight_file = Path(pretrained) if pretrained else embedded.asset_path()
         loaded = LoadedClip(
-            embedded.load(),
+            embedded.load(weight_file),
             open_clip.get_tokenizer("ViT-B-32"),
             name,
             open_clip.OPENAI_DATASET_MEAN,
             open_clip.OPENAI_DATASET_STD,
             embedded.SIZE,
-            embedded.asset_path(),
+            weight_file,
         )
     else:
         loaded = _load_open_clip(name, pretrained, offline)

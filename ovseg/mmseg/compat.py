@@ -1,0 +1,45 @@
+"""MMSegmentation on a machine without mmcv's compiled operators.
+
+mmseg imports ``mmcv.ops`` although nothing that is used here calls an operator, and ``mmcv-lite`` has
+none: there the import runs with a stand-in for ``mmcv._ext``, which is taken out again, because mmengine
+later asks for the real one and must not find it. Where compiled mmcv is installed nothing happens.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, NoReturn
+
+from ovseg.errors import OvsegError
+
+_EXTENSION = "mmcv._ext"
+
+
+class _Absent(ModuleType):
+    """A module whose every attribute is a function that says which operator is missing."""
+
+    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def missing(*args: Any, **options: Any) -> NoReturn:
+            raise OvsegError(f"wanted mmcv's compiled operator {name!r}, mmcv-lite has none: install mmcv")
+
+        return missing
+
+
+def import_operators() -> bool:
+    """Import ``mmcv.ops``, with the stand-in where there is no compiled mmcv; True if it was needed."""
+    if "mmcv.ops" in sys.modules or find_spec(_EXTENSION) is not None:
+        return False
+    sys.modules[_EXTENSION] = _Absent(_EXTENSION)
+    try:
+        import_module("mmcv.ops")
+    finally:
+        del sys.modules[_EXTENSION]
+        vars(sys.modules["mmcv"]).pop("_ext", None)
+    return True

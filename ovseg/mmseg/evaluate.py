@@ -1,0 +1,127 @@
+"""One config to one score: checked, run by mmengine, written down with everything that led to it."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from uuid import uuid4
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import distributed
+
+from ovseg.clip.attention import get_method
+from ovseg.errors import UsageError
+from ovseg.mmseg.checks import check_dataset
+from ovseg.mmseg.results import record, write_results
+from ovseg.mmseg.segmentor import OpenVocabularySegmentor
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a config is run: what the flags of tools/test.py say besides the config itself.
+
+    ``out``: folder for predictions as PNG; ``show`` and ``show_dir``: painted images, in a window or
+    in a folder; ``tta``: the views of ``tta_pipeline`` averaged; ``launcher``: "none", "pytorch", "slurm"
+    or "mpi".
+    """
+
+    work_dir: str | None = None
+    out: str | None = None
+    show: bool = False
+    show_dir: str | None = None
+    wait_time: float = 2.0
+    tta: bool = False
+    launcher: str = "none"
+
+
+def load_config(
+    path: str | Path,
+    options: Mapping[str, Any] | None = None,
+    method: str | None = None,
+    backbone: str | None = None,
+    weights: str | None = None,
+) -> Config:
+    """The config of ``path`` with ``options`` ("model.scale": 40) and the three fields of the model.
+
+    A ``backbone`` without ``weights`` has none: those of the config belong to its own backbone.
+    Raises UsageError for a config that cannot be read, an option that fits nowhere, or a field of the
+    segmentor that does not exist.
+    """
+    if not Path(path).is_file():
+        raise UsageError(f"wanted a config file, {path} does not exist")
+    try:
+        config = Config.fromfile(path)
+        config.merge_from_dict(dict(options or {}))
+    except Exception as error:  # mmengine raises whatever the file or the option leads to
+        raise UsageError(f"{path} cannot be used: {type(error).__name__}: {error}") from None
+    if "model" not in config or "test_dataloader" not in config:
+        raise UsageError(f"wanted a config with model and test_dataloader, {path} lacks one")
+    if backbone is not None:
+        config.model.backbone, config.model.weights = backbone, None
+    config.model.update({k: v for k, v in (("method", method), ("weights", weights)) if v is not None})
+    if config.model.type == OpenVocabularySegmentor.__name__:
+        check_fields(config.model)
+    return config
+
+
+def check_fields(model: Mapping[str, Any]) -> None:
+    """Raise UsageError for a field that the segmentor lacks, or a method that does not exist."""
+    known = list(inspect.signature(OpenVocabularySegmentor.__init__).parameters)[1:]
+    for name in model:
+        if name != "type" and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f": did you mean {near[0]}?" if near else f": wanted one of {', '.join(known)}"
+            raise UsageError(f"the model has no field {name!r}{hint}")
+    get_method(model.get("method", "clip_surgery"))
+
+
+def evaluate(config: Config, run: Run | None = None) -> dict[str, Any]:
+    """Segment the config's data set and score it; the record that is also in ``results.json``.
+
+    Under a launcher the first process writes the file, whose path is the record's "file". Raises
+    OvsegError, before the first image is encoded where that is possible.
+    """
+    run = run or Run()
+    config = prepare(config, run)
+    images = check_dataset(config)
+    runner = Runner.from_cfg(config)
+    started, clock = datetime.now(timezone.utc), perf_counter()
+    summary = runner.test()
+    seconds = perf_counter() - clock
+    found = record(runner, summary, images, started, seconds)
+    return write_results(found, Path(runner.log_dir)) if runner.rank == 0 else found
+
+
+def prepare(config: Config, run: Run) -> Config:
+    """A copy of ``config`` for the runner, with the flags in it; the processes of a launcher are connected."""
+    config = copy.deepcopy(config)
+    stem = Path(config.filename or "config").stem
+    config.launcher = run.launcher
+    config.work_dir = run.work_dir or config.get("work_dir") or str(Path("work_dirs") / stem)
+    config.experiment_name = f"{stem}_{uuid4().hex[:8]}"  # mmengine keeps one logger and visualizer a name
+    if run.launcher == "pytorch" and not torch.cuda.is_available() and not distributed.is_initialized():
+        distributed.init_process_group("gloo")  # mmengine's own way asks for a GPU
+    if run.out is not None:
+        config.test_evaluator.update(output_dir=run.out, keep_results=True)
+    if run.show or run.show_dir:
+        shown = dict(draw=True, interval=1, show=run.show, wait_time=run.wait_time)
+        config.default_hooks.visualization = dict(type="SegVisualizationHook", **shown)
+    if run.show_dir:
+        config.visualizer.save_dir = run.show_dir
+    if config.model.type == OpenVocabularySegmentor.__name__:
+        config.model.setdefault("keep_logits", run.tta)  # scores need classes only
+    if run.tta:
+        if "tta_pipeline" not in config or "tta_model" not in config:
+            raise UsageError("--tta wanted tta_pipeline and tta_model in the config, found none")
+        config.test_dataloader.dataset.pipeline = config.tta_pipeline
+        config.model = dict(**config.tta_model, module=config.model)
+    return config
