@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 
 from mmengine.config import DictAction
 
@@ -48,6 +49,8 @@ def main() -> None:
     run = Run(args.work_dir, args.out, args.show, args.show_dir, args.wait_time, args.tta, args.launcher)
     found = evaluate(load_config(args.config, *flags), run)
     if "file" in found:  # the first process
+        if not found["weights"].get("sha256"):
+            print("warning: the weights are random", file=sys.stderr)
         print(f"mIoU {found['mIoU']:.2f} over {found['dataset']['images']} images: {found['file']}")
 
 

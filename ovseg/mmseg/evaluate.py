@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import distributed
 
+from ovseg.clip import embedded
 from ovseg.clip.attention import get_method
 from ovseg.errors import UsageError
 from ovseg.mmseg.checks import check_dataset
@@ -52,7 +53,7 @@ def load_config(
 ) -> Config:
     """The config of ``path`` with ``options`` ("model.scale": 40) and the three fields of the model.
 
-    A ``backbone`` without ``weights`` has none: those of the config belong to its own backbone.
+    The embedded model ("tiny") has its own weights; another ``backbone`` keeps the config's tag.
     Raises UsageError for a config that cannot be read, an option that fits nowhere, or a field of the
     segmentor that does not exist.
     """
@@ -65,9 +66,10 @@ def load_config(
         raise UsageError(f"{path} cannot be used: {type(error).__name__}: {error}") from None
     if "model" not in config or "test_dataloader" not in config:
         raise UsageError(f"wanted a config with model and test_dataloader, {path} lacks one")
-    if backbone is not None:
-        config.model.backbone, config.model.weights = backbone, None
-    config.model.update({k: v for k, v in (("method", method), ("weights", weights)) if v is not None})
+    if backbone == embedded.NAME:
+        config.model.weights = None
+    fields = {"method": method, "backbone": backbone, "weights": weights}
+    config.model.update({name: value for name, value in fields.items() if value is not None})
     if config.model.type == OpenVocabularySegmentor.__name__:
         check_fields(config.model)
     return config

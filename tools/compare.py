@@ -1,0 +1,57 @@
+"""Score several configs, under several methods if wanted, and print one table of mIoU in markdown.
+
+python tools/compare.py configs/peers/*.py
+python tools/compare.py configs/paper/*voc21*.py configs/peers/*voc21*.py --methods all --backbone tiny
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+from ovseg.mmseg.command import reported
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("configs", nargs="+", help="config files")
+    parser.add_argument("--methods", nargs="+", default=[], help="rows of the table of methods, or all")
+    parser.add_argument("--backbone", help="open_clip's name, or tiny for the embedded model")
+    parser.add_argument("--weights", help="open_clip's tag or a checkpoint")
+    parser.add_argument("--work-dir", default="work_dirs", help="folder; results go to CONFIG/METHOD in it")
+    parser.add_argument("--table", type=Path, help="also write the table to this file")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, help="fields of every config: model.scale=40 …"
+    )
+    return parser.parse_args()
+
+
+@reported
+def main() -> None:
+    args = parse()
+    from ovseg.mmseg.compare import compare
+    from ovseg.mmseg.evaluate import Run
+    from ovseg.mmseg.results import comparison
+
+    rows: dict[str, list[dict]] = {}
+    for method, found in compare(
+        args.configs,
+        args.methods,
+        options=args.cfg_options,
+        backbone=args.backbone,
+        weights=args.weights,
+        run=Run(work_dir=args.work_dir),
+    ):
+        rows.setdefault(method, []).append(found)
+    table = comparison(rows)
+    print(table)
+    if args.table:
+        args.table.write_text(table + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
