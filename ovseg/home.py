@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -12,3 +13,11 @@ def home() -> Path:
     """The folder; it need not exist yet."""
     chosen = os.environ.get("OVSEG_HOME")
     return Path(chosen).expanduser() if chosen else user_cache_path("ovseg", appauthor=False)
+
+
+def sha256_of(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

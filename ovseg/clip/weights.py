@@ -7,7 +7,6 @@ checksum is wrong is set aside as ``.bad``, never deleted.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import urllib.error
@@ -21,6 +20,7 @@ from filelock import FileLock
 
 from ovseg.errors import UsageError, WeightsError
 from ovseg.home import home
+from ovseg.home import sha256_of as sha256_of
 
 _CHUNK = 1 << 20
 Progress = Callable[[int, int], None]  # bytes here, bytes in all (0 where unknown)
@@ -176,14 +176,6 @@ def verify(model: str, tag: str) -> str:
     if got != wanted:
         raise WeightsError(f"wanted sha256 {wanted} for {file}, got {got}; the file was left as it is")
     return f"{file}: sha256 {got}, as published"
-
-
-def sha256_of(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _make_folder(target: Path) -> None:

@@ -6,9 +6,12 @@ candidates differ in how far an unlabelled pixel trusts colour against distance 
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
+from ovseg.errors import UsageError
 from ovseg.sam.base import Embedding, MaskSet, Prompt, Segmenter
 
 SIDE = 256
@@ -73,6 +76,13 @@ class GrabCut(Segmenter):
         bgr = np.ascontiguousarray(image[..., ::-1])
         cv2.grabCut(bgr, state, (0, 0, 1, 1), *models, self.rounds, cv2.GC_INIT_WITH_MASK)
         return (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
+
+
+def load(name: str, checkpoint: Any, device: str = "cpu", **_: Any) -> GrabCut:
+    """GrabCut; raises UsageError for a checkpoint."""
+    if checkpoint is not None:
+        raise UsageError(f"grabcut has no weights: wanted no checkpoint, got {checkpoint}")
+    return GrabCut()
 
 
 def _certain(prompt: Prompt, scale: np.ndarray, size: tuple[int, int]) -> np.ndarray:

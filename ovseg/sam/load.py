@@ -2,31 +2,70 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from ovseg.errors import UsageError, WeightsError
 from ovseg.sam.base import Segmenter
+from ovseg.sam.weights import HUB
 
-NAMES = ("grabcut", "vit_b", "vit_l", "vit_h")
+
+@dataclass(frozen=True)
+class _Family:
+    """``module`` of this folder has ``load(name, checkpoint, device, offline)``; ``install`` is what pip
+    wants where its import fails."""
+
+    module: str
+    install: str
+    torch: bool = True
+
+
+_SAM = _Family("segment_anything", "segment-anything")
+FAMILIES = {
+    "grabcut": _Family("grabcut", "opencv-python", torch=False),
+    "vit_b": _SAM,
+    "vit_l": _SAM,
+    "vit_h": _SAM,
+    "mobile": _Family("mobile", "segment-anything timm"),
+    HUB: _Family("huggingface", "ovseg[hf]"),
+}
+NAMES = tuple(FAMILIES)
 DEFAULT = "grabcut"
 
 
-def load_sam(name: str = DEFAULT, checkpoint: str | Path | None = None, device: str = "cpu") -> Segmenter:
-    """A promptable segmenter: "grabcut" (no weights), or SAM as "vit_b", "vit_l", "vit_h".
+def load_sam(
+    name: str = DEFAULT,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    *,
+    offline: bool = False,
+) -> Segmenter:
+    """A promptable segmenter by name.
 
-    ``checkpoint``: the path of a local file (SAM only), or "random" for untrained weights.
+    "grabcut": no weights. "vit_b", "vit_l", "vit_h": SAM; "mobile": MobileSAM; their weights from
+    ``checkpoint``, the path of a local file, or from the weights folder under their authors' name.
+    "hf:FOLDER" or "hf:REPOSITORY": SAM, SAM-HQ, SAM 2 or EdgeTAM of transformers, from disk or, unless
+    ``offline``, from the Hugging Face hub. ``checkpoint="random"`` gives untrained weights.
 
-    Raises UsageError for an unknown name or device, or a checkpoint for GrabCut; WeightsError where
-    the checkpoint is missing or does not fit.
+    Raises UsageError for an unknown name or device, or a checkpoint where none can be; WeightsError
+    where the weights are missing or do not fit, or the package for them is not installed.
     """
-    if name not in NAMES:
-        raise UsageError(f"unknown segmenter {name!r}: wanted one of {', '.join(NAMES)}")
-    if name == "grabcut":
-        if checkpoint is not None:
-            raise UsageError(f"grabcut has no weights: wanted no checkpoint, got {checkpoint}")
-        from ovseg.sam.grabcut import GrabCut
+    family = FAMILIES.get(HUB if name.startswith(HUB) else name)
+    if family is None:
+        known = ", ".join(f"{one}…" if one == HUB else one for one in NAMES)
+        raise UsageError(f"unknown segmenter {name!r}: wanted one of {known}")
+    if family.torch:
+        _check_device(device)
+    try:
+        module = import_module(f"ovseg.sam.{family.module}")
+    except ImportError as error:
+        raise WeightsError(f"wanted a package for {name} ({error}): pip install {family.install}") from None
+    loaded: Segmenter = module.load(name, checkpoint, device, offline=offline)
+    return loaded
 
-        return GrabCut()
+
+def _check_device(device: str) -> None:
     import torch
 
     try:
@@ -35,8 +74,3 @@ def load_sam(name: str = DEFAULT, checkpoint: str | Path | None = None, device: 
         raise UsageError(
             f"wanted a usable device, got {device!r}: {str(error).splitlines()[0][:120]}"
         ) from None
-    try:
-        from ovseg.sam import segment_anything
-    except ImportError as error:
-        raise WeightsError(f"wanted the package segment-anything for {name}, {error}") from None
-    return segment_anything.load(name, checkpoint, device)

@@ -7,6 +7,7 @@ images and threads share one model.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch.nn import functional as F
 
 from ovseg.errors import ImageError, WeightsError
+from ovseg.sam import weights
 from ovseg.sam.base import Embedding, MaskSet, Prompt, Segmenter
 
-OFFICIAL = {"vit_b": "sam_vit_b_01ec64.pth", "vit_l": "sam_vit_l_0b3195.pth", "vit_h": "sam_vit_h_4b8939.pth"}
-"""The checkpoints as their authors name them, in the model table of Meta's segment-anything."""
+State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -94,26 +95,34 @@ class SegmentAnything(Segmenter):
         return MaskSet(masks, scores[0].float().cpu().numpy(), logits[0].float().cpu().numpy())
 
 
-def load(name: str, checkpoint: str | Path | None, device: str = "cpu") -> SegmentAnything:
-    """vit_b, vit_l or vit_h with the weights in ``checkpoint``, or untrained ones for "random".
+def load(name: str, checkpoint: str | Path | None, device: str = "cpu", **_: Any) -> SegmentAnything:
+    """vit_b, vit_l or vit_h with the weights in ``checkpoint``, the official file in the weights folder
+    for None, or untrained ones for "random".
 
     Raises WeightsError where the file is missing, damaged, holds more than tensors, or is of
     another architecture.
     """
-    if checkpoint is None:
-        raise WeightsError(
-            f"wanted a checkpoint for {name}, got none: its authors' file is {OFFICIAL[name]}, linked in the "
-            "README of github.com/facebookresearch/segment-anything"
-        )
+    return load_with(sam_model_registry[name], name, checkpoint, device)
+
+
+def load_with(
+    build: Callable[[], Any],
+    name: str,
+    checkpoint: str | Path | None,
+    device: str,
+    rename: Callable[[State], State] = lambda state: state,
+) -> SegmentAnything:
+    """What ``build`` makes, filled with the checkpoint's tensors under the names ``rename`` gives them."""
     if checkpoint == "random":
-        return SegmentAnything(sam_model_registry[name](), f"{name} random", device)
-    file = Path(checkpoint)
+        return SegmentAnything(build(), f"{name} random", device)
+    file = weights.pull(name) if checkpoint is None else Path(checkpoint)
     if not file.is_file():
         raise WeightsError(
-            f"wanted a checkpoint for {name}, {file} does not exist: {OFFICIAL[name]} is its authors'"
+            f"wanted a checkpoint for {name}, {file} does not exist: "
+            f"its authors' is {weights.OFFICIAL[name].file}"
         )
-    state = read_checkpoint(file)
-    sam = sam_model_registry[name]()
+    state = rename(read_checkpoint(file))
+    sam = build()
     fill(sam, state, name, file)
     stat = file.stat()
     return SegmentAnything(sam, f"{name} {file.resolve()} {stat.st_size} {stat.st_mtime_ns}", device)
