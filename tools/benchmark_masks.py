@@ -1,0 +1,82 @@
+"""What text → points → SAM costs, as ratios taken in one run on one machine; prints a markdown table.
+
+    python tools/benchmark_masks.py                  # SAM vit_b with random weights: time does not depend on them
+    python tools/benchmark_masks.py --sam grabcut --texts 4
+
+"first" is a picture that has not been seen, "second" the same pixels again; "one by one" asks each text as if
+the picture were new each time, which is what a tool without a shared pass does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from benchmark import machine
+
+import ovseg
+from ovseg.scenes import NAMES, make_scene
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def pictures(side: int) -> Iterator[np.ndarray]:
+    """Ever new ones, so that nothing is remembered of them."""
+    return (make_scene(seed, (side * 3 // 4, side)).image for seed in itertools.count(1000))
+
+
+def rows(
+    t2m: ovseg.TextToMask, texts: list[str], side: int, rounds: int
+) -> Iterator[tuple[str, str, float, float]]:
+    fresh = pictures(side)
+    t2m.predict(next(fresh), texts)  # warm up, and the texts' features with it
+    times: dict[str, list[float]] = {"first": [], "second": [], "click": [], "together": [], "one by one": []}
+    for _ in range(rounds):
+        image = next(fresh)
+        times["first"].append(seconds(lambda image=image: t2m.predict(image, texts[0])))
+        times["second"].append(seconds(lambda image=image: t2m.predict(image, texts[0])))
+        session = t2m.session(image)
+        session.text(texts[0])
+        times["click"].append(seconds(lambda session=session: session.click(side // 2, side // 4)))
+        image = next(fresh)
+        times["together"].append(seconds(lambda image=image: t2m.predict(image, texts)))
+        new = [next(fresh) for _ in texts]
+        times["one by one"].append(
+            seconds(lambda new=new: [t2m.predict(image, text) for image, text in zip(new, texts)])
+        )
+    median = {name: statistics.median(values) for name, values in times.items()}
+    yield "a text on a picture seen before", "on a new one", median["second"], median["first"]
+    yield "a click in a session", "a text on a new picture", median["click"], median["first"]
+    yield f"{len(texts)} texts together", "one by one", median["together"], median["one by one"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--sam", default="vit_b")
+    parser.add_argument("--checkpoint", help="default: random weights, for segmenters that have weights")
+    parser.add_argument("--texts", type=int, default=8)
+    parser.add_argument("--side", type=int, default=640, help="long side of the pictures in pixels")
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    logging.getLogger().setLevel(logging.ERROR)
+    without = args.sam in ("grabcut", "tiny")
+    sam = ovseg.load_sam(args.sam, checkpoint=args.checkpoint or (None if without else "random"))
+    t2m = ovseg.TextToMask(ovseg.load(cache=False), sam, present_from=0)
+    print(f"{machine()}; segmenter {sam.name}, {args.side} px, medians of {args.rounds} rounds\n")
+    print("| measured | against | s | s of the other | ratio |\n|---|---|---|---|---|")
+    for what, other, ours, theirs in rows(t2m, list(NAMES[: args.texts]), args.side, args.rounds):
+        print(f"| {what} | {other} | {ours:.3g} | {theirs:.3g} | {ours / theirs:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
