@@ -12,9 +12,13 @@ from ovseg import figures
 from ovseg.files import make_folder, write_picture
 from ovseg.images import load_image
 from ovseg.model import Model
+from ovseg.sam.base import Segmenter
 from ovseg.scenes import make_scene
+from ovseg.text_to_mask import TextToMask
+from ovseg.text_to_mask.picture import draw_answers
 
 HEIGHT = 220
+ABSENT = "sheep"
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,26 @@ PHOTOGRAPHS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
 )
 
 
-def run(model: Model, folder: Path) -> Path:
-    """Segment and explain every example, one picture of them all: its path."""
-    rows = [_row(model, example) for example in examples()]
-    path = make_folder(folder) / "demo.jpg"
-    write_picture(path, figures.grid(rows))
-    return path
+def run(model: Model, sam: Segmenter, folder: Path) -> list[Path]:
+    """Two pictures: every example segmented and explained, and masks by words. Their paths."""
+    shown = examples()
+    make_folder(folder)
+    pictures = {
+        "demo.jpg": figures.grid([_row(model, example) for example in shown]),
+        "masks.jpg": figures.grid(_masks(TextToMask(model, sam), shown)),
+    }
+    for name, picture in pictures.items():
+        write_picture(folder / name, picture)
+    return [folder / name for name in pictures]
+
+
+def _masks(t2m: TextToMask, shown: list[Example]) -> list[list[np.ndarray]]:
+    """Each example's explained name and one that is in none of them, as masks; four in a row."""
+    cells = []
+    for example in shown:
+        image = figures.fit(example.image, HEIGHT)
+        cells.append(draw_answers(image, t2m.predict(image, [example.shown, ABSENT])))
+    return [cells[start : start + 4] for start in range(0, len(cells), 4)]
 
 
 def _row(model: Model, example: Example) -> list[np.ndarray]:

@@ -155,10 +155,12 @@ def test_a_cache_that_cannot_be_written_is_one_warning(pictures, tmp_path, monke
     assert done.exit_code == 0 and done.stderr.count("warning:") == 1
 
 
-def test_the_demo_makes_its_picture(tmp_path):
+def test_the_demo_makes_its_pictures(tmp_path):
     done = run(app, ["demo", "--out", str(tmp_path)])
-    assert done.exit_code == 0 and done.output.strip().endswith("demo.jpg")
+    paths = done.output.split()
+    assert done.exit_code == 0 and [path.rsplit("/", 1)[1] for path in paths] == ["demo.jpg", "masks.jpg"]
     assert min(read(tmp_path / "demo.jpg").shape[:2]) > 600
+    assert min(read(tmp_path / "masks.jpg").shape[:2]) > 400
 
 
 def test_help_teaches_and_loads_no_torch():

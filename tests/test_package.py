@@ -16,8 +16,8 @@ ROOT = Path(ovseg.__file__).parent
 # Rooms from the top down; a room may import from lower rows only, or from its own room.
 FLOORS = [
     {"cli"},
-    {"annotate", "mmseg"},
-    {"text_to_mask", "explain", "demo"},
+    {"annotate", "mmseg", "demo"},
+    {"text_to_mask", "explain"},
     {"model"},
     {"clip", "samples"},
     {"maps", "sam", "figures", "metrics", "vocabulary", "files", "images", "scenes", "home"},

@@ -31,13 +31,15 @@ app.add_typer(models, name="models")
 @app.command()
 @reported
 def demo(
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the picture.")] = Path("ovseg-out"),
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")] = Path("ovseg-out"),
 ) -> None:
-    """Segment and explain generated scenes and a few photographs; prints the path of the picture."""
+    """Segment, explain and mask generated scenes and a few photographs; prints the pictures' paths."""
     from ovseg.demo import run
     from ovseg.model import load
+    from ovseg.sam.load import load_sam
 
-    out.print(str(run(load(), out_folder).resolve()), markup=False, highlight=False)
+    for path in run(load(), load_sam(), out_folder):
+        out.print(str(path.resolve()), markup=False, highlight=False)
 
 
 def main() -> None:

@@ -79,10 +79,10 @@ def mask(
     NAME.masks.json (scores, presence, points, reasons). An image is encoded once for all texts.
     """
     files, names = images_and_names(images, None)
-    from ovseg import figures
     from ovseg.files import write_json, write_mask, write_picture
     from ovseg.sam.load import DEFAULT, load_sam
     from ovseg.text_to_mask import TextToMask
+    from ovseg.text_to_mask.picture import draw_answers
 
     ready = load_model(model, pretrained, method, device, precision, offline, cache)
     asked: dict[str, Any] = {"start": start, "choose": choose, "refine": refine}
@@ -107,8 +107,7 @@ def mask(
                 path = add_ending(target, f".{slugs[found.text]}.{number}.png")
                 write_mask(path, one)
                 written[found.text].append(path.name)
-        picture = figures.with_legend(*_picture(image, answers))
-        write_picture(add_ending(target, ".masks.png"), picture)
+        write_picture(add_ending(target, ".masks.png"), draw_answers(image, answers))
         content = [_content(found, written[found.text]) for found in answers]
         write_json(add_ending(target, ".masks.json"), {"segmenter": t2m.sam.name, "texts": content})
 
@@ -123,27 +122,6 @@ def _slugs(texts: Sequence[str]) -> dict[str, str]:
         number = sum(slug.rstrip("0123456789").rstrip("~") == base for slug in slugs.values())
         slugs[text] = f"{base}~{number + 1}" if number else base
     return slugs
-
-
-def _picture(
-    image: np.ndarray, answers: Sequence[TextMasks]
-) -> tuple[np.ndarray, list[tuple[str, tuple[int, int, int]]]]:
-    """Every mask over the image in its text's colour, the points on top; and the legend's entries."""
-    from ovseg import figures
-
-    colours = [tuple(colour) for colour in figures.palette(len(answers)).tolist()]
-    picture = image
-    for found, colour in zip(answers, colours, strict=True):
-        for one in found.masks:
-            picture = figures.overlay_mask(picture, one, colour)
-    for found in answers:
-        for prompts in found.points:
-            picture = figures.draw_points(picture, prompts.xy, prompts.labels)
-    entries = [
-        (f"{found.text}: {len(found) or 'not there'}", colour)
-        for found, colour in zip(answers, colours, strict=True)
-    ]
-    return picture, entries
 
 
 def _content(found: TextMasks, files: list[str]) -> dict[str, Any]:
