@@ -84,7 +84,7 @@ class ClipResize(BaseTransform):
         sides = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
         if sides is not None and (len(sides) != 2 or min(sides) < 1):
             raise UsageError(f"ClipResize wanted a size of two positive sides, got {size}")
-        if min(short_side or 1, long_side) < 1:
+        if long_side < 1 or (short_side is not None and short_side < 1):
             raise UsageError(f"ClipResize wanted positive sides, got {short_side} and {long_side}")
         self.size, self.short_side, self.long_side = sides, short_side, long_side
         self.interpolation, self.scored = interpolation, scored

@@ -79,6 +79,8 @@ class OpenVocabularySegmentor(BaseSegmentor):
         resolve_templates(templates)
         row = get_method(method)
         words, threshold = split_background(find_vocabulary(vocabulary), _plain(background))
+        if isinstance(data_preprocessor, dict):  # from mmseg's registry, whatever the default scope is
+            data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         device = "cuda" if precision == "fp16" else "cpu"  # otherwise the runner moves it
         loaded = load_clip(backbone, weights, device=device, precision=precision, offline=offline)
@@ -203,6 +205,10 @@ class OpenVocabularySegmentor(BaseSegmentor):
     def loss(self, inputs: Images, data_samples: Any = None) -> NoReturn:
         """Raises UsageError: nothing here is trained."""
         raise UsageError("the segmentor is frozen: wanted mode 'predict' or 'tensor', got 'loss'")
+
+    def train_step(self, data: Any, optim_wrapper: Any) -> NoReturn:
+        """Raises UsageError, before an optimizer is asked for anything."""
+        self.loss([])
 
     def train(self, mode: bool = True) -> OpenVocabularySegmentor:
         """The segmentor stays in eval mode: a frozen model has no other."""

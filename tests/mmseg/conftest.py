@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+import ovseg.mmseg  # noqa: F401  # before any test imports mmseg
+
 
 @pytest.fixture(scope="session")
 def trees() -> ModuleType:
@@ -17,3 +19,9 @@ def trees() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return Path(__file__).parents[2]
