@@ -276,7 +276,7 @@ def train(args: argparse.Namespace) -> None:
     odds = np.array([share for share, _ in PHOTO_SETS.values()])
     scenes = read_scenes(10_000_000, 1500)
     if args.init:
-        sam = tiny.load(args.init).sam
+        sam = tiny.load(checkpoint=args.init).sam
     else:
         sam = tiny.build(CONFIG)
     check(sam)

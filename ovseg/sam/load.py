@@ -23,6 +23,7 @@ class _Family:
 
 _SAM = _Family("segment_anything", "segment-anything")
 FAMILIES = {
+    "tiny": _Family("tiny", "segment-anything"),
     "grabcut": _Family("grabcut", "opencv-python", torch=False),
     "vit_b": _SAM,
     "vit_l": _SAM,
@@ -43,7 +44,7 @@ def load_sam(
 ) -> Segmenter:
     """A promptable segmenter by name.
 
-    "grabcut": no weights. "vit_b", "vit_l", "vit_h": SAM; "mobile": MobileSAM; their weights from
+    "tiny": the embedded SAM. "grabcut": no weights. "vit_b", "vit_l", "vit_h": SAM; "mobile": MobileSAM; their weights from
     ``checkpoint``, the path of a local file, or from the weights folder under their authors' name.
     "hf:FOLDER" or "hf:REPOSITORY": SAM, SAM-HQ, SAM 2 or EdgeTAM of transformers, from disk or, unless
     ``offline``, from the Hugging Face hub. ``checkpoint="random"`` gives untrained weights.

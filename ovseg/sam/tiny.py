@@ -5,18 +5,20 @@ Half-precision weights, computed with in float32. Trained by tools/train_tiny_sa
 
 from __future__ import annotations
 
-import hashlib
 import json
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from ovseg.errors import WeightsError
-from ovseg.sam.segment_anything import SegmentAnything
+from ovseg.home import sha256_of
+from ovseg.sam.segment_anything import SegmentAnything, fill
+
+CONFIG = {"side", "patch", "width", "depth", "heads", "channels"}
 
 
 def asset_path() -> Path:
@@ -54,17 +56,24 @@ def save(sam: Sam, config: dict[str, Any], path: Path) -> None:
     save_file(state, path, metadata={"config": json.dumps(config)})
 
 
-def load(path: Path | None = None, device: str = "cpu") -> SegmentAnything:
-    """The embedded SAM, or another file of its kind.
+def load(
+    name: str = "tiny", checkpoint: str | Path | None = None, device: str = "cpu", *, offline: bool = False
+) -> SegmentAnything:
+    """The embedded SAM, or from ``checkpoint`` another file that ``save`` wrote.
 
-    Raises WeightsError where the file is missing.
+    Raises WeightsError where the file is missing or is none of its kind.
     """
-    path = path or asset_path()
+    path = Path(checkpoint) if checkpoint is not None else asset_path()
     if not path.is_file():
-        raise WeightsError(f"wanted the embedded SAM at {path}, found no file: reinstall ovseg")
-    with safe_open(path, framework="pt") as file:
-        config = json.loads(file.metadata()["config"])
-        state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
+        raise WeightsError(f"wanted an embedded SAM's weights, {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {}).get("config", "null"))
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, ValueError) as error:
+        raise WeightsError(f"wanted a whole safetensors file, {path} cannot be read: {error}") from None
+    if not isinstance(config, dict) or not set(config) >= CONFIG:
+        raise WeightsError(f"wanted a file with the shape of its model, {path} has none: {config}")
     sam = build(config)
-    sam.load_state_dict(state)
-    return SegmentAnything(sam, f"tiny {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}", device)
+    fill(sam, state, name, path)
+    return SegmentAnything(sam, f"{name} {sha256_of(path)[:12]}", device)

@@ -214,7 +214,7 @@ def test_wrong_images_and_strangers_embeddings(sam):
 
 def test_names_and_their_errors(tmp_path):
     assert {"grabcut", "vit_b", "vit_l", "vit_h", "mobile", "hf:"} <= set(NAMES)
-    with pytest.raises(UsageError, match="unknown segmenter 'vit_x': wanted one of grabcut"):
+    with pytest.raises(UsageError, match="unknown segmenter 'vit_x': wanted one of tiny, grabcut"):
         load_sam("vit_x")
     with pytest.raises(UsageError, match="grabcut has no weights"):
         load_sam("grabcut", "a.pth")
