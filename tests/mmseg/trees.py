@@ -13,6 +13,7 @@ import numpy as np
 from cityscapesscripts.helpers.labels import trainId2label
 from PIL import Image
 from pycocotools import mask as rle
+from scipy.io import savemat
 
 from ovseg.figures import palette
 from ovseg.scenes import NAMES, make_scene
@@ -195,3 +196,34 @@ def write_instances(folder: Path, path: Path) -> dict[int, dict[str, int]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return {category["id"]: category for category in categories}
+
+
+def write_context_sources(folder: Path, sources: Path, ids: list[int]) -> None:
+    """What PASCAL Context published, made from a tree's val labels, and VOC's own list of images.
+
+    In ``sources``: trainval/*.mat and labels.txt, trainval_merged.json. ``ids``: of the 59 classes among
+    the 459; where a tree has 0 there is the label 1, which is none of the 59, or nothing.
+    """
+    names = dict(zip(ids, load_vocabulary("pascal_context59").names, strict=True))
+    label_names = {k: names.get(k, f"thing {k}") for k in range(1, 460)}
+    label_names |= {397: "table", 308: "pottedplant", 427: "tvmonitor"}
+    write_lines(sources / "labels.txt", [f"{k}: {name}" for k, name in label_names.items()])
+    stems = (folder / "ImageSets/SegmentationContext/val.txt").read_text().split()
+    train = (folder / "ImageSets/SegmentationContext/train.txt").read_text().split()
+    write_lines(folder / "ImageSets/Main/val.txt", stems)
+    (sources / "trainval").mkdir(parents=True)
+    images, regions = [], []
+    for number, stem in enumerate([*stems, *train], 1):
+        labels = np.asarray(Image.open(folder / f"SegmentationClassContext/{stem}.png"))
+        full = np.array([1, *ids], np.uint16)[labels]
+        savemat(sources / f"trainval/{stem}.mat", {"LabelMap": full})
+        size = dict(zip(("height", "width"), labels.shape))
+        phase = "val" if stem in stems else "train"
+        images.append({"image_id": number, "file_name": f"{stem}.jpg", "phase": phase, **size})
+        for value in np.unique(full[labels > 0]).tolist():
+            coded = rle.encode(np.asfortranarray(full == value, np.uint8))
+            coded["counts"] = coded["counts"].decode()
+            regions.append({"image_id": number, "category_id": value, "segmentation": coded})
+    categories = [{"category_id": k, "name": name} for k, name in label_names.items()]
+    content = {"images": images, "annos_segmentation": regions, "categories": categories}
+    (sources / "trainval_merged.json").write_text(json.dumps(content))
