@@ -8,13 +8,14 @@ from ovseg.mmseg.compat import import_operators
 
 import_operators()  # before the first import of mmseg
 
-from ovseg.mmseg import cityscapes, datasets, preprocess, runtime, scores, segmentor  # noqa: E402
+from ovseg.mmseg import cityscapes, datasets, folder, preprocess, runtime, scores, segmentor  # noqa: E402
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor  # noqa: E402
 
 __all__ = [
     "OpenVocabularySegmentor",
     "cityscapes",
     "datasets",
+    "folder",
     "preprocess",
     "runtime",
     "scores",

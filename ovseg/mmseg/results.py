@@ -116,7 +116,8 @@ def comparison(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 def _column(found: Mapping[str, Any]) -> str:
     protocol = found["protocol"]
-    return f"{protocol.get('vocabulary') or found['dataset']['type']}, {protocol['name']}"
+    name = protocol.get("vocabulary") or found["dataset"]["type"]
+    return f"{Path(name).stem if name.endswith('.txt') else name}, {protocol['name']}"
 
 
 def _metric(runner: Any) -> ExactIoUMetric | None:

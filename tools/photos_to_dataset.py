@@ -1,0 +1,43 @@
+"""Photographs with masks as data sets for configs/photos.
+
+    python tools/photos_to_dataset.py ../shared/photos              # into data/photos, which git ignores
+
+Each set is a folder with images/*.jpg, masks/*.png, classes.txt and val.txt. Classes that the vocabulary of a
+set does not name become void. Files that are there are never overwritten.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ovseg.mmseg.command import reported
+from ovseg.mmseg.convert import arrange_photos
+
+VOCABULARIES = Path(__file__).parents[1] / "configs" / "_base_" / "datasets"
+SETS = {
+    "msrc_v2": str(VOCABULARIES / "photos_msrc_v2.txt"),
+    "camvid": str(VOCABULARIES / "photos_camvid.txt"),
+    "coco_things_val": "coco_object",
+}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("photos", type=Path, help="folder with a folder for each set")
+    parser.add_argument("--out", type=Path, default=Path("data/photos"))
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--split", default="val", help="the list of images: val (val.txt) or train")
+    return parser.parse_args()
+
+
+@reported
+def main() -> None:
+    args = parse()
+    for name in args.sets:
+        done = arrange_photos(args.photos / name, SETS[name], args.out / name, args.split)
+        print(f"{name}: {done}")
+
+
+if __name__ == "__main__":
+    main()
