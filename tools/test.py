@@ -51,7 +51,8 @@ def main() -> None:
     if "file" in found:  # the first process
         if not found["weights"].get("sha256"):
             print("warning: the weights are random", file=sys.stderr)
-        print(f"mIoU {found['mIoU']:.2f} over {found['dataset']['images']} images: {found['file']}")
+        score = "no score" if found["mIoU"] is None else f"mIoU {found['mIoU']:.2f}"
+        print(f"{score} over {found['dataset']['images']} images: {found['file']}")
 
 
 if __name__ == "__main__":
