@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 from pathlib import Path
 
@@ -16,16 +16,20 @@ from ovseg.sam import tiny
 from ovseg.sam.load import load_sam
 from ovseg.scenes import make_scene
 
-TOOL = Path(__file__).parents[2] / "tools" / "train_tiny_sam.py"
+TOOLS = Path(__file__).parents[2] / "tools"
 SMALL = {"side": 64, "patch": 8, "width": 32, "depth": 2, "heads": 2, "channels": 32}
 
 
 @pytest.fixture(scope="module")
 def training():
-    spec = importlib.util.spec_from_file_location("train_tiny_sam", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TOOLS))
+        return importlib.import_module("train_tiny_sam")
+
+
+@pytest.fixture(scope="module")
+def data(training):
+    return importlib.import_module("tiny_sam_data")
 
 
 def test_what_is_saved_comes_back_and_answers_alike(tmp_path):
@@ -74,23 +78,23 @@ def test_loss_and_iou_of_masks_by_hand(training):
     assert error.item() == pytest.approx(entropy + dice, abs=1e-4)
 
 
-def test_crops_and_prompts_lie_where_they_should(training):
+def test_crops_and_prompts_lie_where_they_should(data):
     rng = np.random.default_rng(0)
-    pictures = training.read_scenes(5, 6)
+    pictures = data.read_scenes(5, 6)
     seen = 0
     for _ in range(20):
         crop = pictures.crop(rng, 64, 3)
         assert crop.pixels.shape == (3, 64, 64) and crop.masks.shape == (3, 64, 64)
         assert (crop.pixels[:, ~crop.inside] == 0).all() and (crop.masks[:, ~crop.inside] == 255).all()
-        points, labels = training.clicks(crop.masks, rng, 2, 2)
+        points, labels = data.clicks(crop.masks, rng, 2, 2)
         for mask, places, kinds in zip(crop.masks, points.numpy(), labels.numpy()):
             for (x, y), kind in zip(places, kinds):
                 if kind >= 0:
                     assert mask[int(y), int(x)] == kind
                     seen += 1
-        coarse = training.coarse_maps(crop.masks, rng, 32)
+        coarse = data.coarse_maps(crop.masks, rng, 32)
         assert coarse.shape == (3, 1, 32, 32) and coarse.abs().max() <= 10
-        for mask, box in zip(crop.masks, training.boxes(crop.masks, rng).numpy()):
+        for mask, box in zip(crop.masks, data.boxes(crop.masks, rng).numpy()):
             if (mask == 1).any():
                 y, x = np.argwhere(mask == 1).mean(0)
                 assert box[0] <= x <= box[2] and box[1] <= y <= box[3]
