@@ -159,7 +159,8 @@ def test_sam_answers_again_without_its_encoder(model):
         ),
         "small",
     )
-    t2m = TextToMask(model, sam, present_from=0, start="points")
+    t2m = TextToMask(model, sam, present_from=0)
+    assert t2m.start == "points" and TextToMask(model, GrabCut()).start == "map"
     scene = make_scene(505)
     found = t2m.predict(scene.image, things(scene)[0])
     assert found.candidates or found.reason

@@ -55,6 +55,8 @@ class Segmenter(ABC):
     """A promptable segmenter. ``name`` says which; equal names give equal masks."""
 
     name: str
+    takes_maps = False
+    """Whether ``prior`` of a coarse map is a prompt that it was made for."""
 
     def __init__(self) -> None:
         self._embeddings: ContentCache[Embedding] = ContentCache()

@@ -24,6 +24,8 @@ _SURE = 4.0  # logits beyond this are taken as certain
 class GrabCut(Segmenter):
     """Deterministic: the random start of the colour models is fixed at every cut."""
 
+    takes_maps = True
+
     def __init__(self, side: int = SIDE, rounds: int = 4) -> None:
         super().__init__()
         self.name = "grabcut"

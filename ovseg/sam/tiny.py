@@ -21,6 +21,12 @@ from ovseg.sam.segment_anything import SegmentAnything, fill
 CONFIG = {"side", "patch", "width", "depth", "heads", "channels"}
 
 
+class TinySam(SegmentAnything):
+    """Trained with coarse maps besides clicks and boxes."""
+
+    takes_maps = True
+
+
 def asset_path() -> Path:
     """Where the installed package keeps the embedded SAM."""
     return Path(str(resources.files("ovseg") / "assets" / "tiny_sam.safetensors"))
@@ -58,7 +64,7 @@ def save(sam: Sam, config: dict[str, Any], path: Path) -> None:
 
 def load(
     name: str = "tiny", checkpoint: str | Path | None = None, device: str = "cpu", *, offline: bool = False
-) -> SegmentAnything:
+) -> TinySam:
     """The embedded SAM, or from ``checkpoint`` another file that ``save`` wrote.
 
     Raises WeightsError where the file is missing or is none of its kind.
@@ -76,4 +82,4 @@ def load(
         raise WeightsError(f"wanted a file with the shape of its model, {path} has none: {config}")
     sam = build(config)
     fill(sam, state, name, path)
-    return SegmentAnything(sam, f"{name} {sha256_of(path)[:12]}", device)
+    return TinySam(sam, f"{name} {sha256_of(path)[:12]}", device)

@@ -46,7 +46,7 @@ class TextToMask:
     ``rule``: "components" (ours: few points per connected component, a mask each) or "paper";
     ``threshold`` on the min-max map, None for the rule's own. ``start``: what the segmenter gets
     besides points: "points" nothing, "map" the component as a first mask, "box" its bounds in place
-    of points. ``choose`` among candidates by the segmenter's "score", by "agreement" with the map, or
+    of points; None is "map" where the segmenter was made for it, and "points" otherwise. ``choose`` among candidates by the segmenter's "score", by "agreement" with the map, or
     "both". ``refine``: once more with the chosen logits. ``clean``: specks and holes under this share
     of the mask go. ``present_from``: presence below it gives no mask; 0 always answers.
 
@@ -61,7 +61,7 @@ class TextToMask:
         rule: str = "components",
         threshold: float | None = None,
         halve: bool = False,
-        start: str = "map",
+        start: str | None = None,
         choose: str = "agreement",
         refine: bool = False,
         clean: float = 0.02,
@@ -70,6 +70,8 @@ class TextToMask:
         size: Any = None,
         templates: str | Sequence[str] = "paper",
     ) -> None:
+        self.sam = sam if sam is not None else load_sam()
+        start = start if start is not None else ("map" if self.sam.takes_maps else "points")
         for what, value, allowed in (
             ("rule", rule, RULES),
             ("start", start, STARTS),
@@ -81,7 +83,6 @@ class TextToMask:
             if number is not None and not 0 <= number <= 1:
                 raise UsageError(f"wanted {name} in 0..1, got {number}")
         self.model = model
-        self.sam = sam if sam is not None else load_sam()
         self.rule = rule
         self.threshold = threshold if threshold is not None else (0.8 if rule == "paper" else 0.6)
         self.halve = halve
