@@ -7,6 +7,7 @@ tree holds images of another split too, so that a loader that ignores the split 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -227,3 +228,15 @@ def write_context_sources(folder: Path, sources: Path, ids: list[int]) -> None:
     categories = [{"category_id": k, "name": name} for k, name in label_names.items()]
     content = {"images": images, "annos_segmentation": regions, "categories": categories}
     (sources / "trainval_merged.json").write_text(json.dumps(content))
+
+
+def write_photos(folder: Path, names: Sequence[str], count: int = 3) -> None:
+    """A set of photographs as ../shared/photos has them: images, masks, classes.txt, val.txt, train.txt."""
+    stems = [f"photo_{index}" for index in range(count + 1)]
+    for index, stem in enumerate(stems):
+        image, labels = scene(index, len(names), (96, 128))
+        save(folder / f"images/{stem}.jpg", image)
+        save(folder / f"masks/{stem}.png", labels)
+    write_lines(folder / "classes.txt", list(names))
+    write_lines(folder / "val.txt", stems[:count])
+    write_lines(folder / "train.txt", stems[count:])
