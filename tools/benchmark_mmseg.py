@@ -83,6 +83,7 @@ def overhead(args: argparse.Namespace) -> Iterator[Row]:
         sizes = [batch["data_samples"][0].ori_shape for batch in batches]
         core(segmentor, ready[:1], sizes[:1])  # texts are encoded
         loop = runner.build_test_loop(runner.cfg.test_cfg)
+        runner.call_hook("before_run")
         seconds = race(
             {
                 "core": partial(core, segmentor, ready, sizes),

@@ -24,14 +24,15 @@ SAMPLED = 16
 def check_dataset(config: Config) -> int:
     """The number of images of ``config.test_dataloader``.
 
-    Raises DataError where a folder, an image or a label is missing, or one of ``SAMPLED`` labels has
-    another size than its image or a value outside the classes; UsageError where the vocabulary has
+    Raises DataError where a folder, an image or a label is missing or no image, a label has another
+    size than its image, or one of ``SAMPLED`` labels a value outside the classes; UsageError where the vocabulary has
     another number of classes than the data set.
     """
     settings = config.test_dataloader.dataset
     _check_folders(settings)
     init_default_scope(config.get("default_scope", "mmseg"))  # mmcv has a LoadAnnotations of its own
-    dataset = DATASETS.build({**settings.to_dict(), "pipeline": [{"type": "LoadAnnotations"}]})
+    reading = {"pipeline": [{"type": "LoadAnnotations"}], "serialize_data": False}
+    dataset = DATASETS.build({**settings.to_dict(), **reading})
     classes = len(dataset.metainfo["classes"])
     _check_vocabulary(config, settings.type, classes)
     entries = [dataset.get_data_info(index) for index in range(len(dataset))]
@@ -40,10 +41,7 @@ def check_dataset(config: Config) -> int:
             f"wanted images {dataset.img_suffix} in {dataset.data_prefix['img_path']}, found none"
         )
     for entry in entries:
-        for what, key in (("an image", "img_path"), ("a label", "seg_map_path")):
-            if key in entry and not Path(entry[key]).is_file():
-                other = f" for {entry['img_path']}" if key == "seg_map_path" else ""
-                raise DataError(f"wanted {what}{other}, {entry[key]} does not exist")
+        _check_files(entry)
     for index in np.linspace(0, len(entries) - 1, min(SAMPLED, len(entries))).astype(int):
         _check_label(dataset, int(index), classes)
     return len(entries)
@@ -70,14 +68,37 @@ def _check_vocabulary(config: Config, dataset: str, classes: int) -> None:
         raise UsageError(f"wanted {classes} classes, as {dataset} has, the vocabulary has {count}")
 
 
+def _check_files(entry: dict[str, Any]) -> None:
+    """Both files are there, are images, and have one size: only their headers are read."""
+    image, label = entry["img_path"], entry.get("seg_map_path")
+    size = _size(image, "an image")
+    if label is not None:
+        found = _size(label, f"a label for {image}")
+        if found != size:
+            raise DataError(
+                f"wanted {label} at its image's {size[0]} x {size[1]} pixels, got {found[0]} x {found[1]}"
+            )
+
+
+def _size(path: str, what: str) -> tuple[int, int]:
+    if not Path(path).is_file():
+        raise DataError(f"wanted {what}, {path} does not exist")
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises for another kind of file
+        raise DataError(f"wanted {what}, {path} is not one") from None
+
+
 def _check_label(dataset: Any, index: int, classes: int) -> None:
     entry = dataset.get_data_info(index)
     if "seg_map_path" not in entry:
         return
+    name = entry["seg_map_path"]
     try:
-        with Image.open(entry["img_path"]) as image:
-            size = image.size[::-1]
         labels = dataset.pipeline(entry)["gt_seg_map"]
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{entry['img_path']} and its label cannot be read: {error}") from None
-    check_labels(labels, size, classes, dataset.ignore_index, entry["seg_map_path"])
+        raise DataError(f"wanted a whole label, {name} cannot be decoded: {error}") from None
+    if labels.ndim != 2:
+        raise DataError(f"wanted labels (height, width), {name} has {labels.shape}: it holds colours")
+    check_labels(labels, labels.shape, classes, dataset.ignore_index, name)

@@ -40,7 +40,7 @@ def record(
     views = "module" in config.model
     segmentor = getattr(model, "module", model) if views else model
     names = list(runner.test_dataloader.dataset.metainfo["classes"])
-    return {
+    found = {
         "summary": {name: _number(value) for name, value in summary.items()},
         "mIoU": _mean_iou(runner),
         "classes": _classes(runner, names),
@@ -61,6 +61,7 @@ def record(
             "device": str(next(segmentor.parameters()).device),
         },
     }
+    return json.loads(json.dumps(found))  # tuples and lists alike, as whoever reads the file gets them
 
 
 def protocol(config: Any, segmentor: Any, views: bool) -> dict[str, Any]:

@@ -56,11 +56,12 @@ class ExactIoUMetric(IoUMetric):
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         if not self.format_only:
-            both, either, _, true = (sum(parts) for parts in zip(*results))
+            both, either, predicted, true = (sum(parts) for parts in zip(*results))
             self.per_class = {
                 "IoU": (100 * both / either).tolist(),
                 "Acc": (100 * both / true).tolist(),
                 "pixels": true.tolist(),
+                "predicted": predicted.tolist(),
             }
         return super().compute_metrics(results)
 
@@ -74,8 +75,7 @@ def check_labels(
         raise DataError(
             f"wanted labels (height, width) {tuple(shape)} as the image, {name} has {values.shape}"
         )
-    found = np.unique(values)
-    wrong = found[(found >= classes) & (found != ignore) | (found < 0)]
-    if wrong.size:
-        shown = ", ".join(map(str, wrong[:5]))
+    outside = ((values >= classes) | (values < 0)) & (values != ignore)
+    if outside.any():
+        shown = ", ".join(map(str, np.unique(values[outside])[:5]))
         raise DataError(f"wanted labels below {classes} or {ignore}, {name} holds {shown}")

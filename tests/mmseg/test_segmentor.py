@@ -11,9 +11,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 import ovseg.model
-from ovseg.clip import embedded
 from ovseg.clip.attention import METHODS
-from ovseg.errors import UsageError, WeightsError
+from ovseg.errors import UsageError
 from ovseg.maps.labels import probabilities
 from ovseg.maps.similarity import resize
 from ovseg.scenes import NAMES
@@ -231,92 +230,6 @@ def test_names_change_in_one_line():
     assert labels(segmentor.test_step(batch((64, 64))[1]))[0].max() <= 1
     segmentor.dataset_meta = {"classes": ("road",)}  # as MMSegInferencer does
     assert segmentor.dataset_meta["classes"] == ("sky", "tree")
-
-
-# ---------------------------------------------------------------------------------- bad input
-
-
-@pytest.mark.parametrize(
-    "fields, message",
-    [
-        ({"method": "surgery"}, "unknown method 'surgery': wanted one of clip, maskclip"),
-        ({"vocabulary": "voc22"}, "unknown vocabulary 'voc22': wanted a file or one of ade20k"),
-        ({"vocabulary": []}, "at least one name"),
-        ({"backbone": "ViT-B-17"}, "unknown model 'ViT-B-17'"),
-        ({"weights": "openai"}, "embedded model has its own weights"),
-        ({"mode": "windows"}, "unknown mode 'windows'"),
-        ({"mode": "slide"}, "wanted a window, got none"),
-        ({"window": 64}, "use mode 'slide'"),
-        ({"mode": "slide", "window": 4}, r"multiples of the patch \(8, 8\), got \(4, 4\)"),
-        ({"mode": "slide", "window": 60}, "multiples of the patch"),
-        ({"mode": "slide", "window": 64, "stride": 65}, "stride <= window, got stride 65 and window 64"),
-        ({"mode": "slide", "window": "64"}, "window or stride as an int"),
-        ({"batch": 0}, "a batch of at least one"),
-        ({"background": 2.0}, "probability in 0..1, got 2.0"),
-        ({"vocabulary": "voc21", "background": "sky, wall"}, "background class already"),
-        ({"synonyms": "mean"}, "unknown synonyms 'mean'"),
-        ({"templates": "photo"}, "unknown templates 'photo'"),
-        ({"precision": "fp8"}, "unknown precision 'fp8'"),
-        ({"pretrained": "x.pth"}, "wanted weights, got pretrained"),
-    ],
-)
-def test_wrong_fields_are_misuse_in_one_line(fields, message):
-    with pytest.raises(UsageError, match=message) as caught:
-        build(**{"vocabulary": "sky, tree", **fields})
-    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
-
-
-def test_another_normalisation_than_the_backbones_is_misuse():
-    with pytest.raises(UsageError, match=r"tiny wanted data_preprocessor.mean .* got \[0.5, 0.5, 0.5\]"):
-        MODELS.build(
-            {
-                "type": "OpenVocabularySegmentor",
-                "vocabulary": "sky, tree",
-                "data_preprocessor": {"type": "ClipPreProcessor", "mean": [0.5, 0.5, 0.5], "std": STD},
-            }
-        )
-
-
-# -------------------------------------------------------------------------------- checkpoints
-
-
-def checkpoint(path, segmentor):
-    torch.save({"state_dict": segmentor.state_dict(), "meta": {}}, path)
-    return str(path)
-
-
-def test_a_checkpoint_of_mmengine_fits_whole_and_texts_follow(tmp_path):
-    from mmengine.runner import load_checkpoint
-
-    segmentor, other = build(), build()
-    before = labels(segmentor.test_step(batch((64, 64))[1]))[0]
-    text = segmentor.core.encode_text(["sky"], "plain")
-    with torch.no_grad():
-        for parameter in other.clip.parameters():
-            parameter.mul_(1.3)
-    load_checkpoint(segmentor, checkpoint(tmp_path / "x.pth", other), map_location="cpu")
-    wanted = labels(other.test_step(batch((64, 64))[1]))[0]
-    np.testing.assert_array_equal(labels(segmentor.test_step(batch((64, 64))[1]))[0], wanted)
-    assert (wanted != before).any()
-    assert (segmentor.core.encode_text(["sky"], "plain") - text).abs().max() > 1e-3
-
-
-def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path):
-    from mmengine.runner import load_checkpoint
-
-    segmentor = build("sky, tree")
-    torch.save({"state_dict": {"backbone.weight": torch.zeros(3)}, "meta": {}}, tmp_path / "x.pth")
-    with pytest.raises(WeightsError, match=r"with \d+ tensors, this one does not fit in \d+, first clip\."):
-        load_checkpoint(segmentor, str(tmp_path / "x.pth"), map_location="cpu")
-
-
-def test_weights_may_be_a_file_of_the_embedded_kind(tmp_path):
-    copied = tmp_path / "mine.safetensors"
-    copied.write_bytes(embedded.asset_path().read_bytes())
-    assert build("sky, tree", weights=str(copied)).core.loaded.file == copied
-    (tmp_path / "broken.safetensors").write_bytes(b"12345678")
-    with pytest.raises(WeightsError, match="broken.safetensors does not fit"):
-        build("sky, tree", weights=str(tmp_path / "broken.safetensors"))
 
 
 def test_the_batch_of_a_tensor_is_a_batch_of_images():

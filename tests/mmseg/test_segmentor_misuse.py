@@ -1,0 +1,102 @@
+"""What the segmentor refuses, in one line each, and the checkpoints it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from mmengine.runner import load_checkpoint
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+import ovseg
+from ovseg.clip import embedded
+from ovseg.errors import UsageError, WeightsError
+from ovseg.scenes import NAMES
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+def build(vocabulary=NAMES, mean=MEAN, **fields):
+    preprocessor = {"type": "ClipPreProcessor", "mean": mean, "std": STD}
+    settings = {"vocabulary": vocabulary, "data_preprocessor": preprocessor, "templates": "plain", **fields}
+    return MODELS.build({"type": "OpenVocabularySegmentor", **settings})
+
+
+def labels(segmentor):
+    """Of one scene, (64, 64)."""
+    image = ovseg.make_scene(0, (64, 64)).image
+    sample = SegDataSample(metainfo={"ori_shape": (64, 64)})
+    inputs = [torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)]
+    found = segmentor.test_step({"inputs": inputs, "data_samples": [sample]})
+    return found[0].pred_sem_seg.data[0].numpy()
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"method": "surgery"}, "unknown method 'surgery': wanted one of clip, maskclip"),
+        ({"vocabulary": "voc22"}, "unknown vocabulary 'voc22': wanted a file or one of ade20k"),
+        ({"vocabulary": []}, "at least one name"),
+        ({"backbone": "ViT-B-17"}, "unknown model 'ViT-B-17'"),
+        ({"weights": "openai"}, "embedded model has its own weights"),
+        ({"mode": "windows"}, "unknown mode 'windows'"),
+        ({"mode": "slide"}, "wanted a window, got none"),
+        ({"window": 64}, "use mode 'slide'"),
+        ({"mode": "slide", "window": 4}, r"multiples of the patch \(8, 8\), got \(4, 4\)"),
+        ({"mode": "slide", "window": 60}, "multiples of the patch"),
+        ({"mode": "slide", "window": 64, "stride": 65}, "stride <= window, got stride 65 and window 64"),
+        ({"mode": "slide", "window": "64"}, "window or stride as an int"),
+        ({"batch": 0}, "a batch of at least one"),
+        ({"background": 2.0}, "probability in 0..1, got 2.0"),
+        ({"vocabulary": "voc21", "background": "sky, wall"}, "background class already"),
+        ({"synonyms": "mean"}, "unknown synonyms 'mean'"),
+        ({"templates": "photo"}, "unknown templates 'photo'"),
+        ({"precision": "fp8"}, "unknown precision 'fp8'"),
+        ({"pretrained": "x.pth"}, "wanted weights, got pretrained"),
+    ],
+)
+def test_wrong_fields_are_misuse_in_one_line(fields, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        build(**{"vocabulary": "sky, tree", **fields})
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_another_normalisation_than_the_backbones_is_misuse():
+    with pytest.raises(UsageError, match=r"tiny wanted data_preprocessor.mean .* got \[0.5, 0.5, 0.5\]"):
+        build(mean=(0.5, 0.5, 0.5))
+
+
+def checkpoint(path, segmentor):
+    torch.save({"state_dict": segmentor.state_dict(), "meta": {}}, path)
+    return str(path)
+
+
+def test_a_checkpoint_of_mmengine_fits_whole_and_texts_follow(tmp_path):
+    segmentor, other = build(), build()
+    before = labels(segmentor)
+    text = segmentor.core.encode_text(["sky"], "plain")
+    with torch.no_grad():
+        for parameter in other.clip.parameters():
+            parameter.mul_(1.3)
+    load_checkpoint(segmentor, checkpoint(tmp_path / "x.pth", other), map_location="cpu")
+    wanted = labels(other)
+    np.testing.assert_array_equal(labels(segmentor), wanted)
+    assert (wanted != before).any()
+    assert (segmentor.core.encode_text(["sky"], "plain") - text).abs().max() > 1e-3
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path):
+    segmentor = build("sky, tree")
+    torch.save({"state_dict": {"backbone.weight": torch.zeros(3)}, "meta": {}}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=r"with \d+ tensors, this one does not fit in \d+, first clip\."):
+        load_checkpoint(segmentor, str(tmp_path / "x.pth"), map_location="cpu")
+
+
+def test_weights_may_be_a_file_of_the_embedded_kind(tmp_path):
+    copied = tmp_path / "mine.safetensors"
+    copied.write_bytes(embedded.asset_path().read_bytes())
+    assert build("sky, tree", weights=str(copied)).core.loaded.file == copied
+    (tmp_path / "broken.safetensors").write_bytes(b"12345678")
+    with pytest.raises(WeightsError, match="broken.safetensors does not fit"):
+        build("sky, tree", weights=str(tmp_path / "broken.safetensors"))
