@@ -258,6 +258,10 @@ def mat_of_another_kind(trees, tmp_path):
     return lambda: convert.convert_context_mat(tmp_path / "s/trainval", tmp_path / "s/labels.txt", folder)
 
 
+def no_mats(trees, tmp_path):
+    return lambda: convert.convert_context_mat(tmp_path / "trainval", tmp_path / "labels.txt", tmp_path)
+
+
 def unknown_split(trees, tmp_path):
     return lambda: convert.convert_context_json(tmp_path / "a.json", tmp_path, "test")
 
@@ -278,6 +282,7 @@ def unknown_split(trees, tmp_path):
         (other_label_names, DataError, "wanted label 397 to be 'table', .* calls it 'tree'"),
         (missing_mat, DataError, "wanted 4 .mat files in .*, 1 are missing: 2008_000002.mat"),
         (mat_of_another_kind, DataError, "wanted a .mat file with LabelMap, .*2008_000002.mat"),
+        (no_mats, UsageError, "wanted a folder of .mat files, or trainval_merged.json, .*trainval does not"),
         (unknown_split, UsageError, "unknown split 'test': wanted one of train, val"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -57,6 +57,8 @@ def convert_context_mat(mats: Path, labels: Path, devkit: Path, split: str = "va
     The images of a split are those of VOC 2010's own ImageSets/Main. Raises UsageError, DataError.
     """
     _check_split(split)
+    if not mats.is_dir():
+        raise UsageError(f"wanted a folder of .mat files, or trainval_merged.json, {mats} does not exist")
     check_names(_read_names(labels), labels)
     listed = devkit / "ImageSets" / "Main" / f"{split}.txt"
     if not listed.is_file():
