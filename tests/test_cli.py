@@ -230,7 +230,8 @@ def test_mask_with_bad_input_is_one_line(pictures, tmp_path, words, code, messag
 def test_texts_that_look_alike_in_a_file_name_stay_apart():
     from ovseg.cli.mask import _slugs
 
-    texts = ["red car", "red/car", "red_car", "дерево", "../x", "???", "red car~2"]
+    texts = ["red car", "red/car", "red_car", "Red car", "дерево", "../x", "???", "red car~2"]
+    texts += ["car 2", "car/2", "car_2", "word " * 20, "word " * 21]
     slugs = _slugs(texts)
-    assert len(set(slugs.values())) == len(texts) and slugs["дерево"] == "дерево"
+    assert len({slug.lower() for slug in slugs.values()}) == len(texts) and slugs["дерево"] == "дерево"
     assert all("/" not in slug and slug for slug in slugs.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,12 +116,14 @@ def mask(
 
 
 def _slugs(texts: Sequence[str]) -> dict[str, str]:
-    """A part of a file name for each text, no two alike."""
+    """A part of a file name for each text, no two alike, also where case does not count."""
     slugs: dict[str, str] = {}
+    taken: set[str] = set()
     for text in texts:
         base = re.sub(r"[^\w+-]+", "_", text).strip("_")[:60] or "text"
-        number = sum(slug.rstrip("0123456789").rstrip("~") == base for slug in slugs.values())
-        slugs[text] = f"{base}~{number + 1}" if number else base
+        choices = (f"{base}~{number}" if number > 1 else base for number in count(1))
+        slugs[text] = next(slug for slug in choices if slug.casefold() not in taken)
+        taken.add(slugs[text].casefold())
     return slugs
 
 
