@@ -185,7 +185,7 @@ def test_a_session_says_and_takes_back(always):
     assert (first.masks == same.masks).all()
     y, x = np.argwhere(first.masks[0])[0]
     corrected = session.click(x, y, foreground=False)
-    assert not corrected.union[y, x] or not corrected.masks.any()
+    assert not corrected.union[y, x]
     assert [int(x), int(y)] in corrected.points[0].negatives.astype(int).tolist()
     assert session.undo() is first and session.result is first
     session.reset()
@@ -193,6 +193,20 @@ def test_a_session_says_and_takes_back(always):
     assert session.undo() is first
     session.undo()
     assert session.undo().reason.startswith("nothing asked yet")  # at the beginning: stays there
+
+
+@pytest.mark.parametrize("seed", [501, 503, 504])
+def test_what_was_clicked_is_not_tidied_away(always, seed):
+    """GrabCut keeps every click; what it puts there is small, as specks and holes are."""
+    scene = make_scene(seed, things=2)
+    session = always.session(scene.image)
+    first = session.text(things(scene)[0])
+    middle = np.argwhere(first.masks[0])
+    y, x = middle[np.abs(middle - middle.mean(0)).sum(1).argmin()]
+    assert not session.click(x, y, foreground=False).union[y, x]
+    session.undo()
+    y, x = np.argwhere(~first.union)[0]
+    assert session.click(x, y).union[y, x]
 
 
 def test_clicks_and_a_box_need_no_text(always):
@@ -293,6 +307,12 @@ def test_tidy_takes_specks_and_holes_and_leaves_the_rest():
     assert (tidy(rough, 0.02) == mask).all() and (tidy(rough, 0) == rough).all()
     rough[12:20, 12:20] = False  # a hole that is no accident
     assert not tidy(rough, 0.02)[15, 15]
+    rough = mask.copy()
+    rough[10, 12], rough[38, 37] = False, True
+    clicks = [(12.7, 10.2, False), (37.0, 38.9, True)]  # (x, y), in the hole and on the speck
+    assert (tidy(rough, 0.02) == mask).all() and (tidy(rough, 0.02, clicks) == rough).all()
+    swapped = [(x, y, not foreground) for x, y, foreground in clicks]
+    assert (tidy(rough, 0.02, swapped) == mask).all()
     dots = np.zeros((9, 9), bool)
     dots[1, 1] = dots[5, 5] = True
     assert tidy(dots, 0.9).sum() == 1  # never nothing

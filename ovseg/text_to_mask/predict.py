@@ -33,7 +33,7 @@ from ovseg.metrics import mask_iou
 from ovseg.model import Model
 from ovseg.sam.base import MaskSet, Segmenter
 from ovseg.sam.load import load_sam
-from ovseg.text_to_mask.results import Ask, Box, Candidates, Look, TextMasks, no_masks, split
+from ovseg.text_to_mask.results import Ask, Box, Candidates, Click, Look, TextMasks, no_masks, split
 from ovseg.text_to_mask.session import Session
 
 CHOICES = ("score", "agreement", "both")
@@ -226,7 +226,7 @@ class TextToMask:
         if self.refine:
             found = self.sam.decode(look.embedding, points, labels, box, found.logits[chosen])
             chosen, agreement = self._choose(found, ask.region)
-        result = tidy(found.masks[chosen], self.clean)
+        result = tidy(found.masks[chosen], self.clean, ask.clicks)
         score = float(found.scores[chosen])
         return result, score, Candidates(prompts, box, found.logits, found.scores, agreement, chosen)
 
@@ -255,8 +255,11 @@ def _bounds(region: np.ndarray, size: tuple[int, int]) -> Box:
     return (columns[0] * sx, rows[0] * sy, (columns[-1] + 1) * sx, (rows[-1] + 1) * sy)
 
 
-def tidy(mask: np.ndarray, share: float) -> np.ndarray:
-    """(H, W) bool without specks and holes of less than ``share`` of its pixels; the largest part stays."""
+def tidy(mask: np.ndarray, share: float, clicks: Sequence[Click] = ()) -> np.ndarray:
+    """(H, W) bool without specks and holes of less than ``share`` of its pixels.
+
+    The largest part stays, and what was clicked: a speck as foreground, a hole as background.
+    """
     if share <= 0 or not mask.any():
         return mask
     limit = share * mask.sum()
@@ -270,5 +273,8 @@ def tidy(mask: np.ndarray, share: float) -> np.ndarray:
         small = (areas < limit) & (np.arange(count) > 0)
         if value and count > 1:
             small[int(areas.argmax())] = False
+        for x, y, foreground in clicks:
+            if foreground == value:
+                small[labels[int(y), int(x)]] = False
         out = np.where(small[labels], not value, out)
     return np.asarray(out, bool)
