@@ -76,6 +76,18 @@ def test_present_texts_score_higher_than_absent_ones(model):
     assert better > 0.85
 
 
+def test_capitals_and_spaces_do_not_change_presence(always):
+    """The everyday words are rivals of a text, but not of itself."""
+    image = make_scene(3).image
+    assert "person" in always.distractors
+    shares = [always.predict(image, text).presence[text] for text in ("person", "Person", "PERSON")]
+    assert np.ptp(shares) < 1e-5  # as rivals of themselves they would differ a hundred times as much
+    rivals = TextToMask(always.model, always.sam, present_from=0, distractors=["Green   Leaf"])
+    alone = TextToMask(always.model, always.sam, present_from=0, distractors=[])
+    own, without = (one.predict(image, "green leaf").presence for one in (rivals, alone))
+    assert own == without
+
+
 def test_a_combined_target_has_the_masks_of_its_parts(always):
     scene = make_scene(502, things=2)
     first, second = things(scene)[:2]
@@ -225,6 +237,15 @@ def test_clicks_and_a_box_need_no_text(always):
     assert len(only_background) == 0 and only_background.reason.startswith("only background clicks")
 
 
+def test_a_session_keeps_its_picture_when_the_array_is_filled_anew(always):
+    """As a camera's buffer is."""
+    frame = make_scene(601).image.copy()
+    first = frame.copy()
+    session = always.session(frame)
+    frame[:] = 0
+    assert (session.image == first).all() and (always.session(first).image == first).all()
+
+
 def test_a_call_that_raises_changes_nothing(t2m):
     session = t2m.session(make_scene(507).image)
     before = session.click(60, 60)
@@ -270,12 +291,15 @@ def test_pictures_of_every_mode(always, mode, tmp_path):
     assert always.predict(picture, "red circle").masks.shape[1:] == (128, 128)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (40, 20000)])
-def test_pictures_of_every_shape(always, shape):
+@pytest.mark.parametrize("shape", [(1, 1), (5, 5), (1, 300), (40, 20000)])
+@pytest.mark.parametrize("rule", ["components", "paper"])
+@pytest.mark.parametrize("start", ["map", "box"])
+def test_pictures_of_every_shape(always, shape, rule, start):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    found = always.predict(image, "red circle")
+    t2m = TextToMask(always.model, always.sam, rule=rule, start=start, present_from=0)
+    found = t2m.predict(image, "red circle")
     assert found.masks.shape[1:] == shape and (len(found) or found.reason)
-    assert always.session(image).click(shape[1] - 1, shape[0] - 1).masks.shape[1:] == shape
+    assert t2m.session(image).click(shape[1] - 1, shape[0] - 1).masks.shape[1:] == shape
 
 
 def test_what_cannot_be_read_and_unknown_options(model, t2m):

@@ -135,6 +135,7 @@ class TextToMask:
 
     @torch.no_grad()
     def _look(self, image: np.ndarray) -> Look:
+        image = image.copy()  # it is kept, and the caller may fill the array with the next picture
         pixels = self.model.preprocess([image], self.model.input_size(image.shape[:2], self.size))
         return Look(image, self.model.encode_image(pixels), self.sam.encode(image))
 
@@ -149,7 +150,8 @@ class TextToMask:
         self, look: Look, names: Sequence[str], features: dict[str, torch.Tensor]
     ) -> tuple[np.ndarray, dict[str, float]]:
         """Raw maps (K, h, w) by empty-string surgery, and the presence of each."""
-        rivals = [name for name in self.distractors if name not in names]
+        asked = {_plain(name) for name in names}  # "Sky" is no rival of "sky": to CLIP they are one text
+        rivals = [name for name in self.distractors if _plain(name) not in asked]
         text = torch.stack([features[name] for name in [*names, *rivals]])
         empty = features[""][None]
         scores = empty_surgery(look.tokens.patches, text, empty)
@@ -217,7 +219,7 @@ class TextToMask:
         if ask.region is not None and self.start == "map":
             mask = self.sam.prior(look.embedding, _centred(ask.region, self.threshold))
         elif ask.region is not None and self.start == "box":
-            box = box or _bounds(ask.region >= self.threshold, look.size)
+            box = box or _bounds(_inside(ask.region, self.threshold), look.size)
             prompts = no_points()
         prompts = ask.with_clicks(prompts)
         points, labels = prompts.xy, prompts.labels
@@ -237,9 +239,20 @@ class TextToMask:
         small = [
             cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) for mask in found.masks
         ]
-        agreement = np.array([mask_iou(one > 0, region >= self.threshold) for one in small], np.float32)
+        inside = _inside(region, self.threshold)
+        agreement = np.array([mask_iou(one > 0, inside) for one in small], np.float32)
         rank = {"score": found.scores, "agreement": agreement, "both": found.scores + agreement}[self.choose]
         return int(rank.argmax()), agreement
+
+
+def _plain(name: str) -> str:
+    """As CLIP's tokenizers read it: lower case, single spaces."""
+    return " ".join(name.split()).lower()
+
+
+def _inside(region: np.ndarray, threshold: float) -> np.ndarray:
+    """(h, w) bool, never empty: the peak of a map that was shrunk to a small image may lie below."""
+    return np.asarray(region >= min(threshold, float(region.max())))
 
 
 def _centred(region: np.ndarray, threshold: float) -> np.ndarray:
