@@ -77,6 +77,7 @@ def legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int, size
     font, margin, box = _font(size), size // 2, size
     places, x, y = [], margin, margin
     for text, colour in entries:
+        text = " ".join(text.split())  # a line break cannot be measured
         needed = box + margin // 2 + int(font.getlength(text)) + 2 * margin
         if x > margin and x + needed > width:
             x, y = margin, y + size + margin
@@ -98,7 +99,7 @@ def with_legend(picture: np.ndarray, entries: Sequence[tuple[str, tuple[int, int
 
 def titled(picture: np.ndarray, title: str, size: int = 15) -> np.ndarray:
     """The picture with a line of text above it."""
-    font = _font(size)
+    font, title = _font(size), " ".join(title.split())
     canvas = Image.new("RGB", (picture.shape[1], size + 9), PAPER)
     while title and font.getlength(title) > picture.shape[1] - 6:
         title = title[:-2].rstrip(" …") + "…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,8 +50,9 @@ def write_arrays(path: Path, **arrays: Any) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
+    """UTF-8; bytes of a file name that are no UTF-8 are escaped and read back as Python has them."""
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    _write(path, lambda file: file.write(text.encode()))
+    _write(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
@@ -60,5 +62,6 @@ def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
             fill(file)
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be made need not go: a name that is too long
+            partial.unlink()
         raise OvsegError(f"wanted to write {path}: {error.strerror}") from None

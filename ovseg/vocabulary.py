@@ -33,6 +33,8 @@ class Vocabulary:
         for text in (*self.names, *self.flat):
             if not text.strip():
                 raise UsageError(f"wanted names with letters in them, got {text!r}")
+            if any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise UsageError(f"wanted names in UTF-8, got bytes that are none: {text!r}")
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise UsageError(f"wanted each name once, got {', '.join(map(repr, twice))} more than once")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -92,6 +93,7 @@ def test_a_vocabulary_instead_of_names(pictures, tmp_path):
         (["segment", "PIC"], "wanted images and then the names"),
         (["segment", "PIC", ""], "got an empty text"),
         (["segment", "PIC", "a, a"], "more than once"),
+        (["segment", "PIC", os.fsdecode(b"caf\xe9")], r"bytes that are none: 'caf\udce9'"),
         (["segment", "PIC", "word " * 90], "at most 77 tokens"),
         (["segment", "PIC", "a", "--method", "x"], "unknown method 'x'"),
         (
@@ -235,3 +237,25 @@ def test_texts_that_look_alike_in_a_file_name_stay_apart():
     slugs = _slugs(texts)
     assert len({slug.lower() for slug in slugs.values()}) == len(texts) and slugs["дерево"] == "дерево"
     assert all("/" not in slug and slug for slug in slugs.values())
+
+
+def test_odd_bytes_line_breaks_and_long_names(tmp_path):
+    """A name that is no UTF-8 and a text of two lines do their work; one file name too long is one line."""
+    folder, out = tmp_path / "odd", tmp_path / "out"
+    folder.mkdir()
+    names = [os.fsdecode(b"caf\xe9.png"), "n" * 240 + ".png", "z :cat: [red].png"]
+    for name in names:
+        Image.fromarray(make_scene(1, (64, 80)).image).save(folder / name)
+    texts = "red\ncircle, the"
+    done = run(app, ["mask", str(folder), texts, "--out", str(out), "--sam", "grabcut", "--present", "0"])
+    assert done.exit_code == 1 and "2 of 3 images" in done.output
+    assert done.stderr.count("\n") == 1 and "File name too long" in done.stderr
+    for name in (names[0], names[2]):
+        written = json.loads((out / f"{name[:-4]}.masks.json").read_text())["texts"]
+        assert [one["text"] for one in written] == texts.split(", ")
+        files = [mask["file"] for one in written for mask in one["masks"]]
+        assert files and all((out / file).is_file() for file in files)
+    done = run(app, ["explain", str(folder / names[2]), texts, "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    done = run(app, ["mask", str(folder / "z :cat: [blue].png"), "a", "--out", str(out), "--sam", "grabcut"])
+    assert done.exit_code == 1 and "z :cat: [blue].png does not exist" in done.stderr

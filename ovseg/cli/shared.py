@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ovseg.model import Model
     from ovseg.vocabulary import Vocabulary
 
-out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+# Paths are printed as they are: ":cat:" in one is no emoji.
+out, err = Console(soft_wrap=True, emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
 
 Images = Annotated[
     list[str], typer.Argument(metavar="IMAGE… NAMES", help="Images or folders, then the names: 'sky, tree'.")
