@@ -36,9 +36,9 @@ def load_image(source: ImageLike) -> np.ndarray:
     if not isinstance(source, (str, os.PathLike)):
         raise UsageError(f"wanted a path, a PIL image or an (H, W, 3) array, got {type(source).__name__}")
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's own, no error where a whole sentence stands for a path
         raise ImageError(f"wanted an image file, {path} is a folder")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ImageError(f"wanted an image file, {path} does not exist")
     try:
         with warnings.catch_warnings():
@@ -93,7 +93,7 @@ def find_images(paths: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
     files: list[Path] = []
     empty: list[str] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):
             files.append(path)
             continue
         inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())

@@ -92,6 +92,7 @@ def test_a_vocabulary_instead_of_names(pictures, tmp_path):
     [
         (["segment", "PIC"], "wanted images and then the names"),
         (["segment", "PIC", ""], "got an empty text"),
+        (["segment", "PIC", "PIC"], "wanted the names after the images, got an image last"),
         (["segment", "PIC", "a, a"], "more than once"),
         (["segment", "PIC", os.fsdecode(b"caf\xe9")], r"bytes that are none: 'caf\udce9'"),
         (["segment", "PIC", "word " * 90], "at most 77 tokens"),
@@ -257,5 +258,8 @@ def test_odd_bytes_line_breaks_and_long_names(tmp_path):
         assert files and all((out / file).is_file() for file in files)
     done = run(app, ["explain", str(folder / names[2]), texts, "--out", str(out)])
     assert done.exit_code == 0, done.output
-    done = run(app, ["mask", str(folder / "z :cat: [blue].png"), "a", "--out", str(out), "--sam", "grabcut"])
-    assert done.exit_code == 1 and "z :cat: [blue].png does not exist" in done.stderr
+    for missing in (str(folder / "z :cat: [blue].png"), "a text in place of a picture" * 20):
+        done = run(app, ["mask", missing, "a", "--out", str(out), "--sam", "grabcut"])
+        assert (
+            done.exit_code == 1 and done.stderr == f"error: wanted an image file, {missing} does not exist\n"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -76,7 +77,7 @@ def say(error: Exception) -> None:
 
 
 def images_and_names(arguments: Sequence[str], vocabulary: str | None) -> tuple[list[Path], Vocabulary]:
-    from ovseg.images import find_images
+    from ovseg.images import SUFFIXES, find_images
     from ovseg.vocabulary import as_vocabulary, load_vocabulary
 
     paths = list(arguments)
@@ -85,7 +86,10 @@ def images_and_names(arguments: Sequence[str], vocabulary: str | None) -> tuple[
     elif len(paths) < 2:
         raise UsageError(f"wanted images and then the names, got only {paths[0]!r}")
     else:
-        names = as_vocabulary(paths.pop())
+        last = paths.pop()
+        if Path(last).suffix.lower() in SUFFIXES and os.path.isfile(last):
+            raise UsageError(f"wanted the names after the images, got an image last: {last}")
+        names = as_vocabulary(last)
     files, empty = find_images(paths)
     if empty and not files:
         raise UsageError(empty[0])
