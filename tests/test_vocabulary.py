@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from ovseg.errors import UsageError
-from ovseg.vocabulary import Vocabulary, as_vocabulary, list_vocabularies, load_vocabulary, parse_vocabulary
+from ovseg.vocabulary import (
+    Vocabulary,
+    as_vocabulary,
+    find_vocabulary,
+    list_vocabularies,
+    load_vocabulary,
+    parse_vocabulary,
+)
 
 SIZES = {
     "ade20k": 150, "cityscapes": 19, "coco_object": 81, "coco_stuff164k": 171,
@@ -87,3 +94,22 @@ def test_lines_that_cannot_be_read(lines):
 def test_an_unknown_vocabulary_names_the_known():
     with pytest.raises(UsageError, match="unknown vocabulary 'voc22'.*voc20, voc21"):
         load_vocabulary("voc22")
+
+
+def test_whatever_stands_for_a_vocabulary_is_found(tmp_path):
+    file = tmp_path / "mine.txt"
+    file.write_text("car: car, automobile\nsky\n")
+    assert find_vocabulary("voc21") == load_vocabulary("voc21")
+    assert find_vocabulary(str(file)).flat == ("car", "automobile", "sky")
+    assert find_vocabulary("sky, tree").names == find_vocabulary(["sky", "tree"]).names == ("sky", "tree")
+    assert find_vocabulary(load_vocabulary("voc20")) is not None
+    with pytest.raises(UsageError, match="unknown vocabulary 'sky': wanted a file or one of"):
+        find_vocabulary("sky")
+
+
+def test_background_words_make_a_class_in_front():
+    found = as_vocabulary("car, tree").with_background("sky, wall")
+    assert found.names == ("background", "car", "tree") and found.background == 0
+    assert found.owners == (0, 0, 1, 2)
+    with pytest.raises(UsageError, match="background class already"):
+        found.with_background(["road"])

@@ -189,6 +189,23 @@ def test_overlaps_are_averaged_as_by_a_double_loop():
     assert calls[: -(-jobs // 5)] == [5] * (jobs // 5) + ([jobs % 5] if jobs % 5 else [])
 
 
+def test_images_of_any_sizes_share_a_batch_of_windows():
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randn(3, *size, generator=generator) for size in ((10, 13), (4, 6), (3, 20))]
+    calls = []
+
+    def score(crops):
+        calls.append(tuple(crops.shape))
+        return crops[:, :2] + crops.mean(dim=(1, 2, 3), keepdim=True)
+
+    together = sliding(images, (4, 6), (4, 6), score, batch=8)
+    assert calls == [(8, 3, 4, 6), (2, 3, 4, 6), (4, 3, 3, 6)]  # 9 + 1 windows, and 4 of a low image's own
+    for image, got in zip(images, together):
+        assert got.shape == (2, *image.shape[1:])
+        alone = sliding(image[None], (4, 6), (4, 6), score, batch=1)[0]
+        np.testing.assert_allclose(got.numpy(), alone.numpy(), atol=1e-6)
+
+
 @pytest.mark.parametrize("window, stride", [((4, 4), (5, 4)), ((0, 4), (1, 1)), ((4, 4), (0, 4))])
 def test_gaps_between_windows_are_misuse(window, stride):
     with pytest.raises(UsageError, match="1 <= stride <= window"):
