@@ -264,6 +264,26 @@ def test_damaged_and_foreign_checkpoints_are_one_clear_line(tmp_path, monkeypatc
         load_sam("vit_b", tmp_path / "list.pth")
 
 
+def test_any_flipped_bit_in_a_checkpoint_is_one_clear_line_or_harmless(tmp_path):
+    rng = np.random.default_rng(0)
+    whole, file, damaged = tmp_path / "whole.pth", tmp_path / "damaged.pth", 0
+    state = {f"layer{number}.weight": torch.zeros(4, 4) for number in range(4)}
+    for zipped in (True, False):
+        torch.save(state, whole, _use_new_zipfile_serialization=zipped)
+        content = whole.read_bytes()
+        for _ in range(300):
+            flipped = bytearray(content)
+            for place in rng.integers(0, 900, 3):
+                flipped[place] ^= 1 << rng.integers(8)
+            file.write_bytes(flipped)
+            try:
+                read_checkpoint(file)
+            except WeightsError as error:
+                assert "\n" not in str(error)
+                damaged += 1
+    assert damaged > 400
+
+
 class Trap:
     """What unpickling would run."""
 
