@@ -124,6 +124,10 @@ def read_coco(instances: Path, images: Path) -> SampleSet:
     def read() -> Iterator[Sample]:
         for row in rows:
             image = load_image(images / row["file_name"])
+            if image.shape[:2] != (size := (row["height"], row["width"])):
+                raise UsageError(
+                    f"{row['file_name']}: wanted {size} pixels, as annotated, got {image.shape[:2]}"
+                )
             masks: dict[str, np.ndarray] = {}
             valid = np.ones(image.shape[:2], bool)
             for one in coco.imgToAnns[row["id"]]:

@@ -109,6 +109,9 @@ def test_coco_instances_of_a_category_are_one_mask_and_crowds_do_not_count(tmp_p
         wanted[y : y + h, x : x + w] = True
     assert np.array_equal(sample.masks["dog"], wanted)
     assert np.array_equal(sample.valid, crowd == 0)
+    image(0).rotate(90, expand=True).save(tmp_path / "7.jpg")
+    with pytest.raises(UsageError, match=r"7\.jpg: wanted \(20, 30\) pixels, as annotated, got \(30, 20\)"):
+        list(samples)
     (tmp_path / "other.json").write_text("{}")
     for name, message in (("other.json", "cannot be read"), ("none.json", "does not exist")):
         with pytest.raises(UsageError, match=message):

@@ -76,6 +76,14 @@ def test_present_texts_score_higher_than_absent_ones(model):
     assert better > 0.85
 
 
+def test_a_text_that_comes_twice_is_answered_twice(always):
+    scene = make_scene(500)
+    name, other = things(scene)[0], scene.present[0]
+    first, between, again = always.predict(scene.image, [name, other, name])
+    assert len(first) and between.text == other
+    assert first.presence == again.presence and np.array_equal(first.masks, again.masks)
+
+
 def test_capitals_and_spaces_do_not_change_presence(always):
     """The everyday words are rivals of a text, but not of itself."""
     image = make_scene(3).image
@@ -274,7 +282,9 @@ def test_an_absent_text_still_takes_clicks(model):
 # ------------------------------------------------------------------------------------------ bad input
 
 
-@pytest.mark.parametrize("text", ["", "   ", "+", "bench+", "a+a", "word " * 100, []])
+@pytest.mark.parametrize(
+    "text", ["", "   ", "+", "bench+", "a+a", "word " * 100, [], ["a", ""], [None], None]
+)
 def test_bad_texts_are_one_clear_line(t2m, text):
     with pytest.raises(UsageError, match="wanted") as caught:
         t2m.predict(make_scene(1).image, text)
