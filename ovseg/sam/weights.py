@@ -168,7 +168,6 @@ def local_folder(name: str) -> Path | None:
 
 def _snapshot(identifier: str, local_only: bool) -> Path | None:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     cache = folder() / "hub"
     try:
@@ -177,7 +176,7 @@ def _snapshot(identifier: str, local_only: bool) -> Path | None:
                 identifier, cache_dir=cache, local_files_only=local_only, allow_patterns=list(_FILES)
             )
         )
-    except (LocalEntryNotFoundError, HFValidationError, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # the hub's own, and those of the HTTP client of the day, cut off midway
         if local_only:
             return None
         reason = " ".join(str(error).split())[:120]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError
 from typer.testing import CliRunner
 
 import ovseg.sam.segment_anything as family
@@ -144,6 +145,18 @@ def test_a_repository_that_is_not_here_without_network_is_one_clear_line(no_netw
         load_sam("hf:a/b", offline=True)
     with pytest.raises(UsageError, match="a repository of the hub or an existing folder"):
         weights.path("hf:../a")
+
+
+def test_a_download_that_is_cut_off_is_one_clear_line(home, monkeypatch):
+    class ReadError(Exception):
+        """The HTTP client's own, no OSError."""
+
+    def cut(*_, local_files_only, **__):
+        raise LocalEntryNotFoundError("not here") if local_files_only else ReadError("cut\noff")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", cut)
+    with pytest.raises(WeightsError, match=r"wanted a/b from the .*not to be had \(cut off\)$"):
+        weights.pull("hf:a/b")
 
 
 def test_the_command_line_knows_them(official, cached):
