@@ -27,8 +27,9 @@ class ContentCache(Generic[Value]):
         return len(self._values)
 
     def get(self, image: np.ndarray, make: Callable[[np.ndarray], Value]) -> Value:
-        """What ``make(image)`` gave for the same pixels before, or gives now."""
-        key = f"{image.shape} {image.dtype} {hashlib.sha256(np.ascontiguousarray(image)).hexdigest()}"
+        """What ``make(image)`` gave for the same pixels before, or gives now; it gets them contiguous."""
+        image = np.ascontiguousarray(image)
+        key = f"{image.shape} {image.dtype} {hashlib.sha256(image).hexdigest()}"
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)

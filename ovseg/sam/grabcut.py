@@ -16,6 +16,8 @@ from ovseg.sam.base import Embedding, MaskSet, Prompt, Segmenter
 
 SIDE = 256
 """Long side in pixels that the cuts are made at."""
+ROUNDS = 4
+"""Graph cuts in a row, each with the colour models of the one before."""
 _SEED = 20260101
 _TRUST = (0.15, 0.5, 1.5)  # weight of distance in units of the image's diagonal, against colour in Lab / 100
 _SURE = 4.0  # logits beyond this are taken as certain
@@ -26,9 +28,9 @@ class GrabCut(Segmenter):
 
     takes_maps = True
 
-    def __init__(self, side: int = SIDE, rounds: int = 4) -> None:
+    def __init__(self, side: int = SIDE, rounds: int = ROUNDS) -> None:
         super().__init__()
-        self.name = "grabcut"
+        self.name = "grabcut" if (side, rounds) == (SIDE, ROUNDS) else f"grabcut {side} {rounds}"
         self.side = side
         self.rounds = rounds
 

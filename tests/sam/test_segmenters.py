@@ -95,6 +95,12 @@ def test_a_background_click_takes_its_place_out(disk):
         assert candidate[50, 60] and not candidate[80, 120]
 
 
+def test_a_grabcut_of_another_making_has_another_name(disk):
+    """Equal names give equal masks: an embedding of one is none of the other's."""
+    with pytest.raises(UsageError, match="wanted an embedding of grabcut 64 1, got one of grabcut"):
+        GrabCut(64, rounds=1).decode(GrabCut().encode(disk[0]), points=[(60, 50)])
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (3, 2), (16, 16)])
 def test_grabcut_answers_for_tiny_and_flat_images(shape):
     segmenter = GrabCut()
