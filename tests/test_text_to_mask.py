@@ -101,9 +101,11 @@ def test_a_combined_target_has_the_masks_of_its_parts(always):
     first, second = things(scene)[:2]
     both = always.predict(scene.image, f"{first}+{second}")
     assert list(both.presence) == [first, second] and both.maps.shape[0] == 2
-    for name in (first, second):
-        alone = always.predict(scene.image, name)
+    parts = [always.predict(scene.image, name) for name in (first, second)]
+    for name, alone in zip((first, second), parts, strict=True):
         assert both.presence[name] == pytest.approx(alone.presence[name], abs=0.35)
+        assert len(alone) and (both.union & alone.union).sum() > 0.8 * alone.union.sum()
+    assert iou(both.union, parts[0].union | parts[1].union) > 0.8
     paper = TextToMask(always.model, always.sam, rule="paper", start="points", present_from=0)
     found = paper.predict(scene.image, f"{first} + {second}")
     assert len(found) == 1 and len(found.points[0].positives) > 0

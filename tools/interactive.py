@@ -90,7 +90,7 @@ def presence(model: ovseg.Model, sam: Segmenter, samples: SampleSet, options: di
         for found in t2m.predict(sample.image, list(samples.names)):
             is_in = found.text in sample.masks
             (there if is_in else absent).append((found.presence[found.text] >= 0.5) == is_in)
-    return {"present": 100 * float(np.mean(there)), "absent": 100 * float(np.mean(absent or [np.nan]))}
+    return {"present": 100 * np.mean(there or [np.nan]), "absent": 100 * np.mean(absent or [np.nan])}
 
 
 def table(rows: dict[str, dict[str, float]], corner: str) -> str:

@@ -103,8 +103,9 @@ def component_points(
     With each comes the map it was taken from, (h', w') in 0..1, the other components cut out of it.
     A component gets up to ``positives`` points: its peak, then the places farthest from those taken,
     away from its border. It gets up to ``negatives`` points around it, on the low part of the map,
-    nearest first and spread. Components under ``smallest`` of the largest's area are dropped, and all
-    beyond ``most``. ``avoid`` (h, w) in 0..1: where other targets are, which takes no negatives.
+    nearest first and spread; none where the map falls off too slowly for a low part to be near.
+    Components under ``smallest`` of the largest's area are dropped, and all beyond ``most``.
+    ``avoid`` (h, w) in 0..1: where other targets are, which takes no negatives.
 
     The map is interpolated to ``FINE`` cells on its long side before, so that points are finer than
     a patch. Deterministic: ties fall to the first in reading order.
@@ -149,7 +150,7 @@ def _region_points(
     away = cv2.distanceTransform((~region).astype(np.uint8), cv2.DIST_L2, 5)
     low = taken <= 0.5 * threshold
     reach = max(4.0, np.sqrt(region.sum()) / 2)
-    ring = low & (away >= 2) & (away <= away[low].min(initial=0) + reach)
+    ring = low & (away >= 2) & (away <= reach)
     off = _spread(ring, np.where(ring, -away - 10 * taken, -np.inf), negatives)
     cells = np.array(on + off, dtype=int)
     labels = np.array([1] * len(on) + [0] * len(off), np.uint8)

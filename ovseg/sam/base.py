@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ovseg.content import ContentCache
@@ -109,6 +110,17 @@ class Segmenter(ABC):
 
     @abstractmethod
     def _decode(self, embedding: Embedding, prompt: Prompt) -> MaskSet: ...
+
+
+def framed(values: np.ndarray, size: tuple[float, float], side: int) -> np.ndarray:
+    """A map (H, W) in 0..1 as logits (side, side) of SAM: in the upper left ``size`` (height, width) of them.
+
+    The padding is not the object.
+    """
+    logits = np.full((side, side), -10, np.float32)
+    height, width = (max(1, round(length)) for length in size)
+    logits[:height, :width] = cv2.resize((values.astype(np.float32) - 0.5) * 20, (width, height))
+    return logits
 
 
 def check_prompt(size: tuple[int, int], points: Any, labels: Any, box: Any, mask: Any) -> Prompt:

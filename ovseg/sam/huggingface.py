@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import transformers
@@ -22,7 +21,7 @@ from torch.nn import functional as F
 
 from ovseg.errors import ImageError, UsageError, WeightsError
 from ovseg.sam import weights
-from ovseg.sam.base import Embedding, MaskSet, Prompt, Segmenter
+from ovseg.sam.base import Embedding, MaskSet, Prompt, Segmenter, framed
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,9 @@ class HuggingFace(Segmenter):
         self.low_side = 4 * self.side // int(prompts.patch_size)
 
     def prior(self, embedding: Embedding, values: np.ndarray) -> np.ndarray:
-        logits = np.full((self.low_side, self.low_side), -10, np.float32)  # the padding is not the object
+        height, width = embedding.features.input_size
         share = self.low_side / self.side
-        height, width = (max(1, round(length * share)) for length in embedding.features.input_size)
-        logits[:height, :width] = cv2.resize((values.astype(np.float32) - 0.5) * 20, (width, height))
-        return logits
+        return framed(values, (height * share, width * share), self.low_side)
 
     def _input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         if not self.pads:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from segment_anything import sam_model_registry
@@ -21,7 +20,7 @@ from torch.nn import functional as F
 
 from ovseg.errors import ImageError, WeightsError
 from ovseg.sam import weights
-from ovseg.sam.base import Embedding, MaskSet, Prompt, Segmenter
+from ovseg.sam.base import Embedding, MaskSet, Prompt, Segmenter, framed
 
 State = dict[str, torch.Tensor]
 
@@ -43,15 +42,9 @@ class SegmentAnything(Segmenter):
 
     def prior(self, embedding: Embedding, values: np.ndarray) -> np.ndarray:
         side = self.sam.prompt_encoder.mask_input_size[0]
-        height, width = self._low_size(embedding)
-        logits = np.full((side, side), -10, np.float32)  # the padding is not the object
-        logits[:height, :width] = cv2.resize((values.astype(np.float32) - 0.5) * 20, (width, height))
-        return logits
-
-    def _low_size(self, embedding: Embedding) -> tuple[int, int]:
-        share = self.sam.prompt_encoder.mask_input_size[0] / self.sam.image_encoder.img_size
-        height, width = (max(1, round(length * share)) for length in embedding.features.input_size)
-        return height, width
+        height, width = embedding.features.input_size
+        share = side / self.sam.image_encoder.img_size
+        return framed(values, (height * share, width * share), side)
 
     @torch.no_grad()
     def _encode(self, image: np.ndarray) -> _Features:

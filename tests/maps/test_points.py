@@ -122,6 +122,13 @@ def test_negatives_are_near_the_object_and_keep_off_other_targets():
     assert np.linalg.norm(kept_off.negatives - [95, 85], axis=1).min() > 15
 
 
+def test_a_slope_has_negatives_only_where_a_low_part_is_near():
+    slow = np.tile(np.linspace(0, 1, 24, dtype=np.float32), (16, 1))
+    assert [len(one.negatives) for one in component_points(slow, (160, 240))] == [0]
+    (steep,) = component_points(slow**4, (160, 240))
+    assert len(steep.negatives) == 4 and 100 < steep.negatives[:, 0].max() < 200
+
+
 def test_small_components_and_a_crowd_are_dropped():
     values = blobs((6, 8), width=4.0)
     values[1, 20] = 0.9
