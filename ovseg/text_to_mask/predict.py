@@ -6,7 +6,7 @@ image ─┬─ CLIP, once ── map of each text ── presence? ── promp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, overload
 
@@ -106,9 +106,9 @@ class TextToMask:
         Raises UsageError for an empty or overlong text, ImageError for an image that cannot be read.
         """
         several = not isinstance(text, str)
-        if not isinstance(text, Iterable):
+        if not hasattr(text, "__iter__"):
             raise UsageError(f"wanted a text or a list of texts, got {type(text).__name__}")
-        texts = list(text) if several else [text]
+        texts: list[str] = list(text) if several else [text]
         if not texts:
             raise UsageError("wanted at least one text, got none")
         parts, features = self.check(texts)
