@@ -15,7 +15,6 @@ import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from transformers import SamConfig, SamModel
 
-from ovseg.content import ContentCache
 from ovseg.errors import ImageError, UsageError, WeightsError
 from ovseg.sam.huggingface import FAMILIES, HuggingFace
 from ovseg.sam.load import load_sam
@@ -131,18 +130,6 @@ def test_prompts_of_different_length_do_not_disturb_each_other(loaded, kind):
     for order in ([2, 0, 1], [1, 2, 0]):
         for index in order:
             assert np.array_equal(segmenter.decode(embedding, points=prompts[index]).logits, alone[index])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_view_that_runs_backwards_is_encoded_as_its_copy(loaded, kind):
-    """OpenCV's BGR turned to RGB is one."""
-    view = picture((30, 20), seed=11)[..., ::-1]
-    embeddings = []
-    for image in (view, view.copy()):
-        loaded[kind]._embeddings = ContentCache()
-        embeddings.append(loaded[kind].encode(image))
-    first, again = (loaded[kind].decode(one, points=[(3, 3)]).logits for one in embeddings)
-    assert embeddings[0] is not embeddings[1] and np.array_equal(first, again)
 
 
 def test_a_prior_lies_in_the_familys_frame(loaded):
