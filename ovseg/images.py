@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,7 +32,7 @@ def load_image(source: ImageLike) -> np.ndarray:
             raise UsageError(f"wanted an (H, W, 3) uint8 RGB array, got {source.shape} {source.dtype}")
         return source
     if isinstance(source, Image.Image):
-        return _decode(source, "PIL image")
+        return _reading("the PIL image", lambda: _decode(source, "the PIL image"))
     if not isinstance(source, (str, os.PathLike)):
         raise UsageError(f"wanted a path, a PIL image or an (H, W, 3) array, got {type(source).__name__}")
     path = Path(source)
@@ -40,17 +40,26 @@ def load_image(source: ImageLike) -> np.ndarray:
         raise ImageError(f"wanted an image file, {path} is a folder")
     if not os.path.isfile(path):
         raise ImageError(f"wanted an image file, {path} does not exist")
-    try:
+
+    def read() -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's bomb warning: MAX_PIXELS decides below
             with Image.open(path) as image:
                 return _decode(image, str(path))
+
+    return _reading(str(path), read)
+
+
+def _reading(name: str, read: Callable[[], np.ndarray]) -> np.ndarray:
+    """What ``read`` gives; whatever Pillow raises becomes an ImageError in one line."""
+    try:
+        return read()
     except UnidentifiedImageError:
-        raise ImageError(f"wanted an image file, {path} is not one") from None
+        raise ImageError(f"wanted an image file, {name} is not one") from None
     except Image.DecompressionBombError:
-        raise ImageError(f"wanted at most {MAX_PIXELS:,} pixels, {path} has more") from None
+        raise ImageError(f"wanted at most {MAX_PIXELS:,} pixels, {name} has more") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise
-        raise ImageError(f"wanted a whole image, {path} cannot be decoded: {error}") from None
+        raise ImageError(f"wanted a whole image, {name} cannot be decoded: {error}") from None
 
 
 def _decode(image: Image.Image, name: str) -> np.ndarray:

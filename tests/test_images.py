@@ -125,3 +125,12 @@ def test_folders_are_searched_and_names_do_not_collide(tmp_path):
     assert len(empty) == 1 and "none" in empty[0]
     stems = output_stems(files)
     assert list(stems.values()) == ["x", "a_x", "b_x"]
+
+
+def test_a_truncated_picture_that_pillow_has_opened_already(tmp_path):
+    _truncated(tmp_path)
+    with (
+        Image.open(tmp_path / "c.jpg") as picture,
+        pytest.raises(ImageError, match="the PIL image cannot be"),
+    ):
+        load_image(picture)

@@ -78,11 +78,12 @@ class TextEncoder:
             raise UsageError("wanted at least one name, got none")
         frames = resolve_templates(templates)
         if len(self._memory) > REMEMBERED:
-            self._memory.clear()
-        unknown = [name for name in dict.fromkeys(names) if (frames, name) not in self._memory]
+            self._memory = {}
+        memory = self._memory  # this call's own, should another thread start a new one meanwhile
+        unknown = [name for name in dict.fromkeys(names) if (frames, name) not in memory]
         for name, feature in self._read_or_encode(unknown, frames).items():
-            self._memory[frames, name] = feature
-        return torch.stack([self._memory[frames, name] for name in names])
+            memory[frames, name] = feature
+        return torch.stack([memory[frames, name] for name in names])
 
     def _read_or_encode(self, unique: Sequence[str], frames: tuple[str, ...]) -> dict[str, Tensor]:
         """Each name's ensemble from the cache, the missing ones in one go through the text tower."""

@@ -187,7 +187,6 @@ def _make_folder(target: Path) -> None:
 
 def _from_hub(identifier: str, local_only: bool) -> Path | None:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     repository, file = os.path.split(identifier)
     choices = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
@@ -196,11 +195,9 @@ def _from_hub(identifier: str, local_only: bool) -> Path | None:
         try:
             cache = folder() / "hub"
             return Path(hf_hub_download(repository, choice, cache_dir=cache, local_files_only=local_only))
-        except LocalEntryNotFoundError as error:
-            problem = error
-        except (HfHubHTTPError, OSError) as error:
+        except Exception as error:  # the hub's own, and those of the HTTP client of the day, cut off midway
             problem = error
     if local_only:
         return None
-    reason = str(problem).splitlines()[0] if problem else ""
-    raise WeightsError(f"wanted {repository} from the Hugging Face hub, no connection ({reason[:120]})")
+    reason = " ".join(str(problem).split())[:120]
+    raise WeightsError(f"wanted {repository} from the Hugging Face hub, not to be had ({reason})")
