@@ -44,7 +44,7 @@ def mask(
     ],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("ovseg-out"),
     sam: Annotated[
-        str | None, typer.Option(help="tiny, grabcut, vit_b, vit_l, vit_h, mobile, hf:…; default: embedded.")
+        str | None, typer.Option(help="tiny, grabcut, vit_b, vit_l, vit_h, mobile, hf:…; default: grabcut.")
     ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="The segmenter's weights, a local file.")] = None,
     rule: Annotated[

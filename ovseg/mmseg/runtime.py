@@ -67,12 +67,15 @@ class ProgressHook(Hook):
             disable=runner.rank != 0,
         )
         self.bar.start()
+        self.done = 0
         self.task = self.bar.add_task("images", total=len(runner.test_dataloader.dataset))
 
     def after_test_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
     ) -> None:
-        self.bar.update(self.task, advance=len(outputs or ()) * runner.world_size)
+        self.done += len(outputs or ()) * runner.world_size
+        total = len(runner.test_dataloader.dataset)  # the sampler pads the last share of some process
+        self.bar.update(self.task, completed=min(self.done, total))
 
     def after_test(self, runner: Any) -> None:
         self.bar.stop()

@@ -6,12 +6,14 @@ import importlib
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from ovseg.errors import WeightsError
+from ovseg.metrics import mask_iou
 from ovseg.sam import tiny
 from ovseg.sam.load import load_sam
 from ovseg.scenes import make_scene
@@ -99,3 +101,25 @@ def test_crops_and_prompts_lie_where_they_should(data):
                 y, x = np.argwhere(mask == 1).mean(0)
                 assert box[0] <= x <= box[2] and box[1] <= y <= box[3]
     assert seen > 150
+
+
+def test_the_shipped_weights_follow_a_coarse_map_and_clicks():
+    """On scenes that training never drew: a blurred map of a shape as first mask, and clicks alone."""
+    segmenter = load_sam("tiny")
+    from_map, from_clicks = [], []
+    for seed in range(20):
+        scene = make_scene(seed, (96, 128))
+        for k in np.unique(scene.labels[scene.labels >= 6]):
+            truth = scene.labels == k
+            embedding = segmenter.encode(scene.image)
+            rough = cv2.GaussianBlur(cv2.resize(truth.astype(np.float32), (16, 12)), (0, 0), 0.7)
+            y, x = np.argwhere(cv2.erode(truth.astype(np.uint8), np.ones((5, 5))) > 0).mean(0).astype(int)
+            if not truth[y, x]:
+                continue  # a ring's middle is no part of it
+            found = segmenter.decode(embedding, points=[(x, y)], mask=segmenter.prior(embedding, rough))
+            from_map.append(mask_iou(found.masks[found.scores.argmax()], truth))
+            found = segmenter.decode(embedding, points=[(x, y), (2, 2)], labels=[1, int(truth[2, 2])])
+            from_clicks.append(max(mask_iou(mask, truth) for mask in found.masks))
+    assert len(from_map) > 25
+    assert np.mean(from_map) > 0.7  # the whole picture as a mask would score about 0.1
+    assert np.mean(from_clicks) > 0.5
