@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
-    ROOT / "ovseg" / "assets" / "tiny_clip.md",
+    *sorted((ROOT / "ovseg" / "assets").glob("*.md")),
 ]
 BLOCKS = [
     (page.name, kind, note.strip(), body)
