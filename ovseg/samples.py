@@ -15,8 +15,7 @@ from PIL import Image
 
 from ovseg.errors import UsageError
 from ovseg.images import load_image
-
-VOID = 255
+from ovseg.metrics import VOID
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ovseg.errors import UsageError
-from ovseg.samples import VOID, from_labels, read_coco, read_photos, read_voc
+from ovseg.metrics import VOID
+from ovseg.samples import from_labels, read_coco, read_photos, read_voc
 
 NAMES = ["background", "cat", "dog"]
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.metrics import VOID
 from ovseg.scenes import make_scene
 
-VOID = 255
 # Share of the photograph crops, and the index that is no object of its own.
 PHOTO_SETS = {
     "msrc_v2": (0.3, None),

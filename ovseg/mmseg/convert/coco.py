@@ -14,10 +14,10 @@ import numpy as np
 from pycocotools import mask as rle
 
 from ovseg.errors import DataError
+from ovseg.metrics import VOID
 from ovseg.mmseg.convert.write import Converted, files_in, look_up, read_json, read_labels, write_all
 from ovseg.vocabulary import load_vocabulary
 
-VOID = 255
 THINGS = 91
 IDS = 182
 UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)

@@ -10,10 +10,9 @@ import numpy as np
 
 from ovseg.errors import DataError, OvsegError, UsageError
 from ovseg.files import make_folder
+from ovseg.metrics import VOID
 from ovseg.mmseg.convert.write import Converted, look_up, read_labels, write_all
 from ovseg.vocabulary import Vocabulary, find_vocabulary
-
-VOID = 255
 
 
 def arrange_photos(source: Path, vocabulary: str | Vocabulary, out: Path, split: str = "val") -> Converted:
