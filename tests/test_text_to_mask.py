@@ -17,7 +17,7 @@ from ovseg.sam.grabcut import GrabCut
 from ovseg.sam.segment_anything import SegmentAnything
 from ovseg.scenes import NAMES, make_scene
 from ovseg.text_to_mask import TextToMask
-from ovseg.text_to_mask.predict import tidy
+from ovseg.text_to_mask.shapes import tidy
 from ovseg.text_to_mask.results import split
 
 SEEDS = range(500, 508)

@@ -110,8 +110,7 @@ def component_points(
     The map is interpolated to ``FINE`` cells on its long side before, so that points are finer than
     a patch. Deterministic: ties fall to the first in reading order.
     """
-    unit = normalise(values)
-    fine = None if unit is None else normalise(enlarge(unit, size))
+    fine = fine_map(values, size)
     if fine is None:
         return []
     taken = fine if avoid is None else np.maximum(fine, enlarge(avoid.astype(np.float32), size))
@@ -123,6 +122,12 @@ def component_points(
         )
         for region in components(high, fine, smallest)[:most]
     ]
+
+
+def fine_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+    """The map (h', w') in 0..1 on which components are found, or None for a constant one."""
+    unit = normalise(values)
+    return None if unit is None else normalise(enlarge(unit, size))
 
 
 def components(mask: np.ndarray, values: np.ndarray, smallest: float = 0.1) -> list[np.ndarray]:

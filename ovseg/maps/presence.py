@@ -39,6 +39,14 @@ def presence(
 
 def probability(text: np.ndarray, rivals: np.ndarray, scale: float) -> np.ndarray:
     """(N,) and (N, R) similarities to (N,): softmax of ``scale`` times them, the empty string being 0."""
-    scores = np.concatenate([text[:, None], rivals, np.zeros((len(text), 1))], axis=1).astype(np.float64)
-    weights = np.exp(scale * (scores - scores.max(axis=1, keepdims=True)))
-    return np.asarray(weights[:, 0] / weights.sum(axis=1))
+    return np.asarray(1 / (1 + np.exp(-scale * log_odds(text, rivals, scale))))
+
+
+def log_odds(text: np.ndarray, rivals: np.ndarray, scale: float) -> np.ndarray:
+    """(N,) log(p / (1 - p)) / ``scale`` of that probability: s - log(1 + Σ exp(scale · r)) / scale.
+
+    In units of similarity; without rivals it is the similarity to the text itself.
+    """
+    others = np.concatenate([rivals, np.zeros((len(text), 1))], axis=1).astype(np.float64) * scale
+    top = others.max(axis=1)
+    return np.asarray(text - (top + np.log(np.exp(others - top[:, None]).sum(axis=1))) / scale)

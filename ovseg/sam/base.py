@@ -58,6 +58,8 @@ class Segmenter(ABC):
     name: str
     takes_maps = False
     """Whether ``prior`` of a coarse map is a prompt that it was made for."""
+    judges = True
+    """Whether its scores were learned from the IoU of its masks."""
 
     def __init__(self) -> None:
         self._embeddings: ContentCache[Embedding] = ContentCache()

@@ -6,6 +6,7 @@ candidates differ in how far an unlabelled pixel trusts colour against distance 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -16,7 +17,7 @@ from ovseg.sam.base import Embedding, MaskSet, Prompt, Segmenter
 
 SIDE = 256
 """Long side in pixels that the cuts are made at."""
-ROUNDS = 4
+ROUNDS = 2
 """Graph cuts in a row, each with the colour models of the one before."""
 _SEED = 20260101
 _TRUST = (0.15, 0.5, 1.5)  # weight of distance in units of the image's diagonal, against colour in Lab / 100
@@ -27,6 +28,7 @@ class GrabCut(Segmenter):
     """Deterministic: the random start of the colour models is fixed at every cut."""
 
     takes_maps = True
+    judges = False
 
     def __init__(self, side: int = SIDE, rounds: int = ROUNDS) -> None:
         super().__init__()
@@ -50,7 +52,6 @@ class GrabCut(Segmenter):
         scale = np.array([width / embedding.size[1], height / embedding.size[0]], np.float32)
         sure = _certain(prompt, scale, (height, width))
         lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32) / 100
-        cuts = []
         if prompt.mask is not None:
             logits = cv2.resize(np.asarray(prompt.mask, np.float32), (width, height))
             sure = np.where((sure < 0) & (logits < -_SURE), 0, sure)
@@ -60,8 +61,8 @@ class GrabCut(Segmenter):
         else:
             inside = sure < 0  # a box alone: what is not surely outside
             starts = [inside, _shrunk(inside, 0.75), _shrunk(inside, 0.5)]
-        for start in starts:
-            cuts.append(self._cut(image, start, sure))
+        with ThreadPoolExecutor(len(starts)) as pool:  # OpenCV cuts outside Python's lock, a seed a thread
+            cuts = list(pool.map(lambda start: self._cut(image, start, sure), starts))
         logits = np.stack([_signed_distance(cut) for cut in cuts])
         scores = np.array([_contrast(lab, cut) for cut in cuts], np.float32)
         full = (embedding.size[1], embedding.size[0])

@@ -6,8 +6,9 @@ image ─┬─ CLIP, once ── map of each text ── presence? ── promp
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import cv2
@@ -22,33 +23,45 @@ from ovseg.maps.points import (
     RULES,
     component_points,
     enlarge,
+    fine_map,
     no_points,
     normalise,
     paper_points,
     paper_points_of_several,
 )
-from ovseg.maps.presence import DISTRACTORS, presence
-from ovseg.maps.similarity import empty_surgery, to_grid
+from ovseg.maps.presence import DISTRACTORS, log_odds, presence
+from ovseg.maps.similarity import empty_surgery
 from ovseg.metrics import mask_iou
 from ovseg.model import Model
 from ovseg.sam.base import MaskSet, Segmenter
 from ovseg.sam.load import load_sam
-from ovseg.text_to_mask.results import Ask, Box, Candidates, Click, Look, TextMasks, no_masks, split
+from ovseg.text_to_mask.results import Ask, Candidates, Look, TextMasks, join, no_masks, split
 from ovseg.text_to_mask.session import Session
+from ovseg.text_to_mask.shapes import bounds, centred, expected_iou, inside, objects, tidy
 
 CHOICES = ("score", "agreement", "both")
 STARTS = ("points", "map", "box")
 
 
+@dataclass(frozen=True)
+class _Answer:
+    mask: np.ndarray
+    score: float
+    candidates: Candidates
+
+
 class TextToMask:
     """A model and a segmenter; see ``predict`` and ``session``. Nothing changes after construction.
 
-    ``rule``: "components" (ours: few points per connected component, a mask each) or "paper";
+    ``rule``: "components" (ours: few points per connected component, a mask an object) or "paper";
     ``threshold`` on the min-max map, None for the rule's own. ``start``: what the segmenter gets
     besides points: "points" nothing, "map" the component as a first mask, "box" its bounds in place
-    of points; None is "map" where the segmenter was made for it, and "points" otherwise. ``choose`` among candidates by the segmenter's "score", by "agreement" with the map, or
-    "both". ``refine``: once more with the chosen logits. ``clean``: specks and holes under this share
-    of the mask go. ``present_from``: presence below it gives no mask; 0 always answers.
+    of points; None is "map" where the segmenter was made for it, and "points" otherwise. ``choose``
+    among candidates by the segmenter's "score", by "agreement" with the map, or "both"; None is
+    "score" where the segmenter learned to judge its masks. ``refine``: once more with the chosen
+    logits. ``clean``: specks and holes under this share of the mask go. ``present_from``: presence
+    below it gives no mask; 0 always answers. ``distractors``: words that a text has to hold its own
+    against, for presence and, under our rule, at every place of the map.
 
     Raises UsageError for an unknown option.
     """
@@ -62,7 +75,7 @@ class TextToMask:
         threshold: float | None = None,
         halve: bool = False,
         start: str | None = None,
-        choose: str = "agreement",
+        choose: str | None = None,
         refine: bool = False,
         clean: float = 0.02,
         present_from: float = 0.5,
@@ -72,6 +85,7 @@ class TextToMask:
     ) -> None:
         self.sam = sam if sam is not None else load_sam()
         start = start if start is not None else ("map" if self.sam.takes_maps else "points")
+        choose = choose if choose is not None else ("score" if self.sam.judges else "agreement")
         for what, value, allowed in (
             ("rule", rule, RULES),
             ("start", start, STARTS),
@@ -151,18 +165,26 @@ class TextToMask:
     def maps(
         self, look: Look, names: Sequence[str], features: dict[str, torch.Tensor]
     ) -> tuple[np.ndarray, dict[str, float]]:
-        """Raw maps (K, h, w) by empty-string surgery, and the presence of each."""
+        """The maps (K, h, w) that points are taken from, and the presence of each name.
+
+        By empty-string surgery; under our rule as log odds against the distractors, so that a place
+        which another word fits better is no place for a point.
+        """
         asked = {_plain(name) for name in names}  # "Sky" is no rival of "sky": to CLIP they are one text
         rivals = [name for name in self.distractors if _plain(name) not in asked]
         text = torch.stack([features[name] for name in [*names, *rivals]])
         empty = features[""][None]
-        scores = empty_surgery(look.tokens.patches, text, empty)
-        maps = to_grid(scores[..., : len(names)], look.tokens.grid)[0].cpu().numpy()
-        places = scores[0].cpu().numpy()  # (N, K + R)
+        scores = empty_surgery(look.tokens.patches, text, empty)[0]  # (N, K + R)
         whole = (F.normalize(look.tokens.class_token, dim=-1) @ (text - empty).T)[0].cpu().numpy()
-        count = len(names)
+        places, count = scores.cpu().numpy(), len(names)
+        own, others = places[:, :count], places[:, count:]
+        if self.rule == "components":
+            shown = np.stack([log_odds(own[:, k], others, self._scale) for k in range(count)], axis=1)
+        else:
+            shown = own
+        maps = np.moveaxis(shown.reshape(*look.tokens.grid, count), 2, 0)
         return maps, {
-            name: presence(places[:, k], float(whole[k]), places[:, count:], whole[count:], self._scale)
+            name: presence(own[:, k], float(whole[k]), others, whole[count:], self._scale)
             for k, name in enumerate(names)
         }
 
@@ -195,33 +217,52 @@ class TextToMask:
         for index, unit in enumerate(units):
             others = [other for k, other in enumerate(units) if k != index]
             avoid = np.max(others, axis=0) if others else None
+            whole = fine_map(unit, look.size)
             for prompts, own in component_points(unit, look.size, self.threshold, avoid=avoid):
-                asks.append(Ask(prompts, own))
+                asks.append(Ask(prompts, own, whole=whole))
         return asks, reason
 
     def answer(self, look: Look, asks: Sequence[Ask], empty: TextMasks) -> TextMasks:
-        masks: list[np.ndarray] = []
-        scores: list[float] = []
-        kept: list[Candidates] = []
-        for ask in asks:
-            mask, score, candidates = self._decode(look, ask)
-            # Two prompt sets on one object give the same mask twice; the stronger component came first.
-            if mask.any() and not any(mask_iou(mask, other) > 0.8 for other in masks):
-                masks.append(mask)
-                scores.append(score)
-                kept.append(candidates)
-        if not masks:
+        kept: list[_Answer] = []
+        for _, group in itertools.groupby(asks, key=lambda ask: id(ask.whole)):  # one map's, in a row
+            for one in self._objects(look, list(group)):
+                # Two prompt sets on one object give the same mask twice; the stronger component came first.
+                if one.mask.any() and not any(mask_iou(one.mask, other.mask) > 0.8 for other in kept):
+                    kept.append(one)
+        if not kept:
             return replace(empty, reason=empty.reason or "the segmenter found no region at these points")
         return replace(
-            empty, masks=np.stack(masks), scores=np.array(scores, np.float32), candidates=tuple(kept)
+            empty,
+            masks=np.stack([one.mask for one in kept]),
+            scores=np.array([one.score for one in kept], np.float32),
+            candidates=tuple(one.candidates for one in kept),
         )
 
-    def _decode(self, look: Look, ask: Ask) -> tuple[np.ndarray, float, Candidates]:
+    def _objects(self, look: Look, asks: list[Ask]) -> list[_Answer]:
+        """An object per prompt set of one map, or what all of them give together.
+
+        A map often falls apart on one object. So the sets are also tried as one. That answer stands
+        if it has most of the several objects in it and is closer to the map than they are. Either
+        way, points that a mask does not connect are on different objects.
+        """
+        several = [self._decode(look, ask) for ask in asks]
+        whole = join(asks)
+        if whole is None or whole.region is None:
+            return several
+        one = self._decode(look, whole)
+        union = np.any([each.mask for each in several], axis=0)
+        covers = 2 * (one.mask & union).sum() >= union.sum()
+        closer = expected_iou(one.mask, whole.region) > expected_iou(union, whole.region)
+        places = whole.with_clicks(whole.prompts).positives
+        answers = [one] if covers and closer else several
+        return [replace(each, mask=mask) for each in answers for mask in objects(each.mask, places)]
+
+    def _decode(self, look: Look, ask: Ask) -> _Answer:
         prompts, box, mask = ask.prompts, ask.box, None
         if ask.region is not None and self.start == "map":
-            mask = self.sam.prior(look.embedding, _centred(ask.region, self.threshold))
+            mask = self.sam.prior(look.embedding, centred(ask.region, self.threshold))
         elif ask.region is not None and self.start == "box":
-            box = box or _bounds(_inside(ask.region, self.threshold), look.size)
+            box = box or bounds(inside(ask.region, self.threshold), look.size)
             prompts = no_points()
         prompts = ask.with_clicks(prompts)
         points, labels = prompts.xy, prompts.labels
@@ -230,9 +271,11 @@ class TextToMask:
         if self.refine:
             found = self.sam.decode(look.embedding, points, labels, box, found.logits[chosen])
             chosen, agreement = self._choose(found, ask.region)
-        result = tidy(found.masks[chosen], self.clean, ask.clicks)
-        score = float(found.scores[chosen])
-        return result, score, Candidates(prompts, box, found.logits, found.scores, agreement, chosen)
+        return _Answer(
+            tidy(found.masks[chosen], self.clean, ask.clicks),
+            float(found.scores[chosen]),
+            Candidates(prompts, box, found.logits, found.scores, agreement, chosen),
+        )
 
     def _choose(self, found: MaskSet, region: np.ndarray | None) -> tuple[int, np.ndarray]:
         if region is None:
@@ -241,8 +284,8 @@ class TextToMask:
         small = [
             cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) for mask in found.masks
         ]
-        inside = _inside(region, self.threshold)
-        agreement = np.array([mask_iou(one > 0, inside) for one in small], np.float32)
+        wanted = inside(region, self.threshold)
+        agreement = np.array([mask_iou(one > 0, wanted) for one in small], np.float32)
         rank = {"score": found.scores, "agreement": agreement, "both": found.scores + agreement}[self.choose]
         return int(rank.argmax()), agreement
 
@@ -250,46 +293,3 @@ class TextToMask:
 def _plain(name: str) -> str:
     """As CLIP's tokenizers read it: lower case, single spaces."""
     return " ".join(name.split()).lower()
-
-
-def _inside(region: np.ndarray, threshold: float) -> np.ndarray:
-    """(h, w) bool, never empty: the peak of a map that was shrunk to a small image may lie below."""
-    return np.asarray(region >= min(threshold, float(region.max())))
-
-
-def _centred(region: np.ndarray, threshold: float) -> np.ndarray:
-    """0..1 with the threshold at 0.5, as ``Segmenter.prior`` wants it."""
-    below = 0.5 * region / max(threshold, 1e-6)
-    above = 0.5 + 0.5 * (region - threshold) / max(1 - threshold, 1e-6)
-    return np.where(region < threshold, below, above)
-
-
-def _bounds(region: np.ndarray, size: tuple[int, int]) -> Box:
-    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
-    sy, sx = size[0] / region.shape[0], size[1] / region.shape[1]
-    return (columns[0] * sx, rows[0] * sy, (columns[-1] + 1) * sx, (rows[-1] + 1) * sy)
-
-
-def tidy(mask: np.ndarray, share: float, clicks: Sequence[Click] = ()) -> np.ndarray:
-    """(H, W) bool without specks and holes of less than ``share`` of its pixels.
-
-    The largest part stays, and what was clicked: a speck as foreground, a hole as background.
-    """
-    if share <= 0 or not mask.any():
-        return mask
-    limit = share * mask.sum()
-    out = mask
-    for value in (True, False):  # specks, then holes
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(
-            (out == value).astype(np.uint8), connectivity=8
-        )
-        areas = stats[:, cv2.CC_STAT_AREA].copy()
-        areas[0] = 0
-        small = (areas < limit) & (np.arange(count) > 0)
-        if value and count > 1:
-            small[int(areas.argmax())] = False
-        for x, y, foreground in clicks:
-            if foreground == value:
-                small[labels[int(y), int(x)]] = False
-        out = np.where(small[labels], not value, out)
-    return np.asarray(out, bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,8 +38,9 @@ class TextMasks:
     """The answer to one text: ``masks`` (M, H, W) bool, one per object, with ``scores`` (M,) float32, the
     segmenter's estimates. M = 0 with the ``reason`` where there is nothing.
 
-    ``presence``: 0..1 for each part of the text, 0.5 and more is there. ``maps`` (parts, h, w) are the
-    raw similarities on the token grid. ``candidates`` (M) hold points and what was chosen from.
+    ``presence``: 0..1 for each part of the text, 0.5 and more is there. ``maps`` (parts, h, w) on the
+    token grid are what points were taken from: similarities under the paper's rule, their log odds
+    against everyday words, in units of similarity, under ours. ``candidates`` (M) hold points and what was chosen from.
     """
 
     text: str
@@ -79,12 +81,14 @@ class Look:
 @dataclass(frozen=True)
 class Ask:
     """One prompt set of a map, the region it came from ((h, w) in 0..1, None for clicks alone), and
-    what was clicked (x, y, foreground) on top of it."""
+    what was clicked (x, y, foreground) on top of it. ``whole`` (h, w): the map with all its regions,
+    where others came from it too."""
 
     prompts: PointPrompts
     region: np.ndarray | None = None
     box: Box | None = None
     clicks: tuple[Click, ...] = ()
+    whole: np.ndarray | None = None
 
     def with_clicks(self, prompts: PointPrompts) -> PointPrompts:
         """``prompts`` and the clicks, positives first."""
@@ -94,6 +98,19 @@ class Ask:
         labels = np.concatenate([prompts.labels, np.array([click[2] for click in self.clicks], np.uint8)])
         order = np.argsort(1 - labels, kind="stable")
         return PointPrompts(xy[order], labels[order])
+
+
+def join(asks: Sequence[Ask]) -> Ask | None:
+    """The prompt sets of one map as a single one, or None where there is nothing to join."""
+    whole = asks[0].whole
+    if len(asks) < 2 or whole is None:
+        return None
+    positives = [ask.prompts.positives for ask in asks]
+    negatives = [ask.prompts.negatives for ask in asks]
+    labels = np.repeat(np.array([1, 0], np.uint8), [sum(map(len, positives)), sum(map(len, negatives))])
+    clicks = tuple(dict.fromkeys(click for ask in asks for click in ask.clicks))
+    prompts = PointPrompts(np.concatenate([*positives, *negatives]), labels)
+    return Ask(prompts, whole, asks[0].box, clicks)
 
 
 def no_masks(
