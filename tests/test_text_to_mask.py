@@ -11,13 +11,13 @@ from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from ovseg.errors import ImageError, UsageError
-from ovseg.maps.presence import BORDER, presence, probability
+from ovseg.maps.presence import BORDER, log_odds, presence, probability
 from ovseg.maps.similarity import min_max
 from ovseg.sam.grabcut import GrabCut
+from ovseg.sam.load import load_sam
 from ovseg.sam.segment_anything import SegmentAnything
 from ovseg.scenes import NAMES, make_scene
 from ovseg.text_to_mask import TextToMask
-from ovseg.text_to_mask.shapes import tidy
 from ovseg.text_to_mask.results import split
 
 SEEDS = range(500, 508)
@@ -244,28 +244,36 @@ def test_what_cannot_be_read_and_unknown_options(model, t2m):
 # ---------------------------------------------------------------------------------------------- parts
 
 
+def test_log_odds_are_those_of_the_probability():
+    rng = np.random.default_rng(1)
+    text, rivals = rng.normal(0, 0.03, 40), rng.normal(0, 0.03, (40, 5))
+    for scale in (15.0, 100.0):
+        share = probability(text, rivals, scale)
+        assert np.allclose(log_odds(text, rivals, scale), np.log(share / (1 - share)) / scale)
+    assert np.allclose(log_odds(text, rivals[:, :0], 100.0), text)  # alone against the empty string
+    assert np.isfinite(log_odds(text + 2, rivals - 2, 100.0)).all()
+
+
+def test_our_map_is_low_where_another_word_fits_better(always):
+    scene = make_scene(503)
+    name = things(scene)[0]
+    found = always.predict(scene.image, name)
+    raw = always.model.similarity(scene.image, name).raw[0]
+    rivals = always.model.similarity(scene.image, list(always.distractors)).raw
+    scale = float(always.model.clip.logit_scale.exp())
+    wanted = raw - np.log1p(np.exp(scale * rivals.astype(np.float64)).sum(0)) / scale
+    assert np.allclose(found.maps[0], wanted, atol=1e-5)
+    alone = TextToMask(always.model, always.sam, present_from=0, distractors=[])
+    assert np.allclose(alone.predict(scene.image, name).maps[0], raw, atol=1e-5)
+
+
+def test_segmenters_that_judge_their_masks_are_believed(model, always):
+    assert always.choose == "agreement" and TextToMask(model, load_sam("tiny")).choose == "score"
+    assert TextToMask(model, load_sam("tiny"), choose="both").choose == "both"
+
+
 def test_split():
     assert split("person + bench") == ("person", "bench") and split("park bench") == ("park bench",)
-
-
-def test_tidy_takes_specks_and_holes_and_leaves_the_rest():
-    mask = np.zeros((40, 40), bool)
-    mask[5:30, 5:30] = True
-    rough = mask.copy()
-    rough[10, 10], rough[38, 38] = False, True
-    assert (tidy(rough, 0.02) == mask).all() and (tidy(rough, 0) == rough).all()
-    rough[12:20, 12:20] = False  # a hole that is no accident
-    assert not tidy(rough, 0.02)[15, 15]
-    rough = mask.copy()
-    rough[10, 12], rough[38, 37] = False, True
-    clicks = [(12.7, 10.2, False), (37.0, 38.9, True)]  # (x, y), in the hole and on the speck
-    assert (tidy(rough, 0.02) == mask).all() and (tidy(rough, 0.02, clicks) == rough).all()
-    swapped = [(x, y, not foreground) for x, y, foreground in clicks]
-    assert (tidy(rough, 0.02, swapped) == mask).all()
-    dots = np.zeros((9, 9), bool)
-    dots[1, 1] = dots[5, 5] = True
-    assert tidy(dots, 0.9).sum() == 1  # never nothing
-    assert not tidy(np.zeros((3, 3), bool), 0.1).any() and tidy(np.ones((3, 3), bool), 0.1).all()
 
 
 def test_presence_is_a_probability_against_the_empty_string_and_rivals():
