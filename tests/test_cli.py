@@ -199,6 +199,24 @@ def test_mask_writes_masks_picture_and_scores(pictures, tmp_path):
             assert values.shape == (64, 80) and set(np.unique(values)) <= {0, 255}
             assert (values == 255).sum() == mask["pixels"] > 0
             assert len(mask["points"]) == len(mask["labels"]) and 1 in mask["labels"]
+            assert mask["box"] is None
+
+
+def test_mask_again_replaces_what_it_wrote_for_the_same_text(pictures, tmp_path):
+    """A text whose masks became fewer leaves none of the older ones; other texts' stay."""
+    out = tmp_path / "out"
+    first, second = make_scene(1, (64, 80)).present[:2]
+    command = ["mask", str(pictures / "a.png"), "--out", str(out), "--sam", "grabcut"]
+    for text in (first, second):
+        assert run(app, [*command[:2], text, *command[2:], "--present", "0", "--start", "box"]).exit_code == 0
+        (answer,) = json.loads((out / "a.masks.json").read_text())["texts"]
+        x0, y0, x1, y1 = answer["masks"][0]["box"]
+        assert 0 <= x0 < x1 <= 80 and 0 <= y0 < y1 <= 64 and answer["masks"][0]["points"] == []
+    before = {path.name for path in out.iterdir()}
+    own = {name for name in before if name.startswith(f"a.{first.replace(' ', '_')}.")}
+    (out / f"a.{first.replace(' ', '_')}.2.png").write_bytes((out / answer["masks"][0]["file"]).read_bytes())
+    assert own and run(app, [*command[:2], first, *command[2:], "--present", "1"]).exit_code == 0
+    assert {path.name for path in out.iterdir()} == before - own
 
 
 def test_mask_says_what_is_not_there_and_goes_on_after_a_broken_picture(pictures, tmp_path):

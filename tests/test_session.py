@@ -9,6 +9,7 @@ from ovseg.errors import UsageError
 from ovseg.sam.grabcut import GrabCut
 from ovseg.scenes import NAMES, make_scene
 from ovseg.text_to_mask import TextToMask
+from ovseg.text_to_mask.session import KEPT
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,18 @@ def test_what_was_clicked_is_not_tidied_away(always, seed):
     session.undo()
     y, x = np.argwhere(~first.union)[0]
     assert session.click(x, y).union[y, x]
+
+
+def test_older_answers_are_not_kept_and_made_again(always):
+    scene = make_scene(507, things=1)
+    session = always.session(scene.image)
+    answers = [session.click(8 * k + 4, 60, foreground=k % 2 == 0) for k in range(KEPT + 3)]
+    kept = [answer is not None for answer in session._results]
+    assert kept == [False] * (len(kept) - KEPT) + [True] * KEPT
+    for earlier in answers[-2::-1]:
+        again = session.undo()
+        assert (again.masks == earlier.masks).all() and (again.scores == earlier.scores).all()
+    assert session.undo().reason.startswith("nothing asked yet")
 
 
 def test_clicks_and_a_box_need_no_text(always):

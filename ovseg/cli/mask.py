@@ -108,6 +108,11 @@ def mask(
                 path = add_ending(target, f".{slugs[found.text]}.{number}.png")
                 write_mask(path, one)
                 written[found.text].append(path.name)
+            for number in count(len(found) + 1):  # of an earlier run that found more
+                stale = add_ending(target, f".{slugs[found.text]}.{number}.png")
+                if not stale.is_file():
+                    break
+                stale.unlink()
         write_picture(add_ending(target, ".masks.png"), draw_answers(image, answers))
         content = [_content(found, written[found.text]) for found in answers]
         write_json(add_ending(target, ".masks.json"), {"segmenter": t2m.sam.name, "texts": content})
@@ -134,6 +139,7 @@ def _content(found: TextMasks, files: list[str]) -> dict[str, Any]:
             "score": round(float(score), 4),
             "agreement": round(float(candidates.agreement[candidates.chosen]), 4),
             "pixels": int(one.sum()),
+            "box": candidates.box and [round(float(side), 1) for side in candidates.box],
             "points": candidates.prompts.xy.astype(float).round(1).tolist(),
             "labels": candidates.prompts.labels.tolist(),
         }

@@ -20,6 +20,9 @@ from ovseg.types import PointPrompts
 if TYPE_CHECKING:
     from ovseg.text_to_mask.predict import TextToMask
 
+KEPT = 8
+"""Steps whose answers are kept."""
+
 
 @dataclass(frozen=True)
 class _State:
@@ -40,7 +43,7 @@ class Session:
         self._owner = owner
         self._seen = owner.look(image)
         self._states = [_State()]
-        self._results = [self._answer(_State())]
+        self._results: list[TextMasks | None] = [self._answer(_State())]
 
     @property
     def image(self) -> np.ndarray:
@@ -49,7 +52,10 @@ class Session:
     @property
     def result(self) -> TextMasks:
         """The answer to all that was said so far."""
-        return self._results[-1]
+        last = self._results[-1]
+        if last is None:
+            last = self._results[-1] = self._answer(self._states[-1])
+        return last
 
     def text(self, text: str | None) -> TextMasks:
         """Ask for a text in place of the one before; None takes it away. Clicks stay."""
@@ -92,6 +98,8 @@ class Session:
         result = self._answer(state)  # before the state is kept: what raises leaves no trace
         self._states.append(state)
         self._results.append(result)
+        if len(self._results) > KEPT:  # masks at full size add up; an older answer is made again if asked for
+            self._results[-KEPT - 1] = None
         return result
 
     def _answer(self, state: _State) -> TextMasks:
