@@ -94,7 +94,7 @@ def component_points(
     threshold: float = 0.6,
     positives: int = 3,
     negatives: int = 4,
-    smallest: float = 0.1,
+    smallest: float = 0.12,
     most: int = 8,
     avoid: np.ndarray | None = None,
 ) -> list[tuple[PointPrompts, np.ndarray]]:
@@ -130,7 +130,7 @@ def fine_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
     return None if unit is None else normalise(enlarge(unit, size))
 
 
-def components(mask: np.ndarray, values: np.ndarray, smallest: float = 0.1) -> list[np.ndarray]:
+def components(mask: np.ndarray, values: np.ndarray, smallest: float) -> list[np.ndarray]:
     """The 8-connected parts of ``mask`` (h, w), each (h, w) bool, by the sum of ``values`` on them."""
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     areas = np.bincount(labels.ravel(), minlength=count)

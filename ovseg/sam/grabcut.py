@@ -15,7 +15,7 @@ import numpy as np
 from ovseg.errors import UsageError
 from ovseg.sam.base import Embedding, MaskSet, Prompt, Segmenter
 
-SIDE = 256
+SIDE = 192
 """Long side in pixels that the cuts are made at."""
 ROUNDS = 2
 """Graph cuts in a row, each with the colour models of the one before."""
