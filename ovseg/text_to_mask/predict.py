@@ -253,8 +253,8 @@ class TextToMask:
         union = np.any([each.mask for each in several], axis=0)
         covers = 2 * (one.mask & union).sum() >= union.sum()
         closer = expected_iou(one.mask, whole.region) > expected_iou(union, whole.region)
-        places = whole.with_clicks(whole.prompts).positives
         answers = [one] if covers and closer else several
+        places = whole.prompts.positives  # not the clicks, which add to an object
         return [replace(each, mask=mask) for each in answers for mask in objects(each.mask, places)]
 
     def _decode(self, look: Look, ask: Ask) -> _Answer:

@@ -40,7 +40,8 @@ class TextMasks:
 
     ``presence``: 0..1 for each part of the text, 0.5 and more is there. ``maps`` (parts, h, w) on the
     token grid are what points were taken from: similarities under the paper's rule, their log odds
-    against everyday words, in units of similarity, under ours. ``candidates`` (M) hold points and what was chosen from.
+    against everyday words, in units of similarity, under ours. ``candidates`` (M) hold
+    points and what was chosen from; masks that came apart share theirs.
     """
 
     text: str
