@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 import ovseg
+from ovseg.sam.grabcut import GrabCut
 
 TESTS = Path(__file__).parent
 
@@ -24,6 +25,17 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def model():
     return ovseg.load(cache=False)
+
+
+@pytest.fixture(scope="session")
+def t2m(model):
+    return ovseg.TextToMask(model, GrabCut())
+
+
+@pytest.fixture(scope="session")
+def always(model):
+    """Never says that a text is absent."""
+    return ovseg.TextToMask(model, GrabCut(), present_from=0.0)
 
 
 @pytest.fixture(scope="session")

@@ -7,18 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ovseg.sam.grabcut import GrabCut
 from ovseg.sam.load import load_sam
 from ovseg.scenes import NAMES, make_scene
 from ovseg.text_to_mask import TextToMask
 from ovseg.text_to_mask.results import Ask, join
 from ovseg.text_to_mask.shapes import expected_iou, objects, tidy
-
-
-@pytest.fixture(scope="module")
-def always(model):
-    """Never says that a text is absent."""
-    return TextToMask(model, GrabCut(), present_from=0.0)
 
 
 def things(scene):

@@ -23,17 +23,6 @@ from ovseg.text_to_mask.results import split
 SEEDS = range(500, 508)
 
 
-@pytest.fixture(scope="module")
-def t2m(model):
-    return TextToMask(model, GrabCut())
-
-
-@pytest.fixture(scope="module")
-def always(model):
-    """Never says that a text is absent."""
-    return TextToMask(model, GrabCut(), present_from=0.0)
-
-
 def iou(one, two):
     return float((one & two).sum() / max(1, (one | two).sum()))
 

@@ -178,12 +178,10 @@ class TextToMask:
         whole = (F.normalize(look.tokens.class_token, dim=-1) @ (text - empty).T)[0].cpu().numpy()
         places, count = scores.cpu().numpy(), len(names)
         own, others = places[:, :count], places[:, count:]
+        rows = own.T
         if self.rule == "components":
-            shown = np.stack([log_odds(own[:, k], others, self._scale) for k in range(count)], axis=1)
-        else:
-            shown = own
-        maps = np.moveaxis(shown.reshape(*look.tokens.grid, count), 2, 0)
-        return maps, {
+            rows = np.stack([log_odds(row, others, self._scale) for row in rows])
+        return rows.reshape(count, *look.tokens.grid), {
             name: presence(own[:, k], float(whole[k]), others, whole[count:], self._scale)
             for k, name in enumerate(names)
         }

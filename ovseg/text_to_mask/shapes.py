@@ -60,10 +60,10 @@ def expected_iou(mask: np.ndarray, region: np.ndarray) -> float:
     0..1 promises too much. Unlike the IoU at a threshold this knows that a doubtful place may be left out.
     """
     size = (region.shape[1], region.shape[0])
-    inside = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     chance = region**2
-    both = float((inside * chance).sum())
-    return both / max(float(inside.sum() + chance.sum()) - both, 1e-6)
+    both = float((covered * chance).sum())
+    return both / max(float(covered.sum() + chance.sum()) - both, 1e-6)
 
 
 def objects(mask: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
