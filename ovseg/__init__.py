@@ -1,7 +1,7 @@
 """Words into image regions with a frozen CLIP and no training.
 
     import ovseg
-    model = ovseg.load()
+    model = ovseg.load_model()
     labels = model.segment("photo.jpg", "sky, tree, building")
 
 The public names are imported when they are first used: ``import ovseg`` loads no torch.
@@ -13,16 +13,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ovseg.data.scenes import make_scene as make_scene
     from ovseg.errors import ImageError as ImageError
     from ovseg.errors import OvsegError as OvsegError
     from ovseg.errors import UnsupportedModelError as UnsupportedModelError
     from ovseg.errors import UsageError as UsageError
     from ovseg.errors import WeightsError as WeightsError
-    from ovseg.images import load_image as load_image
+    from ovseg.io.images import load_image as load_image
     from ovseg.model import Model as Model
-    from ovseg.model import load as load
-    from ovseg.sam.load import load_sam as load_sam
-    from ovseg.scenes import make_scene as make_scene
+    from ovseg.model import load_model as load_model
+    from ovseg.segmenters.load import load_segmenter as load_segmenter
     from ovseg.text_to_mask import TextMasks as TextMasks
     from ovseg.text_to_mask import TextToMask as TextToMask
     from ovseg.types import ImageTokens as ImageTokens
@@ -39,11 +39,11 @@ _WHERE = {
     "UnsupportedModelError": "errors",
     "UsageError": "errors",
     "WeightsError": "errors",
-    "load_image": "images",
+    "load_image": "io.images",
     "Model": "model",
-    "load": "model",
-    "load_sam": "sam.load",
-    "make_scene": "scenes",
+    "load_model": "model",
+    "load_segmenter": "segmenters.load",
+    "make_scene": "data.scenes",
     "TextMasks": "text_to_mask",
     "TextToMask": "text_to_mask",
     "ImageTokens": "types",

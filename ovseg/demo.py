@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ovseg import figures
-from ovseg.files import make_folder, write_picture
-from ovseg.images import load_image
+from ovseg.data.scenes import make_scene
+from ovseg.io.images import load_image
+from ovseg.io.writers import make_folder, write_picture
 from ovseg.model import Model
-from ovseg.sam.base import Segmenter
-from ovseg.scenes import make_scene
+from ovseg.segmenters.base import Segmenter
 from ovseg.text_to_mask import TextToMask
 from ovseg.text_to_mask.picture import draw_answers
 

@@ -1,4 +1,4 @@
-"""``load(...)``: a frozen CLIP, a method and a text encoder behind one object.
+"""``load_model(...)``: a frozen CLIP, a method and a text encoder behind one object.
 
 image ─ encode_image ─> tokens ─┬─ similarity ─> SimilarityMap   (feature surgery)
 names ─ encode_text ──> texts ──┼─ segment ────> LabelMap        (cosines only)
@@ -19,7 +19,7 @@ from ovseg.clip.encoder import Trace, encode_image, patch_size
 from ovseg.clip.models import LoadedClip, load_clip
 from ovseg.clip.text import TextCache, TextEncoder
 from ovseg.errors import UsageError
-from ovseg.images import ImageLike, load_image, resize_image
+from ovseg.io.images import ImageLike, load_image, resize_image
 from ovseg.maps import recognition
 from ovseg.maps.labels import SYNONYMS, label_map, probabilities
 from ovseg.maps.similarity import (
@@ -44,9 +44,9 @@ BAND_VALUES = 2**24
 """Scores (texts x pixels) that are held at once on the way to a label map, 64 MB in float32."""
 
 
-def load(
+def load_model(
     name: str = "tiny",
-    pretrained: str | None = None,
+    weights: str | None = None,
     *,
     method: str | Method = "clip_surgery",
     device: str = "cpu",
@@ -56,7 +56,7 @@ def load(
 ) -> Model:
     """A model ready to use: the embedded one, or any open_clip ``name``.
 
-    ``pretrained``: an open_clip tag, the path of a checkpoint, or None for random weights (for
+    ``weights``: an open_clip tag, the path of a checkpoint, or None for random weights (for
     "tiny" it must be None). ``method``: a row of the table (``ovseg.methods()``). ``precision``:
     "fp32", "bf16" or "fp16" (GPU) of the image tower; texts are always encoded in fp32. ``cache``
     keeps text features on disk. ``offline`` never touches the network.
@@ -65,12 +65,12 @@ def load(
     weights cannot be had or do not fit.
     """
     method = get_method(method)
-    loaded = load_clip(name, pretrained, device=device, precision=precision, offline=offline)
+    loaded = load_clip(name, weights, device=device, precision=precision, offline=offline)
     return Model(loaded, method, TextCache() if cache else None)
 
 
 class Model:
-    """A frozen CLIP with one method. Nothing changes after construction; see ``load``."""
+    """A frozen CLIP with one method. Nothing changes after construction; see ``load_model``."""
 
     def __init__(self, loaded: LoadedClip, method: Method, cache: TextCache | None = None) -> None:
         self.loaded = loaded
@@ -188,7 +188,7 @@ class Model:
         size: Any = None,
         window: int | tuple[int, int] | None = None,
         stride: int | tuple[int, int] | None = None,
-        scale: float = 50.0,
+        logit_scale: float = 50.0,
         background: float | Sequence[str] | None = None,
         synonyms: str = "probability",
         templates: str | Sequence[str] = "paper",
@@ -196,7 +196,7 @@ class Model:
         """The best name for every pixel: a LabelMap at the image's size. Cosines only, no feature surgery.
 
         ``size`` as in ``similarity``. ``window`` and ``stride`` in pixels of the resized image cut
-        it into windows whose maps are averaged. ``scale`` times cosine goes through a softmax over
+        it into windows whose maps are averaged. ``logit_scale`` times cosine goes through a softmax over
         the texts. ``background``: None; a probability below which a pixel is void (or the
         vocabulary's background class); or words that become one class "background" in front.
         ``synonyms``: "probability" or "cosine", where the largest of a class's texts is taken.
@@ -212,7 +212,7 @@ class Model:
 
         def finish(maps: Tensor, shapes: list[tuple[int, int]]) -> Iterator[LabelMap]:
             for cosine_map, shape in zip(maps, shapes, strict=True):
-                bands = score_bands(cosine_map, shape, vocabulary, scale, synonyms)
+                bands = score_bands(cosine_map, shape, vocabulary, logit_scale, synonyms)
                 labels = [label_map(band, threshold, vocabulary.background) for band in bands]
                 yield LabelMap(np.concatenate(labels), vocabulary.names)
 
@@ -371,7 +371,7 @@ def check_synonyms(synonyms: str) -> None:
 
 
 def score_bands(
-    maps: Tensor, size: tuple[int, int], vocabulary: Vocabulary, scale: float, synonyms: str
+    maps: Tensor, size: tuple[int, int], vocabulary: Vocabulary, logit_scale: float, synonyms: str
 ) -> Iterator[Tensor]:
     """Probabilities of the classes at ``size`` (H, W), from the top down: maps (T, h, w) -> (K, rows, W) each.
 
@@ -381,7 +381,7 @@ def score_bands(
     step = max(1, BAND_VALUES // (width * len(vocabulary.flat)))
     for top in range(0, height, step):
         band = resize_rows(maps[None], size, range(top, min(top + step, height)))
-        yield probabilities(band, vocabulary.owners, scale, synonyms)[0]
+        yield probabilities(band, vocabulary.owners, logit_scale, synonyms)[0]
 
 
 def _pair(size: Any) -> tuple[int, int]:

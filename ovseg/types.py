@@ -37,19 +37,23 @@ class SimilarityMap:
     """How similar each place of an image is to each text.
 
     ``values`` (K, H, W) float32 in 0..1 at the image's size, min-max normalised per text (a map
-    that is constant is 0 everywhere); ``raw`` (K, h, w) float32, the similarities on the token
+    that is constant is 0 everywhere); ``grid_values`` (K, h, w) float32, the similarities on the token
     grid before normalisation; ``names`` the K texts.
     """
 
     values: np.ndarray
-    raw: np.ndarray
+    grid_values: np.ndarray
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.values.ndim != 3 or self.raw.ndim != 3:
-            raise ValueError(f"wanted (K, H, W) and (K, h, w), got {self.values.shape} and {self.raw.shape}")
-        if not len(self.names) == len(self.values) == len(self.raw):
-            raise ValueError(f"{len(self.names)} names for {len(self.values)} maps and {len(self.raw)} grids")
+        if self.values.ndim != 3 or self.grid_values.ndim != 3:
+            raise ValueError(
+                f"wanted (K, H, W) and (K, h, w), got {self.values.shape} and {self.grid_values.shape}"
+            )
+        if not len(self.names) == len(self.values) == len(self.grid_values):
+            raise ValueError(
+                f"{len(self.names)} names for {len(self.values)} maps and {len(self.grid_values)} grids"
+            )
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype=dtype, copy=bool(copy) or dtype is not None)

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import ovseg
-from ovseg.sam.grabcut import GrabCut
+from ovseg.segmenters.grabcut import GrabCut
 
 TESTS = Path(__file__).parent
 
@@ -24,7 +24,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def model():
-    return ovseg.load(cache=False)
+    return ovseg.load_model(cache=False)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def t2m(model):
 @pytest.fixture(scope="session")
 def always(model):
     """Never says that a text is absent."""
-    return ovseg.TextToMask(model, GrabCut(), present_from=0.0)
+    return ovseg.TextToMask(model, GrabCut(), presence_threshold=0.0)
 
 
 @pytest.fixture(scope="session")

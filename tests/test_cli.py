@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ovseg.cli import app
-from ovseg.scenes import make_scene
+from ovseg.data.scenes import make_scene
 
 run = CliRunner().invoke
 
@@ -73,7 +73,7 @@ def test_explain_and_recognize(pictures, tmp_path):
     done = run(app, ["explain", picture, "bricks", "--out", str(out), "--npz", "--json", "--size", "64x96"])
     assert done.exit_code == 0, done.output
     assert read(out / "a.npz")["values"].shape == (1, 64, 80)
-    assert read(out / "a.npz")["raw"].shape == (1, 8, 12)
+    assert read(out / "a.npz")["grid_values"].shape == (1, 8, 12)
     done = run(app, ["recognize", picture, "bricks, waves, gravel", "--top", "2"])
     assert done.exit_code == 0 and done.output.count(",") == 1
 
@@ -98,10 +98,10 @@ def test_a_vocabulary_instead_of_names(pictures, tmp_path):
         (["segment", "PIC", "word " * 90], "at most 77 tokens"),
         (["segment", "PIC", "a", "--method", "x"], "unknown method 'x'"),
         (
-            ["segment", "PIC", "a", "--model", "ViT-B-61", "--pretrained", "openai"],
+            ["segment", "PIC", "a", "--model", "ViT-B-61", "--weights", "openai"],
             "unknown model 'ViT-B-61'",
         ),
-        (["segment", "PIC", "a", "--model", "ViT-B-16"], "wanted --pretrained"),
+        (["segment", "PIC", "a", "--model", "ViT-B-16"], "wanted --weights"),
         (["segment", "PIC", "a", "--precision", "fp16"], "fp16 wanted a GPU"),
         (["segment", "PIC", "a", "--size", "big"], "wanted --size"),
         (["segment", "PIC", "a", "--window", "5"], "multiples of the patch"),
@@ -135,7 +135,7 @@ def test_weights_that_are_not_there_end_with_one(pictures, tmp_path):
             "a",
             "--model",
             "ViT-B-16",
-            "--pretrained",
+            "--weights",
             "openai",
             "--offline",
         ],
@@ -184,7 +184,7 @@ def test_mask_writes_masks_picture_and_scores(pictures, tmp_path):
     done = run(
         app,
         ["mask", str(pictures / "a.png"), f"{texts[0]}, {texts[0]}+{texts[1]}", "--out", str(out)]
-        + ["--sam", "grabcut", "--present", "0"],
+        + ["--segmenter", "grabcut", "--presence-threshold", "0"],
     )
     assert done.exit_code == 0, done.output
     written = json.loads((out / "a.masks.json").read_text())
@@ -206,23 +206,39 @@ def test_mask_again_replaces_what_it_wrote_for_the_same_text(pictures, tmp_path)
     """A text whose masks became fewer leaves none of the older ones; other texts' stay."""
     out = tmp_path / "out"
     first, second = make_scene(1, (64, 80)).present[:2]
-    command = ["mask", str(pictures / "a.png"), "--out", str(out), "--sam", "grabcut"]
+    command = ["mask", str(pictures / "a.png"), "--out", str(out), "--segmenter", "grabcut"]
     for text in (first, second):
-        assert run(app, [*command[:2], text, *command[2:], "--present", "0", "--start", "box"]).exit_code == 0
+        assert (
+            run(
+                app, [*command[:2], text, *command[2:], "--presence-threshold", "0", "--prompt-with", "box"]
+            ).exit_code
+            == 0
+        )
         (answer,) = json.loads((out / "a.masks.json").read_text())["texts"]
         x0, y0, x1, y1 = answer["masks"][0]["box"]
         assert 0 <= x0 < x1 <= 80 and 0 <= y0 < y1 <= 64 and answer["masks"][0]["points"] == []
     before = {path.name for path in out.iterdir()}
     own = {name for name in before if name.startswith(f"a.{first.replace(' ', '_')}.")}
     (out / f"a.{first.replace(' ', '_')}.2.png").write_bytes((out / answer["masks"][0]["file"]).read_bytes())
-    assert own and run(app, [*command[:2], first, *command[2:], "--present", "1"]).exit_code == 0
+    assert own and run(app, [*command[:2], first, *command[2:], "--presence-threshold", "1"]).exit_code == 0
     assert {path.name for path in out.iterdir()} == before - own
 
 
 def test_mask_says_what_is_not_there_and_goes_on_after_a_broken_picture(pictures, tmp_path):
     out = tmp_path / "out"
     done = run(
-        app, ["mask", str(pictures), "red ring", "--out", str(out), "--sam", "grabcut", "--present", "1"]
+        app,
+        [
+            "mask",
+            str(pictures),
+            "red ring",
+            "--out",
+            str(out),
+            "--segmenter",
+            "grabcut",
+            "--presence-threshold",
+            "1",
+        ],
     )
     assert done.exit_code == 1 and "2 of 3 images" in done.output
     for stem in "ac":
@@ -236,9 +252,9 @@ def test_mask_says_what_is_not_there_and_goes_on_after_a_broken_picture(pictures
     [
         (["bench+"], 2, "wanted names with letters in them"),
         (["bench " * 90], 2, "wanted"),
-        (["bench", "--sam", "best"], 2, "unknown segmenter 'best'"),
+        (["bench", "--segmenter", "best"], 2, "unknown segmenter 'best'"),
         (["bench", "--rule", "best"], 2, "unknown rule 'best'"),
-        (["bench", "--sam", "vit_b", "--checkpoint", "none.pth"], 1, "none.pth does not exist"),
+        (["bench", "--segmenter", "vit_b", "--segmenter-weights", "none.pth"], 1, "none.pth does not exist"),
     ],
     ids=["half a text", "overlong", "segmenter", "rule", "checkpoint"],
 )
@@ -266,7 +282,20 @@ def test_odd_bytes_line_breaks_and_long_names(tmp_path):
     for name in names:
         Image.fromarray(make_scene(1, (64, 80)).image).save(folder / name)
     texts = "red\ncircle, the"
-    done = run(app, ["mask", str(folder), texts, "--out", str(out), "--sam", "grabcut", "--present", "0"])
+    done = run(
+        app,
+        [
+            "mask",
+            str(folder),
+            texts,
+            "--out",
+            str(out),
+            "--segmenter",
+            "grabcut",
+            "--presence-threshold",
+            "0",
+        ],
+    )
     assert done.exit_code == 1 and "2 of 3 images" in done.output
     assert done.stderr.count("\n") == 1 and "File name too long" in done.stderr
     for name in (names[0], names[2]):
@@ -277,7 +306,7 @@ def test_odd_bytes_line_breaks_and_long_names(tmp_path):
     done = run(app, ["explain", str(folder / names[2]), texts, "--out", str(out)])
     assert done.exit_code == 0, done.output
     for missing in (str(folder / "z :cat: [blue].png"), "a text in place of a picture" * 20):
-        done = run(app, ["mask", missing, "a", "--out", str(out), "--sam", "grabcut"])
+        done = run(app, ["mask", missing, "a", "--out", str(out), "--segmenter", "grabcut"])
         assert (
             done.exit_code == 1 and done.stderr == f"error: wanted an image file, {missing} does not exist\n"
         )

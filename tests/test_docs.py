@@ -60,7 +60,7 @@ def commands():
 def test_python_blocks_run(photo, note, body):
     if note == "needs-network":
         compile(body, "block", "exec")
-        assert "pretrained=" in body  # nothing else needs it
+        assert "weights=" in body  # nothing else needs it
         return
     exec(compile(body, "block", "exec"), {})
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg import figures, files
+from ovseg import figures
 from ovseg.errors import OvsegError, UsageError
+from ovseg.io import writers as files
 
 
 def test_colours_differ():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ovseg
-from ovseg.sam.grabcut import GrabCut
+from ovseg.segmenters.grabcut import GrabCut
 
 TOOL = Path(__file__).parents[1] / "tools" / "interactive.py"
 
@@ -33,7 +33,7 @@ def scores(tool, model):
 def test_scores_are_those_of_the_answers(tool, model, scores):
     scores = scores["clip_surgery"]
     assert set(scores) == {"paper's points, right", "our points, right", "map", *tool.WAYS}
-    t2m = ovseg.TextToMask(model, GrabCut(), rule="paper", start="points", present_from=0)
+    t2m = ovseg.TextToMask(model, GrabCut(), rule="paper", prompt_with="points", presence_threshold=0)
     overlap, right = {}, {}
     for sample in tool.scenes(2):
         for name, truth in sample.masks.items():
@@ -72,7 +72,7 @@ def test_presence_is_counted_over_all_names(tool, model):
 
 def test_it_prints_tables_and_draws_charts(tool, tmp_path, capsys, monkeypatch):
     words = ["interactive.py", "--scenes", "1", "--methods", "clip_surgery", "--out", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", [*words, "--sam", "grabcut"])
+    monkeypatch.setattr("sys.argv", [*words, "--segmenter", "grabcut"])
     tool.main()
     printed = capsys.readouterr().out
     assert printed.count("| clip_surgery |") == 2 and "segmenter grabcut" in printed

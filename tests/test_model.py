@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import ovseg
+from ovseg.data.scenes import make_scene
 from ovseg.errors import ImageError, UsageError
-from ovseg.scenes import make_scene
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def scene():
 def test_maps_are_at_the_images_size(model, scene, surgery):
     found = model.similarity(scene.image, ["bricks", "red circle", "waves"], surgery=surgery)
     assert found.values.shape == (3, 96, 128) and found.values.dtype == np.float32
-    assert found.raw.shape[0] == 3 and found.names == ("bricks", "red circle", "waves")
+    assert found.grid_values.shape[0] == 3 and found.names == ("bricks", "red circle", "waves")
     assert found.values.min() == 0 and found.values.max() == 1
     assert np.array_equal(found["waves"], np.asarray(found)[2])
 
@@ -38,7 +38,7 @@ def test_surgery_is_the_closed_form_on_the_encoders_tokens(model, scene, referen
         ("label_set", reference.label_set(patches, text, token)),
         ("label_set_code", reference.label_set(patches, text, token, form="code")),
     ):
-        got = model.similarity(scene.image, names, surgery=surgery, size=(64, 96)).raw
+        got = model.similarity(scene.image, names, surgery=surgery, size=(64, 96)).grid_values
         np.testing.assert_allclose(got.reshape(3, -1).T, wanted.numpy(), atol=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_one_size_is_one_encoder_call(model, monkeypatch):
 def test_segment_never_uses_feature_surgery(model, scene):
     """argmax of the labels is argmax of the plain cosines."""
     names = ["bricks", "waves", "red circle"]
-    raw = torch.from_numpy(model.similarity(scene.image, names, surgery=None, size=96).raw)[None]
+    raw = torch.from_numpy(model.similarity(scene.image, names, surgery=None, size=96).grid_values)[None]
     wanted = torch.nn.functional.interpolate(raw, size=(96, 128), mode="bilinear").argmax(dim=1)[0]
     assert (model.segment(scene.image, names, size=96).labels == wanted.numpy()).mean() > 0.999
 
@@ -110,11 +110,11 @@ def test_background_in_all_its_forms(model, scene):
     names = ["red circle", "blue star"]
     none = model.segment(scene.image, names)
     assert none.void not in none.labels
-    assert (model.segment(scene.image, names, background=1.0, scale=1.0).labels == 255).all()
+    assert (model.segment(scene.image, names, background=1.0, logit_scale=1.0).labels == 255).all()
     words = model.segment(scene.image, names, background=["bricks", "waves", "gravel", "stripes"])
     assert words.names == ("background", *names) and (words.labels == 0).mean() > 0.2
     vocabulary = ovseg.Vocabulary(("background", "bricks"), (("waves", "gravel"), ("bricks",)), 0)
-    assert (model.segment(scene.image, vocabulary, background=1.0, scale=1.0).labels == 0).all()
+    assert (model.segment(scene.image, vocabulary, background=1.0, logit_scale=1.0).labels == 0).all()
 
 
 def test_recognition_scores_and_their_form(model, scene):
@@ -138,7 +138,7 @@ def test_models_are_never_changed_by_use(model, scene):
 
 @pytest.mark.parametrize("precision", ["bf16"])
 def test_half_precision_gives_the_same_labels(model, scene, precision):
-    half = ovseg.load(precision=precision, cache=False)
+    half = ovseg.load_model(precision=precision, cache=False)
     names = ["bricks", "waves", "red circle", "gravel"]
     same = half.segment(scene.image, names).labels == model.segment(scene.image, names).labels
     assert same.mean() > 0.97
@@ -165,7 +165,7 @@ def test_half_precision_gives_the_same_labels(model, scene, precision):
         (lambda m, i: m.similarity(i, "a, b", surgery="labels"), "unknown surgery"),
         (lambda m, i: m.recognize(i, "a", surgery="label_set"), "at least two names"),
         (lambda m, i: m.similarity(i, "a " * 90), "at most 77 tokens"),
-        (lambda m, i: ovseg.load(method="surgery"), "unknown method"),
+        (lambda m, i: ovseg.load_model(method="surgery"), "unknown method"),
     ],
 )
 def test_misuse_is_one_line(model, scene, call, message):

@@ -39,8 +39,8 @@ from ovseg.clip.attention import METHODS
 from ovseg.clip.encoder import encode_image, resize_positions
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TEMPLATES, TextCache, TextEncoder
+from ovseg.data.scenes import NAMES, make_scene
 from ovseg.maps.similarity import class_weights, cosine, label_set_surgery
-from ovseg.scenes import NAMES, make_scene
 from ovseg.vocabulary import load_vocabulary
 
 ROOT = Path(__file__).parents[1]
@@ -180,7 +180,7 @@ def methods(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
 
 def labels(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
     """Pixels whose label is the same in bf16 and in fp32: embedded model, generated scenes."""
-    full, half = ovseg.load(cache=False), ovseg.load(cache=False, precision="bf16")
+    full, half = ovseg.load_model(cache=False), ovseg.load_model(cache=False, precision="bf16")
     images = [make_scene(seed, (256, 256)).image for seed in range(args.scenes)]
     pairs = zip(full.segment(images, NAMES), half.segment(images, NAMES), strict=True)
     same = [float((a.labels == b.labels).mean()) for a, b in pairs]
@@ -246,7 +246,7 @@ def text(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
 
 def start(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
     """A new Python each time; beside it what open_clip alone takes to be imported."""
-    load = "import ovseg; model = ovseg.load()"
+    load = "import ovseg; model = ovseg.load_model()"
     seconds = race(
         {
             "python": lambda: _python("pass"),
@@ -256,11 +256,11 @@ def start(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
         },
         min(args.rounds, 5),
     )
-    alone = race({"load": lambda: ovseg.load(cache=False)}, args.rounds)["load"]
+    alone = race({"load": lambda: ovseg.load_model(cache=False)}, args.rounds)["load"]
     yield Row("new Python, nothing in it", "s", seconds["python"])
     yield Row("new Python, `import ovseg`", "s", seconds["import"], None, seconds["open_clip"])
-    yield Row("new Python, `ovseg.load()`", "s", seconds["load"], None, seconds["open_clip"])
-    yield Row("`ovseg.load()` alone", "s", alone)
+    yield Row("new Python, `ovseg.load_model()`", "s", seconds["load"], None, seconds["open_clip"])
+    yield Row("`ovseg.load_model()` alone", "s", alone)
 
 
 def _python(code: str) -> None:

@@ -1,7 +1,7 @@
 """What text → points → SAM costs, as ratios taken in one run on one machine; prints a markdown table.
 
     python tools/benchmark_masks.py                  # SAM vit_b with random weights: time does not depend on them
-    python tools/benchmark_masks.py --sam grabcut --texts 4
+    python tools/benchmark_masks.py --segmenter grabcut --texts 4
 
 "first" is a picture that has not been seen, "second" the same pixels again; "one by one" asks each text as if
 the picture were new each time, which is what a tool without a shared pass does.
@@ -21,7 +21,7 @@ import numpy as np
 from benchmark import machine
 
 import ovseg
-from ovseg.scenes import NAMES, make_scene
+from ovseg.data.scenes import NAMES, make_scene
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -62,16 +62,20 @@ def rows(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--sam", default="vit_b")
-    parser.add_argument("--checkpoint", help="default: random weights, for segmenters that have weights")
+    parser.add_argument("--segmenter", default="vit_b")
+    parser.add_argument(
+        "--segmenter-weights", help="default: random weights, for segmenters that have weights"
+    )
     parser.add_argument("--texts", type=int, default=8)
     parser.add_argument("--side", type=int, default=640, help="long side of the pictures in pixels")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     logging.getLogger().setLevel(logging.ERROR)
-    without = args.sam in ("grabcut", "tiny")
-    sam = ovseg.load_sam(args.sam, checkpoint=args.checkpoint or (None if without else "random"))
-    t2m = ovseg.TextToMask(ovseg.load(cache=False), sam, present_from=0)
+    without = args.segmenter in ("grabcut", "tiny")
+    sam = ovseg.load_segmenter(
+        args.segmenter, weights=args.segmenter_weights or (None if without else "random")
+    )
+    t2m = ovseg.TextToMask(ovseg.load_model(cache=False), sam, presence_threshold=0)
     print(f"{machine()}; segmenter {sam.name}, {args.side} px, medians of {args.rounds} rounds\n")
     print("| measured | against | s | s of the other | ratio |\n|---|---|---|---|---|")
     for what, other, ours, theirs in rows(t2m, list(NAMES[: args.texts]), args.side, args.rounds):

@@ -27,11 +27,11 @@ from PIL import Image
 from torch import Tensor
 
 import ovseg.model
+from ovseg.data.scenes import make_scene
 from ovseg.maps.labels import label_map
 from ovseg.mmseg import OpenVocabularySegmentor
 from ovseg.mmseg.evaluate import Run, load_config, prepare
 from ovseg.model import score_bands
-from ovseg.scenes import make_scene
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "paper"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from ovseg.mmseg.command import reported
+from ovseg.cli.scripts import reported
 
 
 def parse() -> argparse.Namespace:
@@ -25,7 +25,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work-dir", default="work_dirs", help="folder; results go to CONFIG/METHOD in it")
     parser.add_argument("--table", type=Path, help="also write the table to this file")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="fields of every config: model.scale=40 …"
+        "--cfg-options", nargs="+", action=DictAction, help="fields of every config: model.logit_scale=40 …"
     )
     return parser.parse_args()
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ovseg.mmseg import convert
-from ovseg.mmseg.command import reported
+from ovseg.cli.scripts import reported
+from ovseg.data import convert
 
 
 def parse() -> argparse.Namespace:

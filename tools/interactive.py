@@ -2,8 +2,8 @@
 
     python tools/interactive.py                                            # generated scenes
     python tools/interactive.py --photos ../shared/photos/msrc_v2 --methods clip clip_surgery
-    python tools/interactive.py --voc data/VOCdevkit/VOC2012 --sam vit_h --checkpoint sam_vit_h_4b8939.pth \\
-        --model ViT-B-16 --pretrained openai --size 512
+    python tools/interactive.py --voc data/VOCdevkit/VOC2012 --segmenter vit_h --segmenter-weights sam_vit_h_4b8939.pth \\
+        --model ViT-B-16 --weights openai --size 512
     python tools/interactive.py --coco instances_val2017.json --images val2017
 
 Each label that is in a picture is asked for by its name, with nothing else known of the picture. Ways to a
@@ -26,20 +26,20 @@ import numpy as np
 import ovseg
 from ovseg import figures
 from ovseg.clip.attention import METHODS
+from ovseg.data.samples import Sample, SampleSet, from_labels, read_coco, read_photos, read_voc
+from ovseg.data.scenes import NAMES, make_scene
 from ovseg.errors import OvsegError
-from ovseg.files import make_folder, write_json, write_picture
+from ovseg.io.writers import make_folder, write_json, write_picture
 from ovseg.metrics import MeanPerClass, PerLabelScore, mask_iou, point_accuracy
-from ovseg.sam.base import Segmenter
-from ovseg.sam.load import DEFAULT
-from ovseg.samples import Sample, SampleSet, from_labels, read_coco, read_photos, read_voc
-from ovseg.scenes import NAMES, make_scene
+from ovseg.segmenters.base import Segmenter
+from ovseg.segmenters.load import DEFAULT
 from ovseg.vocabulary import load_vocabulary
 
 WAYS = {
-    "box": {"start": "box"},
-    "paper's points": {"rule": "paper", "start": "points"},
-    "our points": {"start": "points"},
-    "our points and map": {"start": "map"},
+    "box": {"prompt_with": "box"},
+    "paper's points": {"rule": "paper", "prompt_with": "points"},
+    "our points": {"prompt_with": "points"},
+    "our points and map": {"prompt_with": "map"},
 }
 
 
@@ -56,7 +56,8 @@ def measure(model: ovseg.Model, sam: Segmenter, samples: SampleSet, options: dic
     """Scores in percent of one method: right points of both rules, and mIoU of each way."""
     size = options.get("size")
     ways = {
-        way: ovseg.TextToMask(model, sam, present_from=0, **{**options, **own}) for way, own in WAYS.items()
+        way: ovseg.TextToMask(model, sam, presence_threshold=0, **{**options, **own})
+        for way, own in WAYS.items()
     }
     right = {"paper's points": MeanPerClass(), "our points": MeanPerClass()}
     overlap = {way: MeanPerClass() for way in WAYS}
@@ -84,7 +85,9 @@ def measure(model: ovseg.Model, sam: Segmenter, samples: SampleSet, options: dic
 
 def presence(model: ovseg.Model, sam: Segmenter, samples: SampleSet, options: dict) -> dict[str, float]:
     """How often presence is right, in percent: of labels in the picture, of names that are not."""
-    t2m = ovseg.TextToMask(model, sam, present_from=1, **options)  # nothing reaches 1: nothing is decoded
+    t2m = ovseg.TextToMask(
+        model, sam, presence_threshold=1, **options
+    )  # nothing reaches 1: nothing is decoded
     there, absent = [], []
     for sample in samples:
         for found in t2m.predict(sample.image, list(samples.names)):
@@ -119,9 +122,9 @@ def first(samples: SampleSet, limit: int | None) -> SampleSet:
 
 
 def run(args: argparse.Namespace) -> None:
-    model = ovseg.load(args.model, args.pretrained, device=args.device)
-    sam = ovseg.load_sam(args.sam, checkpoint=args.checkpoint, device=args.device)
-    options = {"size": args.size} | ({"choose": args.choose} if args.choose else {})
+    model = ovseg.load_model(args.model, args.weights, device=args.device)
+    sam = ovseg.load_segmenter(args.segmenter, weights=args.segmenter_weights, device=args.device)
+    options = {"size": args.size} | ({"select_by": args.select_by} if args.select_by else {})
     options |= {"refine": True} if args.refine else {}
     everything = {}
     for samples in (first(one, args.limit) for one in chosen_sets(args)):
@@ -156,11 +159,11 @@ def main() -> None:
     known = [m for m in METHODS if "_normalised" not in m]
     parser.add_argument("--methods", nargs="*", choices=known, default=known, metavar="METHOD")
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--pretrained")
-    parser.add_argument("--sam", default=DEFAULT)
-    parser.add_argument("--checkpoint")
+    parser.add_argument("--weights")
+    parser.add_argument("--segmenter", default=DEFAULT)
+    parser.add_argument("--segmenter-weights")
     parser.add_argument(
-        "--choose", choices=["score", "agreement", "both"], help="among the segmenter's candidates"
+        "--select-by", choices=["score", "agreement", "both"], help="among the segmenter's candidates"
     )
     parser.add_argument("--refine", action="store_true", help="decode once more from the mask")
     parser.add_argument("--size", type=int, help="CLIP's input, a square; default: the model's own")

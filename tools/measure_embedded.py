@@ -20,8 +20,8 @@ import numpy as np
 import ovseg
 from ovseg.clip import embedded
 from ovseg.clip.attention import METHODS
+from ovseg.data.scenes import NAMES, make_scene
 from ovseg.metrics import VOID, PerLabelScore, SegmentationScore
-from ovseg.scenes import NAMES, make_scene
 
 Sample = tuple[np.ndarray, np.ndarray]  # (H, W, 3) uint8 RGB, (H, W) uint8 class indices, VOID unlabelled
 UNUSED = {"msrc_v2": {"horse", "mountain"}, "camvid": set[str]()}
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="another file of the embedded kind")
     parser.add_argument("--methods", nargs="*", default=[m for m in METHODS if "_normalised" not in m])
     args = parser.parse_args()
-    model = ovseg.load(cache=not args.weights)
+    model = ovseg.load_model(cache=not args.weights)
     if args.weights:
         model.clip.load_state_dict(embedded.load(args.weights).state_dict())
     sets = [("scenes", list(NAMES), list(scenes(args.scenes)), [128])]

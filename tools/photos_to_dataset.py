@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ovseg.mmseg.command import reported
-from ovseg.mmseg.convert import arrange_photos
+from ovseg.cli.scripts import reported
+from ovseg.data.convert import arrange_photos
 
 VOCABULARIES = Path(__file__).parents[1] / "configs" / "_base_" / "datasets"
 SETS = {

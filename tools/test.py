@@ -13,7 +13,7 @@ import sys
 
 from mmengine.config import DictAction
 
-from ovseg.mmseg.command import reported
+from ovseg.cli.scripts import reported
 
 
 def parse() -> argparse.Namespace:
@@ -31,7 +31,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--show-dir", help="folder for painted images")
     parser.add_argument("--wait-time", type=float, default=2, help="seconds a shown image stays")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="fields of the config: model.scale=40 …"
+        "--cfg-options", nargs="+", action=DictAction, help="fields of the config: model.logit_scale=40 …"
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--tta", action="store_true", help="average the views of the config's tta_pipeline")

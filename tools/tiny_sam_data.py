@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.data.scenes import make_scene
 from ovseg.metrics import VOID
-from ovseg.scenes import make_scene
 
 # Share of the photograph crops, and the index that is no object of its own.
 PHOTO_SETS = {

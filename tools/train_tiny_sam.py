@@ -37,7 +37,7 @@ from tiny_sam_data import (
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovseg.sam import tiny
+from ovseg.segmenters import tiny
 
 CONFIG = {"side": 128, "patch": 8, "width": 128, "depth": 6, "heads": 4, "channels": 64}
 
@@ -95,7 +95,7 @@ def train(args: argparse.Namespace) -> None:
     odds = np.array([share for share, _ in PHOTO_SETS.values()])
     scenes = read_scenes(10_000_000, 1500)
     if args.init:
-        sam = tiny.load(checkpoint=args.init).sam
+        sam = tiny.load(weights=args.init).sam
     else:
         sam = tiny.build(CONFIG)
     check(sam)

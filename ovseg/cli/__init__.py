@@ -35,10 +35,10 @@ def demo(
 ) -> None:
     """Segment, explain and mask generated scenes and a few photographs; prints the pictures' paths."""
     from ovseg.demo import run
-    from ovseg.model import load
-    from ovseg.sam.load import load_sam
+    from ovseg.model import load_model
+    from ovseg.segmenters.load import load_segmenter
 
-    for path in run(load(), load_sam(), out_folder):
+    for path in run(load_model(), load_segmenter(), out_folder):
         out.print(str(path.resolve()), markup=False, highlight=False)
 
 

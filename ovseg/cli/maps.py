@@ -17,10 +17,10 @@ from ovseg.cli.shared import (
     Npz,
     Offline,
     Precision,
-    Pretrained,
     SizeText,
     Templates,
     VocabularyName,
+    Weights,
     add_ending,
     images_and_names,
     load_model,
@@ -42,7 +42,7 @@ def segment(
     images: Images,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("ovseg-out"),
     model: ModelName = "tiny",
-    pretrained: Pretrained = None,
+    weights: Weights = None,
     method: MethodName = "clip_surgery",
     device: Device = "cpu",
     precision: Precision = "fp32",
@@ -52,7 +52,7 @@ def segment(
     background: Annotated[
         str | None, typer.Option(help="A probability below which a pixel is void, or words: 'wall, floor'.")
     ] = None,
-    scale: Annotated[float, typer.Option(help="Times cosine before the softmax.")] = 50.0,
+    logit_scale: Annotated[float, typer.Option(help="Times cosine before the softmax.")] = 50.0,
     templates: Templates = "paper",
     vocabulary: VocabularyName = None,
     npz: Npz = False,
@@ -72,13 +72,13 @@ def segment(
         "window": window,
         "stride": stride,
         "background": parse_background(background),
-        "scale": scale,
+        "logit_scale": logit_scale,
         "templates": templates,
     }
     from ovseg import figures
-    from ovseg.files import write_arrays, write_json, write_labels, write_picture
+    from ovseg.io.writers import write_arrays, write_json, write_labels, write_picture
 
-    ready = load_model(model, pretrained, method, device, precision, offline, cache)
+    ready = load_model(model, weights, method, device, precision, offline, cache)
     ready.encode_text(names.flat, templates)  # a name that is too long is misuse, not a bad image
 
     def work(image: np.ndarray, target: Path) -> None:
@@ -103,7 +103,7 @@ def explain(
     images: Images,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("ovseg-out"),
     model: ModelName = "tiny",
-    pretrained: Pretrained = None,
+    weights: Weights = None,
     method: MethodName = "clip_surgery",
     surgery: Annotated[str, typer.Option(help="empty, label_set, label_set_code or none.")] = "empty",
     device: Device = "cpu",
@@ -124,11 +124,11 @@ def explain(
     """
     files, names = images_and_names(images, vocabulary)
     from ovseg import figures
-    from ovseg.files import write_arrays, write_json, write_picture
+    from ovseg.io.writers import write_arrays, write_json, write_picture
 
     chosen = None if surgery == "none" else surgery
     shape = parse_size(size)
-    ready = load_model(model, pretrained, method, device, precision, offline, cache)
+    ready = load_model(model, weights, method, device, precision, offline, cache)
     ready.check_surgery(chosen, names)
     ready.encode_text(names.names, templates)
 
@@ -140,11 +140,15 @@ def explain(
         write_picture(add_ending(target, ".explain.png"), figures.grid(rows))
         if npz:
             write_arrays(
-                add_ending(target, ".npz"), values=found.values, raw=found.raw, names=list(found.names)
+                add_ending(target, ".npz"),
+                values=found.values,
+                grid_values=found.grid_values,
+                names=list(found.names),
             )
         if json:
             peaks = {
-                n: {"low": float(r.min()), "high": float(r.max())} for n, r in zip(names.names, found.raw)
+                n: {"low": float(r.min()), "high": float(r.max())}
+                for n, r in zip(names.names, found.grid_values)
             }
             write_json(
                 add_ending(target, ".json"), {"surgery": surgery, "method": method, "similarity": peaks}
@@ -157,7 +161,7 @@ def explain(
 def recognize(
     images: Images,
     model: ModelName = "tiny",
-    pretrained: Pretrained = None,
+    weights: Weights = None,
     surgery: Annotated[str, typer.Option(help="label_set, empty, softmax or none.")] = "label_set",
     device: Device = "cpu",
     precision: Precision = "fp32",
@@ -172,10 +176,10 @@ def recognize(
     ovseg recognize photos/ "dog, cat, car"
     """
     files, names = images_and_names(images, vocabulary)
-    from ovseg.images import load_image
+    from ovseg.io.images import load_image
 
     chosen = None if surgery == "none" else surgery
-    ready = load_model(model, pretrained, "clip_surgery", device, precision, offline, cache)
+    ready = load_model(model, weights, "clip_surgery", device, precision, offline, cache)
     ready.encode_text(names.names, templates)
     failed = 0
     for file in files:

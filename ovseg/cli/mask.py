@@ -17,9 +17,9 @@ from ovseg.cli.shared import (
     ModelName,
     Offline,
     Precision,
-    Pretrained,
     SizeText,
     Templates,
+    Weights,
     add_ending,
     images_and_names,
     load_model,
@@ -43,27 +43,29 @@ def mask(
         ),
     ],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("ovseg-out"),
-    sam: Annotated[
+    segmenter: Annotated[
         str | None, typer.Option(help="tiny, grabcut, vit_b, vit_l, vit_h, mobile, hf:…; default: grabcut.")
     ] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="The segmenter's weights, a local file.")] = None,
+    segmenter_weights: Annotated[
+        str | None, typer.Option(help="The segmenter's weights, a local file.")
+    ] = None,
     rule: Annotated[
         str, typer.Option(help="components (a mask an object) or paper (one prompt set a text).")
     ] = "components",
-    start: Annotated[
+    prompt_with: Annotated[
         str | None, typer.Option(help="What the segmenter gets besides points: points, map or box.")
     ] = None,
-    choose: Annotated[
+    select_by: Annotated[
         str | None, typer.Option(help="Among its candidates: by score, agreement with the map, or both.")
     ] = None,
     refine: Annotated[
         bool | None, typer.Option("--refine/--no-refine", help="Decode once more from the mask.")
     ] = None,
-    present: Annotated[
+    presence_threshold: Annotated[
         float, typer.Option(help="Presence below this gives no mask; 0 always answers.")
     ] = 0.5,
     model: ModelName = "tiny",
-    pretrained: Pretrained = None,
+    weights: Weights = None,
     method: MethodName = "clip_surgery",
     device: Device = "cpu",
     precision: Precision = "fp32",
@@ -80,18 +82,18 @@ def mask(
     NAME.masks.json (scores, presence, points, reasons). An image is encoded once for all texts.
     """
     files, names = images_and_names(images, None)
-    from ovseg.files import write_json, write_mask, write_picture
-    from ovseg.sam.load import DEFAULT, load_sam
+    from ovseg.io.writers import write_json, write_mask, write_picture
+    from ovseg.segmenters.load import DEFAULT, load_segmenter
     from ovseg.text_to_mask import TextToMask
     from ovseg.text_to_mask.picture import draw_answers
 
-    ready = load_model(model, pretrained, method, device, precision, offline, cache)
-    asked: dict[str, Any] = {"start": start, "choose": choose, "refine": refine}
+    ready = load_model(model, weights, method, device, precision, offline, cache)
+    asked: dict[str, Any] = {"prompt_with": prompt_with, "select_by": select_by, "refine": refine}
     t2m = TextToMask(
         ready,
-        load_sam(sam or DEFAULT, checkpoint=checkpoint, device=device, offline=offline),
+        load_segmenter(segmenter or DEFAULT, weights=segmenter_weights, device=device, offline=offline),
         rule=rule,
-        present_from=present,
+        presence_threshold=presence_threshold,
         size=parse_size(size),
         templates=templates,
         **{name: value for name, value in asked.items() if value is not None},

@@ -18,8 +18,8 @@ models = typer.Typer(no_args_is_help=True, help="Weights: what is known, what is
 @reported
 def models_list() -> None:
     """Known weights: licence, size, sha256 where published, and whether they are on disk."""
-    from ovseg.clip import weights
-    from ovseg.sam import weights as sam
+    from ovseg.weights import clip as weights
+    from ovseg.weights import segmenters as sam
 
     table = Table("model", "weights", "licence", "MB", "sha256", "on disk", box=None)
     table.add_row("tiny", "embedded", "research data", "4", "", "yes")
@@ -54,12 +54,12 @@ def models_pull(model: WeightsModel, tag: WeightsTag = "openai", offline: Offlin
 
     SAM's and MobileSAM's official files are put in place by hand: this says where, or checks them.
     """
-    from ovseg.sam import weights as sam
+    from ovseg.weights import segmenters as sam
 
     if sam.knows(model):
         out.print(str(sam.pull(model, offline=offline)), markup=False, highlight=False)
         return
-    from ovseg.clip import weights
+    from ovseg.weights import clip as weights
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
@@ -76,12 +76,12 @@ def models_pull(model: WeightsModel, tag: WeightsTag = "openai", offline: Offlin
 @reported
 def models_verify(model: WeightsModel, tag: WeightsTag = "openai") -> None:
     """Compare the file on disk with its published sha256."""
-    from ovseg.sam import weights as sam
+    from ovseg.weights import segmenters as sam
 
     if sam.knows(model):
         out.print(sam.verify(model), markup=False, highlight=False)
         return
-    from ovseg.clip import weights
+    from ovseg.weights import clip as weights
 
     out.print(weights.verify(model, tag), markup=False, highlight=False)
 
@@ -90,11 +90,11 @@ def models_verify(model: WeightsModel, tag: WeightsTag = "openai") -> None:
 @reported
 def models_path(model: WeightsModel, tag: WeightsTag = "openai") -> None:
     """Where the weights lie, or would."""
-    from ovseg.sam import weights as sam
+    from ovseg.weights import segmenters as sam
 
     if sam.knows(model):
         out.print(str(sam.find(model) or sam.path(model)), markup=False, highlight=False)
         return
-    from ovseg.clip import weights
+    from ovseg.weights import clip as weights
 
     out.print(str(weights.find(model, tag) or weights.path(model, tag)), markup=False, highlight=False)

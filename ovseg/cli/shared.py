@@ -30,7 +30,7 @@ Images = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
 ModelName = Annotated[str, typer.Option("--model", help="'tiny' (embedded) or a name of open_clip's.")]
-Pretrained = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file, e.g. openai.")]
+Weights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file, e.g. openai.")]
 MethodName = Annotated[
     str, typer.Option(help="clip, maskclip, clip_surgery, gem, sclip, clearclip, naclip, segearth.")
 ]
@@ -77,7 +77,7 @@ def say(error: Exception) -> None:
 
 
 def images_and_names(arguments: Sequence[str], vocabulary: str | None) -> tuple[list[Path], Vocabulary]:
-    from ovseg.images import SUFFIXES, find_images
+    from ovseg.io.images import SUFFIXES, find_images
     from ovseg.vocabulary import as_vocabulary, load_vocabulary
 
     paths = list(arguments)
@@ -99,17 +99,17 @@ def images_and_names(arguments: Sequence[str], vocabulary: str | None) -> tuple[
 
 
 def load_model(
-    name: str, pretrained: str | None, method: str, device: str, precision: str, offline: bool, cache: bool
+    name: str, weights: str | None, method: str, device: str, precision: str, offline: bool, cache: bool
 ) -> Model:
     from ovseg.clip.embedded import NAME
-    from ovseg.model import load
+    from ovseg.model import load_model as load
 
-    if name != NAME and pretrained is None:
+    if name != NAME and weights is None:
         raise UsageError(
-            f"wanted --pretrained (a tag or a file) with --model {name}: random weights see nothing"
+            f"wanted --weights (a tag or a file) with --model {name}: random weights see nothing"
         )
     return load(
-        name, pretrained, method=method, device=device, precision=precision, cache=cache, offline=offline
+        name, weights, method=method, device=device, precision=precision, cache=cache, offline=offline
     )
 
 
@@ -138,8 +138,8 @@ def add_ending(target: Path, ending: str) -> Path:
 
 def run_images(files: list[Path], folder: Path, work: Callable[[np.ndarray, Path], None]) -> None:
     """Every image through ``work``; what fails is said and counted, the rest is done."""
-    from ovseg.files import make_folder
-    from ovseg.images import load_image, output_stems
+    from ovseg.io.images import load_image, output_stems
+    from ovseg.io.writers import make_folder
 
     make_folder(folder)
     failed = 0

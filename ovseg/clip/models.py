@@ -13,9 +13,10 @@ import open_clip
 import torch
 from open_clip.factory import load_checkpoint
 
-from ovseg.clip import embedded, weights
+from ovseg.clip import embedded
 from ovseg.clip.encoder import check_visual
 from ovseg.errors import OvsegError, UsageError, WeightsError
+from ovseg.weights import clip as store
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -39,7 +40,7 @@ class LoadedClip:
 
 def load_clip(
     name: str = embedded.NAME,
-    pretrained: str | None = None,
+    weights: str | None = None,
     *,
     device: str = "cpu",
     precision: str = "fp32",
@@ -48,11 +49,9 @@ def load_clip(
     """See ``ovseg.load``. Only the image tower is converted to ``precision``; texts stay float32."""
     target = _check_device(device, precision)
     if name == embedded.NAME:
-        if pretrained is not None and not Path(pretrained).is_file():
-            raise UsageError(
-                f"the embedded model has its own weights: wanted no pretrained, got {pretrained!r}"
-            )
-        weight_file = Path(pretrained) if pretrained else embedded.asset_path()
+        if weights is not None and not Path(weights).is_file():
+            raise UsageError(f"the embedded model has its own weights: wanted no weights, got {weights!r}")
+        weight_file = Path(weights) if weights else embedded.asset_path()
         loaded = LoadedClip(
             embedded.load(weight_file),
             open_clip.get_tokenizer("ViT-B-32"),
@@ -63,7 +62,7 @@ def load_clip(
             weight_file,
         )
     else:
-        loaded = _load_open_clip(name, pretrained, offline)
+        loaded = _load_open_clip(name, weights, offline)
     check_visual(loaded.clip.visual)
     loaded.clip.eval().requires_grad_(False).to(target)
     loaded.clip.visual.to(PRECISIONS[precision])
@@ -84,7 +83,7 @@ def _check_device(device: str, precision: str) -> torch.device:
     return target
 
 
-def _load_open_clip(name: str, pretrained: str | None, offline: bool) -> LoadedClip:
+def _load_open_clip(name: str, weights: str | None, offline: bool) -> LoadedClip:
     name = name.replace("/", "-")
     if name not in open_clip.list_models():
         near = difflib.get_close_matches(name, [embedded.NAME, *open_clip.list_models()], n=3, cutoff=0.4)
@@ -92,13 +91,17 @@ def _load_open_clip(name: str, pretrained: str | None, offline: bool) -> LoadedC
         raise UsageError(f"unknown model {name!r}, wanted 'tiny' or a name of open_clip's{hint}")
     entry: dict[str, Any] = {}
     file: Path | None = None
-    if pretrained is not None:
+    if weights is None:
+        raise UsageError(
+            f"wanted weights for {name}: a tag, a file, or 'random' for untrained ones, got none"
+        )
+    if weights != "random":
         # A tag wins over a file of the same name, as in open_clip; a path is told by its shape.
-        if open_clip.get_pretrained_cfg(name, pretrained) or not _looks_like_path(pretrained):
-            entry = weights.config(name, pretrained)
-            file = weights.pull(name, pretrained, offline=offline)
+        if open_clip.get_pretrained_cfg(name, weights) or not _looks_like_path(weights):
+            entry = store.config(name, weights)
+            file = store.pull(name, weights, offline=offline)
         else:
-            file = Path(pretrained)
+            file = Path(weights)
             if not file.is_file():
                 raise WeightsError(f"wanted a checkpoint, {file} does not exist")
     scripted = file is not None and _is_torchscript(file)
@@ -116,8 +119,8 @@ def _load_open_clip(name: str, pretrained: str | None, offline: bool) -> LoadedC
     return LoadedClip(clip, tokenizer, name, tuple(mean), tuple(std), 512, file)
 
 
-def _looks_like_path(pretrained: str) -> bool:
-    return Path(pretrained).is_file() or "/" in pretrained or "\\" in pretrained or "." in pretrained
+def _looks_like_path(weights: str) -> bool:
+    return Path(weights).is_file() or "/" in weights or "\\" in weights or "." in weights
 
 
 def _is_torchscript(file: Path) -> bool:

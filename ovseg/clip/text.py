@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.errors import OvsegWarning, UsageError
-from ovseg.home import home
+from ovseg.paths import home
 
 _SCENE = (
     "there is a {} in the scene.",

@@ -24,17 +24,17 @@ def merge_synonyms(maps: Tensor, owners: Sequence[int]) -> Tensor:
 
 
 def probabilities(
-    cosines: Tensor, owners: Sequence[int], scale: float = 50.0, synonyms: str = "probability"
+    cosines: Tensor, owners: Sequence[int], logit_scale: float = 50.0, synonyms: str = "probability"
 ) -> Tensor:
-    """softmax(scale · cosine) with one map per class: (B, T, H, W) -> (B, K, H, W) in 0..1.
+    """softmax(logit_scale · cosine) with one map per class: (B, T, H, W) -> (B, K, H, W) in 0..1.
 
     ``synonyms``: "probability" takes the largest of a class's texts after the softmax (SCLIP,
     NACLIP), "cosine" before it. Raises UsageError for another word.
     """
     if synonyms == "probability":
-        return merge_synonyms((scale * cosines).softmax(dim=1), owners)
+        return merge_synonyms((logit_scale * cosines).softmax(dim=1), owners)
     if synonyms == "cosine":
-        return (scale * merge_synonyms(cosines, owners)).softmax(dim=1)
+        return (logit_scale * merge_synonyms(cosines, owners)).softmax(dim=1)
     raise UsageError(f"unknown synonyms {synonyms!r}: wanted one of {', '.join(SYNONYMS)}")
 
 

@@ -17,11 +17,11 @@ from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as pixel
 from cityscapesscripts.helpers.labels import trainId2label
 from mmseg.registry import METRICS
 
+from ovseg.data.convert.cityscapes import LABEL_IDS, TRAIN_IDS
 from ovseg.errors import DataError, UsageError
-from ovseg.files import make_folder, write_picture
+from ovseg.io.writers import make_folder, write_picture
 from ovseg.mmseg.scores import ExactIoUMetric
 
-TRAIN_IDS, LABEL_IDS = "_labelTrainIds.png", "_labelIds.png"
 Pair = tuple[str, str]  # files of one image: prediction, ground truth, both labelIds
 
 
@@ -74,16 +74,6 @@ def to_label_ids(labels: np.ndarray) -> np.ndarray:
     for train_id in range(19):
         table[train_id] = trainId2label[train_id].id
     return table[np.minimum(labels, 255)]
-
-
-def to_train_ids(label_ids: np.ndarray, source: object = "labels") -> np.ndarray:
-    """(H, W) labelIds 0 to 33 -> uint8 classes 0 to 18, 255 for the others. Raises DataError."""
-    if label_ids.size and label_ids.max() > 33:
-        raise DataError(f"wanted labelIds 0 to 33, {source} holds {label_ids.max()}")
-    table = np.full(34, 255, np.uint8)
-    for train_id in range(19):
-        table[trainId2label[train_id].id] = train_id
-    return table[label_ids]
 
 
 def score_files(pairs: Sequence[Pair]) -> dict[str, Any]:

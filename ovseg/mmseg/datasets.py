@@ -15,7 +15,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 
 from ovseg.errors import UsageError
 from ovseg.figures import palette
-from ovseg.images import resize_image
+from ovseg.io.images import resize_image
 from ovseg.vocabulary import load_vocabulary
 
 VOCABULARIES = {

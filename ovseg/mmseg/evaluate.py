@@ -51,7 +51,7 @@ def load_config(
     backbone: str | None = None,
     weights: str | None = None,
 ) -> Config:
-    """The config of ``path`` with ``options`` ("model.scale": 40) and the three fields of the model.
+    """The config of ``path`` with ``options`` ("model.logit_scale": 40) and the three fields of the model.
 
     The embedded model ("tiny") has its own weights; another ``backbone`` keeps the config's tag.
     Raises UsageError for a config that cannot be read, an option that fits nowhere, or a field of the

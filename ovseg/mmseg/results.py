@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ovseg.errors import UsageError
-from ovseg.home import sha256_of
 from ovseg.mmseg.scores import ExactIoUMetric
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
+from ovseg.paths import sha256_of
 
 FILE = "results.json"
 PACKAGES = (

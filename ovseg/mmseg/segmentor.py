@@ -39,7 +39,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
     ``vocabulary``: a data set's name, a file, "sky, tree" or a list of names. ``backbone`` and
     ``weights``: open_clip's name and tag or checkpoint; "tiny" is the embedded model. ``mode``:
     "whole" images, or "slide" with ``window`` and ``stride`` in pixels of the resized image;
-    ``batch`` images of one size or windows go through the encoder at once. ``scale``, ``background``
+    ``batch`` images of one size or windows go through the encoder at once. ``logit_scale``, ``background``
     (None, a probability, or words), ``synonyms``, ``templates`` and ``precision`` as in ``segment``
     and ``load``. ``seg_logits`` of a result are the logarithms of the classes' probabilities, (K, H, W)
     at the image's size; ``keep_logits=False`` leaves them out, for large photographs of many classes.
@@ -62,7 +62,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
         window: int | tuple[int, int] | None = None,
         stride: int | tuple[int, int] | None = None,
         batch: int = 8,
-        scale: float = 50.0,
+        logit_scale: float = 50.0,
         background: float | str | Sequence[str] | None = None,
         synonyms: str = "probability",
         keep_logits: bool = True,
@@ -93,7 +93,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
         self.vocabulary, self.threshold, self._background = words, threshold, _plain(background)
         self.templates, self.precision, self.weights = templates, precision, weights
         self.mode, self.batch = mode, batch
-        self.scale, self.synonyms, self.keep_logits = float(scale), synonyms, keep_logits
+        self.logit_scale, self.synonyms, self.keep_logits = float(logit_scale), synonyms, keep_logits
         self._cached = cache
         self._vocabulary_name = vocabulary if isinstance(vocabulary, str) else ", ".join(words.names)
 
@@ -151,7 +151,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
             "window": self.window,
             "stride": self.stride,
             "batch": self.batch,
-            "scale": self.scale,
+            "logit_scale": self.logit_scale,
             "background": self._background,
             "synonyms": self.synonyms,
             "normalisation": normalisation,
@@ -180,7 +180,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
         logits = []
         for image, maps in zip(inputs, self.cosine_maps(inputs), strict=True):
             merged = merge_synonyms(resize(maps[None], tuple(image.shape[1:])), self.vocabulary.owners)
-            logits.append(self.scale * merged)
+            logits.append(self.logit_scale * merged)
         return torch.cat(logits) if len({part.shape for part in logits}) == 1 else logits
 
     def _forward(self, inputs: Images, data_samples: Any = None) -> Tensor | list[Tensor]:
@@ -245,7 +245,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
             maps = maps.flip(2 if meta["flip_direction"] == "horizontal" else 1)
         size = tuple(meta["ori_shape"][:2])
         labels, logits = [], []
-        for band in score_bands(maps, size, self.vocabulary, self.scale, self.synonyms):
+        for band in score_bands(maps, size, self.vocabulary, self.logit_scale, self.synonyms):
             labels.append(label_map(band, self.threshold, self.vocabulary.background))
             if self.keep_logits:
                 logits.append(band.clamp_min(torch.finfo(band.dtype).tiny).log_())

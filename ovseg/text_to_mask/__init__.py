@@ -1,6 +1,6 @@
 """Words (or clicks) to masks: CLIP Surgery's map → point prompts → a promptable segmenter."""
 
-from ovseg.text_to_mask.predict import TextToMask
+from ovseg.text_to_mask.predictor import TextToMask
 from ovseg.text_to_mask.results import Candidates, TextMasks
 from ovseg.text_to_mask.session import Session
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ovseg.errors import UsageError
-from ovseg.sam.base import Embedding
+from ovseg.segmenters.base import Embedding
 from ovseg.types import ImageTokens, PointPrompts
 from ovseg.vocabulary import as_vocabulary
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from ovseg.errors import UsageError
 from ovseg.maps.points import no_points
-from ovseg.sam.base import check_box, check_inside
+from ovseg.segmenters.base import check_box, check_inside
 from ovseg.text_to_mask.results import Ask, Box, Click, TextMasks, no_masks, split
 from ovseg.types import PointPrompts
 
 if TYPE_CHECKING:
-    from ovseg.text_to_mask.predict import TextToMask
+    from ovseg.text_to_mask.predictor import TextToMask
 
 KEPT = 8
 """Steps whose answers are kept."""

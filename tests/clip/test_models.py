@@ -124,8 +124,8 @@ def test_rubbish_is_one_line(tmp_path, content, ending):
     "arguments, message",
     [
         (dict(name="ViT-B-61"), "unknown model 'ViT-B-61'.*did you mean ViT-B-16"),
-        (dict(name="ViT-B-16", pretrained="opnai"), "unknown weights 'opnai' for ViT-B-16.*openai"),
-        (dict(name="tiny", pretrained="openai"), "wanted no pretrained, got 'openai'"),
+        (dict(name="ViT-B-16", weights="opnai"), "unknown weights 'opnai' for ViT-B-16.*openai"),
+        (dict(name="tiny", weights="openai"), "wanted no weights, got 'openai'"),
         (dict(precision="fp64"), "unknown precision 'fp64'.*bf16"),
         (dict(precision="fp16"), "fp16 wanted a GPU"),
         (dict(device="gpu"), "unknown device 'gpu'"),
@@ -152,7 +152,7 @@ def test_missing_weights():
 
 def test_a_tower_without_class_token_is_refused():
     with pytest.raises(UnsupportedModelError, match="avg pooling"):
-        load_clip("ovseg-pooled")
+        load_clip("ovseg-pooled", "random")
 
 
 def test_precision_is_the_image_towers():

@@ -130,10 +130,10 @@ def test_the_best_text_stands_for_its_class():
 
 def test_synonyms_after_and_before_the_softmax_by_hand():
     cosines = torch.tensor([0.10, 0.12, 0.11])[None, :, None, None]
-    after = probabilities(cosines, [0, 0, 1], scale=50.0).flatten()
+    after = probabilities(cosines, [0, 0, 1], logit_scale=50.0).flatten()
     e = np.exp(50 * np.array([0.10, 0.12, 0.11]))
     np.testing.assert_allclose(after.numpy(), [e[1] / e.sum(), e[2] / e.sum()], atol=1e-5)
-    before = probabilities(cosines, [0, 0, 1], scale=50.0, synonyms="cosine").flatten()
+    before = probabilities(cosines, [0, 0, 1], logit_scale=50.0, synonyms="cosine").flatten()
     np.testing.assert_allclose(before.numpy(), e[1:] / e[1:].sum(), atol=1e-5)
     with pytest.raises(UsageError, match="unknown synonyms"):
         probabilities(cosines, [0, 0, 1], synonyms="max")

@@ -14,9 +14,10 @@ from mmseg.registry import METRICS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
+from ovseg.data.convert.cityscapes import to_train_ids
 from ovseg.errors import DataError, UsageError
 from ovseg.metrics import SegmentationScore
-from ovseg.mmseg.cityscapes import score_files, to_label_ids, to_train_ids
+from ovseg.mmseg.cityscapes import score_files, to_label_ids
 from ovseg.vocabulary import load_vocabulary
 
 

@@ -84,7 +84,7 @@ def test_a_leaf_is_what_its_name_and_its_protocol_say(path):
     else:
         assert resize.short_side == SHORT_SIDES.get(vocabulary, 336) and size == f"short{resize.short_side}"
         assert resize.interpolation == "bilinear"
-        wanted = {"mode": "slide", "window": 224, "stride": 112, "scale": 40.0, "templates": "imagenet"}
+        wanted = {"mode": "slide", "window": 224, "stride": 112, "logit_scale": 40.0, "templates": "imagenet"}
         assert wanted.items() <= dict(model).items() and model.background == THRESHOLDS.get(vocabulary)
 
 
@@ -100,8 +100,8 @@ def test_a_leaf_gives_every_pixel_a_class(path, loaded_once):
 
 def test_the_three_fields_are_changed_for_a_run():
     path = BENCHMARKS[0]
-    config = load_config(path, {"model.scale": 40}, "sclip", "ViT-L-14-quickgelu")
-    assert (config.model.method, config.model.backbone, config.model.weights, config.model.scale) == (
+    config = load_config(path, {"model.logit_scale": 40}, "sclip", "ViT-L-14-quickgelu")
+    assert (config.model.method, config.model.backbone, config.model.weights, config.model.logit_scale) == (
         "sclip",
         "ViT-L-14-quickgelu",
         "openai",

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
+from ovseg.data import convert
+from ovseg.data.convert import coco, context, write
 from ovseg.errors import DataError
-from ovseg.mmseg import convert
-from ovseg.mmseg.convert import coco, context, write
 
 TOOL = Path(__file__).parents[2] / "tools" / "convert_datasets.py"
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from ovseg.data import convert
+from ovseg.data.convert.context import IDS
 from ovseg.errors import DataError, OvsegError, UsageError
-from ovseg.mmseg import convert
-from ovseg.mmseg.convert.context import IDS
 
 
 def stuff_value(trees, tmp_path):

@@ -12,7 +12,7 @@ from mmseg.registry import DATASETS
 
 import ovseg
 from ovseg.errors import UsageError
-from ovseg.images import resize_image
+from ovseg.io.images import resize_image
 from ovseg.mmseg.datasets import VOCABULARIES, ClipResize
 from ovseg.vocabulary import list_vocabularies, load_vocabulary
 

@@ -16,12 +16,12 @@ from PIL import Image
 
 import ovseg.model
 from ovseg.clip import embedded
-from ovseg.home import sha256_of
 from ovseg.metrics import SegmentationScore, iou_per_class
 from ovseg.mmseg.compare import ALL, compare
 from ovseg.mmseg.evaluate import Run, evaluate, load_config
 from ovseg.mmseg.results import FILE
 from ovseg.mmseg.scores import ExactIoUMetric
+from ovseg.paths import sha256_of
 from ovseg.vocabulary import load_vocabulary
 
 LEAVES = {
@@ -182,7 +182,7 @@ def test_views_are_averaged(config, tmp_path, data):
     out = tmp_path / "png"
     found = evaluate(settings, Run(work_dir=str(tmp_path / "work"), out=str(out), tta=True))
     assert found["protocol"]["views averaged"] is True
-    core, names = ovseg.load(cache=False), load_vocabulary("voc21")
+    core, names = ovseg.load_model(cache=False), load_vocabulary("voc21")
     looked = 0
     for file in sorted((out).iterdir()):
         image = ovseg.load_image(next(data.rglob(f"VOC2012/JPEGImages/{file.stem}.jpg")))

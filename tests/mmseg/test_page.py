@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.mmseg.convert import context
+from ovseg.data.convert import context
 from ovseg.vocabulary import load_vocabulary
 
 ROOT = Path(__file__).parents[2]

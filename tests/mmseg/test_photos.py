@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import ovseg
+from ovseg.data.convert import Converted, arrange_photos
 from ovseg.errors import DataError, UsageError
 from ovseg.metrics import SegmentationScore
-from ovseg.mmseg.convert import Converted, arrange_photos
 from ovseg.mmseg.evaluate import Run, evaluate, load_config
 from ovseg.vocabulary import as_vocabulary, load_vocabulary
 

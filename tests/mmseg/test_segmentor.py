@@ -12,10 +12,10 @@ from mmseg.structures import SegDataSample
 
 import ovseg.model
 from ovseg.clip.attention import METHODS
+from ovseg.data.scenes import NAMES
 from ovseg.errors import UsageError
 from ovseg.maps.labels import probabilities
 from ovseg.maps.similarity import resize
-from ovseg.scenes import NAMES
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -113,7 +113,7 @@ def test_windows_are_those_of_the_core(model):
 def test_logits_are_the_logarithms_of_the_cores_probabilities(model, tmp_path):
     file = tmp_path / "words.txt"
     file.write_text("sea: water, sea\nsky\n")
-    segmentor = build(str(file), scale=30.0)
+    segmentor = build(str(file), logit_scale=30.0)
     assert segmentor.vocabulary.owners == (0, 0, 1)
     images, data = batch((64, 64))
     ready = segmentor.data_preprocessor(data)

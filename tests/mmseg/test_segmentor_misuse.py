@@ -11,8 +11,8 @@ from mmseg.structures import SegDataSample
 
 import ovseg
 from ovseg.clip import embedded
+from ovseg.data.scenes import NAMES
 from ovseg.errors import UsageError, WeightsError
-from ovseg.scenes import NAMES
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 

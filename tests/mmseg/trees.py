@@ -16,8 +16,8 @@ from PIL import Image
 from pycocotools import mask as rle
 from scipy.io import savemat
 
+from ovseg.data.scenes import NAMES, make_scene
 from ovseg.figures import palette
-from ovseg.scenes import NAMES, make_scene
 from ovseg.vocabulary import load_vocabulary
 
 VOID = 255

@@ -14,6 +14,6 @@ model = dict(
     weights=None,
     templates="paper",
     mode="whole",
-    scale=50.0,
+    logit_scale=50.0,
     background=None,
 )

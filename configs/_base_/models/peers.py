@@ -17,6 +17,6 @@ model = dict(
     mode="slide",
     window=224,
     stride=112,
-    scale=40.0,
+    logit_scale=40.0,
     background=None,
 )

@@ -1,0 +1,1 @@
+"""Labelled pictures, and benchmarks' files brought into the layouts that are read."""

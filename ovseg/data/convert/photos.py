@@ -1,0 +1,74 @@
+"""A folder of photographs with masks, arranged as FolderDataset reads it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from ovseg.data.convert.write import Converted, look_up, read_labels, write_all
+from ovseg.errors import DataError, OvsegError, UsageError
+from ovseg.io.writers import make_folder
+from ovseg.metrics import VOID
+from ovseg.vocabulary import Vocabulary, find_vocabulary
+
+
+def arrange_photos(source: Path, vocabulary: str | Vocabulary, out: Path, split: str = "val") -> Converted:
+    """``source``: images/*.jpg, masks/*.png, classes.txt (line k names k) and SPLIT.txt, names without ending.
+
+    In ``out``: images/SPLIT and annotations/SPLIT, labels in the order of ``vocabulary``; what it does not
+    name is void. Raises UsageError, DataError.
+    """
+    classes = [name.strip() for name in _lines(source / "classes.txt") if name.strip()]
+    table = _table(classes, find_vocabulary(vocabulary), source)
+    stems = [name.strip() for name in _lines(source / f"{split}.txt") if name.strip()]
+    for stem in stems:
+        for path in (source / f"images/{stem}.jpg", source / f"masks/{stem}.png"):
+            if not path.is_file():
+                raise DataError(f"wanted {path}, which {split}.txt lists, it does not exist")
+    images = make_folder(out / "images" / split)
+    for stem in stems:
+        _copy(source / f"images/{stem}.jpg", images / f"{stem}.jpg")
+    wanted = f"values below {len(classes)} or {VOID}"
+    jobs = [
+        (
+            out / f"annotations/{split}/{stem}.png",
+            lambda path=source / f"masks/{stem}.png": look_up(read_labels(path), table, path, wanted),
+        )
+        for stem in stems
+    ]
+    return write_all(jobs, source.name)
+
+
+def _table(classes: list[str], vocabulary: Vocabulary, source: Path) -> np.ndarray:
+    """(256,): value in a mask -> index in the vocabulary, VOID, or -1 where there is no such class."""
+    absent = [name for name in vocabulary.names if name not in classes]
+    if absent:
+        raise DataError(
+            f"wanted the classes of {source}, the vocabulary has {absent[0]!r}, which is none of them"
+        )
+    table = np.full(256, -1)
+    for value, name in enumerate(classes):
+        table[value] = vocabulary.names.index(name) if name in vocabulary.names else VOID
+    table[VOID] = VOID
+    return table
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise UsageError(f"wanted a folder with {path.name}, {path} does not exist")
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def _copy(source: Path, target: Path) -> None:
+    if target.exists():
+        return
+    partial = target.with_name(target.name + ".partial")
+    try:
+        shutil.copyfile(source, partial)
+        os.replace(partial, target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OvsegError(f"wanted to write {target}: {error.strerror}") from None

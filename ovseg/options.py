@@ -1,0 +1,376 @@
+"""Every choice that decides a result: defined, given its default and checked here and nowhere else.
+
+Python calls, the command line, MMSegmentation's configs and the records of results use the same objects.
+Each class is frozen and checks itself when it is made, so an object that exists holds valid values.
+This module imports no torch: the command line reads its defaults before any model is loaded.
+
+    >>> SegmentOptions(size=512, background=0.1).describe()["size"]
+    512
+    >>> SegmentOptions.from_mapping({"sise": 512})
+    Traceback (most recent call last):
+    ...
+    ovseg.errors.UsageError: unknown option 'sise': did you mean 'size'?
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from ovseg.errors import UsageError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Size: TypeAlias = "int | tuple[int, int]"
+"""One side of a square, or (height, width), in pixels."""
+Background: TypeAlias = "float | tuple[str, ...] | None"
+Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
+"""What JSON can hold."""
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+RESIZES = ("opencv", "pillow", "bilinear")
+"""How an image reaches the encoder's size. "opencv": bicubic, averaging over areas along a side that
+shrinks. "pillow": antialiased bicubic, as in OpenAI's preprocessing and CLIP Surgery's demo. "bilinear":
+without antialiasing, as in the code of SCLIP and its successors."""
+SYNONYMS = ("probability", "cosine")
+SURGERIES = ("empty", "label_set", "label_set_code")
+RULES = ("components", "paper")
+PROMPTS = ("points", "map", "box")
+SELECTIONS = ("score", "agreement", "both")
+MAX_SIDE = 16_384
+"""The longest side of an encoder input, a window or a stride, in pixels."""
+DISTRACTORS: tuple[str, ...] = tuple(
+    "person, animal, car, building, house, tree, grass, sky, water, road, wall, floor, furniture, table, food, "
+    "plant, flower, mountain, sand, snow, bird, dog, cat, boat, sign, cloth, book, bottle, shape, pattern, "
+    "background".split(", ")
+)
+"""Everyday words that a text is compared with to decide whether it is in the picture."""
+
+
+class Options:
+    """Base of the option classes: what a record says of them, and how a config makes them."""
+
+    def describe(self) -> dict[str, Plain]:
+        """Every field as JSON can hold it, in the order of definition: the part of a record that says how."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object]) -> Self:
+        """The options of a config's mapping.
+
+        Raises:
+            UsageError: a key is no option of this class, or a value is wrong.
+        """
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        for name in values:
+            if name not in known:
+                raise UsageError(f"unknown option {name!r}: {_hint(str(name), known)}")
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions(Options):
+    """How a model is loaded (``ovseg.load_model``).
+
+    Attributes:
+        weights: a tag of open_clip's, the path of a file, "random" for untrained weights, or None for the
+            embedded model's own. Every other model needs one.
+        device: "cpu", "cuda", "cuda:1" or another device of torch's.
+        precision: "fp32", "bf16", or "fp16" (not on a CPU), of the image tower. Texts are encoded in fp32.
+        cache: whether text features are kept on disk.
+        offline: never ask the network.
+    """
+
+    weights: str | Path | None = None
+    device: str = "cpu"
+    precision: str = "fp32"
+    cache: bool = True
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        if self.weights is not None:
+            _set(self, "weights", check_path_text("weights", self.weights))
+        check_text("device", self.device)
+        check_choice("precision", self.precision, PRECISIONS)
+        check_flag("cache", self.cache)
+        check_flag("offline", self.offline)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions(Options):
+    """How an image goes through the encoder, and which prompts stand for a name.
+
+    Attributes:
+        size: the encoder's input, one side of a square or (height, width) in pixels; None for the model's own
+            short side at the image's aspect ratio. Rounded to whole patches.
+        window: sliding windows of this size in pixels of the resized image; None for the whole image at once.
+        stride: distance between windows in pixels; None for the window itself (no overlap).
+        resize: one of ``RESIZES``.
+        templates: "paper" (85), "imagenet" (80), "plain", one template or several, with one ``{}`` each.
+    """
+
+    size: Size | None = None
+    window: Size | None = None
+    stride: Size | None = None
+    resize: str = "opencv"
+    templates: str | tuple[str, ...] = "paper"
+
+    def __post_init__(self) -> None:
+        for name in ("size", "window", "stride"):
+            _set(self, name, check_size(name, getattr(self, name)))
+        if self.window is None and self.stride is not None:
+            raise UsageError(f"stride wanted a window with it, got stride {self.stride} and no window")
+        if self.window is not None and self.stride is not None:
+            pairs = zip(pair(self.stride), pair(self.window), strict=True)
+            if any(stride > window for stride, window in pairs):
+                raise UsageError(
+                    f"wanted 1 <= stride <= window, got stride {self.stride} and window {self.window}"
+                )
+        check_choice("resize", self.resize, RESIZES)
+        _set(self, "templates", check_templates(self.templates))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions(InputOptions):
+    """How similarities become a label map (``Model.segment``, the segmentor of MMSegmentation).
+
+    Attributes:
+        logit_scale: times cosine before the softmax over the texts, above 0.
+        background: None; a probability in 0..1 below which a pixel goes to the vocabulary's background class,
+            or to void where there is none; or words that become a class "background" in front of the others.
+        area_threshold: foreground classes with at most this share of an image's foreground pixels are removed
+            (SCLIP's rule), in 0..1; 0 switches it off.
+        synonyms: "probability" takes the largest of a class's texts after the softmax, "cosine" before it.
+    """
+
+    logit_scale: float = 50.0
+    background: Background = None
+    area_threshold: float = 0.0
+    synonyms: str = "probability"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _set(self, "logit_scale", check_number("logit_scale", self.logit_scale, 0, math.inf, above=True))
+        _set(self, "background", check_background(self.background))
+        _set(self, "area_threshold", check_number("area_threshold", self.area_threshold, 0, 1))
+        check_choice("synonyms", self.synonyms, SYNONYMS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimilarityOptions(InputOptions):
+    """How a similarity map is made (``Model.similarity``).
+
+    Attributes:
+        surgery: "empty" takes the feature of the empty string from each text, one text at a time;
+            "label_set" (the paper's form) and "label_set_code" (the public code's) take away what the texts
+            have in common and need at least two; None leaves the cosines.
+    """
+
+    surgery: str | None = "empty"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.surgery is not None:
+            check_choice("surgery", self.surgery, SURGERIES, none=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecognitionOptions(Options):
+    """How one score for each name is made from the class token (``Model.recognize``).
+
+    Attributes:
+        surgery: as in ``SimilarityOptions``, or "softmax" for CLIP's own softmax over the texts.
+        size: the encoder's input; None for a square of the model's native size.
+        resize, templates: as in ``InputOptions``.
+    """
+
+    surgery: str | None = "label_set"
+    size: Size | None = None
+    resize: str = "opencv"
+    templates: str | tuple[str, ...] = "paper"
+
+    def __post_init__(self) -> None:
+        if self.surgery is not None:
+            check_choice("surgery", self.surgery, (*SURGERIES, "softmax"), none=True)
+        _set(self, "size", check_size("size", self.size))
+        check_choice("resize", self.resize, RESIZES)
+        _set(self, "templates", check_templates(self.templates))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskOptions(InputOptions):
+    """How a text becomes masks (``ovseg.TextToMask``).
+
+    Attributes:
+        rule: "components" (a few points for each connected part of the map, one mask an object) or "paper".
+        threshold: on the min-max map, in 0..1; None for the rule's own (0.6 and 0.8).
+        halve: halve the grid before points are picked, as the public code does (rule "paper" only).
+        prompt_with: what the segmenter gets besides points: "points" nothing, "map" the part of the map as a
+            first mask, "box" its bounds in place of the points. None: "map" where the segmenter accepts mask
+            prompts of this kind, "points" otherwise.
+        select_by: among the segmenter's candidates, by its "score", by "agreement" with the map, or "both".
+            None: "score" where the segmenter predicts the IoU of its masks, "agreement" otherwise.
+        refine: decode once more from the mask that was chosen.
+        clean: specks and holes below this share of the mask are removed, in 0..1.
+        presence_threshold: a text whose presence is below gives no mask; 0 always answers.
+        distractors: words that a text is compared with, for its presence and at every place of the map.
+    """
+
+    rule: str = "components"
+    threshold: float | None = None
+    halve: bool = False
+    prompt_with: str | None = None
+    select_by: str | None = None
+    refine: bool = False
+    clean: float = 0.02
+    presence_threshold: float = 0.5
+    distractors: tuple[str, ...] = DISTRACTORS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("rule", self.rule, RULES)
+        if self.threshold is not None:
+            _set(self, "threshold", check_number("threshold", self.threshold, 0, 1))
+        check_flag("halve", self.halve)
+        check_flag("refine", self.refine)
+        if self.prompt_with is not None:
+            check_choice("prompt_with", self.prompt_with, PROMPTS, none=True)
+        if self.select_by is not None:
+            check_choice("select_by", self.select_by, SELECTIONS, none=True)
+        _set(self, "clean", check_number("clean", self.clean, 0, 1))
+        _set(self, "presence_threshold", check_number("presence_threshold", self.presence_threshold, 0, 1))
+        _set(self, "distractors", check_words("distractors", self.distractors, empty=True))
+
+
+# --------------------------------------------------------------------------------------- checks
+
+
+def check_choice(what: str, value: object, allowed: Sequence[str], none: bool = False) -> None:
+    """Raise UsageError unless ``value`` is one of ``allowed``; ``none`` says that None is possible too."""
+    if not isinstance(value, str) or value not in allowed:
+        choices = ", ".join([*allowed, "None"] if none else allowed)
+        raise UsageError(f"unknown {what} {value!r}: wanted one of {choices}")
+
+
+def check_number(what: str, value: object, low: float, high: float, above: bool = False) -> float:
+    """``value`` as a float in ``low``..``high`` (``above``: greater than ``low``); NumPy's scalars are taken.
+
+    Raises UsageError for another type, bool, NaN, infinity or a value outside.
+    """
+    wanted = f"above {low:g}" if above and high == math.inf else f"in {low:g}..{high:g}"
+    try:
+        number = float(value)  # type: ignore[arg-type]  # whatever has __float__, text excluded below
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    is_bool = isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+    if is_bool or isinstance(value, (str, bytes)) or not math.isfinite(number):
+        raise UsageError(f"wanted {what} as a number {wanted}, got {value!r}")
+    if not (low < number if above else low <= number) or number > high:
+        raise UsageError(f"wanted {what} {wanted}, got {number:g}")
+    return number
+
+
+def check_integer(what: str, value: object, low: int, high: int) -> int:
+    """``value`` as an int in ``low``..``high``; NumPy's integers are taken, floats and bools are not."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]  # raises TypeError for what is no integer
+    except TypeError:
+        raise UsageError(f"wanted {what} as an integer in {low}..{high}, got {value!r}") from None
+    if not low <= number <= high:
+        raise UsageError(f"wanted {what} in {low}..{high}, got {number}")
+    return number
+
+
+def check_flag(what: str, value: object) -> None:
+    """Raise UsageError unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        raise UsageError(f"wanted {what} as True or False, got {value!r}")
+
+
+def check_text(what: str, value: object) -> str:
+    """``value`` if it is a text with at least one visible character. Raises UsageError."""
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"wanted {what} as a text, got {value!r}")
+    return value
+
+
+def check_path_text(what: str, value: object) -> str:
+    """``value`` as text: a name, or a path of any kind. Raises UsageError."""
+    return check_text(what, str(value) if isinstance(value, Path) else value)
+
+
+def check_size(what: str, value: object) -> Size | None:
+    """None, one side, or (height, width) of 1 to ``MAX_SIDE`` pixels; lists become tuples. Raises UsageError."""
+    if value is None:
+        return None
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise UsageError(f"wanted {what} as an integer or (height, width), got {value!r}")
+        height, width = (check_integer(what, side, 1, MAX_SIDE) for side in value)
+        return (height, width)
+    return check_integer(what, value, 1, MAX_SIDE)
+
+
+def pair(size: Size) -> tuple[int, int]:
+    """(height, width) of a size.
+
+    >>> pair(512), pair((384, 512))
+    ((512, 512), (384, 512))
+    """
+    return (size, size) if isinstance(size, int) else size
+
+
+def check_words(what: str, value: object, empty: bool = False) -> tuple[str, ...]:
+    """Words as a tuple: "wall, floor" is several, a list is taken as it is. Raises UsageError."""
+    if isinstance(value, str):
+        value = [word.strip() for word in value.split(",")]
+    if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
+        raise UsageError(f"wanted {what} as words, got {value!r}")
+    words = tuple(value)
+    for word in words:
+        check_text(f"each word of {what}", word)
+    if not words and not empty:
+        raise UsageError(f"wanted {what} with at least one word, got none")
+    return words
+
+
+def check_background(value: object) -> Background:
+    """None, a probability in 0..1, or words. Raises UsageError."""
+    if value is None:
+        return None
+    if isinstance(value, (str, tuple, list, set, frozenset)):
+        return check_words("background", value)
+    return check_number("background", value, 0, 1)
+
+
+def check_templates(value: object) -> str | tuple[str, ...]:
+    """A name, one template, or several as a tuple; their content is checked where they are used."""
+    if isinstance(value, str):
+        return check_text("templates", value)
+    return check_words("templates", value)
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"wanted one of {', '.join(known)}"
+
+
+def _set(options: Options, name: str, value: object) -> None:
+    object.__setattr__(options, name, value)  # the dataclass is frozen: its own checks alone may do this
+
+
+def _plain(value: object) -> Plain:
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    assert value is None or isinstance(value, (str, int, float, bool))
+    return value

@@ -1,0 +1,111 @@
+"""Names of segmenters, and checkpoints of SAM: loaded whole, or one clear line why not."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ovseg.segmenters.segment_anything as family
+from ovseg.errors import UsageError, WeightsError
+from ovseg.segmenters.load import NAMES, load_segmenter
+from ovseg.segmenters.segment_anything import fill, read_checkpoint
+
+_spec = importlib.util.spec_from_file_location("segmenters", Path(__file__).parent / "test_segmenters.py")
+_segmenters = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_segmenters)
+small_sam = _segmenters.small_sam
+
+
+def test_names_and_their_errors(tmp_path):
+    assert {"grabcut", "vit_b", "vit_l", "vit_h", "mobile", "hf:"} <= set(NAMES)
+    with pytest.raises(UsageError, match="unknown segmenter 'vit_x': wanted one of tiny, grabcut"):
+        load_segmenter("vit_x")
+    with pytest.raises(UsageError, match="grabcut has no weights"):
+        load_segmenter("grabcut", "a.pth")
+    with pytest.raises(UsageError, match="wanted a usable device, got 'gpu9'"):
+        load_segmenter("vit_b", "a.pth", device="gpu9")
+    assert load_segmenter("grabcut").name == "grabcut"
+    with pytest.raises(WeightsError, match=r"nothing\.pth does not exist"):
+        load_segmenter("vit_b", tmp_path / "nothing.pth")
+
+
+def test_a_checkpoint_is_loaded_whole(tmp_path, monkeypatch):
+    monkeypatch.setitem(family.sam_model_registry, "vit_b", lambda: small_sam(seed=5))
+    file = tmp_path / "sam.pth"
+    torch.save(small_sam(seed=9).state_dict(), file)
+    loaded = load_segmenter("vit_b", file)
+    wanted = small_sam(seed=9).state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in loaded.sam.state_dict().items())
+    assert load_segmenter("vit_b", "random").name != loaded.name
+
+
+def test_damaged_and_foreign_checkpoints_are_one_clear_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(family.sam_model_registry, "vit_b", small_sam)
+    state = small_sam().state_dict()
+    whole = tmp_path / "whole.pth"
+    torch.save(state, whole)
+    cases = {
+        "cut": ("wanted a whole checkpoint", whole.read_bytes()[:5000]),
+        "empty": ("wanted a whole checkpoint", b""),
+        "text": ("holds something else|cannot be read", b"not found, sorry"),
+    }
+    for name, (message, content) in cases.items():
+        file = tmp_path / f"{name}.pth"
+        file.write_bytes(content)
+        with pytest.raises(WeightsError, match=message) as caught:
+            load_segmenter("vit_b", file)
+        assert "\n" not in str(caught.value)
+    hq = {**state, "mask_decoder.hf_token.weight": torch.zeros(1, 32)}
+    less = {key: value for key, value in state.items() if "iou_token" not in key}
+    other = {**state, "image_encoder.pos_embed": torch.zeros(1, 4, 4, 16)}
+    for number, wrong in enumerate((hq, less, other)):
+        file = tmp_path / f"wrong{number}.pth"
+        torch.save(wrong, file)
+        with pytest.raises(WeightsError, match=f"wanted weights of vit_b, .*wrong{number}.pth does not fit"):
+            load_segmenter("vit_b", file)
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(WeightsError, match="wanted a dictionary of tensors"):
+        load_segmenter("vit_b", tmp_path / "list.pth")
+
+
+def test_any_flipped_bit_in_a_checkpoint_is_one_clear_line_or_harmless(tmp_path):
+    rng = np.random.default_rng(0)
+    whole, file, damaged = tmp_path / "whole.pth", tmp_path / "damaged.pth", 0
+    state = {f"layer{number}.weight": torch.zeros(4, 4) for number in range(4)}
+    for zipped in (True, False):
+        torch.save(state, whole, _use_new_zipfile_serialization=zipped)
+        content = whole.read_bytes()
+        for _ in range(300):
+            flipped = bytearray(content)
+            for place in rng.integers(0, 900, 3):
+                flipped[place] ^= 1 << rng.integers(8)
+            file.write_bytes(flipped)
+            try:
+                read_checkpoint(file)
+            except WeightsError as error:
+                assert "\n" not in str(error)
+                damaged += 1
+    assert damaged > 400
+
+
+class Trap:
+    """What unpickling would run."""
+
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+def test_no_code_in_a_checkpoint_is_run(tmp_path, capsys):
+    torch.save({"a": Trap()}, tmp_path / "trap.pth")
+    with pytest.raises(WeightsError, match=r"wanted tensors only, .*not loaded"):
+        read_checkpoint(tmp_path / "trap.pth")
+    assert capsys.readouterr().out == ""
+
+
+def test_filling_says_which_tensor(tmp_path):
+    with pytest.raises(WeightsError, match="Missing key"):
+        fill(small_sam(), {}, "vit_b", tmp_path)

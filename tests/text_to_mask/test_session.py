@@ -1,0 +1,116 @@
+"""What a session promises: texts, clicks and a box, each of which can be taken back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ovseg.data.scenes import NAMES, make_scene
+from ovseg.errors import UsageError
+from ovseg.segmenters.grabcut import GrabCut
+from ovseg.text_to_mask import TextToMask
+from ovseg.text_to_mask.session import KEPT
+
+
+def iou(one, two):
+    return float((one & two).sum() / max(1, (one | two).sum()))
+
+
+def things(scene):
+    return [name for name in scene.present if NAMES.index(name) >= 6]
+
+
+def test_a_session_says_and_takes_back(always):
+    scene = make_scene(507, things=2)
+    session = always.session(scene.image)
+    assert len(session.result) == 0 and session.result.reason.startswith("nothing asked yet")
+    name = things(scene)[0]
+    first = session.text(name)
+    same = always.predict(scene.image, name)
+    assert (first.masks == same.masks).all()
+    y, x = np.argwhere(first.masks[0])[0]
+    corrected = session.click(x, y, foreground=False)
+    assert not corrected.union[y, x]
+    assert [int(x), int(y)] in corrected.points[0].negatives.astype(int).tolist()
+    assert session.undo() is first and session.result is first
+    session.reset()
+    assert len(session.result) == 0
+    assert session.undo() is first
+    session.undo()
+    assert session.undo().reason.startswith("nothing asked yet")  # at the beginning: stays there
+
+
+@pytest.mark.parametrize("seed", [501, 503, 504])
+def test_what_was_clicked_is_not_tidied_away(always, seed):
+    """GrabCut keeps every click; what it puts there is small, as specks and holes are."""
+    scene = make_scene(seed, things=2)
+    session = always.session(scene.image)
+    first = session.text(things(scene)[0])
+    middle = np.argwhere(first.masks[0])
+    y, x = middle[np.abs(middle - middle.mean(0)).sum(1).argmin()]
+    assert not session.click(x, y, foreground=False).union[y, x]
+    session.undo()
+    y, x = np.argwhere(~first.union)[0]
+    assert session.click(x, y).union[y, x]
+
+
+def test_older_answers_are_not_kept_and_made_again(always):
+    scene = make_scene(507, things=1)
+    session = always.session(scene.image)
+    answers = [session.click(8 * k + 4, 60, foreground=k % 2 == 0) for k in range(KEPT + 3)]
+    kept = [answer is not None for answer in session._results]
+    assert kept == [False] * (len(kept) - KEPT) + [True] * KEPT
+    for earlier in answers[-2::-1]:
+        again = session.undo()
+        assert (again.masks == earlier.masks).all() and (again.scores == earlier.scores).all()
+    assert session.undo().reason.startswith("nothing asked yet")
+
+
+def test_clicks_and_a_box_need_no_text(always):
+    scene = make_scene(507, things=1)
+    truth = scene.labels >= 6
+    y, x = (int(v) for v in np.argwhere(truth).mean(0))
+    session = always.session(scene.image)
+    clicked = session.click(x, y)
+    assert len(clicked) == 1 and clicked.masks[0][y, x] and clicked.presence == {}
+    taken = session.remove_click(0)
+    assert len(taken) == 0
+    rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
+    boxed = session.box(columns[0] - 3, rows[0] - 3, columns[-1] + 4, rows[-1] + 4)
+    assert iou(boxed.masks[0], truth) > 0.6 and boxed.candidates[0].box is not None
+    only_background = always.session(scene.image).click(3, 3, foreground=False)
+    assert len(only_background) == 0 and only_background.reason.startswith("only background clicks")
+
+
+def test_a_session_keeps_its_picture_when_the_array_is_filled_anew(always):
+    """As a camera's buffer is."""
+    frame = make_scene(601).image.copy()
+    first = frame.copy()
+    session = always.session(frame)
+    frame[:] = 0
+    assert (session.image == first).all() and (always.session(first).image == first).all()
+
+
+def test_a_call_that_raises_changes_nothing(t2m):
+    session = t2m.session(make_scene(507).image)
+    before = session.click(60, 60)
+    for call in (
+        lambda: session.click(128, 5),
+        lambda: session.click(-1, 5),
+        lambda: session.box(5, 5, 5, 50),
+        lambda: session.text("   "),
+        lambda: session.text("bench+"),
+        lambda: session.text("bench " * 90),
+        lambda: session.remove_click(1),
+    ):
+        with pytest.raises(UsageError):
+            call()
+        assert session.result is before
+
+
+def test_an_absent_text_still_takes_clicks(model):
+    strict = TextToMask(model, GrabCut(), presence_threshold=1.0)
+    session = strict.session(make_scene(507).image)
+    assert len(session.text("red circle")) == 0
+    assert "presence" in session.result.reason
+    assert len(session.click(64, 64)) == 1
