@@ -27,7 +27,7 @@ def letters(name: str) -> str:
 
 
 def test_vocabularies_and_metainfo_agree_in_number_and_order():
-    assert set(VOCABULARIES.values()) == set(list_vocabularies())
+    assert set(VOCABULARIES.values()) <= set(list_vocabularies())
     counts = {}
     for dataset, vocabulary in VOCABULARIES.items():
         theirs, ours = DATASETS.get(dataset).METAINFO["classes"], load_vocabulary(vocabulary).names
