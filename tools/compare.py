@@ -1,7 +1,7 @@
 """Score several configs, under several methods if wanted, and print one table of mIoU in markdown.
 
-python tools/compare.py configs/peers/*.py
-python tools/compare.py configs/paper/*voc21*.py configs/peers/*voc21*.py --methods all --backbone tiny
+python tools/compare.py configs/common/*.py
+python tools/compare.py configs/paper/*voc21*.py configs/common/*voc21*.py --methods all --backbone tiny
 """
 
 from __future__ import annotations

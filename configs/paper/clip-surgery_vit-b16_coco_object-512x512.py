@@ -1,8 +1,4 @@
-_base_ = [
-    "../_base_/models/paper.py",
-    "../_base_/pipelines/512x512.py",
-    "../_base_/datasets/coco_object.py",
-    "../_base_/default_runtime.py",
-]
+_base_ = ["../_base_/protocols/paper.py", "../_base_/datasets/coco_object.py"]
 model = dict(vocabulary="coco_object")
-test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
+test_pipeline = _base_.pipelines.square512
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

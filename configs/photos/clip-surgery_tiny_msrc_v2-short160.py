@@ -1,8 +1,4 @@
-_base_ = [
-    "../_base_/models/embedded.py",
-    "../_base_/pipelines/short160.py",
-    "../_base_/datasets/photos_msrc_v2.py",
-    "../_base_/default_runtime.py",
-]
+_base_ = ["../_base_/protocols/embedded.py", "../_base_/datasets/photos_msrc_v2.py"]
 model = dict(vocabulary=_base_.vocabulary)
-test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
+test_pipeline = _base_.pipelines.short160
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

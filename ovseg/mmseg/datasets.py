@@ -9,13 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
+import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS, TRANSFORMS
+from PIL import Image
 
 from ovseg.errors import UsageError
 from ovseg.figures import palette
 from ovseg.io.images import resize_image
+from ovseg.options import RESIZES, check_choice
 from ovseg.vocabulary import load_vocabulary
 
 VOCABULARIES = {
@@ -62,8 +65,8 @@ class ClipResize(BaseTransform):
 
     Either ``size``, (height, width) or one side of a square, to which the image is squeezed, or
     ``short_side`` in pixels at the image's own ratio, with a long side of at most ``long_side``.
-    ``interpolation``: "clip" is what ovseg does everywhere (bicubic, area averaging where it
-    shrinks), "bilinear" what the peers' code does. ``scored``: "original" resizes the image alone, so
+    ``interpolation``: one of ``options.RESIZES``. "opencv" is what ovseg does everywhere (bicubic, averaging over
+    areas where it shrinks), "pillow" what CLIP Surgery's demo does, "bilinear" what the peers' code does. ``scored``: "original" resizes the image alone, so
     predictions are compared at the label's size; "input" resizes the labels as well (nearest).
     """
 
@@ -72,13 +75,12 @@ class ClipResize(BaseTransform):
         size: int | tuple[int, int] | None = None,
         short_side: int | None = None,
         long_side: int = 2048,
-        interpolation: str = "clip",
+        interpolation: str = "opencv",
         scored: str = "original",
     ) -> None:
         if (size is None) == (short_side is None):
             raise UsageError(f"ClipResize wanted size or short_side, got {size} and {short_side}")
-        if interpolation not in ("clip", "bilinear"):
-            raise UsageError(f"unknown interpolation {interpolation!r}: wanted 'clip' or 'bilinear'")
+        check_choice("interpolation", interpolation, RESIZES)
         if scored not in ("original", "input"):
             raise UsageError(f"unknown scored {scored!r}: wanted 'original' or 'input'")
         sides = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
@@ -93,10 +95,7 @@ class ClipResize(BaseTransform):
         image = results["img"]
         height, width = image.shape[:2]
         target = self.size or self._target(height, width)
-        if self.interpolation == "clip":
-            resized = resize_image(image, target)
-        else:
-            resized = cv2.resize(image, (target[1], target[0]), interpolation=cv2.INTER_LINEAR)
+        resized = _resize(image, target, self.interpolation)
         results["img"], results["img_shape"] = resized, target
         results["scale_factor"] = (target[1] / width, target[0] / height)
         if self.scored == "input":
@@ -113,3 +112,11 @@ class ClipResize(BaseTransform):
 
     def __repr__(self) -> str:
         return f"ClipResize({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+
+
+def _resize(image: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
+    if how == "pillow":
+        return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    if how == "bilinear":
+        return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR))
+    return resize_image(image, size)

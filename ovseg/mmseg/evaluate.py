@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,7 +31,7 @@ class Run:
     """How a config is run: what the flags of tools/test.py say besides the config itself.
 
     ``out``: folder for predictions as PNG; ``show`` and ``show_dir``: painted images, in a window or
-    in a folder; ``tta``: the views of ``tta_pipeline`` averaged; ``launcher``: "none", "pytorch", "slurm"
+    in a folder; ``tta``: the image and its mirror image averaged, or the views of the config's own ``tta_pipeline``; ``launcher``: "none", "pytorch", "slurm"
     or "mpi".
     """
 
@@ -66,6 +66,7 @@ def load_config(
         raise UsageError(f"{path} cannot be used: {type(error).__name__}: {error}") from None
     if "model" not in config or "test_dataloader" not in config:
         raise UsageError(f"wanted a config with model and test_dataloader, {path} lacks one")
+    config.pop("pipelines", None)  # those of configs/_base_ that this config did not take
     if backbone == embedded.NAME:
         config.model.weights = None
     fields = {"method": method, "backbone": backbone, "weights": weights}
@@ -122,8 +123,31 @@ def prepare(config: Config, run: Run) -> Config:
     if config.model.type == OpenVocabularySegmentor.__name__:
         config.model.setdefault("keep_logits", run.tta)  # scores need classes only
     if run.tta:
-        if "tta_pipeline" not in config or "tta_model" not in config:
-            raise UsageError("--tta wanted tta_pipeline and tta_model in the config, found none")
-        config.test_dataloader.dataset.pipeline = config.tta_pipeline
+        if "tta_model" not in config:
+            raise UsageError("--tta wanted tta_model in the config, found none")
+        dataset = config.test_dataloader.dataset
+        dataset.pipeline = config.get("tta_pipeline") or mirrored(dataset.pipeline)
         config.model = dict(**config.tta_model, module=config.model)
     return config
+
+
+def mirrored(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The transforms of a test pipeline with two views at its end: the image and its mirror image.
+
+    Args:
+        pipeline: the config's test pipeline, which ends in PackSegInputs.
+
+    Returns:
+        The same transforms, the last one packed once for each view, as ``--tta`` needs it.
+
+    Raises:
+        UsageError: the pipeline does not end in PackSegInputs.
+
+    >>> [step["type"] for step in mirrored([{"type": "ClipResize", "size": 64}, {"type": "PackSegInputs"}])]
+    ['ClipResize', 'TestTimeAug']
+    """
+    *steps, pack = (dict(step) for step in pipeline) if pipeline else ({},)
+    if pack.get("type") != "PackSegInputs":
+        raise UsageError(f"--tta wanted a pipeline that ends in PackSegInputs, got {pack.get('type')}")
+    views = [dict(type="RandomFlip", prob=prob, direction="horizontal") for prob in (0.0, 1.0)]
+    return [*steps, dict(type="TestTimeAug", transforms=[views, [pack]])]

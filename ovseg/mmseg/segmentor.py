@@ -58,7 +58,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
         weights: str | None = None,
         templates: str | Sequence[str] = "paper",
         precision: str = "fp32",
-        mode: str = "whole",
+        mode: str | None = None,
         window: int | tuple[int, int] | None = None,
         stride: int | tuple[int, int] | None = None,
         batch: int = 8,
@@ -74,6 +74,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
     ) -> None:
         if pretrained is not None or train_cfg is not None:  # mmseg.apis.init_model sets both to None
             raise UsageError("the segmentor is not trained: wanted weights, got pretrained or train_cfg")
+        mode = mode or ("whole" if window is None else "slide")
         self._check_mode(mode, window, stride, batch)
         check_synonyms(synonyms)
         resolve_templates(templates)

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.datasets import COCOStuffDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
+from PIL import Image
 
 import ovseg
 from ovseg.errors import UsageError
@@ -60,7 +61,7 @@ def test_each_tree_is_read_whole(dataset, vocabulary, trees, tmp_path, monkeypat
     for item in data:
         labels = item["data_samples"].gt_sem_seg.data.numpy()
         assert labels.shape[1:] == item["data_samples"].ori_shape  # scored at the label's own size
-        assert item["inputs"].shape == (3, *config.resize.size)
+        assert item["inputs"].shape == (3, *config.test_pipeline[2].size)
         seen |= set(np.unique(labels).tolist())
     # two have a background for what others leave void
     assert (255 in seen) == (vocabulary not in ("pascal_context60", "coco_object"))
@@ -73,6 +74,13 @@ def test_images_are_resized_as_the_core_does_and_labels_stay():
     np.testing.assert_array_equal(found["img"], resize_image(scene.image, (64, 48)))
     assert found["gt_seg_map"].shape == (90, 120)
     assert found["img_shape"] == (64, 48) and found["scale_factor"] == (48 / 120, 64 / 90)
+
+
+def test_pillows_resize_is_that_of_clip_surgerys_demo():
+    image = ovseg.make_scene(3, (90, 120)).image
+    found = ClipResize(size=(64, 48), interpolation="pillow").transform({"img": image})
+    wanted = np.asarray(Image.fromarray(image).resize((48, 64), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(found["img"], wanted)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from ovseg.vocabulary import load_vocabulary
 
 LEAVES = {
     "voc21": "configs/paper/clip-surgery_vit-b16_voc21-512x512.py",
-    "ade20k": "configs/peers/clip-surgery_vit-b16_ade20k-short336.py",
+    "ade20k": "configs/common/clip-surgery_vit-b16_ade20k-short336.py",
     "cityscapes": "configs/paper/clip-surgery_vit-b16_cityscapes-1024x2048.py",
 }
 SMALL = {
@@ -54,8 +54,8 @@ def config(data, root, monkeypatch):
         found = load_config(root / LEAVES[name], {**SMALL, **options}, method, "tiny")
         resize = next(step for step in found.test_dataloader.dataset.pipeline if step.type == "ClipResize")
         resize.pop("short_side", None)
-        resize.size = (64, 96)
-        if found.model.mode == "slide":
+        resize.update(size=(64, 96), interpolation="opencv")  # as Model.segment does it
+        if found.model.window is not None:
             found.model.update(window=32, stride=16)
         return found
 
@@ -126,7 +126,8 @@ def test_scores_are_the_same_for_batches_of_1_and_4_and_again(name, config, run)
 
 def test_scores_are_the_same_for_one_process_and_two(config, run, data, root, tmp_path):
     alone = evaluate(config(), run)
-    resize = ["test_dataloader.dataset.pipeline.2.size=(64,96)", "model.templates=plain"]
+    step = "test_dataloader.dataset.pipeline.2"
+    resize = [f"{step}.size=(64,96)", f"{step}.interpolation=opencv", "model.templates=plain"]
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
         *(str(root / "tools" / "test.py"), str(root / LEAVES["voc21"]), "--launcher", "pytorch"),
@@ -177,10 +178,8 @@ def test_the_results_file_says_how_the_score_came_about(config, run, root):
 
 def test_views_are_averaged(config, tmp_path, data):
     """--tta: the mean of an image's and its mirror image's probabilities, here by two runs and by hand."""
-    settings = config()
-    settings.tta_pipeline[2].transforms[0] = [settings.test_dataloader.dataset.pipeline[2]]
     out = tmp_path / "png"
-    found = evaluate(settings, Run(work_dir=str(tmp_path / "work"), out=str(out), tta=True))
+    found = evaluate(config(), Run(work_dir=str(tmp_path / "work"), out=str(out), tta=True))
     assert found["protocol"]["views averaged"] is True
     core, names = ovseg.load_model(cache=False), load_vocabulary("voc21")
     looked = 0

@@ -18,7 +18,9 @@ EMBEDDED = {
     "model.weights": None,
     "model.templates": "plain",
     "test_pipeline.2.size": (128, 128),
+    "test_pipeline.2.interpolation": "opencv",
     "test_dataloader.dataset.pipeline.2.size": (128, 128),
+    "test_dataloader.dataset.pipeline.2.interpolation": "opencv",
 }
 NAMES = "sky, road, red ball"
 

@@ -28,7 +28,10 @@ BLOCKS = [
 PIPELINE = "test_dataloader.dataset.pipeline.2"
 SMALL = {
     "paper": [f"{PIPELINE}.size=[64,64]"],
-    "peers": [f"{PIPELINE}.short_side=64", "model.window=64", "model.stride=32"],
+    "common": [f"{PIPELINE}.short_side=64", "model.window=64", "model.stride=32"],
+    "sclip": [f"{PIPELINE}.short_side=64", "model.window=64", "model.stride=32"],
+    "naclip": [f"{PIPELINE}.short_side=64"],
+    "clearclip": [f"{PIPELINE}.short_side=64", "model.window=64", "model.stride=32"],
     "photos": [f"{PIPELINE}.short_side=64"],
 }
 CONVERTED = ("*_labelTrainIds.png", "*_instanceTrainIds.png", "SegmentationClassContext/*.png")

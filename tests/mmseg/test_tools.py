@@ -65,7 +65,7 @@ def test_a_run_ends_with_its_score_and_file(tool, tree, root, tmp_path, encoded)
     code, printed, _ = tool(
         *("test", root / VOC, "--backbone", "tiny", "--method", "naclip", "--work-dir", work),
         *("--out", out, "--show-dir", tmp_path / "shown", "--tta"),
-        *("--cfg-options", *SMALL, "tta_pipeline.2.transforms.0.0.size=(64,64)"),
+        *("--cfg-options", *SMALL),
     )
     assert code == 0, printed
     last = printed.strip().splitlines()[-1]

@@ -1,14 +1,5 @@
+_base_ = "./photos.py"
 vocabulary = "coco_object"
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="FolderDataset",
-        vocabulary=vocabulary,
-        data_root="{{$OVSEG_DATA:data}}/photos/coco_things_val",
-        data_prefix=dict(img_path="images/val", seg_map_path="annotations/val"),
-        test_mode=True,
-    ),
+    dataset=dict(vocabulary=vocabulary, data_root="{{$OVSEG_DATA:data}}/photos/coco_things_val")
 )
-test_evaluator = dict(type="ExactIoUMetric", iou_metrics=["mIoU"])

@@ -1,15 +1,9 @@
-dataset_type = "PascalVOCDataset"
-data_root = "{{$OVSEG_DATA:data}}/VOCdevkit/VOC2012"
+_base_ = "../evaluation.py"
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
+        type="PascalVOCDataset",
+        data_root="{{$OVSEG_DATA:data}}/VOCdevkit/VOC2012",
         ann_file="ImageSets/Segmentation/val.txt",
         data_prefix=dict(img_path="JPEGImages", seg_map_path="SegmentationClass"),
-        test_mode=True,
-    ),
+    )
 )
-test_evaluator = dict(type="ExactIoUMetric", iou_metrics=["mIoU"])

@@ -1,6 +1,5 @@
-# CLIP Surgery, Li et al. 2025 (Table 5): architecture surgery only, argmax over the classes, no threshold,
-# 85 templates, ViT-B/16 of OpenAI. Scored at the label's size.
-protocol = "paper"
+# What every protocol has in common: OpenAI's ViT-B/16 on whole images, argmax over the classes, no threshold.
+_base_ = "./pipelines.py"
 model = dict(
     type="OpenVocabularySegmentor",
     data_preprocessor=dict(
@@ -9,11 +8,9 @@ model = dict(
         std=[0.26862954, 0.26130258, 0.27577711],
         bgr_to_rgb=True,
     ),
-    method="clip_surgery",
     backbone="ViT-B-16-quickgelu",
     weights="openai",
-    templates="paper",
-    mode="whole",
-    logit_scale=50.0,
+    window=None,
+    stride=None,
     background=None,
 )

@@ -1,0 +1,4 @@
+_base_ = ["../_base_/protocols/common.py", "../_base_/datasets/coco_stuff164k.py"]
+model = dict(vocabulary="coco_stuff164k")
+test_pipeline = _base_.pipelines.short448
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,0 +1,4 @@
+_base_ = ["../_base_/protocols/naclip.py", "../_base_/datasets/pascal_context59.py"]
+model = dict(vocabulary="context59_sclip")
+test_pipeline = _base_.pipelines.short336
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

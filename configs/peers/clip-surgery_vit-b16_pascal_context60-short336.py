@@ -1,8 +1,0 @@
-_base_ = [
-    "../_base_/models/peers.py",
-    "../_base_/pipelines/short336.py",
-    "../_base_/datasets/pascal_context60.py",
-    "../_base_/default_runtime.py",
-]
-model = dict(vocabulary="pascal_context60", background=0.1)
-test_dataloader = dict(dataset=dict(pipeline=_base_.test_pipeline))
