@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ovseg.errors import UnsupportedModelError as UnsupportedModelError
     from ovseg.errors import UsageError as UsageError
     from ovseg.errors import WeightsError as WeightsError
+    from ovseg.io.images import ImageLike as ImageLike
     from ovseg.io.images import load_image as load_image
     from ovseg.model import Model as Model
     from ovseg.model import load_model as load_model
@@ -39,6 +40,7 @@ _WHERE = {
     "UnsupportedModelError": "errors",
     "UsageError": "errors",
     "WeightsError": "errors",
+    "ImageLike": "io.images",
     "load_image": "io.images",
     "Model": "model",
     "load_model": "model",

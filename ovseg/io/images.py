@@ -1,125 +1,95 @@
-"""Image files and arrays to (H, W, 3) uint8 RGB, or one clear line why not."""
+"""Pictures from files, bytes, arrays, tensors and PIL to (H, W, 3) uint8 RGB, or one clear line why not.
+
+``load_image`` keeps no state and changes none of the process (Pillow's limits, warning filters), so threads
+may share it. The other names of this room that callers need are importable from here.
+"""
 
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import TypeAlias
+from contextlib import suppress
+from io import BytesIO
+from typing import BinaryIO, TypeAlias
 
-import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image
 
-from ovseg.errors import ImageError, UsageError
+from ovseg.errors import UsageError
+from ovseg.io.arrays import LAYOUTS, SupportsArray, array_to_rgb
+from ovseg.io.decode import decode
+from ovseg.io.find import SUFFIXES as SUFFIXES
+from ovseg.io.find import find_images as find_images
+from ovseg.io.find import output_stems as output_stems
+from ovseg.io.labels import check_labels_fit as check_labels_fit
+from ovseg.io.labels import load_labels as load_labels
+from ovseg.io.limits import MAX_PIXELS as MAX_PIXELS
+from ovseg.io.limits import pixel_limit
+from ovseg.io.pillow import picture_to_rgb, reading
+from ovseg.io.resize import resize_image as resize_image
+from ovseg.io.sources import check_file, shown
+from ovseg.io.values import GROUND as GROUND
 
-ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | np.ndarray"
-SUFFIXES = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"])
-MAX_PIXELS = 178_956_970
-"""Larger files are refused as decompression bombs: Pillow's own figure for an error."""
+ImageLike: TypeAlias = (
+    str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[np.generic] | SupportsArray
+)
+"""What ``load_image`` takes: a path, a file's content or an open file, a PIL image, an array or tensor."""
 
 
-def load_image(source: ImageLike) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a file, a PIL image or an (H, W, 3) uint8 RGB array.
+def load_image(source: ImageLike, max_pixels: int | None = None) -> NDArray[np.uint8]:
+    """Load one picture as RGB.
 
-    EXIF orientation is honoured; 16-bit values keep their upper 8 bits; CMYK and palettes are
-    converted; transparency is laid on white. Raises ImageError for a file that is missing, not an
-    image, truncated or larger than ``MAX_PIXELS``; UsageError for another type or array shape.
+    EXIF orientation is honoured: the result is upright. Transparent pixels and pixels without a value (NaN,
+    infinite, nodata) are white, ``GROUND``. Palettes, CMYK and LAB are converted; of animations and of TIFFs
+    with several pages the first is taken. Values beyond 8 bits follow the rule of ``ovseg.io.values.to_rgb``:
+    16 bits keep their upper byte, floats may be in 0..1, -1..1, 0..255 or 0..65535.
+
+    Args:
+        source: a path; the bytes of an image file, or a file opened in binary mode; a PIL image of any mode;
+            an array or tensor on any device, (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or (3, H, W). A
+            contiguous (H, W, 3) uint8 array is returned as it is, not copied.
+        max_pixels: the largest number of pixels; None for the environment variable OVSEG_MAX_PIXELS, or
+            178,956,970. Reading takes up to about 8 bytes a pixel, of 32-bit floats 24.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: a file is missing, no image, damaged, or too large, or its values' range cannot be told.
+        UsageError: another type, an array of another layout or range, or an address on a network.
+
+    >>> load_image(np.full((2, 4), 0.5)).shape
+    (2, 4, 3)
     """
+    limit = pixel_limit(max_pixels)
     if isinstance(source, np.ndarray):
-        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or 0 in source.shape:
-            raise UsageError(f"wanted an (H, W, 3) uint8 RGB array, got {source.shape} {source.dtype}")
-        return source
+        return array_to_rgb(source, limit)
     if isinstance(source, Image.Image):
-        return _reading("the PIL image", lambda: _decode(source, "the PIL image"))
-    if not isinstance(source, (str, os.PathLike)):
-        raise UsageError(f"wanted a path, a PIL image or an (H, W, 3) array, got {type(source).__name__}")
-    path = Path(source)
-    if os.path.isdir(path):  # unlike Path's own, no error where a whole sentence stands for a path
-        raise ImageError(f"wanted an image file, {path} is a folder")
-    if not os.path.isfile(path):
-        raise ImageError(f"wanted an image file, {path} does not exist")
+        with reading("the PIL image"):
+            return picture_to_rgb(source, "the PIL image", limit)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return decode(BytesIO(source), "the data", limit)
+    if isinstance(source, (str, os.PathLike)):
+        path = check_file(source)
+        with reading(shown(path)), path.open("rb") as stream:
+            return decode(stream, shown(path), limit)
+    if isinstance(source, SupportsArray):
+        return array_to_rgb(source, limit)
+    if hasattr(source, "read"):
+        return decode(BytesIO(_content(source)), "the open file", limit)
+    raise UsageError(
+        f"wanted a picture as a path, bytes, an open file, a PIL image or an array {LAYOUTS}, "
+        f"got {type(source).__name__}"
+    )
 
-    def read() -> np.ndarray:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's bomb warning: MAX_PIXELS decides below
-            with Image.open(path) as image:
-                return _decode(image, str(path))
 
-    return _reading(str(path), read)
-
-
-def _reading(name: str, read: Callable[[], np.ndarray]) -> np.ndarray:
-    """What ``read`` gives; whatever Pillow raises becomes an ImageError in one line."""
+def _content(file: BinaryIO) -> bytes:
+    with suppress(OSError, AttributeError):  # a pipe is read from where it is
+        file.seek(0)
     try:
-        return read()
-    except UnidentifiedImageError:
-        raise ImageError(f"wanted an image file, {name} is not one") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"wanted at most {MAX_PIXELS:,} pixels, {name} has more") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise
-        raise ImageError(f"wanted a whole image, {name} cannot be decoded: {error}") from None
-
-
-def _decode(image: Image.Image, name: str) -> np.ndarray:
-    if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width} x {image.height}"
-        raise ImageError(f"wanted at most {MAX_PIXELS:,} pixels, {name} has {size}")
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _to_eight_bits(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(ground, image)
-    return np.ascontiguousarray(image.convert("RGB"))
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit greys by their upper byte; floats and 32-bit integers that are 0..1, 0..255 or 0..65535."""
-    values = np.asarray(image).astype(np.float64)
-    top = 65535 if image.mode.startswith("I") else float(values.max(initial=0.0))
-    full = next((full for full in (1.0, 255.0, 65535.0) if top <= full), top)
-    return Image.fromarray(np.clip(values / full * 255, 0, 255).astype(np.uint8))
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) to ``size`` (height, width): bicubic as CLIP does; area averaging where it shrinks."""
-    if image.shape[:2] == tuple(size):
-        return image
-    shrinks = image.shape[0] * image.shape[1] > size[0] * size[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    return cv2.resize(image, (size[1], size[0]), interpolation=how)
-
-
-def find_images(paths: Sequence[str | Path]) -> tuple[list[Path], list[str]]:
-    """The image files that ``paths`` name, folders searched one level deep in sorted order.
-
-    Returns files and, for folders without any image, one line each. A file named directly is
-    taken whatever its suffix; whether it can be read shows when it is read.
-    """
-    files: list[Path] = []
-    empty: list[str] = []
-    for path in map(Path, paths):
-        if not os.path.isdir(path):
-            files.append(path)
-            continue
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-        files += inside
-        if not inside:
-            empty.append(f"wanted images ({', '.join(sorted(SUFFIXES))}), {path} holds none")
-    return list(dict.fromkeys(files)), empty
-
-
-def output_stems(files: Iterable[Path]) -> dict[Path, str]:
-    """A name for each file's results: its stem, with its folder or suffix in front where two would collide."""
-    files = list(files)
-    stems: dict[Path, str] = {}
-    taken: set[str] = set()
-    for file in files:
-        choices = [file.stem, f"{file.parent.name}_{file.stem}", f"{file.parent.name}_{file.name}"]
-        choices += [f"{file.stem}_{number}" for number in range(2, len(files) + 2)]
-        stems[file] = next(choice for choice in choices if choice not in taken)
-        taken.add(stems[file])
-    return stems
+        content = file.read()
+    except Exception as error:
+        raise UsageError(f"wanted an open file to read a picture from, got an error: {error}") from None
+    if not isinstance(content, bytes):
+        raise UsageError(f"wanted a file opened in binary mode, got {type(content).__name__} from it")
+    return content

@@ -1,0 +1,175 @@
+"""Which files of a folder are images, and what their results are called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from PIL import features
+
+from ovseg.io.pillow import AVIF_HINT, HEIF_HINT, register_heif
+from ovseg.io.sources import expand, shown
+from ovseg.io.writers import MARK, RESULT_ENDINGS
+
+SUFFIXES = frozenset(
+    ".bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp".split()
+    + ([".avif"] if features.check("avif") else [])
+)
+"""The endings that a search in a folder takes for images, in lower case; see also ``suffixes``."""
+HEIF = frozenset([".heic", ".heif"])
+RAW = frozenset([".arw", ".cr2", ".cr3", ".dng", ".jxl", ".nef", ".orf", ".psd", ".raf", ".rw2", ".svg"])
+LONGEST = 180
+"""Longer names of results are cut to so many bytes: file systems allow 255, and endings need some of them."""
+
+
+def suffixes() -> frozenset[str]:
+    """``SUFFIXES``, and HEIC's where pillow-heif is installed."""
+    return SUFFIXES | HEIF if register_heif() else SUFFIXES
+
+
+def find_images(
+    paths: Sequence[str | os.PathLike[str]], recursive: bool = False
+) -> tuple[list[Path], list[str]]:
+    """Find the image files that paths name.
+
+    A path that is no folder is taken as it is: whether it can be read shows when it is read. A folder is
+    searched for files with an ending of ``suffixes()``. Skipped are hidden files (such as ``._photo.png``)
+    and ovseg's own results: pictures whose name has a further ending (``NAME.labels.png``) and that either
+    carry the mark of ovseg's writers or lie beside the image NAME with an ending that the writers use.
+
+    Args:
+        paths: files and folders; a leading ``~`` stands for the home folder.
+        recursive: search the folders of a folder too; hidden ones are left out.
+
+    Returns:
+        The files, sorted within each folder, none twice; and one line for each folder that held no image,
+        or files that were skipped because nothing installed here reads them.
+    """
+    files: list[Path] = []
+    lines: list[str] = []
+    known = suffixes()
+    for path in map(expand, paths):
+        if not os.path.isdir(path):
+            files.append(path)
+            continue
+        names = list(_visible(path, recursive))
+        inside, results = _without_results([name for name in names if name.suffix.lower() in known])
+        files += inside
+        skipped = _skipped(names, known)
+        if not inside:
+            told = f"; {results} results of ovseg are no inputs" if results else ""
+            wanted = ", ".join(sorted(known))
+            lines.append(
+                f"wanted images ({wanted}), {shown(path)} holds none{told}{skipped and '; ' + skipped}"
+            )
+        elif skipped:
+            lines.append(f"{shown(path)}: {skipped}")
+    return list(dict.fromkeys(files)), lines
+
+
+def output_stems(files: Iterable[Path], searched: Sequence[str | os.PathLike[str]] = ()) -> dict[Path, str]:
+    """Name the results of each file: no two alike, and independent of the order of files.
+
+    A file below a searched folder is named by its path from there, another by its own name, both without
+    suffix: ``sub/photo``. Only where several files of the call would share that name does each of them keep
+    its suffix (``photo.jpg``, ``photo.png``). Where even that is shared, the folder's name is put in front
+    (``holiday_photo``), and a number added as the last resort. Names of more than ``LONGEST`` bytes are cut,
+    with eight characters of the whole name's SHA-256 at their end.
+
+    Args:
+        files: the images, as ``find_images`` gives them.
+        searched: the folders that were searched, as they were given to ``find_images``.
+
+    >>> list(output_stems([Path("a/x.jpg"), Path("a/y.png"), Path("b/y.png")]).values())
+    ['x', 'a_y', 'b_y']
+    """
+    roots = {expand(folder) for folder in searched}
+    choices = {file: _choices(file, roots) for file in files}
+    stems: dict[Path, str] = {}
+    taken: set[str] = set()
+    left = list(choices)
+    for level in range(3):
+        counts = Counter(choices[file][level] for file in left)
+        alone = [f for f in left if counts[choices[f][level]] == 1 and choices[f][level] not in taken]
+        stems.update((file, choices[file][level]) for file in alone)
+        taken.update(stems[file] for file in alone)
+        left = [file for file in left if file not in stems]
+    numbers: Counter[str] = Counter()
+    for file in left:
+        base = choices[file][2]
+        while (name := f"{base}_{numbers[base] + 1}") in taken:
+            numbers[base] += 1
+        numbers[base] += 1
+        stems[file] = name
+        taken.add(name)
+    return {file: _cut(stems[file]) for file in choices}
+
+
+def _choices(file: Path, roots: set[Path]) -> tuple[str, str, str]:
+    root = next((parent for parent in file.parents if parent in roots), file.parent)
+    inner = file.relative_to(root).parent
+    front = os.path.basename(os.path.abspath(root))
+    names = file.stem, file.name, f"{front}_{file.stem}" if front else file.stem
+    one, two, three = ((inner / name).as_posix() for name in names)
+    return one, two, three
+
+
+def _cut(stem: str) -> str:
+    folder, _, name = stem.rpartition("/")
+    raw = os.fsencode(name)
+    if len(raw) > LONGEST:
+        digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+        name = f"{raw[: LONGEST - 9].decode(errors='ignore')}~{digest}"
+    return f"{folder}/{name}" if folder else name
+
+
+def _visible(folder: Path, recursive: bool) -> Iterator[Path]:
+    """Files without a leading dot, sorted by name; FIFOs and devices left out."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:  # a folder that may not be read holds no images
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_file():
+            yield folder / entry.name
+        elif recursive and entry.is_dir(follow_symlinks=False):
+            yield from _visible(folder / entry.name, recursive)
+
+
+def _without_results(images: list[Path]) -> tuple[list[Path], int]:
+    """The images that are no results of ovseg, and the number of those that are."""
+    stems = {(image.parent, image.stem) for image in images}
+    kept = [image for image in images if not _is_result(image, stems)]
+    return kept, len(images) - len(kept)
+
+
+def _is_result(image: Path, stems: set[tuple[Path, str]]) -> bool:
+    name, dot, ending = image.stem.rpartition(".")
+    if not dot or not name:
+        return False
+    if ending in RESULT_ENDINGS and (image.parent, name) in stems:
+        return True
+    try:
+        with image.open("rb") as file:
+            return MARK in file.read(1024)
+    except OSError:
+        return False  # said when it is read
+
+
+def _skipped(names: list[Path], known: frozenset[str]) -> str:
+    """A line of what nothing installed here reads, with counts and what helps; empty if there is nothing."""
+    found = Counter(name.suffix.lower() for name in names)
+    parts = []
+    for endings, hint in (
+        (HEIF - known, HEIF_HINT),
+        (frozenset([".avif"]) - known, AVIF_HINT),
+        (RAW - known, "convert them to TIFF or PNG"),
+    ):
+        if counts := [f"{found[ending]} {ending}" for ending in sorted(endings) if found[ending]]:
+            parts.append(f"{', '.join(counts)} ({hint})")
+    return f"skipped {'; '.join(parts)}" if parts else ""

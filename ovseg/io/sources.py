@@ -1,0 +1,67 @@
+"""Paths and open files: which of them may hold a picture, and what to say of the others."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from ovseg.errors import ImageError, UsageError
+
+KINDS = (
+    (stat.S_ISDIR, "is a folder"),
+    (stat.S_ISFIFO, "is a FIFO"),
+    (stat.S_ISSOCK, "is a socket"),
+    (stat.S_ISCHR, "is a device"),
+    (stat.S_ISBLK, "is a device"),
+)
+
+
+def expand(path: str | os.PathLike[str]) -> Path:
+    """A path whose leading ``~`` stands for the home folder, unless a file of that very name exists."""
+    text = os.fsdecode(os.fspath(path))
+    plain = Path(text)
+    if not text.startswith("~") or os.path.lexists(text):
+        return plain
+    try:
+        return plain.expanduser()
+    except RuntimeError:  # no such user
+        return plain
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path as messages show it: on one line, cut where it is long."""
+    text = os.fsdecode(os.fspath(path))
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def check_file(source: str | os.PathLike[str], what: str = "an image file") -> Path:
+    """The path of a regular file, ``~`` expanded.
+
+    Raises:
+        UsageError: the path is an address on a network.
+        ImageError: the path is no regular file, or cannot be looked at.
+
+    >>> check_file("/dev/null")
+    Traceback (most recent call last):
+    ...
+    ovseg.errors.ImageError: wanted an image file, /dev/null is a device
+    """
+    text = os.fsdecode(os.fspath(source))
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise UsageError(f"wanted {what}, got the address {shown(text)}: download it first")
+    path = expand(source)
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+        raise ImageError(f"wanted {what}, {shown(path)} does not exist") from None
+    except OSError as error:
+        if error.errno in (36, 63):  # a whole sentence stands for a path: "File name too long"
+            raise ImageError(f"wanted {what}, {shown(path)} does not exist") from None
+        raise ImageError(f"wanted {what}, {shown(path)}: {error.strerror}") from None
+    for is_kind, words in KINDS:
+        if is_kind(mode):
+            raise ImageError(f"wanted {what}, {shown(path)} {words}")
+    return path

@@ -1,0 +1,147 @@
+"""TIFF through tifffile where Pillow is not enough: more than 8 bits, several planes, nodata."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.errors import ImageError
+from ovseg.io.limits import check_pixels
+from ovseg.io.orientation import TAG, turn_upright
+from ovseg.io.values import GROUND, missing_pixels, to_rgb
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # a damaged file is one line: the error's
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+GDAL_NODATA = 42113
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class TiffFacts:
+    """What decides who reads a TIFF: the ``bits`` of a sample, its ``nodata`` value, and its layout."""
+
+    bits: int
+    nodata: float | None
+    samples: int
+    planar: bool
+
+
+def is_tiff(stream: BinaryIO) -> bool:
+    """Whether a stream starts as TIFF or BigTIFF; it stays at its start."""
+    stream.seek(0)
+    start = stream.read(4)
+    stream.seek(0)
+    return start in MAGIC
+
+
+def tiff_facts(stream: BinaryIO) -> TiffFacts | None:
+    """The facts of the first page; None where tifffile cannot read the file's structure."""
+    from tifffile import TiffFile
+
+    try:
+        stream.seek(0)
+        with TiffFile(stream) as file:
+            page = _first(file.pages[0])
+            bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
+            return TiffFacts(bits, _nodata(page), page.samplesperpixel, page.planarconfig == 2)
+    except Exception:  # Pillow's turn, and its error if it cannot read the file either
+        return None
+
+
+def read_samples(stream: BinaryIO, name: str, limit: int) -> tuple[NDArray[np.generic], TiffPage] | None:
+    """The first page's samples (H, W, C) as stored, and the page; None where a codec is not installed.
+
+    Raises:
+        ImageError: the page has too many pixels, or is not a flat picture.
+    """
+    from tifffile import TiffFile
+
+    stream.seek(0)
+    with TiffFile(stream) as file:
+        page = _first(file.pages[0])
+        check_pixels(page.imagelength, page.imagewidth, limit, name)
+        if page.imagedepth != 1 or not 1 <= page.samplesperpixel <= 64:
+            raise ImageError(f"wanted a flat picture, {name} has shape {page.shape}")
+        try:
+            values = page.asarray(squeeze=False)  # (planes, depth, H, W, samples)
+        except Exception as error:
+            if "imagecodecs" in str(error):
+                return None
+            raise
+        values = values[:, 0]
+        return (np.moveaxis(values[..., 0], 0, -1) if len(values) > 1 else values[0]), page
+
+
+def deep_tiff_to_rgb(stream: BinaryIO, name: str, limit: int, facts: TiffFacts) -> NDArray[np.uint8] | None:
+    """A TIFF of more than 8 bits a sample as (H, W, 3) uint8 RGB, upright.
+
+    Returns None where a codec is missing and Pillow reads such a file rightly.
+
+    Raises:
+        ImageError: the bands are neither grey nor RGB, or a codec is missing.
+    """
+    found = read_samples(stream, name, limit)
+    simple = facts.samples == 1 or not facts.planar
+    if found is None:
+        if simple:
+            return None
+        raise ImageError(
+            f"wanted a codec for {name}: pip install imagecodecs, or save it without compression"
+        )
+    values, page = found
+    if page.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB) and simple:
+        return None  # CMYK, for one
+    colours, alpha = _bands(turn_upright(values, orientation_tag(page)), page, name)
+    picture = to_rgb(colours, alpha, facts.nodata, facts.bits if 8 < facts.bits < 16 else 16)
+    if page.photometric == WHITE_IS_ZERO:
+        picture = 255 - picture
+        picture[missing_pixels(colours, facts.nodata)] = GROUND
+    return picture
+
+
+def _bands(
+    values: NDArray[np.generic], page: TiffPage, name: str
+) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
+    """Colours (H, W, 1 or 3) and opacity of a page's samples."""
+    photometric = page.photometric
+    if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
+        raise ImageError(
+            f"wanted grey or RGB beyond 8 bits, {name} is {getattr(photometric, 'name', photometric)}"
+        )
+    extra = tuple(page.extrasamples or ())
+    alpha = values[..., -1] if extra and extra[-1] in (1, 2) else None
+    bands = values.shape[2] - (alpha is not None)
+    if bands == 1 or bands == 3:
+        return values[..., :bands], alpha
+    if photometric == RGB and bands > 3:  # by the standard, its first three are red, green and blue
+        return values[..., :3], alpha
+    raise ImageError(f"wanted 1 or 3 bands, {name} has {bands}: pass an array (H, W, 3) of the three to show")
+
+
+def orientation_tag(page: TiffPage) -> int:
+    """The orientation 1..8 of a page; 1 where it has none."""
+    tag = page.tags.get(TAG)
+    return tag.value if tag is not None and tag.value in range(1, 9) else 1
+
+
+def _first(page: object) -> TiffPage:
+    from tifffile import TiffPage
+
+    if not isinstance(page, TiffPage):
+        raise ImageError("wanted a TIFF page")
+    return page
+
+
+def _nodata(page: TiffPage) -> float | None:
+    tag = page.tags.get(GDAL_NODATA)
+    try:
+        return None if tag is None else float(str(tag.value).strip().strip("\0"))
+    except ValueError:
+        return None
