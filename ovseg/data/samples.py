@@ -1,37 +1,59 @@
 """Pictures with a mask for each label that is in them, from folders of index masks and from COCO instances.
 
-One form for what is measured per label (mSC, IoU per label, interactive segmentation): ``Sample``.
+What is measured per label (mSC, IoU per label, interactive segmentation) reads this one form: ``Sample``.
+Images and labels follow the rule of ``ovseg.io.images.load_labels``: both belong to the upright picture.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
-from ovseg.errors import UsageError
-from ovseg.io.images import load_image
+from ovseg.errors import DataError, UsageError
+from ovseg.io.images import check_labels_fit, load_image, load_labels
 from ovseg.metrics import VOID
+
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
+
+LARGE_VOID = 65535
+SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """``image`` (H, W, 3) uint8 RGB, ``masks`` (H, W) bool of each label in it, ``valid`` (H, W) bool:
-    the pixels that count."""
+    """One labelled picture.
+
+    Attributes:
+        name: of the picture in its set.
+        image: (H, W, 3) uint8 RGB.
+        masks: (H, W) bool for each label that is in the picture.
+        valid: (H, W) bool, the pixels that count.
+    """
 
     name: str
-    image: np.ndarray
-    masks: dict[str, np.ndarray]
-    valid: np.ndarray
+    image: NDArray[np.uint8]
+    masks: dict[str, NDArray[np.bool_]]
+    valid: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class SampleSet:
-    """A named set: its label ``names``, its length, and an iterator that reads it anew each time."""
+    """A named set of samples with a length; each iteration reads it from the start.
+
+    Attributes:
+        title: the set's name in tables.
+        names: its labels.
+        count: the number of samples.
+        read: gives an iterator over them.
+    """
 
     title: str
     names: tuple[str, ...]
@@ -45,20 +67,47 @@ class SampleSet:
         return self.read()
 
 
-def from_labels(
-    name: str, image: np.ndarray, labels: np.ndarray, names: Sequence[str], ignored: Sequence[str] = ()
-) -> Sample:
-    """From an index mask (H, W), VOID unlabelled: index k is ``names[k]``; ``ignored`` are no labels.
+def void_index(classes: int) -> int:
+    """The index of pixels that belong to no class: 255, and 65535 where 255 is a class.
 
-    Raises UsageError for an index beyond the names, or a mask of another size than the image.
+    >>> void_index(21), void_index(459)
+    (255, 65535)
     """
-    if labels.shape != image.shape[:2]:
-        raise UsageError(f"{name}: wanted a mask of {image.shape[:2]} pixels, got {labels.shape}")
-    known = [int(k) for k in np.unique(labels) if k != VOID]
-    if known and known[-1] >= len(names):
-        raise UsageError(f"{name}: wanted labels below {len(names)} or {VOID}, got {known[-1]}")
+    return VOID if classes <= VOID else LARGE_VOID
+
+
+def from_labels(
+    name: str,
+    image: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    names: Sequence[str],
+    ignored: Sequence[str] = (),
+) -> Sample:
+    """Make a sample from an index mask: pixels of index k belong to ``names[k]``.
+
+    Args:
+        name: of the sample.
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) indices; ``void_index(len(names))`` marks pixels that do not count.
+        names: the name of each index.
+        ignored: names that are no labels, such as "background"; their pixels count.
+
+    Raises:
+        DataError: an index beyond the names, or another size than the image.
+
+    >>> labels = np.array([[0, 1, 255]], np.uint8)
+    >>> sample = from_labels("a", np.zeros((1, 3, 3), np.uint8), labels, ["sky", "tree"])
+    >>> list(sample.masks), sample.valid.tolist()
+    (['sky', 'tree'], [[True, True, False]])
+    """
+    check_labels_fit(labels, image.shape, name)
+    void = void_index(len(names))
+    known = [int(k) for k in np.unique(labels) if k != void]
+    wrong = [k for k in known if not 0 <= k < len(names)]
+    if wrong:
+        raise DataError(f"{name}: wanted labels below {len(names)} or {void}, got {wrong[-1]}")
     masks = {names[k]: labels == k for k in known if names[k] not in ignored}
-    return Sample(name, image, masks, labels != VOID)
+    return Sample(name, image, masks, labels != void)
 
 
 def read_folder(
@@ -69,21 +118,29 @@ def read_folder(
     ignored: Sequence[str] = (),
     title: str = "",
 ) -> SampleSet:
-    """VOC's form: ``images``/STEM.jpg with ``masks``/STEM.png of indices (grey or palette).
+    """Read pictures STEM.jpg (or .jpeg, .png) with index masks STEM.png of another folder, as VOC has them.
 
-    Raises UsageError where there are no stems, a file is missing, or a mask does not fit.
+    Args:
+        images, masks: the folders.
+        stems: the names of the files, without suffix.
+        names: the name of each index.
+        ignored: names that are no labels.
+        title: the set's name; empty for that of the folder above ``images``.
+
+    Raises:
+        UsageError: there are no stems.
+        DataError: while it is read, a file is missing or a mask does not fit.
     """
     if not stems:
         raise UsageError(f"wanted names of pictures in {images}, got none")
 
     def read() -> Iterator[Sample]:
         for stem in stems:
-            path = masks / f"{stem}.png"
-            if not path.is_file():
-                raise UsageError(f"wanted a mask for {stem}, {path} does not exist")
-            with Image.open(path) as picture:  # Pillow keeps the indices of a palette
-                labels = np.asarray(picture)
-            yield from_labels(stem, load_image(images / f"{stem}.jpg"), labels, names, ignored)
+            labels = load_labels(masks / f"{stem}.png")
+            found = next((f for f in (images / f"{stem}{s}" for s in SUFFIXES) if f.is_file()), None)
+            if found is None:
+                raise DataError(f"wanted the picture of {stem}, {images / stem}{SUFFIXES[0]} does not exist")
+            yield from_labels(stem, load_image(found), labels, names, ignored)
 
     used = tuple(name for name in names if name not in ignored)
     return SampleSet(title or images.parent.name, used, len(stems), read)
@@ -92,66 +149,90 @@ def read_folder(
 def read_voc(
     root: Path, names: Sequence[str], split: str = "val", ignored: Sequence[str] = ("background",)
 ) -> SampleSet:
-    """A VOC folder such as VOCdevkit/VOC2012: JPEGImages, SegmentationClass, ImageSets/Segmentation."""
+    """Read a folder such as VOCdevkit/VOC2012: JPEGImages, SegmentationClass, ImageSets/Segmentation.
+
+    Raises:
+        UsageError: the list of the split is missing or empty.
+    """
     stems = read_lines(root / "ImageSets" / "Segmentation" / f"{split}.txt")
     return read_folder(root / "JPEGImages", root / "SegmentationClass", stems, names, ignored, root.name)
 
 
 def read_photos(root: Path, split: str = "val", ignored: Sequence[str] = ("background",)) -> SampleSet:
-    """A folder with images/, masks/, classes.txt (line k is index k) and val.txt."""
+    """Read a folder with images/, masks/, classes.txt (line k, from 0, names index k) and SPLIT.txt.
+
+    Raises:
+        UsageError: a list is missing or empty.
+    """
     names = read_lines(root / "classes.txt")
     stems = read_lines(root / f"{split}.txt")
     return read_folder(root / "images", root / "masks", stems, names, ignored, f"{root.name} {split}")
 
 
 def read_coco(instances: Path, images: Path) -> SampleSet:
-    """COCO's instances JSON: the union of a category's instances is its mask; crowds count as void.
+    """Read COCO's instances JSON: the union of a category's instances is its mask; crowds do not count.
 
-    Raises UsageError where the file is missing or is none of COCO's.
+    Args:
+        instances: the JSON file.
+        images: the folder of the images it names.
+
+    Raises:
+        UsageError: the file is missing or is no instances JSON.
+        DataError: while it is read, an image has another size than its annotations.
     """
     from pycocotools.coco import COCO
 
     if not instances.is_file():
         raise UsageError(f"wanted COCO's instances JSON, {instances} does not exist")
     try:
-        coco = _quietly(lambda: COCO(str(instances)))
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
+            coco = COCO(str(instances))
         names = {c["id"]: c["name"] for c in coco.dataset["categories"]}
-        rows = sorted(coco.dataset["images"], key=lambda row: row["id"])
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        rows = sorted(
+            (row["id"], row["file_name"], row["height"], row["width"]) for row in coco.dataset["images"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise UsageError(f"wanted COCO's instances JSON, {instances} cannot be read: {error}") from None
 
     def read() -> Iterator[Sample]:
-        for row in rows:
-            image = load_image(images / row["file_name"])
-            if image.shape[:2] != (size := (row["height"], row["width"])):
-                raise UsageError(
-                    f"{row['file_name']}: wanted {size} pixels, as annotated, got {image.shape[:2]}"
+        for number, file_name, height, width in rows:
+            image = load_image(images / file_name)
+            if image.shape[:2] != (height, width):
+                raise DataError(
+                    f"{file_name}: wanted {(height, width)} pixels, as annotated, got {image.shape[:2]}"
                 )
-            masks: dict[str, np.ndarray] = {}
-            valid = np.ones(image.shape[:2], bool)
-            for one in coco.imgToAnns[row["id"]]:
-                mask = coco.annToMask(one).astype(bool)
-                if one.get("iscrowd"):
-                    valid &= ~mask
-                    continue
-                name = names[one["category_id"]]
-                masks[name] = masks[name] | mask if name in masks else mask
-            yield Sample(row["file_name"], image, masks, valid)
+            yield _coco_sample(coco, number, file_name, image, names)
 
     return SampleSet(instances.stem, tuple(names.values()), len(rows), read)
 
 
+def _coco_sample(
+    coco: COCO, number: int, file_name: str, image: NDArray[np.uint8], names: dict[int, str]
+) -> Sample:
+    masks: dict[str, NDArray[np.bool_]] = {}
+    valid = np.ones(image.shape[:2], bool)
+    for one in coco.imgToAnns[number]:
+        try:
+            mask, name = coco.annToMask(one).astype(bool), names[one["category_id"]]
+        except Exception as error:  # pycocotools raises anything on a damaged annotation
+            raise DataError(f"{file_name}: an annotation cannot be read: {error!r}") from None
+        if one.get("iscrowd"):
+            valid &= ~mask
+        else:
+            masks[name] = masks[name] | mask if name in masks else mask
+    return Sample(file_name, image, masks, valid)
+
+
 def read_lines(path: Path) -> list[str]:
-    """The non-empty lines of a text file. Raises UsageError where it is missing."""
+    """The lines of a UTF-8 text file that are not empty, without spaces at their ends.
+
+    Raises:
+        UsageError: the file is missing or is no UTF-8 text.
+    """
     if not path.is_file():
         raise UsageError(f"wanted a list, {path} does not exist")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _quietly(work: Callable[[], Any]) -> Any:
-    """pycocotools prints what it does."""
-    import contextlib
-    import io
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        return work()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"wanted a list as UTF-8 text, {path} cannot be read: {error}") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]

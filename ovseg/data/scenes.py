@@ -1,7 +1,7 @@
-"""Generated scenes: coloured shapes on stuff textures, with pixel labels and captions.
+"""Generated scenes: coloured shapes on textures, with pixel labels and captions.
 
-The data that the embedded model is trained on and that tests, benchmarks and the demo draw from:
-no file, no licence, the same pixels for the same seed on every machine.
+The embedded model is trained on them, and tests, benchmarks and the demo use them. They need no files and no
+licence, and a seed gives the same pixels on every machine.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.errors import UsageError
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (208, 38, 42),
@@ -28,32 +31,57 @@ NAMES: tuple[str, ...] = STUFF + THINGS
 
 @dataclass(frozen=True)
 class Scene:
-    """One generated picture: ``image`` (H, W, 3) uint8 RGB, ``labels`` (H, W) uint8 indices of NAMES."""
+    """One generated picture.
 
-    image: np.ndarray
-    labels: np.ndarray
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) uint8, indices of ``NAMES``.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
 
     @property
     def present(self) -> tuple[str, ...]:
-        """The names that cover at least one pixel, things before stuff."""
+        """The names that cover at least one pixel, shapes before textures."""
         found = sorted(np.unique(self.labels).tolist(), key=lambda k: (k < len(STUFF), k))
         return tuple(NAMES[k] for k in found)
 
     @property
     def caption(self) -> str:
-        """ "a red circle and a blue star on bricks"."""
+        """What the picture shows, as in "a red circle and a blue star on bricks"."""
         things = [name for name in self.present if name in THINGS]
         stuff = [name for name in self.present if name in STUFF]
         return " on ".join(" and ".join(part) for part in ([f"a {t}" for t in things], stuff) if part)
 
 
 def make_scene(seed: int, size: tuple[int, int] = (128, 128), things: int | None = None) -> Scene:
-    """The scene of this ``seed``, ``size`` (height, width) in pixels.
+    """Generate a scene: one or two textures with coloured shapes on them.
 
-    ``things`` is the number of shapes, by default 1 to 4 by chance. One or two stuff textures fill
-    the ground; shapes of a quarter to half of the short side lie on
-    it, later ones over earlier ones, but none is hidden by more than half.
+    A shape measures a quarter to half of the short side. At most a tenth of it may lie on earlier shapes; it
+    is left out where eight tries find no such place.
+
+    Args:
+        seed: 0 or above; the same seed gives the same scene.
+        size: (height, width) in pixels, each at least 1.
+        things: the number of shapes; None for 1 to 4, by the seed.
+
+    Returns:
+        The picture with its labels.
+
+    Raises:
+        UsageError: a negative seed or number of shapes, or a size without pixels.
+
+    >>> scene = make_scene(3)
+    >>> scene.image.shape, scene.labels.shape
+    ((128, 128, 3), (128, 128))
+    >>> scene.caption
+    'a purple triangle on stripes'
     """
+    if seed < 0 or len(size) != 2 or min(size) < 1 or (things is not None and things < 0):
+        raise UsageError(
+            f"wanted a seed, a size (height, width) and a number of shapes, got {seed}, {size}, {things}"
+        )
     rng = np.random.default_rng(seed)
     height, width = size
     labels = np.empty(size, np.uint8)
@@ -70,8 +98,8 @@ def make_scene(seed: int, size: tuple[int, int] = (128, 128), things: int | None
     return Scene(np.clip(image, 0, 255).astype(np.uint8), labels)
 
 
-def _put_thing(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray) -> None:
-    for _ in range(8):  # tries until it fits; a crowded scene has fewer shapes
+def _put_thing(rng: np.random.Generator, image: NDArray[np.float32], labels: NDArray[np.uint8]) -> None:
+    for _ in range(8):  # tries to find a free place; a crowded scene has fewer shapes
         thing = int(rng.integers(len(THINGS)))
         mask = _shape_mask(rng, SHAPES[thing % len(SHAPES)], labels.shape)
         covered = labels[mask]
@@ -84,14 +112,14 @@ def _put_thing(rng: np.random.Generator, image: np.ndarray, labels: np.ndarray) 
         return
 
 
-def _half_plane(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+def _half_plane(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.bool_]:
     y, x = np.mgrid[: size[0], : size[1]]
     angle = rng.uniform(0, 2 * np.pi)
     distance = (x / size[1] - 0.5) * np.cos(angle) + (y / size[0] - 0.5) * np.sin(angle)
     return distance > rng.uniform(-0.2, 0.2)
 
 
-def _shape_mask(rng: np.random.Generator, shape: str, size: tuple[int, ...]) -> np.ndarray:
+def _shape_mask(rng: np.random.Generator, shape: str, size: tuple[int, ...]) -> NDArray[np.bool_]:
     short = min(size)
     radius = rng.uniform(0.125, 0.25) * short
     centre = rng.uniform(0.6 * radius, np.array(size[::-1]) - 0.6 * radius)
@@ -116,8 +144,8 @@ def _shape_mask(rng: np.random.Generator, shape: str, size: tuple[int, ...]) -> 
     return mask.astype(bool)
 
 
-def _texture(rng: np.random.Generator, stuff: int, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) float32: a pattern mixing two muted colours; the pattern alone tells the name."""
+def _texture(rng: np.random.Generator, stuff: int, size: tuple[int, int]) -> NDArray[np.float32]:
+    """(H, W, 3) float32: two muted colours in a pattern; only the pattern decides the name."""
     y, x = np.mgrid[: size[0], : size[1]].astype(np.float32)
     x, y = x + rng.uniform(0, 64), y + rng.uniform(0, 64)
     period = rng.uniform(9, 18)

@@ -10,7 +10,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ovseg.data.samples import from_labels, read_coco, read_photos, read_voc
-from ovseg.errors import UsageError
+from ovseg.data.scenes import make_scene
+from ovseg.errors import DataError, UsageError
 from ovseg.metrics import VOID
 
 NAMES = ["background", "cat", "dog"]
@@ -62,7 +63,7 @@ def test_photographs(tmp_path, labels):
     (tmp_path / "val.txt").write_text("a\nb\n")
     check(read_photos(tmp_path), labels)
     (tmp_path / "masks" / "b.png").unlink()
-    with pytest.raises(UsageError, match="wanted a mask for b"):
+    with pytest.raises(DataError, match=r"wanted a label file, .*b\.png does not exist"):
         list(read_photos(tmp_path))
     (tmp_path / "val.txt").write_text("")
     with pytest.raises(UsageError, match="got none"):
@@ -111,7 +112,7 @@ def test_coco_instances_of_a_category_are_one_mask_and_crowds_do_not_count(tmp_p
     assert np.array_equal(sample.masks["dog"], wanted)
     assert np.array_equal(sample.valid, crowd == 0)
     image(0).rotate(90, expand=True).save(tmp_path / "7.jpg")
-    with pytest.raises(UsageError, match=r"7\.jpg: wanted \(20, 30\) pixels, as annotated, got \(30, 20\)"):
+    with pytest.raises(DataError, match=r"7\.jpg: wanted \(20, 30\) pixels, as annotated, got \(30, 20\)"):
         list(samples)
     (tmp_path / "other.json").write_text("{}")
     for name, message in (("other.json", "cannot be read"), ("none.json", "does not exist")):
@@ -121,7 +122,56 @@ def test_coco_instances_of_a_category_are_one_mask_and_crowds_do_not_count(tmp_p
 
 def test_masks_that_do_not_fit():
     picture = np.zeros((4, 5, 3), np.uint8)
-    with pytest.raises(UsageError, match="wanted labels below 3 or 255, got 7"):
+    with pytest.raises(DataError, match="wanted labels below 3 or 255, got 7"):
         from_labels("x", picture, np.full((4, 5), 7, np.uint8), NAMES)
-    with pytest.raises(UsageError, match="wanted a mask of"):
+    with pytest.raises(DataError, match="wanted labels below 3 or 255, got 1027"):
+        from_labels("x", picture, np.full((4, 5), 1027, np.uint16), NAMES)
+    with pytest.raises(DataError, match="wanted labels below 3 or 255, got -1"):
+        from_labels("x", picture, np.full((4, 5), -1), NAMES)
+    with pytest.raises(DataError, match=r"wanted labels of \(4, 5\) pixels.*x has \(5, 4\); its sides"):
         from_labels("x", picture, np.zeros((5, 4), np.uint8), NAMES)
+
+
+def test_more_than_255_classes_have_a_void_of_sixteen_bits():
+    names = [f"n{k}" for k in range(300)]
+    labels = np.array([[254, 255, 256, 65535]], np.uint16)
+    sample = from_labels("x", np.zeros((1, 4, 3), np.uint8), labels, names)
+    assert list(sample.masks) == ["n254", "n255", "n256"] and sample.valid.tolist() == [[True] * 3 + [False]]
+
+
+def test_photographs_turned_by_exif_and_of_other_endings(tmp_path, labels):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image(0).rotate(90, expand=True).save(tmp_path / "images" / "a.jpg", exif=exif)
+    image(1).save(tmp_path / "images" / "b.PNG")
+    for stem, truth in zip("ab", labels, strict=True):
+        Image.fromarray(truth).save(tmp_path / "masks" / f"{stem}.png")
+    (tmp_path / "classes.txt").write_text("\ufeff" + "\n".join(NAMES), encoding="utf-8")
+    (tmp_path / "val.txt").write_text("a\nb\n")
+    check(read_photos(tmp_path), labels)
+    (tmp_path / "images" / "b.PNG").unlink()
+    with pytest.raises(DataError, match="wanted the picture of b"):
+        list(read_photos(tmp_path))
+    (tmp_path / "val.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match=r"wanted a list as UTF-8 text, .*val\.txt"):
+        read_photos(tmp_path)
+
+
+def test_a_damaged_annotation_is_one_line(tmp_path):
+    image(0).save(tmp_path / "7.jpg")
+    content = {
+        "images": [{"id": 7, "file_name": "7.jpg", "height": 20, "width": 30}],
+        "categories": [{"id": 17, "name": "cat"}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 99, "segmentation": [[1, 1, 5, 1, 5, 5]]}],
+    }
+    (tmp_path / "instances.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"7\.jpg: an annotation cannot be read"):
+        list(read_coco(tmp_path / "instances.json", tmp_path))
+
+
+@pytest.mark.parametrize("wrong", [(-1,), (0, (0, 5)), (0, (5, 5), -1)])
+def test_scenes_without_pixels_are_misuse(wrong):
+    with pytest.raises(UsageError, match="wanted a seed"):
+        make_scene(*wrong)
