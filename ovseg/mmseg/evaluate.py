@@ -31,8 +31,8 @@ class Run:
     """How a config is run: what the flags of tools/test.py say besides the config itself.
 
     ``out``: folder for predictions as PNG; ``show`` and ``show_dir``: painted images, in a window or
-    in a folder; ``tta``: the image and its mirror image averaged, or the views of the config's own ``tta_pipeline``; ``launcher``: "none", "pytorch", "slurm"
-    or "mpi".
+    in a folder; ``tta``: the image and its mirror image averaged, or the views of the config's own
+    ``tta_pipeline``; ``launcher``: "none", "pytorch", "slurm" or "mpi".
     """
 
     work_dir: str | None = None

@@ -101,6 +101,16 @@ FAMILIES = {
     "naclip": ("naclip", "imagenet", "bilinear"),
     "clearclip": ("clearclip", "imagenet", "bilinear"),
 }
+TITLES = {
+    "voc21": "VOC 21",
+    "voc20": "VOC 20",
+    "pascal_context60": "Context 60",
+    "pascal_context59": "Context 59",
+    "coco_object": "COCO-Object",
+    "coco_stuff164k": "COCO-Stuff",
+    "cityscapes": "Cityscapes",
+    "ade20k": "ADE20K",
+}
 ROWS = [(family, dataset) for family, rows in TABLE.items() for dataset in rows]
 
 
@@ -137,6 +147,23 @@ def test_a_leaf_says_what_its_protocol_was_published_with(family, dataset):
     resize = data.pipeline[2]
     assert resize.get("size", resize.get("short_side")) == wanted.size
     assert resize.interpolation == interpolation and resize.get("long_side", 2048) == 2048
+
+
+def settings(wanted: Wanted) -> str:
+    """A row of the table as docs/protocols.md writes it."""
+    window = f"{wanted.window}/{wanted.stride}" if wanted.window else "whole images"
+    cells = [f"{wanted.size}", window, f"{wanted.scale:g}"]
+    cells += [f"{wanted.threshold:g}"] if wanted.threshold is not None else []
+    return "; ".join(cells + ([f"area {wanted.area:g}"] if wanted.area else []))
+
+
+def test_the_page_states_the_same_settings():
+    page = (CONFIGS.parent / "docs/protocols.md").read_text("utf-8")
+    families = ("common", "sclip", "naclip", "clearclip")
+    for dataset, title in TITLES.items():
+        cells = [settings(TABLE[family][dataset]) for family in families]
+        lines = page.replace("¹", "").replace("²", "").splitlines()
+        assert f"| {title} | {' | '.join(cells)} |" in lines
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=lambda path: f"{path.parent.name}/{path.stem}")
