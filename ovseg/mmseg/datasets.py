@@ -9,15 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
-import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS, TRANSFORMS
-from PIL import Image
 
 from ovseg.errors import UsageError
 from ovseg.figures import palette
-from ovseg.io.images import resize_image
+from ovseg.io.resize import resize_image
 from ovseg.options import RESIZES, check_choice
 from ovseg.vocabulary import load_vocabulary
 
@@ -95,7 +93,7 @@ class ClipResize(BaseTransform):
         image = results["img"]
         height, width = image.shape[:2]
         target = self.size or self._target(height, width)
-        resized = _resize(image, target, self.interpolation)
+        resized = resize_image(image, target, self.interpolation)
         results["img"], results["img_shape"] = resized, target
         results["scale_factor"] = (target[1] / width, target[0] / height)
         if self.scored == "input":
@@ -112,11 +110,3 @@ class ClipResize(BaseTransform):
 
     def __repr__(self) -> str:
         return f"ClipResize({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
-
-
-def _resize(image: np.ndarray, size: tuple[int, int], how: str) -> np.ndarray:
-    if how == "pillow":
-        return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
-    if how == "bilinear":
-        return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR))
-    return resize_image(image, size)
