@@ -113,7 +113,7 @@ def test_background_in_all_its_forms(model, scene):
     assert (model.segment(scene.image, names, background=1.0, logit_scale=1.0).labels == 255).all()
     words = model.segment(scene.image, names, background=["bricks", "waves", "gravel", "stripes"])
     assert words.names == ("background", *names) and (words.labels == 0).mean() > 0.2
-    vocabulary = ovseg.Vocabulary(("background", "bricks"), (("waves", "gravel"), ("bricks",)), 0)
+    vocabulary = ovseg.Vocabulary(("background", "bricks"), (("waves", "gravel"), ("bricks",)))
     assert (model.segment(scene.image, vocabulary, background=1.0, logit_scale=1.0).labels == 0).all()
 
 

@@ -26,7 +26,7 @@ FLOORS = [
     {"options"},
     {"figures"},
     {"io"},
-    {"paths", "cache"},
+    {"paths", "cache", "names"},
     {"errors"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from ovseg.errors import UsageError
@@ -48,8 +54,9 @@ def test_one_line_one_class():
         ["# a comment", "background: wall, floor", "car : car,  automobile # two", "", "tree"]
     )
     assert found == Vocabulary(
-        ("background", "car", "tree"), (("wall", "floor"), ("car", "automobile"), ("tree",)), 0
+        ("background", "car", "tree"), (("wall", "floor"), ("car", "automobile"), ("tree",))
     )
+    assert found.background == 0
     assert found.flat == ("wall", "floor", "car", "automobile", "tree") and found.owners == (0, 0, 1, 1, 2)
 
 
@@ -67,29 +74,229 @@ def test_names_as_typed(names):
 
 
 @pytest.mark.parametrize(
+    "names",
+    [
+        "car, Background ",
+        ["car", "background"],
+        (name for name in ("car", "BACKGROUND")),
+        {"car": "car, automobile", "background": ["wall", "floor"]},
+        Vocabulary(("car", "background"), (("car",), ("wall",))),
+        parse_vocabulary("car\nbackground: wall"),
+    ],
+    ids=["text", "list", "generator", "dict", "vocabulary", "file"],
+)
+def test_the_class_background_is_the_background_however_names_arrive(names):
+    found = as_vocabulary(names)
+    assert found.background == 1 and found.names[0] == "car"
+    with pytest.raises(UsageError, match="background class already"):
+        found.with_background("sky")
+
+
+def test_other_names_are_not_the_background():
+    assert as_vocabulary("back ground, backgrounds, car").background is None
+
+
+def test_a_dict_gives_each_names_texts():
+    found = as_vocabulary({"car": "car, automobile", "salt, pepper": ["salt, and pepper"], "sky": "sky"})
+    assert found.names == ("car", "salt, pepper", "sky")
+    assert found.texts == (("car", "automobile"), ("salt, and pepper",), ("sky",))
+
+
+@pytest.mark.parametrize(
     "names, message",
     [
         ("", "got an empty text"),
         ("  ", "got an empty text"),
+        ("sky,", "wanted a name between all commas, got 'sky,'"),
+        (",", "wanted a name between all commas, got ','"),
+        ("sky,,tree", "wanted a name between all commas, got 'sky,,tree'"),
         ([], "got none"),
-        ("sky,,tree", "letters in them"),
-        (["sky", " "], "letters in them"),
+        ({}, "got none"),
+        (["sky", " "], "at least one visible character, got ''"),
+        (["\x00"], "visible character"),
+        (["\u200b"], "visible character"),
+        (["caf\udce9"], "not UTF-8"),
         ("sky, tree, sky", "'sky' more than once"),
+        (["sky", "tree", " sky"], "'sky' more than once"),
+        (["Traffic light", "traffic  Light"], "'Traffic light' and 'traffic  Light', which differ in case"),
+        (["background", "Background"], "differ in case or spaces only"),
         (["sky", 3], "got int 3"),
+        (["sky", None], "got NoneType None"),
+        (["sky", b"tree"], "got bytes b'tree'"),
+        ([["sky", "tree"]], "got list"),
+        (None, "names as a list, got NoneType None"),
+        (5, "names as a list, got int 5"),
+        (True, "names as a list, got bool True"),
+        (b"sky, tree", "names as a list, got bytes"),
+        (bytearray(b"sky"), "names as a list, got bytearray"),
+        (np.zeros((4, 4, 3), np.uint8), "each name as a text, got ndarray"),
+        (np.array(3), "names as a list, got ndarray"),
+        (np.array(["sky"]).reshape(1, 1), "each name as a text, got ndarray"),
+        (Path("sky"), "names as a list, got PosixPath"),
+        ({"sky", "tree"}, "in an order, got a set"),
+        (frozenset(["sky"]), "in an order, got a frozenset"),
+        (itertools.repeat("sky"), "up to 100000, got more"),
+        ({"car": None}, "texts for 'car' as a list, got NoneType"),
+        ({"car": []}, "at least one text for 'car', got none"),
+        ({"car": ""}, "at least one text of 'car', got an empty text"),
+        ({"car": "car,"}, "a text of 'car' between all commas, got 'car,'"),
+        ({"car": ["car", 5]}, "each text of 'car' as a text, got int 5"),
+        ({"car": {"car", "automobile"}}, "in an order, got a set"),
+        ({5: "car"}, "each name as a text, got int 5"),
+        ({None: "car"}, "got NoneType"),
+    ],
+    ids=repr,
+)
+def test_what_are_no_names_is_misuse_in_one_line(names, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        as_vocabulary(names)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize(
+    "names, texts, message",
+    [
+        ((), (), "at least one name"),
+        (("a", "b"), (("a",),), "each of 2 names, got 1"),
+        ("ab", (("a",), ("b",)), "names as a list, got str"),
+        (("a",), "a", "a row of texts for each name as a list, got str"),
+        (("a",), ((),), "at least one text for 'a'"),
+        (("a",), (None,), "texts for 'a' as a list"),
+        ((None,), (("a",),), "each name as a text"),
     ],
 )
-def test_misuse(names, message):
+def test_a_vocabulary_checks_what_it_is_made_of(names, texts, message):
     with pytest.raises(UsageError, match=message):
-        as_vocabulary(names)
+        Vocabulary(names, texts)
 
 
-@pytest.mark.parametrize("lines", [["car:"], [": a"], ["car: a,,b"], [], ["# only a comment"]], ids=str)
-def test_lines_that_cannot_be_read(lines):
-    if lines == ["car:"]:  # no text behind the colon is the name itself
-        assert parse_vocabulary(lines).texts == (("car",),)
-        return
-    with pytest.raises(UsageError, match="wanted"):
+def test_lists_and_subclasses_of_text_become_plain():
+    found = Vocabulary(["car", np.str_("sky")], [["car", np.str_("auto")], "sky, air"])
+    assert found == Vocabulary(("car", "sky"), (("car", "auto"), ("sky", "air"))) and hash(found)
+    assert all(type(text) is str for text in (*found.names, *found.flat))
+    assert as_vocabulary(np.array(["sky", "tree"])).names == ("sky", "tree")
+    assert as_vocabulary({"sky": 1, "tree": 2}.keys()).names == ("sky", "tree")
+
+
+def test_a_record_holds_the_names_and_texts_and_makes_the_vocabulary_again():
+    found = load_vocabulary("voc21")
+    record = json.loads(json.dumps(found.describe()))
+    assert record["background"] == found.background == 0
+    again = Vocabulary(record["names"], record["texts"])
+    assert again == found and again.digest() == found.digest()
+
+
+def test_the_digest_differs_wherever_names_or_texts_do():
+    made = [
+        as_vocabulary("a, b"),
+        as_vocabulary("b, a"),
+        as_vocabulary(["a, b"]),
+        as_vocabulary(["a", "b\0"]),
+        as_vocabulary({"a": "a", "b": "b, c"}),
+        as_vocabulary({"a": "a, b", "b": "c"}),
+        as_vocabulary({"a": ["a, b"], "b": "c"}),
+    ]
+    assert len({one.digest() for one in made}) == len(made)
+    assert all(len(one.digest()) == 64 for one in made)
+
+
+@pytest.mark.parametrize("lines", [["car:"], "car:\n", "\ufeffcar"], ids=repr)
+def test_a_name_without_texts_stands_for_itself(lines):
+    assert parse_vocabulary(lines).texts == (("car",),)
+
+
+@pytest.mark.parametrize(
+    "lines, message",
+    [
+        ([": a"], "line 1: wanted one class"),
+        (["sky", "", "car: a,,b"], "line 3: wanted one class.*got 'car: a,,b'"),
+        (["car: a,"], "line 1: wanted one class"),
+        (
+            ["sky, tree, road"],
+            "line 1: wanted one class, 'name' or 'name: text, text', got 'sky, tree, road'",
+        ),
+        ([], "at least one name"),
+        (["# only a comment"], "at least one name"),
+        (["car", "Car"], "'car' and 'Car'"),
+        (["car", 5], "line 2: wanted a text, got 5"),
+        (None, "wanted lines as a list, got NoneType"),
+    ],
+    ids=repr,
+)
+def test_lines_that_cannot_be_read(lines, message):
+    with pytest.raises(UsageError, match=message):
         parse_vocabulary(lines)
+
+
+TEXT = "background: wall\r\n# a comment\r\ncaf\u00e9: \u5496\u5561, caf\u00e9\r\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TEXT.encode(),
+        TEXT.encode("utf-8-sig"),
+        TEXT.encode("utf-16"),
+        b"\xfe\xff" + TEXT.encode("utf-16-be"),
+        TEXT.replace("\r\n", "\n").encode(),
+        TEXT.replace("\r\n", "\r").encode(),
+    ],
+    ids=["utf-8", "byte order mark", "utf-16", "utf-16 big endian", "lf", "cr"],
+)
+def test_a_file_is_read_in_unicode_with_any_line_ends(tmp_path, content):
+    (tmp_path / "own.txt").write_bytes(content)
+    found = find_vocabulary(tmp_path / "own.txt")
+    assert found.names == ("background", "caf\u00e9") and found.background == 0
+    assert found.texts[1] == ("\u5496\u5561", "caf\u00e9")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("sky\ncaf\u00e9".encode("latin-1"), "in UTF-8, .*own.txt has the byte 0xe9 in line 2: save it as"),
+        ("\u5496\u5561".encode("gbk"), "in UTF-8, .* has the byte"),
+        (TEXT.encode("utf-16-le"), "holds a picture or other bytes"),
+        (TEXT.encode("utf-32"), "holds a picture or other bytes"),
+        (b"\xff\xfea", "holds a picture or other bytes"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "holds a picture or other bytes"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "holds a picture or other bytes"),
+        (b"PK\x03\x04", "holds a picture or other bytes"),
+        (b"sky\0tree", "holds a picture or other bytes"),
+        (b"", "own.txt: wanted at least one name"),
+        (b"sky\nsky\n", "own.txt: wanted each name once"),
+        (b"sky\n:tree\n", "own.txt: line 2: wanted one class"),
+    ],
+    ids=repr,
+)
+def test_a_file_in_another_encoding_or_of_no_text_is_one_line(tmp_path, content, message):
+    (tmp_path / "own.txt").write_bytes(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        load_vocabulary(tmp_path / "own.txt")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_file_is_one_line_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in [
+        (tmp_path, "is a folder"),
+        (tmp_path / "pipe", "is a pipe"),
+        ("/dev/zero", "is a pipe, a socket or a device"),
+        ("x" * 5000, "unknown vocabulary"),
+        ("a\0b", "unknown vocabulary"),
+        (None, "wanted a vocabulary's name or file, got None"),
+        (5, "got 5"),
+        (b"voc21", "got b'voc21'"),
+    ]:
+        with pytest.raises(UsageError, match=message) as caught:
+            load_vocabulary(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    with (tmp_path / "own.txt").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UsageError, match="at most 16 MB"):
+        load_vocabulary(tmp_path / "own.txt")
 
 
 def test_an_unknown_vocabulary_names_the_known():
@@ -104,8 +311,13 @@ def test_whatever_stands_for_a_vocabulary_is_found(tmp_path):
     assert find_vocabulary(str(file)).flat == ("car", "automobile", "sky")
     assert find_vocabulary("sky, tree").names == find_vocabulary(["sky", "tree"]).names == ("sky", "tree")
     assert find_vocabulary(load_vocabulary("voc20")) is not None
-    with pytest.raises(UsageError, match="unknown vocabulary 'sky': wanted a file or one of"):
+    assert find_vocabulary({"sky": "sky, air"}).flat == ("sky", "air")
+    with pytest.raises(
+        UsageError, match="unknown vocabulary 'sky': wanted a file or one of.*given in a list"
+    ):
         find_vocabulary("sky")
+    with pytest.raises(UsageError, match="got an empty text"):
+        find_vocabulary("")
 
 
 def test_background_words_make_a_class_in_front():
