@@ -94,7 +94,7 @@ def test_a_vocabulary_instead_of_names(pictures, tmp_path):
         (["segment", "PIC", ""], "got an empty text"),
         (["segment", "PIC", "PIC"], "wanted the names after the images, got an image last"),
         (["segment", "PIC", "a, a"], "more than once"),
-        (["segment", "PIC", os.fsdecode(b"caf\xe9")], r"bytes that are none: 'caf\udce9'"),
+        (["segment", "PIC", os.fsdecode(b"caf\xe9")], r"bytes that are not UTF-8: 'caf\udce9'"),
         (["segment", "PIC", "word " * 90], "at most 77 tokens"),
         (["segment", "PIC", "a", "--method", "x"], "unknown method 'x'"),
         (
@@ -250,7 +250,7 @@ def test_mask_says_what_is_not_there_and_goes_on_after_a_broken_picture(pictures
 @pytest.mark.parametrize(
     "words, code, message",
     [
-        (["bench+"], 2, "wanted names with letters in them"),
+        (["bench+"], 2, "at least one visible character"),
         (["bench " * 90], 2, "wanted"),
         (["bench", "--segmenter", "best"], 2, "unknown segmenter 'best'"),
         (["bench", "--rule", "best"], 2, "unknown rule 'best'"),

@@ -1,28 +1,27 @@
-"""Names to features: prompt ensembles on the untouched text tower, and their cache on disk.
+"""Names to features: prompt ensembles on the untouched text tower, kept in memory and on disk.
 
-The text transformer is causal, so the feature at the end token does not depend on the padding
-behind it: prompts are sorted by length and each batch is cut to its longest.
+Each name fills every template; each prompt's feature is normalised, their mean is normalised. Prompts are
+sorted by length, and each batch is cut to its longest prompt.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
-import numpy as np
 import torch
-from open_clip.model import CLIP
 from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovseg.errors import OvsegWarning, UsageError
-from ovseg.paths import home
+from ovseg.clip.text_cache import TextCache as TextCache
+from ovseg.clip.text_key import State, Tokenizer, feature_key, head_key, text_state
+from ovseg.clip.text_tower import check_lengths, feature_length, text_device, text_tower
+from ovseg.errors import UsageError, WeightsError
+from ovseg.names import in_order, is_unicode, short_repr
 
 _SCENE = (
     "there is a {} in the scene.",
@@ -38,222 +37,219 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "plain": ("{}",),
 }
 TOKENS_PER_BATCH = 8192
-REMEMBERED = 10_000  # ensembles kept in memory, 2 KB each for ViT-B
+PROMPTS_AT_ONCE = 16_384
+"""Prompts that are tokenized and sorted together: bounds the memory, whatever the number of names."""
+REMEMBERED = 10_000
+"""Ensembles that are kept in memory, 2 KB each for ViT-B."""
+Progress: TypeAlias = "Callable[[int, int], None]"
+"""Called with the number of prompts that are done and of all that this call encodes."""
+_LOCK = threading.RLock()  # tokenizers of the hub must not be used by two threads at once
 
 
-def resolve_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
-    """The templates of a name ("paper", "imagenet", "plain"), or one's own with a ``{}`` each.
+def resolve_templates(templates: str | Iterable[str]) -> tuple[str, ...]:
+    """Prompt templates by name, or one's own.
 
-    Raises UsageError for an unknown name, no template, or one without exactly one ``{}``.
+    Args:
+        templates: "paper" (85), "imagenet" (80), "plain" (the name alone), one template, or several. Each
+            template has exactly one ``{}``, where the name goes.
+
+    Raises:
+        UsageError: an unknown name, no template, one that is no text or has not exactly one ``{}``.
+
+    >>> len(resolve_templates("paper")), resolve_templates("a photo of {}")
+    (85, ('a photo of {}',))
     """
     if isinstance(templates, str):
         if templates in TEMPLATES:
             return TEMPLATES[templates]
         if "{}" not in templates:
             known = ", ".join(TEMPLATES)
-            raise UsageError(f"unknown templates {templates!r}: wanted one of {known}, or texts with {{}}")
+            raise UsageError(
+                f"unknown templates {short_repr(templates)}: wanted one of {known}, or texts with {{}}"
+            )
         templates = [templates]
-    wrong = [t for t in templates if t.count("{}") != 1]
-    if wrong or not templates:
-        raise UsageError(f"wanted templates with one {{}} each, got {wrong[0] if wrong else 'none'!r}")
-    return tuple(templates)
+    found = tuple(_check_text("template", template) for template in in_order("templates", templates))
+    for template in found:
+        if template.count("{}") != 1:
+            raise UsageError(f"wanted templates with one {{}} each, got {short_repr(template)}")
+    if not found:
+        raise UsageError("wanted templates with one {} each, got none")
+    return found
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was computed with the weights in one state: each ensemble, and each key's first part."""
+
+    state: State
+    features: dict[tuple[tuple[str, ...], str], Tensor] = field(default_factory=dict)
+    heads: dict[tuple[str, ...], str] = field(default_factory=dict)
 
 
 class TextEncoder:
-    """Prompt ensembles of one model's text tower; the tower is only read."""
+    """Prompt ensembles of one model's text tower, which is only read. May be used by several threads.
 
-    def __init__(self, clip: Any, tokenizer: Any, cache: TextCache | None = None) -> None:
+    Features follow the model: after its weights were changed, by loading a checkpoint for example, they are
+    computed anew.
+
+    Args:
+        clip: an open_clip model.
+        tokenizer: the tokenizer that belongs to it.
+        cache: where features are kept on disk; None for nowhere.
+    """
+
+    def __init__(self, clip: nn.Module, tokenizer: Tokenizer, cache: TextCache | None = None) -> None:
         self.clip = clip
         self.tokenizer = tokenizer
         self.cache = cache
-        self._fingerprint: str | None = None
-        self._memory: dict[tuple[tuple[str, ...], str], Tensor] = {}
+        self._known = _Known(())
 
-    def encode(self, names: Sequence[str], templates: str | Sequence[str] = "paper") -> Tensor:
-        """(K, D) float32 on the CPU, L2-normalised: each prompt normalised, their mean normalised.
+    def encode(
+        self,
+        names: Sequence[str],
+        templates: str | Iterable[str] = "paper",
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """The feature of each name's prompt ensemble.
 
-        Raises UsageError for no names, or a name whose prompts are longer than the model's context.
+        Args:
+            names: K names; "" is one too.
+            templates: see ``resolve_templates``.
+            progress: called with (prompts done, prompts in all), first with 0, then after each batch. Names
+                that are known already are not counted; where all are, it is not called.
+
+        Returns:
+            (K, D) float32 on the CPU, each row L2-normalised.
+
+        Raises:
+            UsageError: no names, one that is no text, or one with a prompt longer than the model's context.
+            WeightsError: the text tower gives values that are not finite.
+
+        >>> import open_clip
+        >>> from ovseg.clip import embedded
+        >>> encoder = TextEncoder(embedded.load(), open_clip.get_tokenizer("ViT-B-32"))
+        >>> encoder.encode(["tree", "sky"], "plain").shape
+        torch.Size([2, 128])
         """
-        if not names:
+        listed = [_check_text("name", name) for name in in_order("names", names)]
+        if not listed:
             raise UsageError("wanted at least one name, got none")
         frames = resolve_templates(templates)
-        if len(self._memory) > REMEMBERED:
-            self._memory = {}
-        memory = self._memory  # this call's own, should another thread start a new one meanwhile
-        unknown = [name for name in dict.fromkeys(names) if (frames, name) not in memory]
-        for name, feature in self._read_or_encode(unknown, frames).items():
-            memory[frames, name] = feature
-        return torch.stack([memory[frames, name] for name in names])
+        known = self._current()
+        if any((frames, name) not in known.features for name in listed):
+            with _LOCK:
+                self._complete(known, list(dict.fromkeys(listed)), frames, progress)
+        return torch.stack([known.features[frames, name] for name in listed])
 
-    def _read_or_encode(self, unique: Sequence[str], frames: tuple[str, ...]) -> dict[str, Tensor]:
-        """Each name's ensemble from the cache, the missing ones in one go through the text tower."""
-        keys = {name: self._key(name, frames) for name in unique} if self.cache else {}
-        found: dict[str, Tensor] = {}
-        if self.cache:
-            for name in unique:
-                stored = self.cache.read(keys[name])
+    def _current(self) -> _Known:
+        """What is known of the weights as they are now; emptied after a change, and when it is too much."""
+        known = self._known
+        state = text_state(self.clip)
+        if known.state != state or len(known.features) > REMEMBERED:
+            known = _Known(state)
+            self._known = known
+        return known
+
+    def _complete(
+        self, known: _Known, names: list[str], frames: tuple[str, ...], progress: Progress | None
+    ) -> None:
+        """Add the features of ``names`` to ``known``, from the cache or in one go through the text tower."""
+        missing = [name for name in names if (frames, name) not in known.features]
+        keys = self._keys(known, missing, frames)
+        if self.cache and keys:
+            length = feature_length(self.clip)
+            for name in missing:
+                stored = self.cache.read(keys[name], length)
                 if stored is not None:
-                    found[name] = torch.from_numpy(stored)
-        missing = [name for name in unique if name not in found]
-        if missing:
-            for name, feature in zip(missing, self._ensembles(missing, frames), strict=True):
-                found[name] = feature
-                if self.cache:
-                    self.cache.write(keys[name], feature.numpy())
-            if self.cache:
-                self.cache.trim()
-        return found
+                    known.features[frames, name] = torch.from_numpy(stored)
+            missing = [name for name in missing if (frames, name) not in known.features]
+        for name, feature in self._encode_all(missing, frames, progress):
+            known.features[frames, name] = feature
+            if self.cache:  # at once: what was encoded is kept when the rest is interrupted
+                self.cache.write(keys[name], feature.numpy())
+        if self.cache and missing:
+            self.cache.trim()
 
-    def _ensembles(self, names: Sequence[str], frames: tuple[str, ...]) -> Tensor:
-        prompts = [frame.replace("{}", name) for name in names for frame in frames]
-        distinct = list(dict.fromkeys(prompts))
-        self._check_length(names, frames)
-        features = dict(zip(distinct, self._prompts(distinct), strict=True))
-        stacked = torch.stack([features[p] for p in prompts]).unflatten(0, (len(names), len(frames)))
-        return F.normalize(stacked.mean(dim=1), dim=-1)
+    def _keys(self, known: _Known, names: list[str], frames: tuple[str, ...]) -> dict[str, str]:
+        if self.cache is None or not names:
+            return {}
+        if frames not in known.heads:
+            known.heads[frames] = head_key(self.clip, self.tokenizer, frames)
+        rows = self.tokenizer(names).tolist()
+        return {name: feature_key(known.heads[frames], name, row) for name, row in zip(names, rows)}
 
-    def _check_length(self, names: Sequence[str], frames: tuple[str, ...]) -> None:
-        """open_clip's tokenizer cuts silently; here a name that does not fit is an error."""
-        context = int(self.tokenizer.context_length)
-        longest = max(frames, key=lambda frame: len(self.tokenizer.encode(frame.replace("{}", ""))))
-        for name in names:
-            count = len(self.tokenizer.encode(longest.replace("{}", name))) + 2
-            if count > context:
-                short = name if len(name) <= 40 else name[:37] + "…"
-                raise UsageError(
-                    f"wanted a name of at most {context} tokens with its prompt, {short!r} takes {count}"
-                )
+    def _encode_all(
+        self, names: list[str], frames: tuple[str, ...], progress: Progress | None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Each name with its feature (D,), as soon as it is there."""
+        if not names:
+            return
+        check_lengths(self.tokenizer, names, frames)
+        total = len(names) * len(frames)
+        done = 0
 
-    @torch.no_grad()
-    def _prompts(self, prompts: Sequence[str]) -> Tensor:
-        """(P, D) float32 on the CPU, L2-normalised, in the order given."""
-        tokens = self.tokenizer(list(prompts))  # (P, L)
-        encode, cut = _text_tower(self.clip)
-        ends = tokens.argmax(dim=-1) + 1 if cut else torch.full((len(tokens),), tokens.shape[1])
-        order = ends.argsort()
-        features: Tensor | None = None
-        start = 0
-        while start < len(order):
-            # Sorted by length, so the batch's longest prompt is its last: grow while it still fits.
-            stop = start + 1
-            while stop < len(order) and int(ends[order[stop]]) * (stop + 1 - start) <= TOKENS_PER_BATCH:
-                stop += 1
-            part = order[start:stop]
-            batch = tokens[part][:, : int(ends[part[-1]])]
-            out = F.normalize(encode(batch.to(_device(self.clip))).float(), dim=-1).cpu()
-            if features is None:
-                features = out.new_empty(len(prompts), out.shape[1])
-            features[part] = out
-            start = stop
-        assert features is not None  # there is at least one prompt
-        return features
+        def report(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress is not None:
+                progress(done, total)
 
-    def _key(self, name: str, frames: tuple[str, ...]) -> str:
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint(self.clip, self.tokenizer)
-        return hashlib.sha256("\0".join([self._fingerprint, *frames, name]).encode()).hexdigest()
+        report(0)
+        step = max(1, PROMPTS_AT_ONCE // len(frames))
+        for start in range(0, len(names), step):
+            part = names[start : start + step]
+            yield from zip(part, self._ensembles(part, frames, report), strict=True)
 
-
-def _device(clip: Any) -> torch.device:
-    return next(clip.parameters()).device
+    def _ensembles(self, names: list[str], frames: tuple[str, ...], report: Callable[[int], None]) -> Tensor:
+        """(K, D) float32 on the CPU, L2-normalised."""
+        tokens = self.tokenizer([frame.replace("{}", name) for name in names for frame in frames])  # (P, L)
+        owners = torch.arange(len(names)).repeat_interleave(len(frames))  # (P,)
+        tower, device = text_tower(self.clip), text_device(self.clip)
+        ends = tower.ends(tokens)
+        sums: Tensor | None = None
+        with _plain_arithmetic(device):
+            for part in _batches(ends):
+                batch = tokens[part][:, : max(1, int(ends[part[-1]]))].to(device)
+                features = F.normalize(tower.encode(batch).float(), dim=-1).cpu()  # (B, D)
+                if sums is None:
+                    sums = features.new_zeros(len(names), features.shape[1])
+                sums.index_add_(0, owners[part], features)
+                report(len(part))
+            assert sums is not None  # there is at least one prompt
+            if not sums.isfinite().all():
+                raise WeightsError("wanted finite text features, the text tower gives NaN or infinity")
+            return F.normalize(sums / len(frames), dim=-1)
 
 
-def _text_tower(clip: Any) -> tuple[Callable[[Tensor], Tensor], bool]:
-    """How tokens become features, and whether padding may be cut: for causal towers read at the end token."""
-    if not (isinstance(clip, CLIP) and clip.text_pool_type == "argmax" and clip.attn_mask is not None):
-        return clip.encode_text, False
-    tower: Any = clip
-
-    def encode(tokens: Tensor) -> Tensor:
-        length = tokens.shape[1]
-        x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
-        x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
-        x = x[torch.arange(len(x)), tokens.argmax(dim=-1)]  # the end token has the largest id
-        return tower.ln_final(x) @ tower.text_projection
-
-    return encode, True
+def _batches(ends: Tensor) -> Iterator[Tensor]:
+    """Indices of prompts, sorted by length, in batches of at most ``TOKENS_PER_BATCH`` tokens."""
+    order = ends.argsort()
+    lengths = ends[order].tolist()
+    start = 0
+    while start < len(order):
+        # A batch's longest prompt is its last: it grows while it still fits.
+        stop = start + 1
+        while stop < len(order) and lengths[stop] * (stop + 1 - start) <= TOKENS_PER_BATCH:
+            stop += 1
+        yield order[start:stop]
+        start = stop
 
 
-def fingerprint(clip: Any, tokenizer: Any) -> str:
-    """What text features depend on, as a hash: a sample of every text weight, and the tokenizer.
-
-    Of each tensor 4096 values spread over it: hundredths of a second also for a large model, and
-    towers that were trained differently differ there.
-    """
-    digest = hashlib.sha256()
-    fields = (type(tokenizer).__name__, tokenizer.context_length, tokenizer.vocab_size)
-    digest.update("\0".join(map(str, ("1", type(clip).__name__, *fields))).encode())
-    with torch.no_grad():
-        for key, value in clip.state_dict().items():
-            if key.startswith("visual."):
-                continue
-            flat = value.detach().flatten()[:: max(1, value.numel() // 4096)].double().cpu()
-            digest.update(f"{key}{tuple(value.shape)}".encode())
-            digest.update(flat.numpy().tobytes())
-    return digest.hexdigest()
+@contextmanager
+def _plain_arithmetic(device: torch.device) -> Iterator[None]:
+    """No gradients, and neither the caller's inference mode nor its autocast: kept features outlive both."""
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.autocast(device.type, enabled=False),
+    ):
+        yield
 
 
-class TextCache:
-    """Text features on disk, one small file each: safe for several processes, oldest out first.
-
-    ``folder`` defaults to ``text`` in ovseg's home; ``limit`` in bytes. A file that cannot be read
-    counts as absent; a disk that cannot be written warns once and costs only time.
-    """
-
-    def __init__(self, folder: Path | None = None, limit: int = 256 * 2**20) -> None:
-        self.folder = Path(folder) if folder is not None else home() / "text"
-        self.limit = limit
-        self._warned = False
-
-    def read(self, key: str) -> np.ndarray | None:
-        path = self._path(key)
-        try:
-            feature = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):  # absent, or cut off by a full disk
-            return None
-        if feature.ndim != 1 or feature.dtype != np.float32 or not np.isfinite(feature).all():
-            return None
-        return np.asarray(feature)
-
-    def write(self, key: str, feature: np.ndarray) -> None:
-        path = self._path(key)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    np.save(file, feature)
-                os.replace(partial, path)  # whole or not at all, whoever else is writing
-            except OSError:
-                Path(partial).unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            self._warn(error)
-
-    def trim(self) -> None:
-        """Remove the files written longest ago until the folder is within its limit."""
-        files = sorted(_stats(self.folder.glob("*/*.npy")))
-        excess = sum(size for _, size, _ in files) - self.limit
-        for _, size, path in files:
-            if excess <= 0:
-                return
-            path.unlink(missing_ok=True)
-            excess -= size
-
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.npy"
-
-    def _warn(self, error: OSError) -> None:
-        if not self._warned:
-            self._warned = True
-            message = f"text features are not kept: {self.folder} cannot be written ({error.strerror})"
-            warnings.warn(message, OvsegWarning, stacklevel=4)
-
-
-def _stats(paths: Iterable[Path]) -> Iterable[tuple[float, int, Path]]:
-    for path in paths:
-        try:
-            stat = path.stat()
-        except OSError:  # another process was faster
-            continue
-        yield stat.st_mtime, stat.st_size, path
+def _check_text(what: str, value: object) -> str:
+    """``value`` if it is text that can be encoded; "" is. Raises UsageError."""
+    if not isinstance(value, str):
+        raise UsageError(f"wanted each {what} as a text, got {type(value).__name__} {short_repr(value)}")
+    if not is_unicode(value):
+        raise UsageError(f"wanted each {what} in Unicode, got bytes that are not UTF-8: {short_repr(value)}")
+    return str.__str__(value)

@@ -1,10 +1,8 @@
-"""Prompt ensembles, batches cut to their longest prompt, and the cache."""
+"""Prompt ensembles: their values, batches cut to their longest prompt, lengths, progress, and bounded memory."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import warnings
+import threading
 
 import numpy as np
 import open_clip
@@ -12,11 +10,14 @@ import pytest
 import torch
 from open_clip.model import CLIP, CustomTextCLIP
 
-from ovseg.clip import embedded
-from ovseg.clip.text import TEMPLATES, TextCache, TextEncoder, fingerprint, resolve_templates
-from ovseg.errors import OvsegWarning, UsageError
+from ovseg.clip import embedded, text
+from ovseg.clip.text import TEMPLATES, TextEncoder, resolve_templates
+from ovseg.clip.text_tower import text_tower
+from ovseg.errors import UsageError, WeightsError
 
 NAMES = ["tree", "traffic light", "", "дерево", "木", "a rather long name of a thing with many words in it"]
+VISION = dict(layers=1, width=32, head_width=16, patch_size=16, image_size=32)
+TEXT = dict(context_length=77, vocab_size=49408, width=32, heads=2, layers=2)
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +53,36 @@ def test_ensembles_equal_the_literal_ones_at_full_length(clip, tokenizer, refere
     np.testing.assert_allclose(got.norm(dim=-1).numpy(), 1, atol=1e-5)
 
 
-def test_towers_read_elsewhere_keep_their_padding(tokenizer, reference):
-    """A tower that pools the last token would see other tokens if its padding were cut."""
+CUT = {"pool_type": "argmax"}, {"pool_type": "eos", "eos_id": 49407}, {"proj_bias": True}
+FULL = {"pool_type": "last"}, {"no_causal_mask": True}, {"pool_type": "first"}, {"embed_cls": True}
+# The last is for CustomTextCLIP only: open_clip's CLIP has no class token among its texts.
+
+
+@pytest.mark.parametrize(
+    "kind, settings",
+    [
+        (kind, one)
+        for kind in (CLIP, CustomTextCLIP)
+        for one in (*CUT, *FULL)
+        if one is not FULL[-1] or kind is not CLIP
+    ],
+    ids=str,
+)
+def test_every_kind_of_tower_gives_what_its_own_encoding_gives(tokenizer, reference, kind, settings):
+    """Padding is cut where it cannot change the feature, and only there."""
     torch.manual_seed(0)
-    text = dict(context_length=77, vocab_size=49408, width=32, heads=2, layers=2, pool_type="last")
-    vision = dict(layers=1, width=32, head_width=16, patch_size=16, image_size=32)
-    for kind in (CLIP, CustomTextCLIP):
-        clip = kind(16, vision, text).eval()
-        got = TextEncoder(clip, tokenizer).encode(["tree", "bus stop"], "plain")
-        with torch.no_grad():
-            wanted = reference.encode_names(clip, tokenizer, ["tree", "bus stop"], ["{}"])
-        np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-5)
+    clip = kind(16, VISION, TEXT | settings).eval()
+    tokens = tokenizer(["tree", "bus stop"])
+    assert (int(text_tower(clip).ends(tokens).max()) < 77) == (settings in CUT)
+    got = TextEncoder(clip, tokenizer).encode(["tree", "bus stop"], "plain")
+    with torch.no_grad():
+        wanted = reference.encode_names(clip, tokenizer, ["tree", "bus stop"], ["{}"])
+    np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-5)
+
+
+def test_a_tower_without_projection_is_read_too(tokenizer):
+    clip = CustomTextCLIP(32, VISION, TEXT | {"proj_type": "none"}).eval()
+    assert TextEncoder(clip, tokenizer).encode(["tree"], "plain").shape == (1, 32)
 
 
 def test_batches_are_cut_and_repeats_are_encoded_once(clip, tokenizer, counted):
@@ -77,10 +97,33 @@ def test_sizes_of_templates():
     assert resolve_templates("a {}!") == ("a {}!",)
 
 
-@pytest.mark.parametrize("wrong", ["papers", [], ["a photo"], ["{} and {}"]], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "papers",
+        "",
+        [],
+        ["a photo"],
+        ["{} and {}"],
+        None,
+        5,
+        b"{}",
+        ["{}", 5],
+        [None],
+        {"a {}"},
+        np.zeros(2),
+        ["\udce9{}"],
+    ],
+    ids=repr,
+)
 def test_templates_without_one_place_are_misuse(wrong):
-    with pytest.raises(UsageError, match="wanted"):
+    with pytest.raises(UsageError, match="wanted") as caught:
         resolve_templates(wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_templates_may_come_from_a_generator():
+    assert resolve_templates(frame for frame in ("a {}", "the {}")) == ("a {}", "the {}")
 
 
 def test_a_name_that_does_not_fit_is_misuse(clip, tokenizer):
@@ -88,80 +131,188 @@ def test_a_name_that_does_not_fit_is_misuse(clip, tokenizer):
     encoder.encode(["word " * 75], "plain")  # 75 and the two ends are 77
     with pytest.raises(UsageError, match="at most 77 tokens.*'word word.*…' takes 78"):
         encoder.encode(["word " * 76], "plain")
-    with pytest.raises(UsageError, match="at least one name"):
-        encoder.encode([])
+    with pytest.raises(UsageError, match="takes 81"):  # the longest template decides, wherever it stands
+        encoder.encode(["word " * 73], ["{}", "a large {} on top of a", "{}."])
+    with pytest.raises(UsageError, match="takes more than 153"):
+        encoder.encode(["tree", "word " * 10_000], "plain")
 
 
-def test_a_warm_cache_needs_no_pass(clip, tokenizer, counted, tmp_path):
-    first = TextEncoder(clip, tokenizer, TextCache(tmp_path)).encode(NAMES)
-    cold = len(counted)
-    again = TextEncoder(clip, tokenizer, TextCache(tmp_path)).encode(NAMES[::-1])
-    assert cold > 0 and len(counted) == cold
-    assert torch.equal(first, again.flip(0))
-    TextEncoder(clip, tokenizer, TextCache(tmp_path)).encode(
-        ["tree"], "plain"
-    )  # other templates: another key
-    TextEncoder(clip, tokenizer).encode(["tree"])  # switched off
-    assert len(counted) == cold + 2
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        ([], "at least one name"),
+        ("sky", "names as a list, got str 'sky'"),
+        (None, "names as a list, got NoneType"),
+        (5, "names as a list, got int"),
+        ([None], "each name as a text, got NoneType"),
+        (["sky", 5], "each name as a text, got int 5"),
+        ([b"sky"], "each name as a text, got bytes"),
+        ([np.zeros((3, 3))], "each name as a text, got ndarray"),
+        ([["sky"]], "each name as a text, got list"),
+        ({"sky"}, "in an order"),
+        (["caf\udce9"], "in Unicode"),
+    ],
+    ids=repr,
+)
+def test_what_are_no_names_is_misuse_in_one_line(clip, tokenizer, names, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        TextEncoder(clip, tokenizer).encode(names)
+    assert "\n" not in str(caught.value)
 
 
-def test_other_weights_and_tokenizers_have_other_keys(clip, tokenizer):
-    own = fingerprint(clip, tokenizer)
-    assert own == fingerprint(embedded.load(), tokenizer)
-    changed = embedded.load()
-    with torch.no_grad():
-        changed.text_projection[0, 0] += 1e-3
-    assert fingerprint(changed, tokenizer) != own
-    assert fingerprint(clip, open_clip.get_tokenizer("ViT-B-32", context_length=64)) != own
-
-
-@pytest.mark.parametrize("content", [b"", b"not an array", None], ids=["empty", "rubbish", "nan"])
-def test_a_damaged_file_is_made_again(clip, tokenizer, tmp_path, content):
-    encoder = TextEncoder(clip, tokenizer, TextCache(tmp_path))
-    wanted = encoder.encode(["tree"])
-    (file,) = tmp_path.rglob("*.npy")
-    if content is None:
-        np.save(file, np.full(128, np.nan, np.float32))
-    else:
-        file.write_bytes(content)
-    assert torch.equal(TextEncoder(clip, tokenizer, TextCache(tmp_path)).encode(["tree"]), wanted)
-    assert np.isfinite(np.load(file)).all()
-
-
-def test_the_oldest_go_first_when_it_is_full(clip, tokenizer, tmp_path):
-    cache = TextCache(tmp_path, limit=3 * 640)  # 128 floats and the header of one file are 640 bytes
-    encoder = TextEncoder(clip, tokenizer, cache)
-    for name in "abcde":
-        encoder.encode([name], "plain")
-    kept = [cache.read(encoder._key(name, ("{}",))) is not None for name in "abcde"]
-    assert sum(kept) == 3 and kept[-1]
-
-
-def test_a_folder_that_cannot_be_written_warns_once(clip, tokenizer, tmp_path):
-    blocked = tmp_path / "file"
-    blocked.write_text("in the way")
-    encoder = TextEncoder(clip, tokenizer, TextCache(blocked / "text"))
-    with pytest.warns(OvsegWarning, match="text features are not kept"):
-        encoder.encode(["tree", "sky"], "plain")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        encoder.encode(["sea"], "plain")
-
-
-def test_several_processes_at_once(tmp_path):
-    script = (
-        "import ovseg, sys; from pathlib import Path; from ovseg.clip.text import *; "
-        "import open_clip; from ovseg.clip import embedded; "
-        "e = TextEncoder(embedded.load(), open_clip.get_tokenizer('ViT-B-32'), TextCache(Path(sys.argv[1]))); "
-        "print(float(e.encode([f'thing {i}' for i in range(40)], 'plain').sum()))"
+def test_progress_counts_the_prompts_that_are_encoded(clip, tokenizer, monkeypatch):
+    monkeypatch.setattr(text, "TOKENS_PER_BATCH", 64)
+    monkeypatch.setattr(text, "PROMPTS_AT_ONCE", 9)
+    calls = []
+    encoder = TextEncoder(clip, tokenizer)
+    encoder.encode(
+        ["tree", "sky", "a red car"], ["{}", "a {}", "the {}", "{} here"], lambda *now: calls.append(now)
     )
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
-    ]
-    results = [run.communicate(timeout=120)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0, 0]
-    assert len({round(float(r), 4) for r in results}) == 1
-    assert len(list(tmp_path.rglob("*.npy"))) == 40 and not list(tmp_path.rglob("*.partial"))
+    assert calls[0] == (0, 12) and calls[-1] == (12, 12) and calls == sorted(calls) and len(calls) >= 3
+    calls.clear()
+    encoder.encode(["tree", "sea"], ["{}", "a {}", "the {}", "{} here"], lambda *now: calls.append(now))
+    assert calls[-1] == (4, 4)  # the tree is known
+    calls.clear()
+    encoder.encode(["tree", "sea"], ["{}", "a {}", "the {}", "{} here"], lambda *now: calls.append(now))
+    assert calls == []
+
+
+def test_the_number_of_names_does_not_change_what_is_held_at_once(clip, tokenizer, monkeypatch):
+    wanted = TextEncoder(clip, tokenizer).encode([f"thing {i}" for i in range(30)], "imagenet")
+    monkeypatch.setattr(text, "PROMPTS_AT_ONCE", 200)
+    sizes = []
+
+    class Counted:
+        context_length = tokenizer.context_length
+
+        def __call__(self, texts, context_length=None):
+            sizes.append(len(texts))
+            return tokenizer(texts, context_length)
+
+    got = TextEncoder(clip, Counted()).encode([f"thing {i}" for i in range(30)], "imagenet")
+    assert max(sizes) <= 200 and sum(sizes) > 30 * 80
+    np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-6)
+
+
+def test_features_follow_weights_that_change(tokenizer):
+    clip = embedded.load()
+    encoder = TextEncoder(clip, tokenizer)
+    before = encoder.encode(["tree"], "plain")
+    other = {name: tensor * 1.5 + 0.01 for name, tensor in clip.state_dict().items()}
+    clip.load_state_dict(other)
+    after = encoder.encode(["tree"], "plain")
+    assert not torch.allclose(before, after, atol=1e-3)
+    assert torch.equal(after, TextEncoder(clip, tokenizer).encode(["tree"], "plain"))
+
+
+def test_the_callers_autocast_gradients_and_inference_mode_do_not_reach_the_features(clip, tokenizer):
+    wanted = TextEncoder(clip, tokenizer).encode(["tree", "sky"])
+    encoder = TextEncoder(clip, tokenizer)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        encoder.encode(["tree", "sky"])
+    got = encoder.encode(["tree", "sky"])
+    np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-6)
+    (
+        torch.ones(2, requires_grad=True) @ got
+    ).sum().backward()  # an inference tensor could not be saved for it
+    got[:] = 0  # the caller's own
+    assert torch.equal(encoder.encode(["tree", "sky"]), wanted)
+
+
+def test_weights_that_are_not_finite_are_an_error(tokenizer):
+    clip = embedded.load()
+    with torch.no_grad():
+        clip.text_projection[0, 0] = float("nan")
+    with pytest.raises(WeightsError, match="finite text features"):
+        TextEncoder(clip, tokenizer).encode(["tree"])
+
+
+def test_several_threads_get_what_one_gets(clip, tokenizer):
+    names = [f"thing {i}" for i in range(20)]
+    wanted = TextEncoder(clip, tokenizer).encode(names, "plain")
+    encoder, found = TextEncoder(clip, tokenizer), {}
+
+    def work(number):
+        found[number] = encoder.encode(names[number:] + names[:number], "plain").roll(number, 0)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    for features in found.values():
+        np.testing.assert_allclose(features.numpy(), wanted.numpy(), atol=1e-6)
+
+
+# ------------------------------------------------------------------ tokenizers and towers of the hub
+
+
+@pytest.fixture(scope="module")
+def hub_tokenizer(tmp_path_factory):
+    """Makes open_clip's HFTokenizer around a small tokenizer of words, without a network."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    def make(kind, **settings):
+        words = ["<s>", "<pad>", "</s>", "<unk>", "word", "tree", "sky", "a", "photo", "of", "red", "car"]
+        if kind == "siglip":  # no start token, and padding that looks like the end token
+            words, special, single = words[2:] + words[:2], {"pad_token": "</s>"}, "$A </s>"
+        else:
+            special, single = {"bos_token": "<s>", "pad_token": "<pad>", "cls_token": "<s>"}, "<s> $A </s>"
+        ids = {word: number for number, word in enumerate(words)}
+        inner = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+        inner.pre_tokenizer = pre_tokenizers.Whitespace()
+        marks = [(word, ids[word]) for word in ("<s>", "</s>")]
+        inner.post_processor = processors.TemplateProcessing(single=single, special_tokens=marks)
+        folder = tmp_path_factory.mktemp("tokenizer")
+        fast = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>", unk_token="<unk>", **special)
+        fast.save_pretrained(folder)
+        return open_clip.tokenizer.HFTokenizer(str(folder), context_length=16, **settings)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "kind, settings, most",
+    [
+        ("roberta", {}, 14),
+        ("siglip", {"clean": "canonicalize"}, 15),
+        ("roberta", {"tokenizer_mode": "clips"}, 13),
+    ],
+    ids=["roberta", "siglip", "clips"],
+)
+def test_a_tokenizer_of_the_hub_counts_its_tokens(hub_tokenizer, kind, settings, most):
+    tokenizer = hub_tokenizer(kind, **settings)
+    assert not hasattr(tokenizer, "encode") and not hasattr(tokenizer, "vocab_size")
+    torch.manual_seed(0)
+    clip = CustomTextCLIP(16, VISION, TEXT | {"context_length": 16, "pool_type": "last"}).eval()
+    encoder = TextEncoder(clip, tokenizer)
+    assert encoder.encode(["tree", "", "word " * most, "unheard"], "plain").shape == (4, 16)
+    for count in (most + 1, most + 2, most + 20, 1000):
+        with pytest.raises(UsageError, match="at most 16 tokens with its prompt, 'word word.*' takes"):
+            encoder.encode(["tree", "word " * count], "plain")
+    with pytest.raises(UsageError, match="at most 16 tokens"):
+        encoder.encode(["word " * (most - 2)], ["{}", "a photo of {}"])
+
+
+@pytest.mark.parametrize("pooler", ["mean_pooler", "cls_pooler", "cls_last_hidden_state_pooler"])
+def test_a_text_encoder_of_the_hub_is_read_without_its_padding(hub_tokenizer, reference, pooler):
+    from open_clip.hf_model import HFTextEncoder
+    from transformers import RobertaConfig
+
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+    config = RobertaConfig(vocab_size=12, max_position_embeddings=20, pad_token_id=1, **sizes)
+    clip = CustomTextCLIP(8, VISION, TEXT)
+    clip.text = HFTextEncoder("", 8, config=config, pooler_type=pooler, proj_type="mlp")
+    clip.eval()
+    tokenizer, names, lengths = hub_tokenizer("roberta"), ["tree", "red car", "sky " * 9], []
+    clip.text.transformer.register_forward_pre_hook(
+        lambda module, args, options: lengths.append(options["input_ids"].shape[1]), with_kwargs=True
+    )
+    got = TextEncoder(clip, tokenizer).encode(names, ["a {}", "{}"])
+    assert max(lengths) == 12  # nine words, one of the template, and the two ends
+    with torch.no_grad():
+        wanted = reference.encode_names(clip, tokenizer, names, ["a {}", "{}"])
+    np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-5)
