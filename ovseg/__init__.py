@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from ovseg.io.images import load_image as load_image
     from ovseg.model import Model as Model
     from ovseg.model import load_model as load_model
+    from ovseg.results import LabelMap as LabelMap
+    from ovseg.results import Recognition as Recognition
+    from ovseg.results import SimilarityMap as SimilarityMap
     from ovseg.segmenters.load import load_segmenter as load_segmenter
     from ovseg.text_to_mask import TextMasks as TextMasks
     from ovseg.text_to_mask import TextToMask as TextToMask
     from ovseg.types import ImageTokens as ImageTokens
-    from ovseg.types import LabelMap as LabelMap
     from ovseg.types import PointPrompts as PointPrompts
-    from ovseg.types import SimilarityMap as SimilarityMap
     from ovseg.vocabulary import Vocabulary as Vocabulary
     from ovseg.vocabulary import load_vocabulary as load_vocabulary
 
@@ -49,9 +50,10 @@ _WHERE = {
     "TextMasks": "text_to_mask",
     "TextToMask": "text_to_mask",
     "ImageTokens": "types",
-    "LabelMap": "types",
+    "LabelMap": "results",
     "PointPrompts": "types",
-    "SimilarityMap": "types",
+    "Recognition": "results",
+    "SimilarityMap": "results",
     "Vocabulary": "vocabulary",
     "load_vocabulary": "vocabulary",
 }

@@ -1,8 +1,12 @@
 """The exceptions of ovseg: one line each, saying what was wanted and what came.
 
-``exit_code`` is what the command line ends with: 2 for misuse (the call itself is wrong),
-1 for a failure during a run (the call was right, something it touched was not).
+``exit_code`` is what the command line ends with: 2 for misuse (the call itself is wrong), 1 for a
+failure during a run (the call was right, something that it touched was not).
 """
+
+from __future__ import annotations
+
+import re
 
 
 class OvsegError(Exception):
@@ -12,13 +16,19 @@ class OvsegError(Exception):
 
 
 class OvsegWarning(UserWarning):
-    """Something was done another way, and the result is the same: a cache that could not be written."""
+    """Something was done in another way and the result is the same, such as a cache that cannot be written."""
 
 
 class UsageError(OvsegError, ValueError):
     """An argument is wrong: an unknown method, no names, a window smaller than a patch."""
 
     exit_code = 2
+
+
+class UnknownNameError(UsageError, KeyError):
+    """A name was asked of a result that does not hold it."""
+
+    __str__ = Exception.__str__  # KeyError's own shows the message in quotation marks
 
 
 class ImageError(OvsegError):
@@ -37,3 +47,24 @@ class UnsupportedModelError(OvsegError):
     """An open_clip model whose image tower has no tokens that ovseg knows how to read."""
 
     exit_code = 2
+
+
+class MissingPackageError(OvsegError, ImportError):
+    """A package that only an extra of ovseg installs is missing."""
+
+    exit_code = 2
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an exception on one line.
+
+    An error that comes out of a worker process of a data loader carries that process's traceback; of it only
+    the last line is kept. An exception without a message is told by its type.
+
+    >>> one_line(ValueError("wanted a,\\n  got b"))
+    'wanted a, got b'
+    """
+    text = str(error).strip()
+    if text.startswith("Caught ") and "DataLoader worker" in text:
+        text = re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])
+    return " ".join(text.split()) or type(error).__name__

@@ -46,9 +46,14 @@ def overlay_labels(
 
 
 def overlay_heat(image: np.ndarray, values: np.ndarray, opacity: float = 0.6) -> np.ndarray:
-    """A map (H, W) in 0..1 as heat over the image: blue is 0, red is 1."""
-    heat = cv2.applyColorMap(np.round(values * 255).clip(0, 255).astype(np.uint8), cv2.COLORMAP_TURBO)
-    return ((1 - opacity) * image + opacity * heat[..., ::-1]).astype(np.uint8)
+    """A map (H, W) in 0..1 as colours over the image (H, W, 3): blue is 0, red is 1."""
+    return ((1 - opacity) * image + opacity * heat(values)).astype(np.uint8)
+
+
+def heat(values: np.ndarray) -> np.ndarray:
+    """A map (H, W) in 0..1 as colours (H, W, 3): blue is 0, red is 1."""
+    shades = np.round(values * 255).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(cv2.applyColorMap(shades, cv2.COLORMAP_TURBO)[..., ::-1])
 
 
 def overlay_mask(

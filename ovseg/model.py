@@ -1,76 +1,104 @@
 """``load_model(...)``: a frozen CLIP, a method and a text encoder behind one object.
 
-image ─ encode_image ─> tokens ─┬─ similarity ─> SimilarityMap   (feature surgery)
-names ─ encode_text ──> texts ──┼─ segment ────> LabelMap        (cosines only)
-                                └─ recognize ──> scores          (class token)
+image ─ dense.stream ─> scores on token grids ─┬─ similarity ─> SimilarityMap   (feature surgery)
+names ─ encode_text ──> text features ─────────┼─ segment ────> LabelMap        (cosines only)
+                                               └─ recognize ──> Recognition     (class token)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TypeAlias, TypeVar, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor
+from torch.nn import functional as F
 
 from ovseg.clip.attention import Method, get_method
-from ovseg.clip.encoder import Trace, encode_image, patch_size
+from ovseg.clip.encoder import Trace, encode_image
 from ovseg.clip.models import LoadedClip, load_clip
 from ovseg.clip.text import TextCache, TextEncoder
-from ovseg.errors import UsageError
+from ovseg.clip.towers import native_size, patch_size
+from ovseg.dense import Dense, classify, on_token_grid, stream, whole_patches
+from ovseg.errors import OvsegError, UsageError
 from ovseg.io.images import ImageLike, load_image, resize_image
 from ovseg.maps import recognition
-from ovseg.maps.labels import SYNONYMS, label_map, probabilities
-from ovseg.maps.similarity import (
-    SURGERIES,
-    class_weights,
-    cosine,
-    empty_surgery,
-    label_set_surgery,
-    resize,
-    resize_rows,
-    similarity_map,
-    to_grid,
+from ovseg.maps.labels import merge_synonyms
+from ovseg.maps.similarity import apply_surgery, cosine, place_features
+from ovseg.options import (
+    InputOptions,
+    LoadOptions,
+    RecognitionOptions,
+    SegmentOptions,
+    SimilarityOptions,
+    Size,
+    pair,
 )
-from ovseg.maps.tiling import sliding
-from ovseg.types import ImageTokens, LabelMap, SimilarityMap
+from ovseg.results import LabelMap, Recognition, SimilarityMap
+from ovseg.types import ImageFeatures, ImageTokens
 from ovseg.vocabulary import Vocabulary, as_vocabulary
 
+Names: TypeAlias = "str | Iterable[str] | Mapping[str, str | Sequence[str]] | Vocabulary"
+"""Names as a text with commas, a list, a dictionary of name to synonyms, or a vocabulary."""
+OnError: TypeAlias = "Callable[[int, OvsegError], None]"
+"""Called with the position of an image that cannot be read and what is wrong with it."""
 Result = TypeVar("Result")
-BATCH_PIXELS = 4 * 512 * 512
-"""Images of one size go through the encoder together up to this many pixels."""
-BAND_VALUES = 2**24
-"""Scores (texts x pixels) that are held at once on the way to a label map, 64 MB in float32."""
 
 
 def load_model(
     name: str = "tiny",
-    weights: str | None = None,
+    weights: str | PathLike[str] | None = LoadOptions.weights,
     *,
     method: str | Method = "clip_surgery",
-    device: str = "cpu",
-    precision: str = "fp32",
-    cache: bool = True,
-    offline: bool = False,
+    device: str = LoadOptions.device,
+    precision: str = LoadOptions.precision,
+    cache: bool = LoadOptions.cache,
+    offline: bool = LoadOptions.offline,
 ) -> Model:
-    """A model ready to use: the embedded one, or any open_clip ``name``.
+    """A model that is ready to use: the embedded one, or any model of open_clip's.
 
-    ``weights``: an open_clip tag, the path of a checkpoint, or None for random weights (for
-    "tiny" it must be None). ``method``: a row of the table (``ovseg.methods()``). ``precision``:
-    "fp32", "bf16" or "fp16" (GPU) of the image tower; texts are always encoded in fp32. ``cache``
-    keeps text features on disk. ``offline`` never touches the network.
+    Args:
+        name: "tiny" for the embedded model, or a name of open_clip's such as "ViT-B-16".
+        weights: a tag of open_clip's such as "openai", the path of a file, or "random" for untrained weights. The
+            embedded model needs none, every other model needs one of them.
+        method: how dense tokens are made, a name of ``ovseg.list_methods()``.
+        device: "cpu", "cuda", "cuda:1" …
+        precision: "fp32", "bf16" or "fp16" (not on a CPU) of the image tower. Texts are always encoded in fp32.
+        cache: keep text features on disk.
+        offline: never ask the network.
 
-    Raises UsageError for an unknown name, tag, method, device or precision, WeightsError where
-    weights cannot be had or do not fit.
+    Returns:
+        The model, in evaluation mode, on ``device``.
+
+    Raises:
+        UsageError: a name, tag, method, device or precision is unknown, or weights are missing.
+        WeightsError: the weights cannot be had or do not fit.
+
+    Example:
+        >>> model = load_model()
+        >>> model.segment(np.zeros((60, 80, 3), np.uint8), "sky, grass").labels.shape
+        (60, 80)
     """
-    method = get_method(method)
-    loaded = load_clip(name, weights, device=device, precision=precision, offline=offline)
-    return Model(loaded, method, TextCache() if cache else None)
+    row = get_method(method)
+    options = LoadOptions(weights=weights, device=device, precision=precision, cache=cache, offline=offline)
+    given = None if options.weights is None else str(options.weights)
+    loaded = load_clip(name, given, device=device, precision=precision, offline=offline)
+    return Model(loaded, row, TextCache() if options.cache else None)
 
 
 class Model:
-    """A frozen CLIP with one method. Nothing changes after construction; see ``load_model``."""
+    """A frozen CLIP with one method; see ``load_model``. Nothing changes after construction.
+
+    Attributes:
+        method: the row of the table of methods.
+        size: the short side in pixels that images are brought to where no size is asked for.
+        patch_size: (height, width) in pixels of one token.
+    """
 
     def __init__(self, loaded: LoadedClip, method: Method, cache: TextCache | None = None) -> None:
         self.loaded = loaded
@@ -78,12 +106,11 @@ class Model:
         self.size = loaded.size
         self.patch_size = patch_size(loaded.clip.visual)
         self._text = TextEncoder(loaded.clip, loaded.tokenizer, cache)
-        self.dtype = next(loaded.clip.visual.parameters()).dtype
         self._mean = torch.tensor(loaded.mean)[:, None, None]
         self._std = torch.tensor(loaded.std)[:, None, None]
 
     @property
-    def clip(self) -> Any:
+    def clip(self) -> CLIP | CustomTextCLIP:
         """The untouched open_clip model."""
         return self.loaded.clip
 
@@ -91,6 +118,11 @@ class Model:
     def device(self) -> torch.device:
         """Where the weights are now: whoever holds the open_clip model may have moved it."""
         return next(self.clip.visual.parameters()).device
+
+    @property
+    def logit_scale(self) -> float:
+        """The model's own factor of its cosines before a softmax (100 for OpenAI's)."""
+        return float(self.clip.logit_scale.exp())
 
     def with_method(self, method: str | Method) -> Model:
         """The same weights under another method; nothing is loaded or copied."""
@@ -103,290 +135,460 @@ class Model:
     def encode_image(
         self, pixels: Tensor, *, patches: bool = True, trace: Trace | None = None
     ) -> ImageTokens:
-        """Projected tokens of normalised ``pixels`` (B, 3, H, W), not L2-normalised, float32.
+        """The projected tokens of a batch of images, not L2-normalised.
 
-        H and W must be multiples of ``patch_size``. ``patches=False``: class token only. Gradients
-        flow unless the caller switches them off; ``trace`` collects attention and contributions.
+        Args:
+            pixels: (B, 3, H, W), normalised; H and W are multiples of ``patch_size``. See ``preprocess``.
+            patches: False computes the class token only.
+            trace: collects attention weights and contributions.
+
+        Returns:
+            Tokens in float32. Gradients flow unless the caller switches them off.
         """
         return encode_image(
-            self.loaded.clip.visual, pixels.to(self.device), self.method, patches=patches, trace=trace
+            self.clip.visual, pixels.to(self.device), self.method, patches=patches, trace=trace
         )
 
-    def encode_text(self, names: Sequence[str], templates: str | Sequence[str] = "paper") -> Tensor:
-        """(K, D) L2-normalised prompt ensembles, float32, one per name; "" is a legal name.
+    def encode_text(
+        self, names: str | Sequence[str], templates: str | Sequence[str] = InputOptions.templates
+    ) -> Tensor:
+        """The prompt ensemble of each name: (K, D) float32, L2-normalised, on the model's device.
 
-        ``templates``: "paper" (85), "imagenet" (80), "plain", or strings with one ``{}`` each.
+        Args:
+            names: texts as they are, "" included; a single text is one name.
+            templates: "paper" (85), "imagenet" (80), "plain", or templates with one ``{}`` each.
         """
         if isinstance(names, str):
             names = [names]
         return self._text.encode(names, templates).to(self.device)
 
-    def preprocess(self, images: Sequence[np.ndarray], size: tuple[int, int]) -> Tensor:
-        """(H, W, 3) uint8 RGB images squeezed to ``size`` (height, width) and normalised, (B, 3, H, W)."""
-        resized = np.stack([resize_image(image, size) for image in images])
+    def preprocess(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        size: tuple[int, int],
+        resize: str = InputOptions.resize,
+    ) -> Tensor:
+        """Images (H, W, 3) uint8 RGB, stretched to ``size`` (height, width) and normalised: (B, 3, height, width)."""
+        resized = np.stack([resize_image(image, size, resize) for image in images])
         pixels = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2).float() / 255
         return (pixels - self._mean.to(self.device)) / self._std.to(self.device)
+
+    def dense_features(self, image: ImageLike, options: InputOptions | None = None) -> ImageFeatures:
+        """One feature for each place of an image, to be compared with any texts later.
+
+        With windows, a place's feature is the mean over the windows that it lies in.
+
+        Args:
+            image: a picture in any form that ``load_image`` takes.
+            options: size, window, stride and resize.
+
+        Raises:
+            UsageError: the window is not made of whole patches.
+            ImageError: the image cannot be read.
+        """
+        options = options or InputOptions()
+        (dense,) = self._stream([image], options, self._features, None)
+        grid = on_token_grid(dense, self.patch_size)
+        places = grid.flatten(1).T.contiguous()
+        return ImageFeatures(places, F.normalize(dense.class_tokens, dim=-1), (grid.shape[1], grid.shape[2]))
 
     # ------------------------------------------------------------------------------- what it is for
 
     @overload
-    def similarity(self, image: list[Any], names: Any, **options: Any) -> list[SimilarityMap]: ...
-    @overload
-    def similarity(self, image: ImageLike, names: Any, **options: Any) -> SimilarityMap: ...
-
-    def similarity(  # type: ignore[misc]  # the overloads say what comes back, this signature what goes in
+    def similarity(
         self,
-        image: Any,
-        names: Any,
+        image: ImageLike,
+        names: Names,
         *,
-        surgery: str | None = "empty",
-        size: Any = None,
-        templates: str | Sequence[str] = "paper",
-    ) -> Any:
-        """Where each text is: a SimilarityMap (K, H, W) at the image's size (Eq. 1).
+        surgery: str | None = ...,
+        size: Size | None = ...,
+        window: Size | None = ...,
+        stride: Size | None = ...,
+        batch: int | None = ...,
+        resize: str = ...,
+        templates: str | Sequence[str] = ...,
+    ) -> SimilarityMap: ...
+    @overload
+    def similarity(
+        self,
+        image: Iterable[ImageLike],
+        names: Names,
+        *,
+        surgery: str | None = ...,
+        size: Size | None = ...,
+        window: Size | None = ...,
+        stride: Size | None = ...,
+        batch: int | None = ...,
+        resize: str = ...,
+        templates: str | Sequence[str] = ...,
+        on_error: OnError | None = ...,
+    ) -> Iterator[SimilarityMap]: ...
 
-        ``surgery``: "empty" removes the empty string's feature and treats every text on its own;
-        "label_set" (paper) and "label_set_code" (public code) remove what the texts share and
-        need at least two; None leaves the cosines. ``size``: the encoder's input, an int for a
-        square (paper: 512), (height, width), or None for the model's own short side at the image's
-        aspect ratio. A list of images gives a list, batched.
+    def similarity(
+        self,
+        image: ImageLike | Iterable[ImageLike],
+        names: Names,
+        *,
+        surgery: str | None = SimilarityOptions.surgery,
+        size: Size | None = SimilarityOptions.size,
+        window: Size | None = SimilarityOptions.window,
+        stride: Size | None = SimilarityOptions.stride,
+        batch: int | None = SimilarityOptions.batch,
+        resize: str = SimilarityOptions.resize,
+        templates: str | Sequence[str] = SimilarityOptions.templates,
+        on_error: OnError | None = None,
+    ) -> SimilarityMap | Iterator[SimilarityMap]:
+        """Where each name is in an image (Eq. 1 of CLIP Surgery).
 
-        Raises UsageError for bad arguments, ImageError for an image that cannot be read.
+        A class with several texts gets, at each place, the largest of its texts' similarities.
+
+        Args:
+            image: one picture, or an iterable of pictures, which are read as they are needed.
+            names: a text with commas, a list, a dictionary of name to synonyms, or a vocabulary.
+            surgery: "empty" removes the feature of the empty string and treats every text on its own; "label_set"
+                (the paper) and "label_set_code" (the public code) remove what the texts have in common and need
+                at least two; None leaves the cosines.
+            size: the encoder's input in pixels, one side of a square or (height, width); None for the model's own
+                short side at the image's aspect ratio.
+            window, stride: sliding windows in pixels of the resized image.
+            batch: images or windows in one call of the encoder.
+            resize: "opencv", "pillow" or "bilinear" (``options.RESIZES``).
+            templates: "paper" (85), "imagenet" (80), "plain", or templates with one ``{}`` each.
+            on_error: called with the position of an image that cannot be read and the error; the image is left out.
+                None: the error is raised after the results of all images before it.
+
+        Returns:
+            A SimilarityMap, or for several images an iterator of them in order.
+
+        Raises:
+            UsageError: an argument is wrong.
+            ImageError: an image cannot be read.
         """
+        options = SimilarityOptions(
+            surgery=surgery,
+            size=size,
+            window=window,
+            stride=stride,
+            batch=batch,
+            resize=resize,
+            templates=templates,
+        )
         vocabulary = as_vocabulary(names)
-        self.check_surgery(surgery, vocabulary)
-        text = self.encode_text(vocabulary.names, templates)
-        empty = self.encode_text([""], templates) if surgery == "empty" else None
+        self.check_surgery(options.surgery, vocabulary)
+        text = self.encode_text(vocabulary.flat, options.templates)
+        empty = self.encode_text([""], options.templates) if options.surgery == "empty" else None
 
-        def finish(tokens: ImageTokens, shapes: list[tuple[int, int]]) -> Iterator[SimilarityMap]:
-            scores = _apply_surgery(tokens, text, surgery, empty)
-            raw = to_grid(scores, tokens.grid).cpu().numpy()
-            for index, shape in enumerate(shapes):
-                values = similarity_map(scores[index : index + 1], tokens.grid, shape)[0].cpu().numpy()
-                yield SimilarityMap(values, raw[index], vocabulary.names)
+        def score(tokens: ImageTokens) -> Tensor:
+            return apply_surgery(self._features(tokens), tokens.class_token, text, options.surgery, empty)
 
-        return self._for_each(image, size, lambda pixels, shapes: finish(self.encode_image(pixels), shapes))
+        def finish(dense: Dense[tuple[int, int]]) -> SimilarityMap:
+            grid = merge_synonyms(on_token_grid(dense, self.patch_size), vocabulary.owners)
+            return SimilarityMap(grid.cpu().numpy(), vocabulary.names, dense.key)
+
+        found = self._stream(_images(image), options, score, on_error)
+        return _one_or_all(image, (finish(dense) for dense in found))
 
     @staticmethod
     def check_surgery(surgery: str | None, names: Vocabulary) -> None:
-        """Raise UsageError for a surgery that does not exist or that these names are too few for."""
-        if surgery is not None and surgery not in SURGERIES:
-            raise UsageError(f"unknown surgery {surgery!r}: wanted None or one of {', '.join(SURGERIES)}")
-        if surgery in ("label_set", "label_set_code") and len(names) < 2:
+        """Raise UsageError for a surgery that these names are too few for."""
+        if surgery in ("label_set", "label_set_code") and len(names.flat) < 2:
             raise UsageError(f"surgery={surgery!r} wanted at least two names, got one: use surgery='empty'")
 
     @overload
-    def segment(self, image: list[Any], names: Any, **options: Any) -> list[LabelMap]: ...
-    @overload
-    def segment(self, image: ImageLike, names: Any, **options: Any) -> LabelMap: ...
-
-    def segment(  # type: ignore[misc]  # the overloads say what comes back, this signature what goes in
+    def segment(
         self,
-        image: Any,
-        names: Any,
+        image: ImageLike,
+        names: Names,
         *,
-        size: Any = None,
-        window: int | tuple[int, int] | None = None,
-        stride: int | tuple[int, int] | None = None,
-        logit_scale: float = 50.0,
-        background: float | Sequence[str] | None = None,
-        synonyms: str = "probability",
-        templates: str | Sequence[str] = "paper",
-    ) -> Any:
-        """The best name for every pixel: a LabelMap at the image's size. Cosines only, no feature surgery.
-
-        ``size`` as in ``similarity``. ``window`` and ``stride`` in pixels of the resized image cut
-        it into windows whose maps are averaged. ``logit_scale`` times cosine goes through a softmax over
-        the texts. ``background``: None; a probability below which a pixel is void (or the
-        vocabulary's background class); or words that become one class "background" in front.
-        ``synonyms``: "probability" or "cosine", where the largest of a class's texts is taken.
-
-        Raises UsageError for bad arguments, ImageError for an image that cannot be read.
-        """
-        vocabulary, threshold = split_background(as_vocabulary(names), background)
-        check_synonyms(synonyms)
-        text = self.encode_text(vocabulary.flat, templates)
-
-        def cosines(pixels: Tensor) -> Tensor:
-            return self.cosine_maps(pixels, text, window, stride)
-
-        def finish(maps: Tensor, shapes: list[tuple[int, int]]) -> Iterator[LabelMap]:
-            for cosine_map, shape in zip(maps, shapes, strict=True):
-                bands = score_bands(cosine_map, shape, vocabulary, logit_scale, synonyms)
-                labels = [label_map(band, threshold, vocabulary.background) for band in bands]
-                yield LabelMap(np.concatenate(labels), vocabulary.names)
-
-        return self._for_each(image, size, lambda pixels, shapes: finish(cosines(pixels), shapes))
-
-    def cosine_maps(
+        size: Size | None = ...,
+        window: Size | None = ...,
+        stride: Size | None = ...,
+        batch: int | None = ...,
+        resize: str = ...,
+        logit_scale: float = ...,
+        background: float | str | Sequence[str] | None = ...,
+        area_threshold: float = ...,
+        synonyms: str = ...,
+        templates: str | Sequence[str] = ...,
+        probabilities: bool = ...,
+    ) -> LabelMap: ...
+    @overload
+    def segment(
         self,
-        pixels: Tensor,
-        text: Tensor,
-        window: int | tuple[int, int] | None = None,
-        stride: int | tuple[int, int] | None = None,
-        batch: int = 8,
-    ) -> Tensor:
-        """Cosines of every place with every text: (B, 3, H, W), (K, D) -> (B, K, h, w).
+        image: Iterable[ImageLike],
+        names: Names,
+        *,
+        size: Size | None = ...,
+        window: Size | None = ...,
+        stride: Size | None = ...,
+        batch: int | None = ...,
+        resize: str = ...,
+        logit_scale: float = ...,
+        background: float | str | Sequence[str] | None = ...,
+        area_threshold: float = ...,
+        synonyms: str = ...,
+        templates: str | Sequence[str] = ...,
+        probabilities: bool = ...,
+        on_error: OnError | None = ...,
+    ) -> Iterator[LabelMap]: ...
 
-        The token grid for whole images, pixels (H, W) where ``window`` cuts them, ``batch`` at once.
-        """
-        if window is not None:
-            return torch.stack(self.window_maps(list(pixels), text, window, stride, batch))
-        if stride is not None:
-            raise UsageError("stride wanted a window with it, got none")
-        tokens = self.encode_image(pixels)
-        return to_grid(cosine(tokens.patches, text), tokens.grid)
-
-    def window_maps(
+    def segment(
         self,
-        images: Sequence[Tensor],
-        text: Tensor,
-        window: int | tuple[int, int],
-        stride: int | tuple[int, int] | None = None,
-        batch: int = 8,
-    ) -> list[Tensor]:
-        """``cosine_maps`` in windows of images (3, H, W) of any sizes: a map (K, H, W) per image.
+        image: ImageLike | Iterable[ImageLike],
+        names: Names,
+        *,
+        size: Size | None = SegmentOptions.size,
+        window: Size | None = SegmentOptions.window,
+        stride: Size | None = SegmentOptions.stride,
+        batch: int | None = SegmentOptions.batch,
+        resize: str = SegmentOptions.resize,
+        logit_scale: float = SegmentOptions.logit_scale,
+        background: float | str | Sequence[str] | None = SegmentOptions.background,
+        area_threshold: float = SegmentOptions.area_threshold,
+        synonyms: str = SegmentOptions.synonyms,
+        templates: str | Sequence[str] = SegmentOptions.templates,
+        probabilities: bool = False,
+        on_error: OnError | None = None,
+    ) -> LabelMap | Iterator[LabelMap]:
+        """The best name for every pixel, from cosines alone; feature surgery is never used here.
 
-        ``batch`` windows go through the encoder at once, whichever image they are of. A window that
-        a small image cuts short is stretched to whole patches.
+        Args:
+            image: one picture, or an iterable of pictures, which are read as they are needed.
+            names: a text with commas, a list, a dictionary of name to synonyms, or a vocabulary. A class named
+                "background" takes the pixels that no other class is sure of.
+            size, window, stride, batch, resize, templates: as in ``similarity``. The windows' maps are averaged
+                where they overlap.
+            logit_scale: times cosine before the softmax over the texts, above 0.
+            background: None; a probability in 0..1 below which a pixel goes to the class "background", or to void
+                where there is none; or words that become one class "background" in front of the others.
+            area_threshold: classes with at most this share of the foreground's pixels are removed, in 0..1; 0
+                switches the rule off (SCLIP's area rule).
+            synonyms: "probability" takes the largest of a class's texts after the softmax, "cosine" before it.
+            probabilities: also return the class probabilities, (K, H, W) float32 at the image's size.
+            on_error: as in ``similarity``.
+
+        Returns:
+            A LabelMap at the image's size, or for several images an iterator of them in order.
+
+        Raises:
+            UsageError: an argument is wrong.
+            ImageError: an image cannot be read.
         """
-        window = self.check_window(window)
+        options = SegmentOptions(
+            size=size,
+            window=window,
+            stride=stride,
+            batch=batch,
+            resize=resize,
+            logit_scale=logit_scale,
+            background=background,
+            area_threshold=area_threshold,
+            synonyms=synonyms,
+            templates=templates,
+        )
+        vocabulary = with_background(as_vocabulary(names), options)
+        text = self.encode_text(vocabulary.flat, options.templates)
 
-        def score(part: Tensor) -> Tensor:
-            size = self.input_size((part.shape[2], part.shape[3]), (part.shape[2], part.shape[3]))
-            return self.cosine_maps(part if size == part.shape[2:] else resize(part, size), text)
+        def finish(dense: Dense[tuple[int, int]]) -> LabelMap:
+            labels, kept = classify(dense.scores, dense.key, vocabulary, options, probabilities)
+            dtype = np.uint8 if len(vocabulary) <= 255 else np.uint16
+            return LabelMap(
+                labels.cpu().numpy().astype(dtype),
+                vocabulary.names,
+                None if kept is None else kept.cpu().numpy(),
+            )
 
-        return sliding(images, window, _pair(stride) if stride is not None else window, score, batch)
+        found = self._stream(_images(image), options, self.cosine_scores(text), on_error)
+        return _one_or_all(image, (finish(dense) for dense in found))
 
-    def check_window(self, window: int | tuple[int, int]) -> tuple[int, int]:
-        """``window`` as (height, width). Raises UsageError unless it is made of whole patches."""
-        sides = _pair(window)
-        for side, patch in zip(sides, self.patch_size, strict=True):
-            if side < patch or side % patch:
-                raise UsageError(f"wanted a window in multiples of the patch {self.patch_size}, got {sides}")
-        return sides
+    @overload
+    def recognize(
+        self,
+        image: ImageLike,
+        names: Names,
+        *,
+        surgery: str | None = ...,
+        size: Size | None = ...,
+        resize: str = ...,
+        templates: str | Sequence[str] = ...,
+    ) -> Recognition: ...
+    @overload
+    def recognize(
+        self,
+        image: Iterable[ImageLike],
+        names: Names,
+        *,
+        surgery: str | None = ...,
+        size: Size | None = ...,
+        resize: str = ...,
+        templates: str | Sequence[str] = ...,
+        on_error: OnError | None = ...,
+    ) -> Iterator[Recognition]: ...
 
     def recognize(
         self,
-        image: Any,
-        names: Any,
+        image: ImageLike | Iterable[ImageLike],
+        names: Names,
         *,
-        surgery: str | None = "label_set",
-        size: Any = None,
-        templates: str | Sequence[str] = "paper",
-    ) -> Any:
-        """One score per name, (K,) float32: the class token against the texts (paper, Table 6).
+        surgery: str | None = RecognitionOptions.surgery,
+        size: Size | None = RecognitionOptions.size,
+        resize: str = RecognitionOptions.resize,
+        templates: str | Sequence[str] = RecognitionOptions.templates,
+        on_error: OnError | None = None,
+    ) -> Recognition | Iterator[Recognition]:
+        """One score for each name: the class token against the texts (paper, section 4.5 and Table 6).
 
-        ``surgery``: "label_set" (needs two names), "label_set_code", "empty", None for cosines, or
-        "softmax" for CLIP's own. ``size`` defaults to a square of the model's native size.
+        A class with several texts gets the largest of their scores.
+
+        Args:
+            image: one picture, or an iterable of pictures, which are read as they are needed.
+            names: as in ``similarity``.
+            surgery: "label_set" (needs two texts), "label_set_code", "empty", None for cosines, or "softmax" for
+                CLIP's own softmax over the texts at the model's logit scale.
+            size: the encoder's input; None for a square of the model's native size.
+            resize, templates, on_error: as in ``similarity``.
+
+        Returns:
+            A Recognition, or for several images an iterator of them in order.
+
+        Raises:
+            UsageError: an argument is wrong.
+            ImageError: an image cannot be read.
         """
-        allowed = (*SURGERIES, "softmax", None)
-        if surgery not in allowed:
-            raise UsageError(f"unknown surgery {surgery!r}: wanted one of {', '.join(map(str, allowed))}")
+        options = RecognitionOptions(surgery=surgery, size=size, resize=resize, templates=templates)
         vocabulary = as_vocabulary(names)
-        text = self.encode_text(vocabulary.names, templates)
-        empty = self.encode_text([""], templates) if surgery == "empty" else None
-        native = self.loaded.clip.visual.image_size
-        size = size if size is not None else native[0] if isinstance(native, tuple) else native
+        self.check_surgery(options.surgery, vocabulary)
+        text = self.encode_text(vocabulary.flat, options.templates)
+        empty = self.encode_text([""], options.templates) if options.surgery == "empty" else None
 
-        def finish(pixels: Tensor, shapes: list[tuple[int, int]]) -> Iterator[np.ndarray]:
-            token = self.encode_image(pixels, patches=False).class_token
-            yield from recognition.recognize(token, text, surgery, empty).cpu().numpy()
+        def finish(dense: Dense[tuple[int, int]]) -> Recognition:
+            scores = recognition.recognize(dense.class_tokens, text, options.surgery, empty, self.logit_scale)
+            merged = merge_synonyms(scores.T[..., None], vocabulary.owners)[:, 0, 0]  # (K,)
+            return Recognition(merged.cpu().numpy(), vocabulary.names)
 
-        return self._for_each(image, size, finish)
+        wanted = options.size if options.size is not None else native_size(self.clip.visual)
+        inputs = InputOptions(size=wanted, resize=options.resize)
+        found = self._stream(_images(image), inputs, _no_channels, on_error, class_token_only=True)
+        return _one_or_all(image, (finish(dense) for dense in found))
 
-    # ------------------------------------------------------------------------------------- batching
+    # ------------------------------------------------------------------------------ towards the engine
 
-    def input_size(self, shape: tuple[int, int], size: Any = None) -> tuple[int, int]:
+    def cosine_scores(self, text: Tensor) -> Callable[[ImageTokens], Tensor]:
+        """A function from tokens to the cosine of every place with every text, (B, N, K), for ``dense.stream``."""
+        return lambda tokens: cosine(self._features(tokens), text)
+
+    def check_window(self, options: InputOptions) -> None:
+        """Raise UsageError unless the window is made of whole patches."""
+        if options.window is None:
+            return
+        for side, patch in zip(pair(options.window), self.patch_size, strict=True):
+            if side < patch or side % patch:
+                raise UsageError(
+                    f"wanted a window in multiples of the patch {self.patch_size}, got {options.window}"
+                )
+
+    def input_size(self, shape: tuple[int, int], size: Size | None = None) -> tuple[int, int]:
         """The encoder's (height, width) for an image of ``shape``: whole patches, nearest to ``size``.
 
-        With ``size`` None the short side becomes the model's default at the image's aspect ratio,
-        which is held to 4:1 so that a strip does not become a giant.
+        Without a size the short side becomes the model's default at the image's aspect ratio, which is held to 4:1
+        so that a strip does not become a giant.
         """
-        if size is None:
-            height, width = shape
-            ratio = min(4.0, max(height, width) / min(height, width))
-            wanted = (self.size, self.size * ratio) if height <= width else (self.size * ratio, self.size)
-        else:
-            wanted = _pair(size)
-        if min(wanted) < 1:
-            raise UsageError(f"wanted a size of at least one pixel, got {size}")
-        step = self.patch_size
-        return tuple(max(1, round(w / s)) * s for w, s in zip(wanted, step, strict=True))  # type: ignore[return-value]
+        if size is not None:
+            return whole_patches(pair(size), self.patch_size)
+        height, width = shape
+        ratio = min(4.0, max(height, width) / min(height, width))
+        long = round(self.size * ratio)
+        return whole_patches((self.size, long) if height <= width else (long, self.size), self.patch_size)
 
-    def _for_each(
+    def _features(self, tokens: ImageTokens) -> Tensor:
+        return place_features(tokens, self.method.class_token_weight)
+
+    def _stream(
         self,
-        image: Any,
-        size: Any,
-        work: Callable[[Tensor, list[tuple[int, int]]], Iterator[Result]],
-    ) -> Any:
-        """Images of one input size together through ``work``; one image in gives one result out."""
-        several = isinstance(image, (list, tuple))
-        arrays = [load_image(source) for source in (image if several else [image])]
-        results: list[Result | None] = [None] * len(arrays)
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, array in enumerate(arrays):
-            groups.setdefault(self.input_size(array.shape[:2], size), []).append(index)
-        with torch.no_grad():
-            for target, members in groups.items():
-                count = max(1, BATCH_PIXELS // (target[0] * target[1]))
-                for start in range(0, len(members), count):
-                    part = members[start : start + count]
-                    pixels = self.preprocess([arrays[i] for i in part], target)
-                    shapes = [arrays[i].shape[:2] for i in part]
-                    for i, result in zip(part, work(pixels, shapes), strict=True):
-                        results[i] = result
-        return results if several else results[0]
+        images: Iterable[ImageLike],
+        options: InputOptions,
+        score: Callable[[ImageTokens], Tensor],
+        on_error: OnError | None,
+        class_token_only: bool = False,
+    ) -> Iterator[Dense[tuple[int, int]]]:
+        """Images through the engine; the key of each result is the image's (height, width)."""
+        self.check_window(options)  # at once, and not when the first result is asked for
+        encoder = _ClassTokens(self) if class_token_only else self
+        source = _Source(self, images, options, on_error)
+
+        def results() -> Iterator[Dense[tuple[int, int]]]:
+            yield from stream(encoder, source, score, options)
+            if source.error is not None:
+                raise source.error
+
+        return results()
 
 
-def _apply_surgery(tokens: ImageTokens, text: Tensor, surgery: str | None, empty: Tensor | None) -> Tensor:
-    if surgery == "empty":
-        assert empty is not None
-        return empty_surgery(tokens.patches, text, empty)
-    cosines = cosine(tokens.patches, text)
-    if surgery is None:
-        return cosines
-    form = "code" if surgery == "label_set_code" else "paper"
-    return label_set_surgery(cosines, class_weights(tokens.class_token, text), form)
+class _Source:
+    """Images to pixels, one at a time. An error ends it and is kept until the results before it are out."""
+
+    def __init__(
+        self,
+        model: Model,
+        images: Iterable[ImageLike],
+        options: InputOptions,
+        on_error: OnError | None,
+    ) -> None:
+        self.model, self.images, self.options, self.on_error = model, images, options, on_error
+        self.error: OvsegError | None = None
+
+    def __iter__(self) -> Iterator[tuple[tuple[int, int], Tensor]]:
+        for index, image in enumerate(self.images):
+            try:
+                picture = load_image(image)
+            except OvsegError as error:
+                if self.on_error is None:
+                    self.error = error
+                    return
+                self.on_error(index, error)
+                continue
+            shape = (picture.shape[0], picture.shape[1])
+            size = self.model.input_size(shape, self.options.size)
+            yield shape, self.model.preprocess([picture], size, self.options.resize)[0]
 
 
-def split_background(vocabulary: Vocabulary, background: Any) -> tuple[Vocabulary, float | None]:
-    """``segment``'s argument: the vocabulary with the class its words make, and the threshold if it is one.
+@dataclass(frozen=True)
+class _ClassTokens:
+    """The model as an encoder of class tokens alone; the one place it gives has no channels."""
 
-    Raises UsageError for a probability outside 0..1, or words where there is a background class already.
+    model: Model
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        return self.model.patch_size
+
+    def encode_image(self, pixels: Tensor) -> ImageTokens:
+        token = self.model.encode_image(pixels, patches=False).class_token
+        return ImageTokens(token[:, None], token, (1, 1))
+
+
+def _no_channels(tokens: ImageTokens) -> Tensor:
+    return tokens.patches[..., :0]
+
+
+def with_background(vocabulary: Vocabulary, options: SegmentOptions) -> Vocabulary:
+    """The vocabulary with the class that words given as ``options.background`` make.
+
+    Raises:
+        UsageError: words were given and there is a background class already.
     """
-    if background is None:
-        return vocabulary, None
-    if isinstance(background, (int, float)):
-        if not 0 <= background <= 1:
-            raise UsageError(f"wanted a background probability in 0..1, got {background}")
-        return vocabulary, float(background)
-    return vocabulary.with_background(background), None
+    if isinstance(options.background, tuple):
+        return vocabulary.with_background(options.background)
+    return vocabulary
 
 
-def check_synonyms(synonyms: str) -> None:
-    """Raise UsageError for a way of merging synonyms that does not exist."""
-    if synonyms not in SYNONYMS:
-        raise UsageError(f"unknown synonyms {synonyms!r}: wanted one of {', '.join(SYNONYMS)}")
+def _is_one(image: ImageLike | Iterable[ImageLike]) -> bool:
+    return not isinstance(image, Iterable) or isinstance(image, (str, bytes)) or hasattr(image, "__array__")
 
 
-def score_bands(
-    maps: Tensor, size: tuple[int, int], vocabulary: Vocabulary, logit_scale: float, synonyms: str
-) -> Iterator[Tensor]:
-    """Probabilities of the classes at ``size`` (H, W), from the top down: maps (T, h, w) -> (K, rows, W) each.
-
-    A band holds ``BAND_VALUES`` at most, so that memory does not grow with texts times pixels.
-    """
-    height, width = size
-    step = max(1, BAND_VALUES // (width * len(vocabulary.flat)))
-    for top in range(0, height, step):
-        band = resize_rows(maps[None], size, range(top, min(top + step, height)))
-        yield probabilities(band, vocabulary.owners, logit_scale, synonyms)[0]
+def _images(image: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
+    return [image] if _is_one(image) else image
 
 
-def _pair(size: Any) -> tuple[int, int]:
-    if isinstance(size, int):
-        return (size, size)
-    if isinstance(size, (tuple, list)) and len(size) == 2 and all(isinstance(s, int) for s in size):
-        return (size[0], size[1])
-    raise UsageError(f"wanted a size as an int or (height, width), got {size!r}")
+def _one_or_all(image: object, results: Iterator[Result]) -> Result | Iterator[Result]:
+    return next(results) if _is_one(image) else results

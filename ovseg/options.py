@@ -17,9 +17,10 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING, TypeAlias
 
 from ovseg.errors import UsageError
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 Size: TypeAlias = "int | tuple[int, int]"
 """One side of a square, or (height, width), in pixels."""
-Background: TypeAlias = "float | tuple[str, ...] | None"
+Templates: TypeAlias = "str | Sequence[str]"
+"""A name of a set of templates, one template, or several."""
+Background: TypeAlias = "float | str | Sequence[str] | None"
+"""A probability, words, or neither."""
 Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
 """What JSON can hold."""
 
@@ -43,6 +47,7 @@ SURGERIES = ("empty", "label_set", "label_set_code")
 RULES = ("components", "paper")
 PROMPTS = ("points", "map", "box")
 SELECTIONS = ("score", "agreement", "both")
+MAX_BATCH = 4096
 MAX_SIDE = 16_384
 """The longest side of an encoder input, a window or a stride, in pixels."""
 DISTRACTORS: tuple[str, ...] = tuple(
@@ -87,7 +92,7 @@ class LoadOptions(Options):
         offline: never ask the network.
     """
 
-    weights: str | Path | None = None
+    weights: str | PathLike[str] | None = None
     device: str = "cpu"
     precision: str = "fp32"
     cache: bool = True
@@ -113,13 +118,16 @@ class InputOptions(Options):
         stride: distance between windows in pixels; None for the window itself (no overlap).
         resize: one of ``RESIZES``.
         templates: "paper" (85), "imagenet" (80), "plain", one template or several, with one ``{}`` each.
+        batch: images or windows of one size that go through the encoder at once; None for as many as have a
+            million pixels together.
     """
 
     size: Size | None = None
     window: Size | None = None
     stride: Size | None = None
+    batch: int | None = None
     resize: str = "opencv"
-    templates: str | tuple[str, ...] = "paper"
+    templates: Templates = "paper"
 
     def __post_init__(self) -> None:
         for name in ("size", "window", "stride"):
@@ -132,6 +140,8 @@ class InputOptions(Options):
                 raise UsageError(
                     f"wanted 1 <= stride <= window, got stride {self.stride} and window {self.window}"
                 )
+        if self.batch is not None:
+            _set(self, "batch", check_integer("batch", self.batch, 1, MAX_BATCH))
         check_choice("resize", self.resize, RESIZES)
         _set(self, "templates", check_templates(self.templates))
 
@@ -193,7 +203,7 @@ class RecognitionOptions(Options):
     surgery: str | None = "label_set"
     size: Size | None = None
     resize: str = "opencv"
-    templates: str | tuple[str, ...] = "paper"
+    templates: Templates = "paper"
 
     def __post_init__(self) -> None:
         if self.surgery is not None:
@@ -230,7 +240,7 @@ class MaskOptions(InputOptions):
     refine: bool = False
     clean: float = 0.02
     presence_threshold: float = 0.5
-    distractors: tuple[str, ...] = DISTRACTORS
+    distractors: Sequence[str] = DISTRACTORS
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -304,7 +314,7 @@ def check_text(what: str, value: object) -> str:
 
 def check_path_text(what: str, value: object) -> str:
     """``value`` as text: a name, or a path of any kind. Raises UsageError."""
-    return check_text(what, str(value) if isinstance(value, Path) else value)
+    return check_text(what, os.fspath(value) if isinstance(value, PathLike) else value)
 
 
 def check_size(what: str, value: object) -> Size | None:
@@ -351,7 +361,7 @@ def check_background(value: object) -> Background:
     return check_number("background", value, 0, 1)
 
 
-def check_templates(value: object) -> str | tuple[str, ...]:
+def check_templates(value: object) -> Templates:
     """A name, one template, or several as a tuple; their content is checked where they are used."""
     if isinstance(value, str):
         return check_text("templates", value)
@@ -370,7 +380,5 @@ def _set(options: Options, name: str, value: object) -> None:
 def _plain(value: object) -> Plain:
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
     assert value is None or isinstance(value, (str, int, float, bool))
     return value

@@ -36,9 +36,10 @@ from torch.profiler import ProfilerActivity, profile
 
 import ovseg
 from ovseg.clip.attention import METHODS
-from ovseg.clip.encoder import encode_image, resize_positions
+from ovseg.clip.encoder import encode_image
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TEMPLATES, TextCache, TextEncoder
+from ovseg.clip.towers import resize_positions
 from ovseg.data.scenes import NAMES, make_scene
 from ovseg.maps.similarity import class_weights, cosine, label_set_surgery
 from ovseg.vocabulary import load_vocabulary
@@ -160,7 +161,7 @@ def _plain(visual: Any, pixels: Tensor) -> WORK:
     """open_clip's own forward on ``pixels``: a copy, whose position embedding fits their size."""
     visual = copy.deepcopy(visual)
     grid = (pixels.shape[2] // visual.patch_size[0], pixels.shape[3] // visual.patch_size[1])
-    positions = resize_positions(visual.positional_embedding, grid, METHOD.resize)
+    positions = resize_positions(visual.positional_embedding, visual.grid_size, grid, METHOD.resize)
     visual.positional_embedding = nn.Parameter(positions, requires_grad=False)
     pixels = pixels.to(positions.dtype)
     return lambda: visual(pixels)
@@ -193,7 +194,9 @@ def surgery(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
     patches, text, token = torch.randn(32 * 32, width), torch.randn(count, width), torch.randn(width)
 
     def ours() -> Tensor:
-        return label_set_surgery(cosine(patches[None], text), class_weights(token[None], text))
+        return label_set_surgery(
+            cosine(nn.functional.normalize(patches[None], dim=-1), text), class_weights(token[None], text)
+        )
 
     def literal() -> Tensor:
         return reference.label_set(patches, text, token)

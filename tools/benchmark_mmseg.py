@@ -13,6 +13,7 @@ import argparse
 import logging
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,10 +29,9 @@ from torch import Tensor
 
 import ovseg.model
 from ovseg.data.scenes import make_scene
-from ovseg.maps.labels import label_map
+from ovseg.dense import classify, stream
 from ovseg.mmseg import OpenVocabularySegmentor
 from ovseg.mmseg.evaluate import Run, load_config, prepare
-from ovseg.model import score_bands
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "paper"
 
@@ -105,13 +105,12 @@ def core(
 ) -> list[np.ndarray]:
     """Label maps by ovseg's model alone, from the tensors that the segmentor gets."""
     model, names = segmentor.core, segmentor.vocabulary
-    text = model.encode_text(names.flat, segmentor.templates)
-    found = []
-    for (pixels,), size in zip(ready, sizes):
-        maps = model.cosine_maps(pixels[None], text)[0]
-        bands = score_bands(maps, size, names, segmentor.scale, segmentor.synonyms)
-        found.append(np.concatenate([label_map(b, None, names.background) for b in bands]))
-    return found
+    text = model.encode_text(names.flat, segmentor.options.templates)
+    images = ((size, pixels) for (pixels,), size in zip(ready, sizes, strict=True))
+    return [
+        classify(dense.scores, dense.key, names, segmentor.options)[0].numpy()
+        for dense in stream(model, images, model.cosine_scores(text), segmentor.options)
+    ]
 
 
 def windows(args: argparse.Namespace) -> Iterator[Row]:
@@ -129,7 +128,7 @@ def windows(args: argparse.Namespace) -> Iterator[Row]:
         return encode(visual, pixels, *rest, **options)
 
     def run(batch: int) -> None:
-        segmentor.batch = batch
+        segmentor.options = replace(segmentor.options, batch=batch)
         segmentor.predict(inputs, [SegDataSample(metainfo={"ori_shape": (1024, 2048)})])
 
     ovseg.model.encode_image = counted

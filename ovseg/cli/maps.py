@@ -32,6 +32,7 @@ from ovseg.cli.shared import (
     say,
 )
 from ovseg.errors import OvsegError
+from ovseg.options import SegmentOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,14 +68,14 @@ def segment(
     Writes NAME.labels.png (class indices, with palette) and NAME.overlay.png (picture with legend).
     """
     files, names = images_and_names(images, vocabulary)
-    options = {
-        "size": parse_size(size),
-        "window": window,
-        "stride": stride,
-        "background": parse_background(background),
-        "logit_scale": logit_scale,
-        "templates": templates,
-    }
+    options = SegmentOptions(
+        size=parse_size(size),
+        window=window,
+        stride=stride,
+        background=parse_background(background),
+        logit_scale=logit_scale,
+        templates=templates,
+    )
     from ovseg import figures
     from ovseg.io.writers import write_arrays, write_json, write_labels, write_picture
 
@@ -82,9 +83,18 @@ def segment(
     ready.encode_text(names.flat, templates)  # a name that is too long is misuse, not a bad image
 
     def work(image: np.ndarray, target: Path) -> None:
-        found = ready.segment(image, names, **options)
+        found = ready.segment(
+            image,
+            names,
+            size=options.size,
+            window=options.window,
+            stride=options.stride,
+            background=options.background,
+            logit_scale=options.logit_scale,
+            templates=options.templates,
+        )
         colours = figures.palette(len(found.names))
-        shares = found.shares()
+        shares = found.shares
         entries = [(n, tuple(colours[found.names.index(n)].tolist())) for n in shares]
         picture = figures.overlay_labels(image, found.labels, colours)
         write_labels(add_ending(target, ".labels.png"), found.labels, colours)
@@ -184,15 +194,14 @@ def recognize(
     failed = 0
     for file in files:
         try:
-            scores = ready.recognize(load_image(file), names, surgery=chosen, templates=templates)
+            found = ready.recognize(load_image(file), names, surgery=chosen, templates=templates)
         except OvsegError as error:
             if error.exit_code == 2:
                 raise
             say(error)
             failed += 1
             continue
-        best = (-scores).argsort()[:top]
-        line = ", ".join(f"{names.names[k]} {scores[k]:.3f}" for k in best)
+        line = ", ".join(f"{name} {score:.3f}" for name, score in found.best(top))
         out.print(f"{file}: {line}", markup=False, highlight=False)
     if failed:
         raise typer.Exit(1)

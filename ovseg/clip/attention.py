@@ -149,12 +149,22 @@ def weights(terms: list[Term], v: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Method:
-    """How dense tokens are made from a frozen CLIP: one row of the table.
+    """How dense tokens are made from a frozen CLIP: one row of the table of methods.
 
-    ``blocks`` last blocks get attention ``form``; with two ``paths`` their q, k and v come from
-    the original path, with one from the changed tokens themselves; ``residual`` and ``ffn`` say
-    what the changed tokens keep. The class token always comes from the original path.
-    ``resize`` is how the position embedding reaches other grids.
+    The class token that is handed out always comes from the original path.
+
+    Attributes:
+        name: what users call it.
+        form: the attention of the changed blocks.
+        blocks: how many of the last blocks are changed.
+        paths: 2 where queries, keys and values of a changed block come from the original path, 1 where they
+            come from the changed tokens themselves.
+        residual: whether the changed tokens keep what they were before the block.
+        ffn: whether the changed tokens go through the feed-forward network.
+        resize: how the position embedding reaches other grids: "bilinear", "bicubic" or "bicubic_antialias".
+        source: the paper.
+        class_token_weight: this much of the changed path's class token, L2-normalised, is taken from every
+            L2-normalised patch token, and so from each text's map (SegEarth-OV: 0.3); 0 switches it off.
     """
 
     name: str
@@ -165,10 +175,11 @@ class Method:
     ffn: bool
     resize: str  # "bilinear", "bicubic" or "bicubic_antialias"
     source: str
+    class_token_weight: float = 0.0
 
     @property
     def needs_queries(self) -> bool:
-        """Whether the form reads q of every token (else the last block computes one query only)."""
+        """Whether the form reads the query of every token; otherwise the last block computes one query only."""
         return self.form not in (vv, vv_normalised, kk_near, identity)
 
 
@@ -180,7 +191,7 @@ _ROWS = (
     Method("sclip", qq_kk, 1, 1, True, True, "bicubic", "Wang et al., ECCV 2024"),
     Method("clearclip", qq, 1, 1, False, False, "bicubic", "Lan et al., ECCV 2024"),
     Method("naclip", kk_near, 1, 1, False, False, "bicubic", "Hajimiri et al., WACV 2025"),
-    Method("segearth", qq_kk_vv, 1, 1, False, False, "bicubic", "Li et al., CVPR 2025"),
+    Method("segearth", qq_kk_vv, 1, 1, False, False, "bicubic", "Li et al., CVPR 2025", 0.3),
 )
 METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
 # The option of the public code for ResNets (METHOD.md, section 1), reachable by name.
@@ -189,13 +200,23 @@ METHODS["clip_surgery_normalised"] = replace(
 )
 
 
+def list_methods() -> list[str]:
+    """The names of the methods, in the order of the table.
+
+    >>> list_methods()[:3]
+    ['clip', 'maskclip', 'clip_surgery']
+    """
+    return list(METHODS)
+
+
 def get_method(method: str | Method) -> Method:
     """The row named ``method``, or ``method`` itself if it already is one.
 
-    Raises UsageError for an unknown name.
+    Raises:
+        UsageError: there is no method of that name.
     """
     if isinstance(method, Method):
         return method
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise UsageError(f"unknown method {method!r}: wanted one of {', '.join(METHODS)}")
     return METHODS[method]

@@ -14,7 +14,7 @@ import torch
 from open_clip.factory import load_checkpoint
 
 from ovseg.clip import embedded
-from ovseg.clip.encoder import check_visual
+from ovseg.clip.towers import check_visual
 from ovseg.errors import OvsegError, UsageError, WeightsError
 from ovseg.weights import clip as store
 

@@ -1,52 +1,98 @@
-"""Cosine maps to label maps: synonyms, background, argmax. Never after feature surgery."""
+"""Scores of texts to label maps: synonyms, background, area rule, argmax. Never after feature surgery.
+
+Feature surgery in the public code's form changes which text is best at a place, so label maps are made from
+cosines alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ovseg.errors import UsageError
-
-SYNONYMS = ("probability", "cosine")
+from ovseg.options import SYNONYMS, check_choice
+from ovseg.results import void_value
 
 
 def merge_synonyms(maps: Tensor, owners: Sequence[int]) -> Tensor:
-    """The largest of each class's texts: maps (B, T, H, W), ``owners`` (T,) class indices -> (B, K, H, W)."""
+    """The largest value among each class's texts.
+
+    Args:
+        maps: (T, H, W), one map for each text.
+        owners: the class of each text, T values of 0..K-1.
+
+    Returns:
+        (K, H, W).
+    """
     if list(owners) == list(range(len(owners))):
         return maps
     groups: dict[int, list[int]] = {}
     for text, owner in enumerate(owners):
         groups.setdefault(owner, []).append(text)
-    return torch.stack([maps[:, groups[owner]].amax(dim=1) for owner in sorted(groups)], dim=1)
+    return torch.stack([maps[groups[owner]].amax(dim=0) for owner in sorted(groups)])
 
 
 def probabilities(
-    cosines: Tensor, owners: Sequence[int], logit_scale: float = 50.0, synonyms: str = "probability"
+    cosines: Tensor, owners: Sequence[int], logit_scale: float, synonyms: str = "probability"
 ) -> Tensor:
-    """softmax(logit_scale · cosine) with one map per class: (B, T, H, W) -> (B, K, H, W) in 0..1.
+    """The probability of each class at each place: softmax of logit_scale times cosine over the texts.
 
-    ``synonyms``: "probability" takes the largest of a class's texts after the softmax (SCLIP,
-    NACLIP), "cosine" before it. Raises UsageError for another word.
+    Args:
+        cosines: (T, H, W) in -1..1.
+        owners: the class of each text, T values of 0..K-1.
+        logit_scale: above 0.
+        synonyms: "probability" takes the largest of a class's texts after the softmax (SCLIP, NACLIP),
+            "cosine" before it.
+
+    Returns:
+        (K, H, W) in 0..1.
+
+    Raises:
+        UsageError: ``synonyms`` is another word.
     """
+    check_choice("synonyms", synonyms, SYNONYMS)
     if synonyms == "probability":
-        return merge_synonyms((logit_scale * cosines).softmax(dim=1), owners)
-    if synonyms == "cosine":
-        return (logit_scale * merge_synonyms(cosines, owners)).softmax(dim=1)
-    raise UsageError(f"unknown synonyms {synonyms!r}: wanted one of {', '.join(SYNONYMS)}")
+        return merge_synonyms((logit_scale * cosines).softmax(dim=0), owners)
+    return (logit_scale * merge_synonyms(cosines, owners)).softmax(dim=0)
 
 
-def label_map(scores: Tensor, threshold: float | None = None, background: int | None = None) -> np.ndarray:
-    """The best class of each pixel: scores (K, H, W) -> (H, W) uint8, uint16 beyond 255 classes.
+def label_map(scores: Tensor, threshold: float | None = None, background: int | None = None) -> Tensor:
+    """The best class of each pixel.
 
-    Where the best score is below ``threshold`` the pixel goes to class ``background``, or to void
-    (the dtype's largest value) if there is none: uncertain pixels never land on a real class.
+    Args:
+        scores: (K, H, W), the classes' probabilities.
+        threshold: where the best score is below, the pixel goes to the background class, or to void where there
+            is none: a doubtful pixel never goes to an object's class. None switches the rule off.
+        background: the index of the background class.
+
+    Returns:
+        (H, W) int64, on the scores' device; void is ``void_value(K)``.
+
+    >>> label_map(torch.tensor([[[0.9, 0.3]], [[0.1, 0.4]]]), threshold=0.5)
+    tensor([[  0, 255]])
     """
-    best, index = scores.max(dim=0)
-    labels = index.cpu().numpy().astype(np.uint8 if len(scores) <= 255 else np.uint16)
+    best, labels = scores.max(dim=0)
     if threshold is not None:
-        uncertain = (best < threshold).cpu().numpy()
-        labels[uncertain] = np.iinfo(labels.dtype).max if background is None else background
+        labels[best < threshold] = void_value(len(scores)) if background is None else background
     return labels
+
+
+def kept_classes(labels: Tensor, classes: int, background: int | None, share: float) -> list[int]:
+    """The classes that SCLIP's area rule leaves in an image.
+
+    Args:
+        labels: (H, W) class of each pixel, before the rule.
+        classes: how many classes there are.
+        background: the index of the background class, which always stays.
+        share: of the foreground's pixels; a foreground class with at most this share is removed, in 0..1.
+
+    Returns:
+        Indices of the background class and of the classes that cover more than ``share``.
+
+    >>> kept_classes(torch.tensor([[0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2]]), 3, background=0, share=0.1)
+    [0, 1]
+    """
+    counts = torch.bincount(labels.flatten(), minlength=classes)[:classes].tolist()
+    foreground = sum(count for index, count in enumerate(counts) if index != background)
+    return [index for index, count in enumerate(counts) if index == background or count > share * foreground]

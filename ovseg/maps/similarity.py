@@ -1,7 +1,7 @@
-"""Tokens and texts to similarity maps: cosines, feature surgery in closed form, min-max, resize.
+"""Features of places and texts to similarities: cosines and feature surgery in closed form.
 
-Symbols of the paper: image tokens N, texts K, F_i (N, D), F_t (K, D), class token F_c (D). All
-features are L2-normalised here, by ``cosine`` and ``class_weights`` themselves.
+Symbols of the paper: image tokens N, texts K, F_i (N, D), F_t (K, D), class token F_c (D). All features are
+L2-normalised here, by ``place_features`` and ``class_weights`` themselves.
 """
 
 from __future__ import annotations
@@ -11,13 +11,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.errors import UsageError
+from ovseg.types import ImageTokens
 
-SURGERIES = ("label_set", "label_set_code", "empty")
+
+def place_features(tokens: ImageTokens, class_token_weight: float = 0.0) -> Tensor:
+    """F_i: one feature for each place, whose product with a text's unit feature is the text's score there.
+
+    The L2-normalised patch tokens; with a ``class_token_weight`` (SegEarth-OV: 0.3) that much of the L2-normalised
+    class token of the changed path is taken from each, which takes the same multiple of its cosine from each text's map.
+
+    Returns:
+        (B, N, D) float32.
+    """
+    features = F.normalize(tokens.patches, dim=-1)
+    if class_token_weight and tokens.bias_token is not None:
+        features = features - class_token_weight * F.normalize(tokens.bias_token, dim=-1)[:, None]
+    return features
 
 
-def cosine(patches: Tensor, text: Tensor) -> Tensor:
-    """D = F_i F_tᵀ: patches (B, N, D) as projected, text (K, D) -> (B, N, K) in -1..1."""
-    return F.normalize(patches, dim=-1) @ F.normalize(text, dim=-1).T
+def cosine(features: Tensor, text: Tensor) -> Tensor:
+    """D = F_i F_tᵀ: place features (B, N, D), text (K, D) -> (B, N, K), in -1..1 for unit features."""
+    return features @ F.normalize(text, dim=-1).T
 
 
 def class_weights(class_token: Tensor, text: Tensor, tau: float = 2.0) -> Tensor:
@@ -29,12 +43,20 @@ def class_weights(class_token: Tensor, text: Tensor, tau: float = 2.0) -> Tensor
 def label_set_surgery(cosines: Tensor, weights: Tensor, form: str = "paper") -> Tensor:
     """Feature surgery over a set of texts (Eq. 8-11) without the (N, K, D) product.
 
-    S = Σ_c (F_m − F_r) with F_m = F_i ⊙ F_t and F_r = mean_k(F_m,k · w_k) is, since the sum over
-    channels goes inside, D − mean_k(w · D) in the paper's form and w · D − mean_k(w · D) in the
-    public code's. The first keeps the ranking of the texts at every token, the second does not.
+    S = Σ_c (F_m − F_r) with F_m = F_i ⊙ F_t and F_r = mean_k(F_m,k · w_k) is, since the sum over channels goes
+    inside, D − mean_k(w · D) in the paper's form and w · D − mean_k(w · D) in the public code's. The first keeps
+    the ranking of the texts at every token, the second does not.
 
-    ``cosines`` (B, N, K), ``weights`` (B, K) -> (B, N, K). Raises UsageError for fewer than two
-    texts (of one text nothing is left) or an unknown form.
+    Args:
+        cosines: D, (B, N, K).
+        weights: w, (B, K).
+        form: "paper" or "code".
+
+    Returns:
+        S, (B, N, K).
+
+    Raises:
+        UsageError: there are fewer than two texts (of one text nothing is left), or the form is unknown.
     """
     if cosines.shape[-1] < 2:
         raise UsageError("label_set surgery wanted at least two names, got one: use surgery='empty'")
@@ -47,10 +69,34 @@ def label_set_surgery(cosines: Tensor, weights: Tensor, form: str = "paper") -> 
     raise UsageError(f"unknown form {form!r}: wanted 'paper' or 'code'")
 
 
-def empty_surgery(patches: Tensor, text: Tensor, empty: Tensor) -> Tensor:
-    """S = F_i (F_t − F_empty)ᵀ: patches (B, N, D), text (K, D), empty (1, D) -> (B, N, K)."""
-    unit = F.normalize(patches, dim=-1)
-    return unit @ (F.normalize(text, dim=-1) - F.normalize(empty, dim=-1)).T
+def empty_text_surgery(features: Tensor, text: Tensor, empty: Tensor) -> Tensor:
+    """S = F_i (F_t − F_empty)ᵀ: place features (B, N, D), text (K, D), empty (1, D) -> (B, N, K)."""
+    return features @ (F.normalize(text, dim=-1) - F.normalize(empty, dim=-1)).T
+
+
+def apply_surgery(
+    features: Tensor, class_token: Tensor, text: Tensor, surgery: str | None, empty: Tensor | None
+) -> Tensor:
+    """The similarity of every place with every text, by one of ``options.SURGERIES`` or None for cosines.
+
+    Args:
+        features: F_i, (B, N, D).
+        class_token: F_c, (B, D).
+        text: F_t, (K, D).
+        surgery: "empty", "label_set", "label_set_code" or None.
+        empty: (1, D), the feature of the empty string; needed by "empty" alone.
+
+    Returns:
+        (B, N, K).
+    """
+    if surgery == "empty":
+        assert empty is not None
+        return empty_text_surgery(features, text, empty)
+    cosines = cosine(features, text)
+    if surgery is None:
+        return cosines
+    form = "code" if surgery == "label_set_code" else "paper"
+    return label_set_surgery(cosines, class_weights(class_token, text), form)
 
 
 def to_grid(similarity: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -63,23 +109,8 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
-def resize_rows(maps: Tensor, size: tuple[int, int], rows: range) -> Tensor:
-    """Some rows of ``resize(maps, size)``: (B, K, h, w) -> (B, K, len(rows), W).
-
-    A label map of a large photograph needs every class at every pixel, but not all pixels at once.
-    """
-    height = maps.shape[2]
-    place = torch.arange(rows.start, rows.stop, device=maps.device, dtype=torch.float32)
-    place = ((place + 0.5) * (height / size[0]) - 0.5).clamp(0, height - 1)
-    upper = place.floor().long()
-    lower = (upper + 1).clamp_max(height - 1)
-    share = (place - upper)[:, None]
-    band = torch.lerp(maps[:, :, upper], maps[:, :, lower], share.expand(-1, maps.shape[3]))
-    return resize(band, (len(rows), size[1]))
-
-
 def min_max(maps: Tensor) -> Tensor:
-    """Each (H, W) map to 0..1; a constant map becomes 0 everywhere (nothing stands out)."""
+    """Each (H, W) map to 0..1; a constant map becomes 0 everywhere, since nothing stands out in it."""
     low = maps.amin(dim=(-2, -1), keepdim=True)
     spread = maps.amax(dim=(-2, -1), keepdim=True) - low
     # Below float32's resolution of a cosine differences are rounding, not content.
@@ -91,8 +122,8 @@ def similarity_map(
 ) -> Tensor:
     """Equation 1: (B, N, K) -> (B, K, H, W) in 0..1.
 
-    Reshape, bilinear, min-max, so that every map reaches 0 and 1 at the size it is used at;
-    ``normalise_first`` is the order of the public code.
+    Reshape, bilinear, min-max, so that every map reaches 0 and 1 at the size it is used at; ``normalise_first`` is
+    the order of the public code.
     """
     maps = to_grid(similarity, grid)
     return resize(min_max(maps), size) if normalise_first else min_max(resize(maps, size))

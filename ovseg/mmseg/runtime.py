@@ -27,10 +27,11 @@ class AveragedViews(BaseTTAModel):
         merged = []
         for views in data_samples_list:
             scores = torch.stack([view.seg_logits.data.exp() for view in views]).mean(dim=0)
-            labels = label_map(scores, self.module.threshold, self.module.vocabulary.background)
+            background = self.module.options.background
+            threshold = background if isinstance(background, float) else None
+            labels = label_map(scores, threshold, self.module.vocabulary.background)
             sample = views[0]
-            data = torch.from_numpy(labels).long().to(scores.device)
-            sample.set_data({"pred_sem_seg": PixelData(data=data[None])})
+            sample.set_data({"pred_sem_seg": PixelData(data=labels[None])})
             sample.set_data({"seg_logits": PixelData(data=scores.log_())})
             merged.append(sample)
         return merged

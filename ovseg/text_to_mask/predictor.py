@@ -30,7 +30,7 @@ from ovseg.maps.points import (
     paper_points_of_several,
 )
 from ovseg.maps.presence import DISTRACTORS, log_odds, presence
-from ovseg.maps.similarity import empty_surgery
+from ovseg.maps.similarity import empty_text_surgery, place_features
 from ovseg.metrics import mask_iou
 from ovseg.model import Model
 from ovseg.segmenters.base import MaskSet, Segmenter
@@ -182,7 +182,9 @@ class TextToMask:
         rivals = [name for name in self.distractors if _plain(name) not in asked]
         text = torch.stack([features[name] for name in [*names, *rivals]])
         empty = features[""][None]
-        scores = empty_surgery(look.tokens.patches, text, empty)[0]  # (N, K + R)
+        scores = empty_text_surgery(
+            place_features(look.tokens, self.model.method.class_token_weight), text, empty
+        )[0]  # (N, K + R)
         whole = (F.normalize(look.tokens.class_token, dim=-1) @ (text - empty).T)[0].cpu().numpy()
         places, count = scores.cpu().numpy(), len(names)
         own, others = places[:, :count], places[:, count:]

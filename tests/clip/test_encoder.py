@@ -22,8 +22,10 @@ from torch.nn import functional as F
 
 from ovseg.clip.attention import METHODS, Heads, attend, gaussian_bias, get_method
 from ovseg.clip.attention import weights as attention_weights
-from ovseg.clip.encoder import Trace, check_visual, encode_image, patch_size, resize_positions
+from ovseg.clip.encoder import Trace, encode_image
+from ovseg.clip.towers import check_visual, patch_size, resize_positions
 from ovseg.errors import UnsupportedModelError, UsageError
+from ovseg.maps.similarity import cosine, place_features
 
 TESTS = Path(__file__).parents[1]
 SURGERY = METHODS["clip_surgery"]
@@ -292,7 +294,7 @@ def test_bilinear_positions_by_hand() -> None:
     positions = torch.tensor([9.0, 0.0, 1.0, 2.0, 3.0])[:, None]  # class token, then [[0, 1], [2, 3]]
     ramp = torch.tensor([0.0, 0.25, 0.75, 1.0])
     table = 2 * ramp[:, None] + ramp[None]
-    out = resize_positions(positions, (4, 4), "bilinear")
+    out = resize_positions(positions, (2, 2), (4, 4), "bilinear")
     close(out[:, 0], torch.cat([torch.tensor([9.0]), table.flatten()]), atol=1e-6)
 
 
@@ -301,7 +303,7 @@ def test_bicubic_positions_equal_opencv(grid: tuple[int, int]) -> None:
     positions = pixels(50, 3)
     table = positions[1:].reshape(7, 7, 3).numpy()
     expected = cv2.resize(table, grid[::-1], interpolation=cv2.INTER_CUBIC).reshape(-1, 3)
-    close(resize_positions(positions, grid, "bicubic")[1:], expected)
+    close(resize_positions(positions, (7, 7), grid, "bicubic")[1:], expected)
 
 
 @pytest.mark.parametrize("grid", [(9, 9), (3, 14), (4, 5)])
@@ -309,7 +311,7 @@ def test_antialiased_positions_equal_pillow(grid: tuple[int, int]) -> None:
     positions = pixels(50, 1)
     table = Image.fromarray(positions[1:].reshape(7, 7).numpy())
     expected = np.array(table.resize(grid[::-1], Image.Resampling.BICUBIC)).reshape(-1, 1)
-    close(resize_positions(positions, grid, "bicubic_antialias")[1:], expected)
+    close(resize_positions(positions, (7, 7), grid, "bicubic_antialias")[1:], expected)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -319,7 +321,9 @@ def test_each_method_resizes_its_own_way(vit: SimpleNamespace, name: str) -> Non
     weights = vit.visual.state_dict()
     positions = weights["positional_embedding"]
     mode = LITERAL[name][3]
-    large.load_state_dict({**weights, "positional_embedding": resize_positions(positions, (6, 6), mode)})
+    large.load_state_dict(
+        {**weights, "positional_embedding": resize_positions(positions, vit.visual.grid_size, (6, 6), mode)}
+    )
     x = pixels(1, 3, 96, 96)
     out = encode_image(vit.visual, x, METHODS[name])
     with torch.no_grad():
@@ -554,9 +558,41 @@ def test_unsupported_towers(visual: nn.Module, said: str) -> None:
         encode_image(visual, torch.zeros(1, 3, 32, 32), SURGERY)
 
 
-def test_oblong_native_grid_is_refused() -> None:
-    with pytest.raises(UnsupportedModelError, match=r"square native grid, got \(2, 4\)"):
-        encode_image(tower(image_size=(32, 64)).eval(), torch.zeros(1, 3, 32, 64), SURGERY)
+def test_an_oblong_native_grid_is_a_grid_like_any_other() -> None:
+    """Grids are compared as pairs: 2x4 native is not 4x2, though both have eight tokens."""
+    visual, images = tower(image_size=(32, 64)).eval(), pixels(1, 3, 32, 64)
+    found = encode_image(visual, images, SURGERY)
+    assert found.grid == (2, 4)
+    with torch.no_grad():
+        close(found.class_token, visual(images))
+    assert encode_image(visual, images.transpose(2, 3), SURGERY).grid == (4, 2)
+
+
+def test_segearths_class_token_is_that_of_the_changed_block() -> None:
+    """The literal last block of SegEarth-OV: attention without residual, its own class token, 0.3 of it taken away."""
+    visual, images = tower(layers=3, heads=2).eval(), pixels(2, 3, 32, 32)
+    text = torch.nn.functional.normalize(pixels(3, 8), dim=-1)
+    found = encode_image(visual, images, METHODS["segearth"])
+    with torch.no_grad():
+        x = visual.conv1(images).flatten(2).transpose(1, 2)
+        x = torch.cat([visual.class_embedding.expand(2, 1, -1), x], dim=1) + visual.positional_embedding
+        x = visual.ln_pre(x)
+        for block in visual.transformer.resblocks[:-1]:
+            x = block(x)
+        block = visual.transformer.resblocks[-1]
+        attn, h = block.attn, block.ln_1(x)
+        heads = attn.num_heads
+        q, k, v = (
+            u.unflatten(-1, (heads, -1)).transpose(1, 2)
+            for u in torch.nn.functional.linear(h, attn.in_proj_weight, attn.in_proj_bias).chunk(3, dim=-1)
+        )
+        share = sum((u @ u.transpose(-1, -2) * u.shape[-1] ** -0.5).softmax(-1) for u in (q, k, v))
+        out = visual.ln_post(attn.out_proj((share @ v).transpose(1, 2).flatten(2))) @ visual.proj
+    close(found.bias_token, out[:, 0])
+    close(found.patches, out[:, 1:])
+    unit = torch.nn.functional.normalize(out, dim=-1)
+    wanted = unit[:, 1:] @ text.T - 0.3 * (unit[:, :1] @ text.T)
+    close(cosine(place_features(found, METHODS["segearth"].class_token_weight), text), wanted)
 
 
 def test_methods_by_name() -> None:

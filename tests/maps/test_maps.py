@@ -10,9 +10,10 @@ import torch
 
 from ovseg.errors import UsageError
 from ovseg.maps import similarity as sim
-from ovseg.maps.labels import label_map, merge_synonyms, probabilities
+from ovseg.maps.labels import kept_classes, label_map, merge_synonyms, probabilities
 from ovseg.maps.recognition import recognize
-from ovseg.maps.tiling import sliding, windows
+from ovseg.maps.scores import Cropped, Flipped, GridScores, Resized, WindowScores, render
+from ovseg.maps.tiling import windows
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -33,7 +34,7 @@ def test_label_set_surgery_equals_the_literal_product(reference, form, texts):
 
 def test_empty_surgery_equals_the_literal_product(reference):
     patches, text, empty = unit(2, 30, 48), unit(5, 48, seed=1), unit(1, 48, seed=2)
-    got = sim.empty_surgery(3 * patches, text, empty)
+    got = sim.empty_text_surgery(patches, text, empty)
     wanted = torch.stack([reference.single(p, text, empty[0]) for p in patches])
     np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-6)
 
@@ -44,9 +45,10 @@ def test_surgery_and_maps_equal_the_original_implementation(side):
     golden = np.load(DATA / "vit.npz")
     tokens, text, empty = (torch.from_numpy(golden[k]) for k in (f"tokens{side}", "text", "empty"))
     weights = sim.class_weights(tokens[:, 0], text)
+    tokens = torch.nn.functional.normalize(tokens, dim=-1)
     got = sim.label_set_surgery(sim.cosine(tokens, text), weights, "code")
     np.testing.assert_allclose(got.numpy(), golden[f"label_set_surgery{side}"], atol=1e-5)
-    single = sim.empty_surgery(tokens, text[:1], empty)
+    single = sim.empty_text_surgery(tokens, text[:1], empty)
     np.testing.assert_allclose(single.numpy(), golden[f"single_text_surgery{side}"], atol=1e-5)
     grid = (side // 16, side // 16)
     maps = sim.similarity_map(got[:, 1:], grid, (40, 56), normalise_first=True)
@@ -72,10 +74,10 @@ def test_maps_reach_both_ends_and_a_constant_map_is_zero():
 
 @pytest.mark.parametrize("size", [(40, 56), (3, 4), (2, 9), (1, 1)], ids=str)
 def test_rows_of_a_resized_map_are_the_resized_maps(size):
-    maps = torch.randn(2, 3, 5, 7)
-    whole = sim.resize(maps, size)
-    parts = [sim.resize_rows(maps, size, range(t, min(t + 3, size[0]))) for t in range(0, size[0], 3)]
-    np.testing.assert_allclose(torch.cat(parts, dim=2).numpy(), whole.numpy(), atol=1e-5)
+    maps = torch.randn(3, 5, 7)
+    whole = sim.resize(maps[None], size)[0]
+    parts = [render(GridScores(maps), size, range(t, min(t + 3, size[0]))) for t in range(0, size[0], 3)]
+    np.testing.assert_allclose(torch.cat(parts, dim=1).numpy(), whole.numpy(), atol=1e-5)
 
 
 def test_the_papers_form_keeps_the_ranking_and_the_codes_does_not():
@@ -123,20 +125,20 @@ def test_recognition_is_surgery_on_the_class_token(reference, surgery, wanted):
 
 
 def test_the_best_text_stands_for_its_class():
-    maps = torch.tensor([0.1, 0.7, 0.2, 0.5])[None, :, None, None]
+    maps = torch.tensor([0.1, 0.7, 0.2, 0.5])[:, None, None]
     assert merge_synonyms(maps, [0, 0, 1, 2]).flatten().tolist() == pytest.approx([0.7, 0.2, 0.5])
     assert merge_synonyms(maps, [0, 1, 2, 3]) is maps
 
 
 def test_synonyms_after_and_before_the_softmax_by_hand():
-    cosines = torch.tensor([0.10, 0.12, 0.11])[None, :, None, None]
+    cosines = torch.tensor([0.10, 0.12, 0.11])[:, None, None]
     after = probabilities(cosines, [0, 0, 1], logit_scale=50.0).flatten()
     e = np.exp(50 * np.array([0.10, 0.12, 0.11]))
     np.testing.assert_allclose(after.numpy(), [e[1] / e.sum(), e[2] / e.sum()], atol=1e-5)
     before = probabilities(cosines, [0, 0, 1], logit_scale=50.0, synonyms="cosine").flatten()
     np.testing.assert_allclose(before.numpy(), e[1:] / e[1:].sum(), atol=1e-5)
     with pytest.raises(UsageError, match="unknown synonyms"):
-        probabilities(cosines, [0, 0, 1], synonyms="max")
+        probabilities(cosines, [0, 0, 1], 50.0, synonyms="max")
 
 
 @pytest.mark.parametrize("background, expected", [(None, 255), (1, 1)])
@@ -146,11 +148,20 @@ def test_uncertain_pixels_never_land_on_a_real_class(background, expected):
     assert label_map(scores).tolist() == [[0, 0]]
 
 
-def test_many_classes_need_sixteen_bits():
-    scores = torch.zeros(300, 1, 1)
-    scores[299] = 1
-    assert label_map(scores).dtype == np.uint16 and label_map(scores).item() == 299
-    assert label_map(scores[:255]).dtype == np.uint8
+def test_void_is_outside_the_classes():
+    """With 300 classes, class 255 is a class like any other, and void is 65535."""
+    scores = torch.zeros(300, 1, 3)
+    scores[255, 0, 0] = scores[299, 0, 1] = 1
+    assert label_map(scores, threshold=0.5).tolist() == [[255, 299, 65535]]
+    assert label_map(scores[:255], threshold=0.5).tolist() == [[255, 255, 255]]
+
+
+def test_the_area_rule_by_hand():
+    labels = torch.tensor([0] * 50 + [1] * 91 + [2] * 9)  # 2 has 9 of 100 foreground pixels
+    assert kept_classes(labels, 4, 0, 0.1) == [0, 1]
+    assert kept_classes(labels, 4, 0, 0.05) == [0, 1, 2]
+    assert kept_classes(labels, 4, None, 0.1) == [0, 1]  # without a background class all are foreground
+    assert kept_classes(torch.zeros(5, dtype=torch.long), 2, 0, 0.1) == [0]
 
 
 # ------------------------------------------------------------------------------------------ windows
@@ -170,40 +181,32 @@ def test_where_windows_lie(size, window, stride, expected):
 
 
 def test_overlaps_are_averaged_as_by_a_double_loop():
-    images = torch.rand(2, 3, 10, 13)
-    calls = []
-
-    def score(crops):  # a map that depends on the window, so that a wrong place would show
-        calls.append(len(crops))
-        return crops[:, :2] + crops.mean(dim=(1, 2, 3), keepdim=True)
-
-    got = sliding(images, (4, 6), (3, 4), score, batch=5)
-    for index, image in enumerate(images):
-        total, count = torch.zeros(2, 10, 13), torch.zeros(10, 13)
-        for t, le, b, r in windows((10, 13), (4, 6), (3, 4)):
-            crop = image[None, :, t:b, le:r]
-            total[:, t:b, le:r] += score(crop)[0]
-            count[t:b, le:r] += 1
-        np.testing.assert_allclose(got[index].numpy(), (total / count).numpy(), atol=1e-6)
-    jobs = 2 * len(windows((10, 13), (4, 6), (3, 4)))
-    assert calls[: -(-jobs // 5)] == [5] * (jobs // 5) + ([jobs % 5] if jobs % 5 else [])
+    """Every row and any band of the lazily rendered map is the mean of the windows' enlarged maps."""
+    size, boxes = (10, 13), windows((10, 13), (4, 6), (3, 4))
+    grids = [torch.rand(2, 2, 3) for _ in boxes]
+    total, count = torch.zeros(2, *size), torch.zeros(size)
+    for (top, left, bottom, right), grid in zip(boxes, grids):
+        total[:, top:bottom, left:right] += sim.resize(grid[None], (bottom - top, right - left))[0]
+        count[top:bottom, left:right] += 1
+    scores = WindowScores(size, boxes, grids)
+    np.testing.assert_allclose(render(scores, size).numpy(), (total / count).numpy(), atol=1e-6)
+    for other in ((25, 30), (6, 5), (10, 4), (1, 1)):
+        wanted = sim.resize((total / count)[None], other)[0]
+        parts = [render(scores, other, range(r, min(r + 4, other[0]))) for r in range(0, other[0], 4)]
+        np.testing.assert_allclose(torch.cat(parts, dim=1).numpy(), wanted.numpy(), atol=1e-5)
 
 
-def test_images_of_any_sizes_share_a_batch_of_windows():
-    generator = torch.Generator().manual_seed(0)
-    images = [torch.randn(3, *size, generator=generator) for size in ((10, 13), (4, 6), (3, 20))]
-    calls = []
-
-    def score(crops):
-        calls.append(tuple(crops.shape))
-        return crops[:, :2] + crops.mean(dim=(1, 2, 3), keepdim=True)
-
-    together = sliding(images, (4, 6), (4, 6), score, batch=8)
-    assert calls == [(8, 3, 4, 6), (2, 3, 4, 6), (4, 3, 3, 6)]  # 9 + 1 windows, and 4 of a low image's own
-    for image, got in zip(images, together):
-        assert got.shape == (2, *image.shape[1:])
-        alone = sliding(image[None], (4, 6), (4, 6), score, batch=1)[0]
-        np.testing.assert_allclose(got.numpy(), alone.numpy(), atol=1e-6)
+def test_cut_mirrored_and_resized_scores_are_those_of_the_whole_map():
+    grid = torch.rand(2, 5, 7)
+    scores = Resized(GridScores(grid), (20, 28))
+    whole = sim.resize(grid[None], (20, 28))[0]
+    cut = Cropped(scores, (3, 4, 17, 25))
+    assert cut.size == (14, 21) and cut.texts == 2
+    np.testing.assert_allclose(render(cut, cut.size), whole[:, 3:17, 4:25], atol=1e-5)
+    for horizontal, vertical in ((True, False), (False, True), (True, True)):
+        axes = [axis for axis, flip in ((1, vertical), (2, horizontal)) if flip]
+        got = render(Flipped(cut, horizontal, vertical), cut.size, range(2, 9))
+        np.testing.assert_allclose(got, whole[:, 3:17, 4:25].flip(axes)[:, 2:9], atol=1e-5)
 
 
 @pytest.mark.parametrize("window, stride", [((4, 4), (5, 4)), ((0, 4), (1, 1)), ((4, 4), (0, 4))])

@@ -107,7 +107,7 @@ def test_paper_rule_gives_the_points_of_the_models_own_map(always):
     name = things(scene)[0]
     paper = TextToMask(always.model, always.sam, rule="paper", prompt_with="points", presence_threshold=0)
     found = paper.predict(scene.image, name)
-    raw = always.model.similarity(scene.image, name).grid_values[0]
+    raw = always.model.similarity(scene.image, name).grid_values[0].copy()
     assert np.allclose(found.maps[0], raw, atol=1e-5)
     wanted = paper_points(min_max(torch.from_numpy(raw)).numpy(), scene.image.shape[:2])
     assert np.array_equal(found.points[0].xy, wanted.xy)
@@ -254,7 +254,7 @@ def test_our_map_is_low_where_another_word_fits_better(always):
     scene = make_scene(503)
     name = things(scene)[0]
     found = always.predict(scene.image, name)
-    raw = always.model.similarity(scene.image, name).grid_values[0]
+    raw = always.model.similarity(scene.image, name).grid_values[0].copy()
     rivals = always.model.similarity(scene.image, list(always.distractors)).grid_values
     scale = float(always.model.clip.logit_scale.exp())
     wanted = raw - np.log1p(np.exp(scale * rivals.astype(np.float64)).sum(0)) / scale

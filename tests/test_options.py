@@ -1,0 +1,107 @@
+"""Every choice is checked once: wrong types and values of every option, described and made from mappings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ovseg.errors import UsageError
+from ovseg.options import (
+    InputOptions,
+    LoadOptions,
+    MaskOptions,
+    RecognitionOptions,
+    SegmentOptions,
+    SimilarityOptions,
+    check_integer,
+)
+
+CLASSES = [LoadOptions, InputOptions, SegmentOptions, SimilarityOptions, RecognitionOptions, MaskOptions]
+NONSENSE = [b"bytes", object(), {"a": 1}, np.zeros(3), float("nan"), float("inf"), -1, "²", "", [None], 10**5]
+MAY_BE = {  # what of NONSENSE an option takes as it is
+    "device": [],
+    "background": [],
+}
+
+
+@pytest.mark.parametrize("options", CLASSES, ids=lambda one: one.__name__)
+def test_defaults_are_valid_and_described_as_json(options):
+    described = json.loads(json.dumps(options().describe()))
+    assert list(described) == [field.name for field in fields(options)]
+    assert options.from_mapping(described) == options()
+
+
+@pytest.mark.parametrize("options", CLASSES, ids=lambda one: one.__name__)
+def test_nonsense_is_one_line_for_every_option(options):
+    """No option takes nonsense silently or with another error than UsageError."""
+    refused = 0
+    for field in fields(options):
+        for value in NONSENSE:
+            try:
+                options(**{field.name: value})
+            except UsageError as error:
+                assert "\n" not in str(error) and "wanted" in str(error), (field.name, value, error)
+                refused += 1
+    assert refused >= len(fields(options)) * (len(NONSENSE) - 3)
+
+
+@pytest.mark.parametrize(
+    "options, values, message",
+    [
+        (SegmentOptions, {"logit_scale": 0}, "logit_scale above 0, got 0"),
+        (SegmentOptions, {"logit_scale": float("nan")}, "logit_scale as a number above 0, got nan"),
+        (SegmentOptions, {"logit_scale": "40"}, "as a number above 0, got '40'"),
+        (SegmentOptions, {"background": True}, "background as a number in 0..1, got True"),
+        (SegmentOptions, {"background": 1.5}, "background in 0..1, got 1.5"),
+        (SegmentOptions, {"background": np.bool_(True)}, "background as a number"),
+        (SegmentOptions, {"background": ["sky", 5]}, "each word of background as a text, got 5"),
+        (SegmentOptions, {"background": "sky,"}, "each word of background as a text, got ''"),
+        (SegmentOptions, {"area_threshold": 2}, "area_threshold in 0..1, got 2"),
+        (SegmentOptions, {"synonyms": "max"}, "unknown synonyms 'max': wanted one of probability, cosine"),
+        (InputOptions, {"size": 10**5}, r"size in 1..16384, got 100000"),
+        (InputOptions, {"size": 512.0}, "size as an integer in 1..16384, got 512.0"),
+        (InputOptions, {"size": True}, "size as an integer in 1..16384, got True"),
+        (InputOptions, {"size": (1, 2, 3)}, r"size as an integer or \(height, width\), got \(1, 2, 3\)"),
+        (InputOptions, {"stride": 8}, "stride wanted a window with it"),
+        (InputOptions, {"window": 8, "stride": (8, 9)}, "1 <= stride <= window"),
+        (InputOptions, {"batch": 0}, "batch in 1..4096, got 0"),
+        (InputOptions, {"resize": "nearest"}, "unknown resize 'nearest': wanted one of opencv, pillow"),
+        (SimilarityOptions, {"surgery": "full"}, "unknown surgery 'full'.*None"),
+        (LoadOptions, {"precision": "fp8"}, "unknown precision 'fp8'"),
+        (LoadOptions, {"offline": 1}, "offline as True or False, got 1"),
+        (
+            MaskOptions,
+            {"prompt_with": "mask"},
+            "unknown prompt_with 'mask': wanted one of points, map, box, None",
+        ),
+        (MaskOptions, {"clean": -0.1}, "clean in 0..1"),
+        (MaskOptions, {"distractors": None}, "distractors as words, got None"),
+    ],
+)
+def test_what_was_wanted_and_what_came(options, values, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        options(**values)
+    assert caught.value.exit_code == 2
+
+
+def test_numpy_scalars_lists_and_paths_are_taken():
+    made = SegmentOptions(
+        size=[np.int64(64), 96], logit_scale=np.float32(40), background=np.float64(0.1), templates=["a {}"]
+    )
+    assert made.size == (64, 96) and type(made.size[0]) is int
+    assert (made.logit_scale, made.background, made.templates) == (40.0, 0.1, ("a {}",))
+    assert type(made.logit_scale) is float
+    assert LoadOptions(weights=Path("a.pt")).weights == "a.pt"
+    assert check_integer("top", np.uint8(3), 1, 9) == 3
+    assert MaskOptions(distractors=[]).distractors == ()
+
+
+def test_options_cannot_be_changed_and_unknown_ones_are_told():
+    with pytest.raises(AttributeError):
+        SegmentOptions().size = 5  # type: ignore[misc]
+    with pytest.raises(UsageError, match="unknown option 'logit_scal': did you mean 'logit_scale'"):
+        SegmentOptions.from_mapping({"logit_scal": 5})
