@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import TypeAlias, TypeVar, overload
+from typing import TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 import torch
@@ -582,12 +582,13 @@ def with_background(vocabulary: Vocabulary, options: SegmentOptions) -> Vocabula
     return vocabulary
 
 
-def _is_one(image: ImageLike | Iterable[ImageLike]) -> bool:
-    return not isinstance(image, Iterable) or isinstance(image, (str, bytes)) or hasattr(image, "__array__")
+def _is_one(image: object) -> bool:
+    one = isinstance(image, (str, bytes)) or hasattr(image, "__array__") or hasattr(image, "read")
+    return one or not isinstance(image, Iterable)
 
 
 def _images(image: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
-    return [image] if _is_one(image) else image
+    return cast("Iterable[ImageLike]", [image] if _is_one(image) else image)
 
 
 def _one_or_all(image: object, results: Iterator[Result]) -> Result | Iterator[Result]:

@@ -90,7 +90,7 @@ def test_too_large_arrays_are_refused_before_they_are_made():
     found = SimilarityMap(np.zeros((150, 2, 2), np.float32), names, (3000, 4000))
     assert MAX_VALUES < 150 * 3000 * 4000
     with pytest.raises(UsageError, match=r"ask for single maps, result\[name\]"):
-        found.values
+        _ = found.values
     assert found.at((30, 40)).shape == (150, 30, 40)
 
 
