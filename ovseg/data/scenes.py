@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.errors import UsageError
+from ovseg.options import check_integer, check_size
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (208, 38, 42),
@@ -64,13 +64,13 @@ def make_scene(seed: int, size: tuple[int, int] = (128, 128), things: int | None
     Args:
         seed: 0 or above; the same seed gives the same scene.
         size: (height, width) in pixels, each at least 1.
-        things: the number of shapes; None for 1 to 4, by the seed.
+        things: the number of shapes, at most 1,000; None for 1 to 4, by the seed.
 
     Returns:
         The picture with its labels.
 
     Raises:
-        UsageError: a negative seed or number of shapes, or a size without pixels.
+        UsageError: the seed, the size or the number of shapes is not as above.
 
     >>> scene = make_scene(3)
     >>> scene.image.shape, scene.labels.shape
@@ -78,10 +78,10 @@ def make_scene(seed: int, size: tuple[int, int] = (128, 128), things: int | None
     >>> scene.caption
     'a purple triangle on stripes'
     """
-    if seed < 0 or len(size) != 2 or min(size) < 1 or (things is not None and things < 0):
-        raise UsageError(
-            f"wanted a seed, a size (height, width) and a number of shapes, got {seed}, {size}, {things}"
-        )
+    check_integer("seed", seed, 0, 2**63 - 1)
+    check_size("size", size)
+    if things is not None:
+        check_integer("things", things, 0, 1000)
     rng = np.random.default_rng(seed)
     height, width = size
     labels = np.empty(size, np.uint8)

@@ -50,6 +50,8 @@ def array_to_rgb(source: SupportsArray | NDArray[np.generic], limit: int) -> NDA
     check_pixels(values.shape[0], values.shape[1], limit, "the array")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UsageError(f"wanted finite values, {said} with NaN or infinity")
+    if values.dtype.kind == "f" and values.dtype.itemsize > 8:
+        values = values.astype(np.float64)
     colours, alpha = (values[..., :3], values[..., 3]) if values.shape[2] == 4 else (values, None)
     try:
         return to_rgb(colours, alpha)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import features
 
+from ovseg.errors import UsageError
 from ovseg.io.pillow import AVIF_HINT, HEIF_HINT, register_heif
 from ovseg.io.sources import expand, shown
 from ovseg.io.writers import MARK, RESULT_ENDINGS
@@ -45,9 +46,16 @@ def find_images(
         recursive: search the folders of a folder too; hidden ones are left out.
 
     Returns:
-        The files, sorted within each folder, none twice; and one line for each folder that held no image,
-        or files that were skipped because nothing installed here reads them.
+        The files, sorted within each folder, none twice; and a line for each folder that held no image,
+        could not be searched, or held files that nothing installed here reads.
+
+    Raises:
+        UsageError: ``paths`` is not a list of paths.
     """
+    if isinstance(paths, (str, bytes, os.PathLike)) or not all(
+        isinstance(p, (str, os.PathLike)) for p in paths
+    ):
+        raise UsageError(f"wanted a list of paths, got {paths!r}")
     files: list[Path] = []
     lines: list[str] = []
     known = suffixes()
@@ -55,7 +63,11 @@ def find_images(
         if not os.path.isdir(path):
             files.append(path)
             continue
-        names = list(_visible(path, recursive))
+        try:
+            names = list(_visible(path, recursive))
+        except OSError as error:
+            lines.append(f"wanted images, {shown(path)} cannot be searched: {error.strerror}")
+            continue
         inside, results = _without_results([name for name in names if name.suffix.lower() in known])
         files += inside
         skipped = _skipped(names, known)
@@ -128,10 +140,8 @@ def _cut(stem: str) -> str:
 
 def _visible(folder: Path, recursive: bool) -> Iterator[Path]:
     """Files without a leading dot, sorted by name; FIFOs and devices left out."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:  # a folder that may not be read holds no images
-        return
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         if entry.name.startswith("."):
             continue

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ovseg.errors import DataError, ImageError
+from ovseg.errors import DataError, ImageError, UsageError
 from ovseg.io.limits import check_pixels, pixel_limit
 from ovseg.io.orientation import orientation_of, turn_upright
 from ovseg.io.pillow import load_pixels, open_picture, reading
-from ovseg.io.sources import check_file, shown
+from ovseg.io.sources import check_file, open_file, shown
 from ovseg.io.tiff import is_tiff, orientation_tag, read_samples
 
 INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -46,6 +46,7 @@ def load_labels(
         (H, W) uint8 or uint16, by the file.
 
     Raises:
+        UsageError: the path is no path, or an address on a network.
         DataError: the file is missing, damaged, holds colours or values outside 0..65535, is compressed with
             loss, or has another size than its image.
 
@@ -59,10 +60,12 @@ def load_labels(
     ...
     ovseg.errors.DataError: wanted labels of (2, 1) pixels (height, width), as the upright image has, ...
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"wanted the path of a label file, got {type(path).__name__}")
     name = shown(path)
     try:
         file = check_file(path, "a label file")
-        with reading(name), file.open("rb") as stream:
+        with open_file(file) as stream, reading(name):
             labels = _decode(stream, name, pixel_limit())
     except ImageError as error:
         raise DataError(str(error)) from None

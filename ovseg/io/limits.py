@@ -7,8 +7,10 @@ import os
 from ovseg.errors import ImageError, UsageError
 
 MAX_PIXELS = 178_956_970
-"""The default limit. Reading takes up to about 8 bytes a pixel (3 for the result, 5 while it is decoded),
-so a picture at the limit needs about 1.4 GB; 32-bit floats take three times that."""
+"""The default limit. Reading takes about 8 bytes a pixel, 11 where it is turned by EXIF, and samples beyond 8
+bits their own size and 4: a picture at the limit needs 1.4 to 2 GB, and 2.9 GB in three 32-bit floats."""
+BYTES = 24
+"""The most bytes that the samples of a pixel may take in a file; more would break the limit's promise."""
 VARIABLE = "OVSEG_MAX_PIXELS"
 
 

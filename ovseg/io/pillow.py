@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from ovseg.errors import ImageError, OvsegError
 from ovseg.io.limits import check_pixels
 from ovseg.io.orientation import orientation_of, turn_upright
-from ovseg.io.values import GROUND, missing_pixels, to_rgb
+from ovseg.io.values import GROUND, missing_pixels, row_bands, to_rgb
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # a damaged file is one line: the error's
 PROGRAMS = frozenset(["EPS", "WMF", "PDF", "PCD"])
 """Formats that need another program or hold no pixels: not opened."""
 SCALED = {"PNG", "PPM"}
@@ -109,6 +111,14 @@ def _deep(image: Image.Image, nodata: float | None, bits: int) -> NDArray[np.uin
 
 
 def _eight_bits(image: Image.Image, nodata: float | None) -> NDArray[np.uint8]:
+    """In bands of rows: Pillow's conversions of the whole would take three times the result's memory."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for rows in row_bands(image.height, image.width):
+        pixels[rows] = _to_rgb(image.crop((0, rows.start, image.width, rows.stop)), nodata)
+    return pixels
+
+
+def _to_rgb(image: Image.Image, nodata: float | None) -> NDArray[np.uint8]:
     missing = None
     if nodata is not None and image.mode in ("L", "P", "RGB", "RGBA"):
         values = np.asarray(image)

@@ -25,15 +25,19 @@ def resize_image(image: NDArray[np.uint8], size: tuple[int, int], how: str = "op
         (height, width, 3) uint8 RGB.
 
     Raises:
-        UsageError: an unknown ``how``, or a size that is not two positive integers.
+        UsageError: another type of picture, an unknown ``how``, or a size that is not two positive integers.
         OvsegError: the result does not fit into memory.
 
     >>> resize_image(np.zeros((4, 6, 3), np.uint8), (2, 9)).shape
     (2, 9, 3)
     """
-    if how not in HOWS:
+    if not isinstance(how, str) or how not in HOWS:
         raise UsageError(f"unknown resize {how!r}: wanted one of {', '.join(HOWS)}")
-    if len(size) != 2 or not all(isinstance(side, (int, np.integer)) and side >= 1 for side in size):
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
+        got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise UsageError(f"wanted a picture (H, W, 3) uint8, got {got}")
+    is_pair = isinstance(size, (tuple, list)) and len(size) == 2
+    if not is_pair or not all(isinstance(side, (int, np.integer)) and side >= 1 for side in size):
         raise UsageError(f"wanted a size (height, width) of at least 1 pixel, got {size!r}")
     height, width = int(size[0]), int(size[1])
     if image.shape[:2] == (height, width):

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from ovseg.errors import ImageError, UsageError
 
@@ -35,6 +36,14 @@ def shown(path: str | os.PathLike[str]) -> str:
     text = os.fsdecode(os.fspath(path))
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to be read. Raises ImageError where that is not allowed."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise ImageError(f"wanted a file that can be read, {shown(path)}: {error.strerror}") from None
 
 
 def check_file(source: str | os.PathLike[str], what: str = "an image file") -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import ImageError
-from ovseg.io.limits import check_pixels
+from ovseg.io.limits import BYTES, check_pixels
 from ovseg.io.orientation import TAG, turn_upright
 from ovseg.io.values import GROUND, missing_pixels, to_rgb
 
@@ -67,8 +67,10 @@ def read_samples(stream: BinaryIO, name: str, limit: int) -> tuple[NDArray[np.ge
     with TiffFile(stream) as file:
         page = _first(file.pages[0])
         check_pixels(page.imagelength, page.imagewidth, limit, name)
-        if page.imagedepth != 1 or not 1 <= page.samplesperpixel <= 64:
+        if page.imagedepth != 1:
             raise ImageError(f"wanted a flat picture, {name} has shape {page.shape}")
+        if page.nbytes > limit * BYTES:
+            raise ImageError(f"wanted at most {BYTES} bytes a pixel, {name} has {page.samplesperpixel} bands")
         try:
             values = page.asarray(squeeze=False)  # (planes, depth, H, W, samples)
         except Exception as error:

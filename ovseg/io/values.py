@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -45,7 +48,7 @@ def to_rgb(
     are ``nodata``.
 
     Args:
-        values: (H, W, 1) grey or (H, W, 3) RGB of any integer, float or bool type.
+        values: (H, W, 1) grey or (H, W, 3) RGB, with pixels, of any integer, float or bool type.
         alpha: (H, W) opacity of the same type, laid on ``GROUND``; None for opaque pictures.
         nodata: the value that marks missing pixels, as a file's tag says, or None.
         bits: the bits of an unsigned 16-bit type that are used, 9..16.
@@ -59,19 +62,28 @@ def to_rgb(
     >>> to_rgb(np.array([[[0.0], [0.5], [np.nan]]]))[0, :, 0].tolist()
     [0, 128, 255]
     """
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    missing = missing_pixels(values, nodata)
-    shown = values[~missing] if missing.any() else values
-    top = _highest(shown, alpha) if values.dtype.kind in "iu" else None
-    picture = _to_uint8(values, shown, bits, top)
-    if alpha is not None:
-        shares = _to_uint8(alpha, alpha, bits, top)[..., None].astype(np.float32) / 255
-        picture = np.rint(picture * shares + np.array(GROUND, np.float32) * (1 - shares)).astype(np.uint8)
-    picture = np.repeat(picture, 3, axis=2) if picture.shape[2] == 1 else picture
-    if missing.any():
-        picture = picture.copy() if picture is values else picture
-        picture[missing] = GROUND
-    return np.ascontiguousarray(picture)
+    if values.dtype == np.uint8 and values.shape[2] == 3 and alpha is None and nodata is None:
+        return np.ascontiguousarray(values, np.uint8)
+    height, width = values.shape[:2]
+    shown, gaps = _colours(values, nodata)
+    opacity = _Range() if values.dtype.kind == "f" else shown  # floats of both kinds have their own ranges
+    if alpha is not None and not all(opacity.add(alpha[rows]) for rows in row_bands(height, width)):
+        raise ImageError("wanted finite values of a picture's opacity, got NaN or infinity")
+    convert, opaque = (_converter(values.dtype, one, bits) for one in (shown, opacity))
+    picture = np.empty((height, width, 3), np.uint8)
+    for rows in row_bands(height, width):
+        picture[rows] = convert(_native(values[rows]))
+        if alpha is not None:
+            picture[rows] = _laid_on_ground(picture[rows], opaque(_native(alpha[rows])))
+        if rows.start in gaps:
+            picture[rows][gaps[rows.start]] = GROUND
+    return picture
+
+
+def row_bands(height: int, width: int) -> Iterator[slice]:
+    """Slices of rows, of about a million pixels each, so that what is computed in between stays small."""
+    step = max(1, (1 << 20) // max(1, width))
+    return (slice(start, min(start + step, height)) for start in range(0, height, step))
 
 
 def missing_pixels(values: Values, nodata: float | None) -> NDArray[np.bool_]:
@@ -86,6 +98,21 @@ def missing_pixels(values: Values, nodata: float | None) -> NDArray[np.bool_]:
     return missing
 
 
+def _colours(values: Values, nodata: float | None) -> tuple[_Range, dict[int, NDArray[np.bool_]]]:
+    """The range of what is present; and the missing pixels of bands that have some, by the first row."""
+    shown, gaps = _Range(), {}
+    for rows in row_bands(*values.shape[:2]):
+        if nodata is not None or not shown.add(values[rows]):
+            gaps[rows.start] = missing_pixels(values[rows], nodata)
+            shown.add(values[rows][~gaps[rows.start]])
+    return shown, gaps
+
+
+def _laid_on_ground(colours: NDArray[np.uint8], opacity: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    shares = opacity[..., None].astype(np.float32) / 255
+    return np.rint(colours * shares + np.array(GROUND, np.float32) * (1 - shares)).astype(np.uint8)
+
+
 def _fits(value: float, dtype: np.dtype[np.generic]) -> bool:
     """Whether an integer type holds this value: no uint8 pixel is -9999."""
     if dtype.kind not in "iu" or not float(value).is_integer():
@@ -94,50 +121,73 @@ def _fits(value: float, dtype: np.dtype[np.generic]) -> bool:
     return bounds.min <= value <= bounds.max
 
 
-def _highest(shown: Values, alpha: Values | None) -> int:
-    """Colours and opacity of integers share one range: an opaque picture with dark colours stays dark."""
-    return max(int(np.max(part, initial=0)) for part in (shown, alpha) if part is not None)
+def _native(values: Values) -> Values:
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _to_uint8(values: Values, shown: Values, bits: int, top: int | None) -> NDArray[np.uint8]:
-    kind = values.dtype.kind
-    if values.dtype == np.uint8:
-        return cast("NDArray[np.uint8]", values)
-    if kind == "b":
-        return values.astype(np.uint8) * np.uint8(255)
-    if kind not in "iuf":
-        raise ImageError(f"wanted numbers as pixel values, got {values.dtype}")
-    low, high = (float(np.min(shown)), float(np.max(shown))) if shown.size else (0.0, 0.0)
-    if kind == "f":
-        return _floats(cast("NDArray[np.floating]", values), low, high)
-    return _integers(cast("NDArray[np.integer]", values), low, high if top is None else top, bits)
+class _Range:
+    """The smallest and the largest of the values that were added; 0 and 0 where there were none."""
+
+    def __init__(self) -> None:
+        self.low, self.high = math.inf, -math.inf
+
+    def add(self, values: Values) -> bool:
+        """Add values unless one of them is NaN, infinite or a fill value; whether they were added."""
+        if values.size:
+            with np.errstate(invalid="ignore"):
+                low, high = float(np.min(values)), float(np.max(values))
+            if not -FILL < low <= high < FILL:
+                return False
+            self.low, self.high = min(self.low, low), max(self.high, high)
+        return True
+
+    def ends(self) -> tuple[float, float]:
+        return (self.low, self.high) if self.low <= self.high else (0.0, 0.0)
 
 
-def _integers(values: NDArray[np.integer], low: float, high: float, bits: int) -> NDArray[np.uint8]:
+def _converter(
+    dtype: np.dtype[np.generic], shown: _Range, bits: int
+) -> Callable[[Values], NDArray[np.uint8]]:
+    """The function that turns values of this type and range to 8 bits. Raises ImageError."""
+    low, high = shown.ends()
+    if dtype.kind == "b":
+        return partial(_scaled, factor=255.0)
+    if dtype.kind == "f":
+        return _float_converter(low, high)
     if low >= 0 and high <= 255:
-        return np.clip(values, 0, 255).astype(np.uint8)
-    if values.dtype == np.uint16:
-        return np.clip(values >> (bits - 8), 0, 255).astype(np.uint8)
+        return partial(_shifted, by=0)
+    if dtype.kind == "u" and dtype.itemsize == 2:
+        return partial(_shifted, by=bits - 8)
     if low >= 0 and 32768 <= high <= 65535:
-        return np.clip(values >> 8, 0, 255).astype(np.uint8)
+        return partial(_shifted, by=8)
     raise _unknown(low, high)
 
 
-def _floats(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
-    wide = values if values.dtype.itemsize > 2 else values.astype(np.float32)
+def _float_converter(low: float, high: float) -> Callable[[Values], NDArray[np.uint8]]:
     if low >= -SLACK and high <= 1 + SLACK:
-        factor, shift = 255.0, 0.0
-    elif low >= -1 - SLACK and high <= 1 + SLACK:
-        factor, shift = 127.5, 127.5
-    elif low >= 0 and 16 <= high <= 255:
-        factor, shift = 1.0, 0.0
-    elif low >= 0 and 32768 <= high <= 65535:
-        wide, factor, shift = np.floor(wide / 256), 1.0, 0.0
-    else:
-        raise _unknown(low, high)
-    with np.errstate(over="ignore", invalid="ignore"):  # missing values, painted over by the caller
-        scaled = np.rint(wide * factor + shift)
-    return np.nan_to_num(np.clip(scaled, 0, 255), nan=0.0).astype(np.uint8)
+        return partial(_scaled, factor=255.0)
+    if low >= -1 - SLACK and high <= 1 + SLACK:
+        return partial(_scaled, factor=127.5, shift=127.5)
+    if low >= 0 and 16 <= high <= 255:
+        return partial(_scaled, factor=1.0)
+    if low >= 0 and 32768 <= high <= 65535:
+        return partial(_scaled, factor=1 / 256, rounded=False)
+    raise _unknown(low, high)
+
+
+def _scaled(values: Values, factor: float, shift: float = 0.0, rounded: bool = True) -> NDArray[np.uint8]:
+    """Missing values come along and are painted over by the caller, so they may overflow."""
+    wide: NDArray[np.floating] = values.astype(
+        np.float64 if values.dtype.itemsize > 4 else np.float32, copy=False
+    )
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = wide * factor + shift
+        scaled = np.clip(np.rint(scaled) if rounded else np.floor(scaled), 0, 255)
+    return np.nan_to_num(scaled, copy=False, nan=0.0).astype(np.uint8)
+
+
+def _shifted(values: Values, by: int) -> NDArray[np.uint8]:
+    return np.clip(cast("NDArray[np.integer]", values) >> by, 0, 255).astype(np.uint8)
 
 
 def _unknown(low: float, high: float) -> ImageError:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovseg.errors import UsageError
 from ovseg.figures import palette
 from ovseg.io import find
 from ovseg.io.images import find_images, output_stems
@@ -152,6 +153,20 @@ def test_long_names_leave_room_for_an_ending():
     assert len(set(stems)) == 3
     assert all(len(os.fsencode(stem)) <= find.LONGEST for stem in stems)
     assert output_stems(files[:1])[files[0]] == stems[0]  # whatever else is in the call
+
+
+@pytest.mark.parametrize("wrong", ["photo.jpg", Path("a"), [None], [5], [b"a"]])
+def test_paths_are_a_list(wrong):
+    with pytest.raises(UsageError, match="wanted a list of paths"):
+        find_images(wrong)
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    def refused(folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert "cannot be searched: Permission denied" in find_images([tmp_path])[1][0]
 
 
 def test_names_of_many_files_take_linear_work(monkeypatch):

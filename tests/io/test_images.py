@@ -181,6 +181,16 @@ def test_what_cannot_be_read_is_one_line(tmp_path, monkeypatch, make, message):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
+def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    def refused(path, mode):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.png").write_bytes(b"")
+    monkeypatch.setattr(type(tmp_path), "open", refused)
+    with pytest.raises(ImageError, match=r"can be read, .*a\.png: Permission denied"):
+        load_image(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize(
     "wrong, message",
     [

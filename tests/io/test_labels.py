@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from ovseg.errors import DataError
+from ovseg.errors import DataError, UsageError
 from ovseg.figures import palette
 from ovseg.io.images import load_image, load_labels
 from ovseg.io.writers import write_labels, write_picture
@@ -138,6 +138,12 @@ def test_what_is_no_label_is_one_line(tmp_path, name, make, message):
     with pytest.raises(DataError, match=message) as caught:
         load_labels(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_is_none_is_misuse():
+    for wrong in (None, 5, np.zeros((2, 2), np.uint8)):
+        with pytest.raises(UsageError, match="wanted the path of a label file"):
+            load_labels(wrong)
 
 
 def test_a_truncated_label_is_one_line(tmp_path):

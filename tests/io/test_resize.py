@@ -55,10 +55,19 @@ def test_the_same_size_is_the_same_array(how):
     assert resize_image(PICTURE, (60, 80), how) is PICTURE
 
 
-@pytest.mark.parametrize("size", [(0, 5), (5, -1), (5,), (1, 2, 3), (2.5, 3), ("5", 5)])
+@pytest.mark.parametrize("size", [(0, 5), (5, -1), (5,), (1, 2, 3), (2.5, 3), ("5", 5), 7, None, "ab"])
 def test_a_size_without_pixels_is_misuse(size):
     with pytest.raises(UsageError, match="wanted a size"):
         resize_image(PICTURE, size)
+
+
+@pytest.mark.parametrize(
+    "wrong", [PICTURE.astype(np.float32), PICTURE[..., 0], PICTURE[..., :2], None, "a.jpg"]
+)
+def test_another_picture_is_misuse(wrong):
+    for how in RESIZES:
+        with pytest.raises(UsageError, match=r"wanted a picture \(H, W, 3\) uint8, got"):
+            resize_image(wrong, (5, 5), how)
 
 
 def test_an_unknown_way_and_a_size_beyond_memory():

@@ -121,6 +121,13 @@ def test_a_volume_is_refused(tmp_path):
         load_image(tmp_path / "a.tif")
 
 
+def test_bands_beyond_the_promise_on_memory_are_not_read(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 9, 13), np.uint16), photometric="rgb", planarconfig=1)
+    assert load_image(tmp_path / "a.tif").shape == (9, 9, 3)
+    with pytest.raises(ImageError, match="at most 24 bytes a pixel, .* has 13 bands"):
+        load_image(tmp_path / "a.tif", max_pixels=81)
+
+
 def test_a_damaged_file_writes_nothing_to_the_log(tmp_path, capfd):
     tifffile.imwrite(tmp_path / "a.tif", DEEP, photometric="rgb", compression="zlib")
     content = bytearray((tmp_path / "a.tif").read_bytes())

@@ -8,6 +8,7 @@ import tifffile
 from PIL import Image
 
 from ovseg.errors import ImageError
+from ovseg.io import values as values_module
 from ovseg.io.images import GROUND, load_image
 from ovseg.io.values import to_rgb
 
@@ -36,7 +37,7 @@ def grey(values, dtype, **options):
         ([-1e-4, 1.0005], np.float32, [0, 255]),
         ([-1, 0, 1], np.float32, [0, 128, 255]),
         ([0, 99.6, 255], np.float32, [0, 100, 255]),
-        ([0, 511, 65535], np.float32, [0, 1, 255]),
+        ([0, 255, 256, 511, 512, 65535], np.float32, [0, 0, 1, 1, 2, 255]),
         ([0.5, NAN, 1], np.float32, [128, 255, 255]),
         ([0, INF, 0.5], np.float32, [0, 255, 128]),
         ([0, -INF, 0.5], np.float32, [0, 255, 128]),
@@ -103,6 +104,21 @@ def test_a_colour_pixel_misses_where_one_float_or_all_nodata_bands_do():
 def test_opacity_of_sixteen_bits_shares_the_range_of_dark_colours():
     colours, alpha = np.full((1, 2, 3), 200, np.uint16), np.array([[65535, 0]], np.uint16)
     assert to_rgb(colours, alpha)[0].tolist() == [[0, 0, 0], list(GROUND)]
+
+
+def test_opacity_of_floats_has_a_range_of_its_own():
+    colours = np.full((1, 2, 3), 200.0, np.float32)
+    assert to_rgb(colours, np.array([[0.0, 1.0]], np.float32))[0].tolist() == [list(GROUND), [200] * 3]
+    with pytest.raises(ImageError, match="values of a picture's opacity"):
+        to_rgb(colours, np.array([[0.0, NAN]], np.float32))
+
+
+def test_bands_of_rows_share_one_range_and_keep_their_gaps(monkeypatch):
+    monkeypatch.setattr(
+        values_module, "row_bands", lambda height, width: (slice(k, k + 1) for k in range(height))
+    )
+    values = np.array([0.0, NAN, 0.2, 200.0], np.float32)[:, None, None]
+    assert to_rgb(values)[:, 0, 0].tolist() == [0, 255, 0, 200]
 
 
 def test_fewer_bits_than_the_type_has():
