@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 from pathlib import Path
 from types import ModuleType
 
@@ -51,3 +52,17 @@ def reference() -> ModuleType:
 def no_root():
     if os.geteuid() == 0:
         pytest.skip("root may write anywhere")
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Names that the network was asked for; every look-up fails."""
+    found = []
+
+    def look_up(host, *_, **__):
+        found.append(host)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: look_up(address))
+    return found

@@ -1,8 +1,10 @@
-"""ovseg models list | pull | verify | path: weight files."""
+"""ovseg models list | pull | verify | path: the store of weights. No command but a hub's file needs torch."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,90 +13,119 @@ from rich.table import Table
 
 from ovseg.cli.shared import Offline, err, out, reported
 
+if TYPE_CHECKING:
+    from ovseg.weights.known import Known
+    from ovseg.weights.sources import Source
+
 models = typer.Typer(no_args_is_help=True, help="Weights: what is known, what is on disk, and fetching it.")
+
+WeightsModel = Annotated[
+    str,
+    typer.Argument(
+        help="open_clip's name, e.g. ViT-B-16; or tiny, vit_b, vit_l, vit_h, mobile, hf:org/name, hf-hub:org/name."
+    ),
+]
+WeightsTag = Annotated[
+    str | None, typer.Argument(help="open_clip's tag, 'openai' where none is given.", show_default=False)
+]
 
 
 @models.command("list")
 @reported
 def models_list() -> None:
-    """Known weights: licence, size, sha256 where published, and whether they are on disk."""
-    from ovseg.weights import clip as weights
-    from ovseg.weights import segmenters as sam
+    """Known weights: licence, size, SHA-256 where published, and whether they are on disk."""
+    from ovseg.weights import store
+    from ovseg.weights.known import KNOWN
 
     table = Table("model", "weights", "licence", "MB", "sha256", "on disk", box=None)
-    table.add_row("tiny", "embedded", "research data", "4", "", "yes")
-    for row in weights.KNOWN:
-        sha256 = weights.published_sha256(row.model, row.tag)
-        here = "yes" if weights.find(row.model, row.tag) else "no"
-        table.add_row(
-            row.model, row.tag, row.licence, str(row.megabytes), (sha256 or "on the hub")[:12], here
-        )
-    for name, file in sam.OFFICIAL.items():
-        here = "yes" if sam.find(name) else "no"
-        table.add_row(name, file.file, file.licence, str(file.megabytes), file.sha256[:12], here)
-    for name in (f"{sam.HUB}{repository}" for repository in sam.REPOSITORIES):
-        here = "yes" if sam.find(name) else "no"
-        table.add_row(name, "transformers", "see its card", "", "on the hub", here)
+    for row in KNOWN:
+        origin = _origin(row)
+        size = "" if row.megabytes is None else str(row.megabytes)
+        here = "yes" if origin.find() else "no"
+        table.add_row(row.name, _title(row), row.licence, size, _checksum(row, origin), here)
     # Names are there to be copied: a narrow terminal may wrap them, but none is cut short.
     Console(soft_wrap=True, width=max(out.width, 110)).print(table)
-    out.print(f"folder: {weights.folder()} (set OVSEG_HOME to move it)", markup=False, highlight=False)
+    out.print(
+        "any other name and tag of open_clip's works too: ovseg.list_models()", markup=False, highlight=False
+    )
+    out.print(f"folder: {store.folder()} (set OVSEG_HOME to move it)", markup=False, highlight=False)
 
 
-WeightsModel = Annotated[
-    str,
-    typer.Argument(help="open_clip's name, e.g. ViT-B-16; or vit_b, vit_l, vit_h, mobile, hf:REPOSITORY."),
-]
-WeightsTag = Annotated[str, typer.Argument(help="open_clip's tag.")]
+def _origin(row: Known) -> Source:
+    from ovseg.weights import store
+    from ovseg.weights.known import EMBEDDED
+
+    return store.embedded(row.family) if row.name == EMBEDDED else store.source(row.name, row.tag)
+
+
+def _title(row: Known) -> str:
+    if row.tag == "embedded":
+        return f"embedded ({row.family})"
+    return row.tag or row.file or "transformers"
+
+
+def _checksum(row: Known, origin: Source) -> str:
+    known = row.sha256 or getattr(origin, "sha256", None)
+    return known[:12] if known else "on the hub"
 
 
 @models.command("pull")
 @reported
-def models_pull(model: WeightsModel, tag: WeightsTag = "openai", offline: Offline = False) -> None:
+def models_pull(model: WeightsModel, tag: WeightsTag = None, offline: Offline = False) -> None:
     """Download weights; a download that was cut off goes on where it stopped.
 
     SAM's and MobileSAM's official files are put in place by hand: this says where, or checks them.
     """
-    from ovseg.weights import segmenters as sam
-
-    if sam.knows(model):
-        out.print(str(sam.pull(model, offline=offline)), markup=False, highlight=False)
-        return
-    from ovseg.weights import clip as weights
+    from ovseg.weights import store
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(f"{model} {tag}", total=None)
+    terminal = sys.stderr.isatty()
+    if not terminal:
+        _silence_the_hub()
+    paths: list[Path] = []
+    with Progress(*columns, console=err, transient=True, disable=not terminal) as progress:
+        task = progress.add_task(f"{model} {tag or ''}".strip(), total=None, visible=False)
 
         def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total or None)
+            progress.update(task, completed=done, total=total or None, visible=True)
 
-        path = weights.pull(model, tag, offline=offline, progress=show)
-    out.print(str(path), markup=False, highlight=False)
+        paths.extend(store.pull_from(one, offline=offline, progress=show) for one in _sources(model, tag))
+    for path in paths:
+        out.print(str(path), markup=False, highlight=False)
+
+
+def _silence_the_hub() -> None:
+    """huggingface_hub draws its own bars, also into files and pipes."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
 
 
 @models.command("verify")
 @reported
-def models_verify(model: WeightsModel, tag: WeightsTag = "openai") -> None:
-    """Compare the file on disk with its published sha256."""
-    from ovseg.weights import segmenters as sam
+def models_verify(model: WeightsModel, tag: WeightsTag = None) -> None:
+    """Compare the file on disk with its published SHA-256."""
+    from ovseg.weights import store
 
-    if sam.knows(model):
-        out.print(sam.verify(model), markup=False, highlight=False)
-        return
-    from ovseg.weights import clip as weights
-
-    out.print(weights.verify(model, tag), markup=False, highlight=False)
+    for origin in _sources(model, tag):
+        out.print(store.verify_from(origin), markup=False, highlight=False)
 
 
 @models.command("path")
 @reported
-def models_path(model: WeightsModel, tag: WeightsTag = "openai") -> None:
+def models_path(model: WeightsModel, tag: WeightsTag = None) -> None:
     """Where the weights lie, or would."""
-    from ovseg.weights import segmenters as sam
+    for origin in _sources(model, tag):
+        out.print(str(origin.find() or origin.path()), markup=False, highlight=False)
 
-    if sam.knows(model):
-        out.print(str(sam.find(model) or sam.path(model)), markup=False, highlight=False)
-        return
-    from ovseg.weights import clip as weights
 
-    out.print(str(weights.find(model, tag) or weights.path(model, tag)), markup=False, highlight=False)
+def _sources(model: str, tag: str | None) -> list[Source]:
+    """Where the weights of a name come from; "tiny" is the name of two embedded models, CLIP and SAM."""
+    from ovseg.weights import store
+    from ovseg.weights.known import DEFAULT_TAG, EMBEDDED
+
+    if model == EMBEDDED and tag is None:
+        return [store.embedded("clip"), store.embedded("segmenter")]
+    if tag is None and store.needs_tag(model):
+        tag = DEFAULT_TAG
+    return [store.source(model, tag)]

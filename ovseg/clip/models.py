@@ -1,158 +1,282 @@
-"""A name to an open_clip model, its tokenizer and its normalisation; loading goes through open_clip."""
+"""A name to an open_clip model, its tokenizer, its normalisation, and a record of its weights."""
 
 from __future__ import annotations
 
 import difflib
-import pickle
-import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import torch
-from open_clip.factory import load_checkpoint
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
 
 from ovseg.clip import embedded
+from ovseg.clip.build import Clip, Config, Tokenizer, build_clip, build_tokenizer, check_config, check_tower
 from ovseg.clip.towers import check_visual
 from ovseg.errors import OvsegError, UsageError, WeightsError
-from ovseg.weights import clip as store
+from ovseg.options import LoadOptions, check_text
+from ovseg.weights import checkpoints, store, table
+from ovseg.weights.device import check_device
+from ovseg.weights.digest import RANDOM, WeightsRecord
+from ovseg.weights.files import brief, read_json
+from ovseg.weights.hub import CLIP_CONFIG, CLIP_WEIGHTS
+from ovseg.weights.known import CLIP_FOLDER, CLIP_HUB
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SIZE = 512
+"""The default short side in pixels of inputs for dense maps, except for the embedded model."""
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class LoadedClip:
     """An open_clip model in eval mode and what its inputs want.
 
-    ``mean`` and ``std`` of RGB in 0..1; ``size`` the default input in pixels for dense maps; ``file``
-    the weights on disk, None where they are random.
+    Attributes:
+        clip: open_clip's model, on the device that was asked for.
+        tokenizer: open_clip's, for its texts.
+        name: the name that it was loaded by.
+        mean: of RGB in 0..1, for normalisation.
+        std: likewise.
+        size: default short side in pixels of the input for dense maps.
+        file: the weights on disk, None where they are untrained.
+        weights: what was asked for, the file and its SHA-256, or that they are untrained.
     """
 
-    clip: Any  # open_clip's CLIP or CustomTextCLIP, whose parts nn.Module does not declare
-    tokenizer: Any
+    clip: Clip
+    tokenizer: Tokenizer
     name: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: Triple
+    std: Triple
     size: int
     file: Path | None = None
+    weights: WeightsRecord = field(default_factory=lambda: WeightsRecord(RANDOM))
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a name and its weights mean: a config, a file or none, and how its images are normalised."""
+
+    config: Config
+    tokenizer: Tokenizer
+    file: Path | None
+    given: str
+    mean: Triple = open_clip.OPENAI_DATASET_MEAN
+    std: Triple = open_clip.OPENAI_DATASET_STD
+
+
+def list_models() -> dict[str, tuple[str, ...]]:
+    """Every model by name with the tags of its weights: the embedded one and all that open_clip lists.
+
+    Not every image tower of open_clip's has tokens that can be read: ``load_clip`` says so, by the config alone.
+
+    Example:
+        >>> list_models()["tiny"], "openai" in list_models()["ViT-B-16"]
+        ((), True)
+    """
+    found = {name: tuple(open_clip.list_pretrained_tags_by_model(name)) for name in open_clip.list_models()}
+    return {embedded.NAME: (), **found}
 
 
 def load_clip(
     name: str = embedded.NAME,
-    weights: str | None = None,
+    weights: str | Path | None = LoadOptions.weights,
     *,
-    device: str = "cpu",
-    precision: str = "fp32",
-    offline: bool = False,
+    device: str = LoadOptions.device,
+    precision: str = LoadOptions.precision,
+    offline: bool = LoadOptions.offline,
 ) -> LoadedClip:
-    """See ``ovseg.load``. Only the image tower is converted to ``precision``; texts stay float32."""
-    target = _check_device(device, precision)
+    """An open_clip model by name, its weights loaded whole, ready for ``encode_image``.
+
+    Args:
+        name: "tiny" (embedded), a name of open_clip's, "hf-hub:org/name" or "local-dir:FOLDER".
+        weights: a tag of open_clip's, a file, or "random" for untrained weights. None for "tiny", "hf-hub:" and
+            "local-dir:", which have weights of their own; any other model needs one.
+        device: "cpu", "cuda", "cuda:1" …
+        precision: "fp32", "bf16" or "fp16", of the image tower; the text tower stays in fp32.
+        offline: never touch the network.
+
+    Raises:
+        UsageError: an argument is wrong, or the name or tag is unknown.
+        UnsupportedModelError: the image tower has no tokens that ovseg reads. Known from the config, before
+            anything is downloaded.
+        WeightsError: the weights are missing, damaged or of another model.
+
+    Example:
+        >>> loaded = load_clip()
+        >>> loaded.size, loaded.weights.is_random
+        (160, False)
+    """
+    options = LoadOptions(weights=weights, device=device, precision=precision, offline=offline)
+    target = check_device(options.device, options.precision)
+    check_text("name", name)
     if name == embedded.NAME:
-        if weights is not None and not Path(weights).is_file():
-            raise UsageError(f"the embedded model has its own weights: wanted no weights, got {weights!r}")
-        weight_file = Path(weights) if weights else embedded.asset_path()
-        loaded = LoadedClip(
-            embedded.load(weight_file),
-            open_clip.get_tokenizer("ViT-B-32"),
-            name,
-            open_clip.OPENAI_DATASET_MEAN,
-            open_clip.OPENAI_DATASET_STD,
-            embedded.SIZE,
-            weight_file,
-        )
+        loaded = _load_embedded(options)
     else:
-        loaded = _load_open_clip(name, weights, offline)
+        loaded = _load_open_clip(name.replace("/", "-") if ":" not in name else name, options)
     check_visual(loaded.clip.visual)
     loaded.clip.eval().requires_grad_(False).to(target)
-    loaded.clip.visual.to(PRECISIONS[precision])
+    loaded.clip.visual.to(PRECISIONS[options.precision])
     return loaded
 
 
-def _check_device(device: str, precision: str) -> torch.device:
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
-    try:
-        target = torch.device(device)
-    except RuntimeError:
-        raise UsageError(f"unknown device {device!r}: wanted cpu, cuda, cuda:0 …") from None
-    if target.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"wanted device {device}, this machine offers cpu only")
-    if target.type == "cpu" and precision == "fp16":
-        raise UsageError("fp16 wanted a GPU, got cpu: use fp32 or bf16")
-    return target
+def _load_embedded(options: LoadOptions) -> LoadedClip:
+    given = options.weights
+    if given == RANDOM:
+        clip, file, record = embedded.load(untrained=True), None, WeightsRecord(RANDOM)
+    else:
+        file = embedded.asset_path()
+        if given is not None:
+            file = Path(given).expanduser()
+            if not _looks_like_file(str(given)):
+                raise UsageError(
+                    f"the embedded model has its own weights: wanted no weights, a file or 'random', got {str(given)!r}"
+                )
+        clip = embedded.load(file if given is not None else None)
+        record = WeightsRecord("embedded" if given is None else str(given), file)
+    mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    tokenizer = build_tokenizer({"text_cfg": {}}, "the embedded model", offline=True)
+    return LoadedClip(clip, tokenizer, embedded.NAME, mean, std, embedded.SIZE, file, record)
 
 
-def _load_open_clip(name: str, weights: str | None, offline: bool) -> LoadedClip:
-    name = name.replace("/", "-")
-    if name not in open_clip.list_models():
+def _load_open_clip(name: str, options: LoadOptions) -> LoadedClip:
+    origin = _folder_origin(name, options) if ":" in name else _named_origin(name, options)
+    state, quick = None, bool(origin.config.get("quick_gelu"))
+    if origin.file is not None:
+        state = checkpoints.read(origin.file, f"weights of {name}")
+        quick = quick or state.scripted  # OpenAI's archives are the scripted ones, trained with QuickGELU
+    config = {**origin.config, "quick_gelu": quick}
+    clip = build_clip(config, name, offline=options.offline)
+    if state is not None:
+        _fill(clip, state, name)
+    record = WeightsRecord(origin.given, origin.file)
+    return LoadedClip(clip, origin.tokenizer, name, origin.mean, origin.std, SIZE, origin.file, record)
+
+
+# -------------------------------------------------------------------------- where a model comes from
+
+
+def _named_origin(name: str, options: LoadOptions) -> _Origin:
+    """One of open_clip's own names: config and tags from its tables, the image tower checked first."""
+    config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
+    if config is None:
         near = difflib.get_close_matches(name, [embedded.NAME, *open_clip.list_models()], n=3, cutoff=0.4)
         hint = f": did you mean {', '.join(near)}?" if near else ""
         raise UsageError(f"unknown model {name!r}, wanted 'tiny' or a name of open_clip's{hint}")
-    entry: dict[str, Any] = {}
-    file: Path | None = None
-    if weights is None:
+    check_config(config, name)
+    given = options.weights
+    if given is None:
         raise UsageError(
             f"wanted weights for {name}: a tag, a file, or 'random' for untrained ones, got none"
         )
-    if weights != "random":
-        # A tag wins over a file of the same name, as in open_clip; a path is told by its shape.
-        if open_clip.get_pretrained_cfg(name, weights) or not _looks_like_path(weights):
-            entry = store.config(name, weights)
-            file = store.pull(name, weights, offline=offline)
-        else:
-            file = Path(weights)
-            if not file.is_file():
-                raise WeightsError(f"wanted a checkpoint, {file} does not exist")
-    scripted = file is not None and _is_torchscript(file)
-    # OpenAI's archives are the TorchScript ones, and they were trained with QuickGELU.
-    quick = bool(entry.get("quick_gelu")) or scripted
+    check_tower(config, name)
+    # A tag wins over a file of the same name, as in open_clip; a path is told by its shape.
+    entry = open_clip.get_pretrained_cfg(name, given) if isinstance(given, str) else {}
+    is_file = not entry and (isinstance(given, Path) or (given != RANDOM and _looks_like_file(given)))
+    if not entry and not is_file and given != RANDOM:
+        table.entry(name, str(given))  # raises, with the tags that there are
+    tokenizer = build_tokenizer(config, name, offline=options.offline)
+    if given == RANDOM:
+        return _Origin(config, tokenizer, None, RANDOM)
+    if is_file:
+        return _Origin(config, tokenizer, Path(given).expanduser(), str(given))
+    config = {**config, "quick_gelu": bool(entry.get("quick_gelu")) or bool(config.get("quick_gelu"))}
+    file = store.pull(name, str(given), offline=options.offline)
+    mean, std = _triple(entry, "mean", name), _triple(entry, "std", name)
+    return _Origin(config, tokenizer, file, str(given), mean, std)
+
+
+def _folder_origin(name: str, options: LoadOptions) -> _Origin:
+    """ "hf-hub:…" or "local-dir:…": a folder with open_clip's config and weights."""
+    if not name.startswith((CLIP_HUB, CLIP_FOLDER)):
+        raise UsageError(f"unknown model {name!r}, wanted {CLIP_HUB}org/name or {CLIP_FOLDER}FOLDER")
+    folder = store.pull(name, offline=options.offline)
+    found = read_json(folder / CLIP_CONFIG, f"the config of {name}")
+    config = found.get("model_cfg")
+    if not isinstance(config, Mapping):
+        raise WeightsError(f"wanted a config with a model_cfg, {folder / CLIP_CONFIG} has none")
+    check_config(config, name)
+    check_tower(config, name)
+    given = options.weights
+    if given == RANDOM:
+        file: Path | None = None
+    elif given is None:
+        file = _weights_in(folder)
+    elif isinstance(given, Path) or _looks_like_file(given):
+        file = Path(given).expanduser()
+    else:
+        raise UsageError(f"{name} has its own weights: wanted no weights, a file or 'random', got {given!r}")
+    preprocessing = found.get("preprocess_cfg")
+    values = preprocessing if isinstance(preprocessing, Mapping) else {}
+    mean, std = _triple(values, "mean", name), _triple(values, "std", name)
+    tokenizer = build_tokenizer(config, name, offline=options.offline, folder=folder)
+    return _Origin(config, tokenizer, file, "its own" if given is None else str(given), mean, std)
+
+
+def _weights_in(folder: Path) -> Path:
+    """The weights of a folder in open_clip's form. Raises WeightsError for none, or several that could be meant."""
+    for name in (*CLIP_WEIGHTS, "model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    endings = (".safetensors", ".bin", ".pth", ".pt")
+    found = sorted(file for file in folder.iterdir() if file.suffix in endings)
+    if len(found) != 1:
+        got = ", ".join(file.name for file in found[:3]) or "none"
+        raise WeightsError(f"wanted one file of weights in {folder}, got {got}")
+    return found[0]
+
+
+def _triple(values: Mapping[str, object], key: str, name: str) -> Triple:
+    default = open_clip.OPENAI_DATASET_MEAN if key == "mean" else open_clip.OPENAI_DATASET_STD
+    found = values.get(key, default)
+    numbers = (
+        [value for value in found if isinstance(value, (int, float))]
+        if isinstance(found, (list, tuple))
+        else []
+    )
+    if len(numbers) != 3 or (key == "std" and not all(number > 0 for number in numbers)):
+        raise WeightsError(f"wanted {key} of {name} as three numbers, got {str(found)[:60]}")
+    return (float(numbers[0]), float(numbers[1]), float(numbers[2]))
+
+
+def _looks_like_file(weights: str) -> bool:
     try:
-        clip = open_clip.create_model(name, pretrained=None, force_quick_gelu=quick, pretrained_text=False)
-        tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, RuntimeError, ImportError, ValueError) as error:  # text towers of the hub need it here
-        raise WeightsError(f"wanted the parts of {name}, open_clip says: {_first_problem(error)}") from None
-    if file is not None:
-        _fill(clip, file, name, scripted)
-    mean = entry.get("mean", clip.visual.preprocess_cfg.get("mean", open_clip.OPENAI_DATASET_MEAN))
-    std = entry.get("std", clip.visual.preprocess_cfg.get("std", open_clip.OPENAI_DATASET_STD))
-    return LoadedClip(clip, tokenizer, name, tuple(mean), tuple(std), 512, file)
-
-
-def _looks_like_path(weights: str) -> bool:
-    return Path(weights).is_file() or "/" in weights or "\\" in weights or "." in weights
-
-
-def _is_torchscript(file: Path) -> bool:
-    """An archive whose members include code: what OpenAI published. A plain checkpoint has none."""
-    if not zipfile.is_zipfile(file):
+        return "/" in weights or "\\" in weights or "." in weights or Path(weights).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):  # a name that no file system takes, or an unknown home
         return False
-    with zipfile.ZipFile(file) as archive:
-        return any("/code/" in member or member.endswith("constants.pkl") for member in archive.namelist())
 
 
-def _fill(clip: Any, file: Path, name: str, scripted: bool) -> None:
-    """Weights of ``file`` into ``clip``: every tensor of the model, none left over."""
+# ------------------------------------------------------------------------------- weights into a model
+
+
+def _fill(clip: Clip, checkpoint: checkpoints.Checkpoint, name: str) -> None:
+    """The checkpoint's tensors into the model, after open_clip's conversions of names."""
     try:
-        if scripted:
-            state = torch.jit.load(str(file), map_location="cpu").state_dict()
-            for key in ("input_resolution", "context_length", "vocab_size"):
-                state.pop(key, None)
-            clip.load_state_dict({key: value.float() for key, value in state.items()}, strict=True)
-        else:
-            load_checkpoint(clip, str(file), strict=True, weights_only=True)
+        state = _converted(clip, checkpoint)
     except OvsegError:
         raise
-    except pickle.UnpicklingError:
-        raise WeightsError(f"wanted tensors only, {file} holds code or other objects: not loaded") from None
-    except Exception as error:  # torch, safetensors and open_clip raise whatever the damage leads to
+    except Exception as error:  # open_clip's conversions trust the names that they find
         raise WeightsError(
-            f"wanted weights of {name}, {file} does not fit: {_first_problem(error)}"
+            f"wanted weights of {name}, {checkpoint.file} does not fit: {brief(error)}"
         ) from None
+    checkpoints.fill(clip, state, name, checkpoint.file)
 
 
-def _first_problem(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if lines and lines[0].startswith("Error(s) in loading") and len(lines) > 1:
-        return lines[1][:160]
-    return (lines[0] if lines else type(error).__name__)[:160]
+def _converted(clip: Clip, checkpoint: checkpoints.Checkpoint) -> checkpoints.State:
+    state = dict(checkpoint.state)
+    if checkpoint.scripted:  # numbers and masks that the archives keep beside the weights
+        for key in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
+            state.pop(key, None)
+    state = convert_state_dict(clip, state)
+    if "positional_embedding" in state and not hasattr(clip, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    wanted = clip.state_dict()
+    for key in ("logit_scale", "logit_bias"):  # a number, or one number in a list
+        if key in state and key in wanted and state[key].numel() == wanted[key].numel() == 1:
+            state[key] = state[key].reshape(wanted[key].shape)
+    positions = "text.transformer.embeddings.position_ids"  # older versions of transformers stored it
+    if positions not in wanted:
+        state.pop(positions, None)
+    return state

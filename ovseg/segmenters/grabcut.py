@@ -7,7 +7,7 @@ candidates differ in how far an unlabelled pixel trusts colour against distance 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -83,10 +83,12 @@ class GrabCut(Segmenter):
         return (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
 
 
-def load(name: str, checkpoint: Any, device: str = "cpu", **_: Any) -> GrabCut:
-    """GrabCut; raises UsageError for a checkpoint."""
-    if checkpoint is not None:
-        raise UsageError(f"grabcut has no weights: wanted no checkpoint, got {checkpoint}")
+def load(
+    name: str = "grabcut", weights: str | Path | None = None, device: str = "cpu", *, offline: bool = False
+) -> GrabCut:
+    """GrabCut, which has no weights and computes on the CPU. Raises UsageError where weights are given."""
+    if weights is not None:
+        raise UsageError(f"grabcut has no weights: wanted none, got {str(weights)!r}")
     return GrabCut()
 
 

@@ -7,7 +7,6 @@ to a square, SAM 2 and EdgeTAM stretch it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,15 @@ import numpy as np
 import torch
 import transformers
 from torch.nn import functional as F
+from transformers import PretrainedConfig, PreTrainedModel
 
-from ovseg.errors import ImageError, UsageError, WeightsError
+from ovseg.errors import ImageError, OvsegError, UsageError, WeightsError
 from ovseg.segmenters.base import Embedding, MaskSet, Prompt, Segmenter, framed
-from ovseg.weights import segmenters as weights
+from ovseg.segmenters.segment_anything import file_state
+from ovseg.weights import checkpoints, hub, store
+from ovseg.weights.checkpoints import State
+from ovseg.weights.digest import RANDOM
+from ovseg.weights.files import brief, read_json
 
 
 @dataclass(frozen=True)
@@ -123,50 +127,66 @@ class HuggingFace(Segmenter):
 # ------------------------------------------------------------------------------------------- loading
 
 
-def load(name: str, checkpoint: str | Path | None, device: str = "cpu", offline: bool = False) -> HuggingFace:
-    """ "hf:FOLDER", as ``save_pretrained`` writes it, or "hf:REPOSITORY" of the hub.
+def load(
+    name: str, weights: str | Path | None = None, device: str = "cpu", *, offline: bool = False
+) -> HuggingFace:
+    """A segmenter of transformers'. See ``load_segmenter``.
 
-    ``weights``: None for the weights that lie there, "random" for untrained ones of its config.
+    Args:
+        name: "hf:FOLDER", as ``save_pretrained`` writes it, or "hf:REPOSITORY" of the hub.
+        weights: None for the weights that lie there, "random" for untrained ones of its config.
+        device: where it computes.
+        offline: never ask the hub.
 
-    Raises UsageError for another checkpoint; WeightsError where the model is missing, of another
-    family, damaged, or its weights do not fit its config, every tensor and none left over.
+    Raises:
+        UsageError: ``weights`` is something else.
+        WeightsError: the model is missing, of another family, damaged, or its weights do not fit its config,
+            every tensor and none left over.
     """
-    if checkpoint not in (None, "random"):
-        raise UsageError(f"{name} has its own weights: wanted no checkpoint or 'random', got {checkpoint}")
-    folder = weights.local_folder(name) or weights.pull(name, offline=offline)
-    family = FAMILIES.get(kind := _kind(folder))
+    if weights not in (None, RANDOM):
+        raise UsageError(f"{name} has its own weights: wanted no weights or 'random', got {str(weights)!r}")
+    folder = store.pull(name, offline=offline)
+    kind = _kind(folder)
+    family = FAMILIES.get(kind)
     if family is None:
         raise WeightsError(f"wanted a model of {', '.join(FAMILIES)} in {folder}, got {kind!r}")
     builder = getattr(transformers, family.model)
     with _quiet():
-        if checkpoint == "random":
-            config = builder.config_class.from_pretrained(folder, local_files_only=True)
-            model, title = builder(config), f"{name} random"
-        else:
-            model, title = _filled(builder, folder, kind), f"{name} {_state_of(folder)}"
         processor = _processor(folder, family)
-    return HuggingFace(model, processor, family.pads, title, device)
+        files = [] if weights == RANDOM else hub.weight_files(folder)
+        try:
+            config = builder.config_class.from_pretrained(folder, local_files_only=True)
+            model = builder(config) if weights == RANDOM else _filled(builder, config, files, kind, folder)
+            title = f"{name} random" if weights == RANDOM else f"{name} {file_state(files)}"
+            return HuggingFace(model, processor, family.pads, title, device)
+        except OvsegError:
+            raise
+        except Exception as error:  # transformers raises whatever the values of a config lead to
+            raise WeightsError(f"wanted weights of {kind}, {folder} does not fit: {brief(error)}") from None
 
 
 def _kind(folder: Path) -> str:
-    file = folder / "config.json"
-    if not file.is_file():
-        raise WeightsError(f"wanted config.json in {folder}, found none")
-    try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["model_type"])
-    except (ValueError, KeyError, TypeError):
-        raise WeightsError(f"wanted a config.json with a model_type, {file} is none") from None
-
-
-def _filled(builder: Any, folder: Path, kind: str) -> Any:
-    if gap := weights.missing(folder):
-        raise WeightsError(f"wanted {gap} in {folder}, found none")
-    try:
-        model, report = builder.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    found = read_json(folder / "config.json", "config.json")
+    if not isinstance(found.get("model_type"), str):
+        raise WeightsError(
+            f"wanted a config.json with a model_type in {folder}, got {str(found.get('model_type'))[:60]!r}"
         )
-    except Exception as error:  # safetensors' own error type and half a dozen more; all mean the file
-        raise WeightsError(f"wanted weights of {kind}, {folder} does not fit: {_brief(error)}") from None
+    return str(found["model_type"])
+
+
+def _filled(
+    builder: type[PreTrainedModel], config: PretrainedConfig, files: list[Path], kind: str, folder: Path
+) -> PreTrainedModel:
+    """The model of ``config`` with every tensor of ``files`` under the names transformers gives them, none left over."""
+    state: State = {}
+    for file in files:
+        state.update(checkpoints.read(file, f"weights of {kind}").state)
+    _check_values(state, kind, folder)
+    loaded: Any = builder.from_pretrained(  # declared as the model alone
+        None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
+    )
+    model: PreTrainedModel
+    model, report = loaded
     for problem in ("mismatched_keys", "missing_keys", "unexpected_keys"):
         if found := sorted(map(str, report[problem])):
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
@@ -175,6 +195,17 @@ def _filled(builder: Any, folder: Path, kind: str) -> Any:
                 f"{problem.replace('_', ' ')} {', '.join(found[:3])}{more}"
             )
     return model
+
+
+def _check_values(state: State, kind: str, folder: Path) -> None:
+    """transformers converts types without a word: integers where weights belong, NaN and infinity are refused here."""
+    for key, value in state.items():
+        if not value.is_floating_point() and not key.endswith("num_batches_tracked"):
+            got = str(value.dtype).removeprefix("torch.")
+            raise WeightsError(
+                f"wanted weights of {kind}, {folder} does not fit: wanted floats, got {got} of {key}"
+            )
+        checkpoints.finite(key, value.float() if value.is_floating_point() else value, kind, folder)
 
 
 def _processor(folder: Path, family: _Family) -> Any:
@@ -186,17 +217,7 @@ def _processor(folder: Path, family: _Family) -> Any:
     try:
         return builder.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise WeightsError(f"wanted an image processor in {folder}: {_brief(error)}") from None
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
-
-
-def _state_of(folder: Path) -> str:
-    files = sorted(folder.glob("*.safetensors"))
-    stats = [file.stat() for file in files]
-    return f"{folder.resolve()} " + " ".join(f"{stat.st_size} {stat.st_mtime_ns}" for stat in stats)
+        raise WeightsError(f"wanted an image processor in {folder}: {brief(error)}") from None
 
 
 @contextmanager

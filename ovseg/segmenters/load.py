@@ -7,14 +7,15 @@ from importlib import import_module
 from pathlib import Path
 
 from ovseg.errors import UsageError, WeightsError
+from ovseg.options import LoadOptions, check_text
 from ovseg.segmenters.base import Segmenter
-from ovseg.weights.segmenters import HUB
+from ovseg.weights.known import HUB
 
 
 @dataclass(frozen=True)
 class _Family:
-    """``module`` of this folder has ``load(name, checkpoint, device, offline)``; ``install`` is what pip
-    wants where its import fails."""
+    """``module`` of this folder has ``load(name, weights, device, *, offline)``; ``install`` is what to
+    install with pip where its import fails."""
 
     module: str
     install: str
@@ -35,43 +36,56 @@ NAMES = tuple(FAMILIES)
 DEFAULT = "grabcut"
 
 
+def list_segmenters() -> tuple[str, ...]:
+    """The names of segmenters; "hf:" stands for any folder or repository of transformers' in that form.
+
+    Example:
+        >>> "grabcut" in list_segmenters()
+        True
+    """
+    return NAMES
+
+
 def load_segmenter(
     name: str = DEFAULT,
-    weights: str | Path | None = None,
-    device: str = "cpu",
+    weights: str | Path | None = LoadOptions.weights,
+    device: str = LoadOptions.device,
     *,
-    offline: bool = False,
+    offline: bool = LoadOptions.offline,
 ) -> Segmenter:
     """A promptable segmenter by name.
 
-    "tiny": the embedded SAM. "grabcut": no weights. "vit_b", "vit_l", "vit_h": SAM; "mobile": MobileSAM; their weights from
-    ``weights``, the path of a local file, or from the weights folder under their authors' name.
-    "hf:FOLDER" or "hf:REPOSITORY": SAM, SAM-HQ, SAM 2 or EdgeTAM of transformers, from disk or, unless
-    ``offline``, from the Hugging Face hub. ``weights="random"`` gives untrained weights.
+    Args:
+        name: "grabcut" (no weights); "tiny", the embedded SAM; "vit_b", "vit_l" or "vit_h" for SAM; "mobile" for
+            MobileSAM; "hf:FOLDER" or "hf:org/name" for SAM, SAM-HQ, SAM 2 or EdgeTAM of transformers.
+        weights: None for the embedded weights of "tiny", for the official file in the weights folder under its
+            authors' name, and for those in a folder or repository of transformers'. A file for "tiny", SAM and
+            MobileSAM. "random" for untrained weights.
+        device: "cpu", "cuda", "cuda:1" …
+        offline: never ask the Hugging Face hub.
 
-    Raises UsageError for an unknown name or device, or a checkpoint where none can be; WeightsError
-    where the weights are missing or do not fit, or the package for them is not installed.
+    Raises:
+        UsageError: an unknown name or device, or weights where there can be none.
+        WeightsError: the weights are missing, damaged or of another model, or the package for this name is not
+            installed.
+
+    Example:
+        >>> load_segmenter("grabcut").name
+        'grabcut'
     """
+    check_text("segmenter", name)
+    options = LoadOptions(weights=weights, device=device, offline=offline)
     family = FAMILIES.get(HUB if name.startswith(HUB) else name)
     if family is None:
         known = ", ".join(f"{one}…" if one == HUB else one for one in NAMES)
         raise UsageError(f"unknown segmenter {name!r}: wanted one of {known}")
     if family.torch:
-        _check_device(device)
+        from ovseg.weights.device import check_device  # torch comes only with a segmenter that needs it
+
+        check_device(options.device)
     try:
         module = import_module(f"ovseg.segmenters.{family.module}")
     except ImportError as error:
         raise WeightsError(f"wanted a package for {name} ({error}): pip install {family.install}") from None
-    loaded: Segmenter = module.load(name, weights, device, offline=offline)
+    loaded: Segmenter = module.load(name, options.weights, options.device, offline=options.offline)
     return loaded
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # unknown, or not in this build or machine
-        raise UsageError(
-            f"wanted a usable device, got {device!r}: {str(error).splitlines()[0][:120]}"
-        ) from None

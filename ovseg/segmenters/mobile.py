@@ -3,7 +3,7 @@
 Its own package is not on PyPI. Its prompt encoder and mask decoder are segment-anything's, and its
 image encoder is timm's TinyViT-5M, except that the last stage keeps its 1/16 of the input and a neck
 follows; so it is put together from those two packages, and its authors' checkpoint, mobile_sam.pt,
-is read by translating its names. Checked against the original's outputs in tests/sam/test_mobile.py.
+is read by translating its names. Checked against the original's outputs in tests/segmenters/test_mobile.py.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from timm.models.tiny_vit import TinyVit
 from torch import nn
 
 from ovseg.segmenters.segment_anything import SegmentAnything, load_with
+from ovseg.weights.checkpoints import State
 
 SIDE = 1024
 _WIDTH = 256  # channels between encoder and decoder
@@ -81,10 +82,23 @@ def timm_name(name: str) -> str:
     return name
 
 
-def translated(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def translated(state: State) -> State:
+    """A checkpoint of the authors' under the names of ``build()``."""
     return {timm_name(name): value for name, value in state.items()}
 
 
-def load(name: str, checkpoint: str | Path | None, device: str = "cpu", **_: Any) -> SegmentAnything:
-    """MobileSAM with the weights in ``weights``, the file in the weights folder, or untrained ones."""
-    return load_with(build, name, checkpoint, device, translated)
+def load(
+    name: str, weights: str | Path | None = None, device: str = "cpu", *, offline: bool = False
+) -> SegmentAnything:
+    """MobileSAM with its official or other weights. See ``load_segmenter``.
+
+    Args:
+        name: "mobile".
+        weights: a file; None for the official file in the weights folder; "random" for untrained weights.
+        device: where it computes.
+        offline: nothing is downloaded either way.
+
+    Raises:
+        WeightsError: the file is missing, damaged, holds more than tensors, or is of another architecture.
+    """
+    return load_with(build, name, weights, device, translated)

@@ -6,23 +6,23 @@ images and threads share one model.
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from segment_anything import sam_model_registry
+from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch.nn import functional as F
 
 from ovseg.errors import ImageError, WeightsError
 from ovseg.segmenters.base import Embedding, MaskSet, Prompt, Segmenter, framed
-from ovseg.weights import segmenters as weights
-
-State = dict[str, torch.Tensor]
+from ovseg.weights import checkpoints, store
+from ovseg.weights.checkpoints import State
+from ovseg.weights.digest import RANDOM
+from ovseg.weights.known import OFFICIAL
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Features:
 class SegmentAnything(Segmenter):
     """One built ``Sam``; ``name`` keys its embeddings, so give each set of weights its own."""
 
-    def __init__(self, sam: Any, name: str, device: str = "cpu") -> None:
+    def __init__(self, sam: Sam, name: str, device: str = "cpu") -> None:
         super().__init__()
         self.name = name
         self.sam = sam.to(device).eval()
@@ -88,61 +88,48 @@ class SegmentAnything(Segmenter):
         return MaskSet(masks, scores[0].float().cpu().numpy(), logits[0].float().cpu().numpy())
 
 
-def load(name: str, checkpoint: str | Path | None, device: str = "cpu", **_: Any) -> SegmentAnything:
-    """vit_b, vit_l or vit_h with the weights in ``weights``, the official file in the weights folder
-    for None, or untrained ones for "random".
+# ------------------------------------------------------------------------------------------- loading
 
-    Raises WeightsError where the file is missing, damaged, holds more than tensors, or is of
-    another architecture.
+
+def load(
+    name: str, weights: str | Path | None = None, device: str = "cpu", *, offline: bool = False
+) -> SegmentAnything:
+    """SAM with its official or other weights. See ``load_segmenter``.
+
+    Args:
+        name: "vit_b", "vit_l" or "vit_h".
+        weights: a file; None for the official file in the weights folder; "random" for untrained weights.
+        device: where it computes.
+        offline: nothing is downloaded either way.
+
+    Raises:
+        WeightsError: the file is missing, damaged, holds more than tensors, or is of another architecture.
     """
-    return load_with(sam_model_registry[name], name, checkpoint, device)
+    return load_with(sam_model_registry[name], name, weights, device)
 
 
 def load_with(
-    build: Callable[[], Any],
+    build: Callable[[], Sam],
     name: str,
-    checkpoint: str | Path | None,
+    weights: str | Path | None,
     device: str,
     rename: Callable[[State], State] = lambda state: state,
 ) -> SegmentAnything:
-    """What ``build`` makes, filled with the checkpoint's tensors under the names ``rename`` gives them."""
-    if checkpoint == "random":
+    """What ``build`` makes, filled with the tensors of a file under the names ``rename`` gives them."""
+    if weights == RANDOM:
         return SegmentAnything(build(), f"{name} random", device)
-    file = weights.pull(name) if checkpoint is None else Path(checkpoint)
-    if not file.is_file():
+    file = store.pull(name) if weights is None else Path(weights).expanduser()
+    if weights is not None and not file.exists():
         raise WeightsError(
-            f"wanted a checkpoint for {name}, {file} does not exist: "
-            f"its authors' is {weights.OFFICIAL[name].file}"
+            f"wanted weights of {name}, {file} does not exist: its authors' file is {OFFICIAL[name].file}"
         )
-    state = rename(read_checkpoint(file))
+    state = rename(checkpoints.read(file, f"weights of {name}").state)
     sam = build()
-    fill(sam, state, name, file)
-    stat = file.stat()
-    return SegmentAnything(sam, f"{name} {file.resolve()} {stat.st_size} {stat.st_mtime_ns}", device)
+    checkpoints.fill(sam, state, name, file)
+    return SegmentAnything(sam, f"{name} {file_state([file])}", device)
 
 
-def read_checkpoint(file: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .pth file, read without running any code in it."""
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0][:120] if "Weights only" not in str(error) else "code in it"
-        raise WeightsError(
-            f"wanted tensors only, {file} holds something else ({reason}): not loaded"
-        ) from None
-    except Exception as error:  # on damage torch.load raises whatever its unpickler stumbles over
-        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
-        raise WeightsError(f"wanted a whole checkpoint, {file} cannot be read: {reason}") from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise WeightsError(f"wanted a dictionary of tensors, {file} holds something else")
-    return state
-
-
-def fill(sam: Any, state: dict[str, torch.Tensor], name: str, file: Path) -> None:
-    """``state`` into ``sam``, every tensor and none left over: an SAM-HQ file in SAM is an error."""
-    try:
-        sam.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        problem = lines[1] if len(lines) > 1 else lines[0]
-        raise WeightsError(f"wanted weights of {name}, {file} does not fit: {problem[:160]}") from None
+def file_state(files: Sequence[Path]) -> str:
+    """Paths, sizes and times of files: what keys the embeddings of a segmenter that was read from them."""
+    stats = [(file.resolve(), file.stat()) for file in files]
+    return " ".join(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats)

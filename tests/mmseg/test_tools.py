@@ -215,7 +215,10 @@ def test_misuse_is_one_line_and_exit_code_2(arguments, message, tool, tree, root
 
 @pytest.mark.parametrize(
     "content, code, message",
-    [(None, 2, "wanted no weights"), (b"nonsense", 1, "mine.pt does not fit")],
+    [
+        (None, 2, "wanted no weights"),
+        (b"nonsense", 1, "mine.pt holds code or other objects, or is no checkpoint"),
+    ],
     ids=["missing", "nonsense"],
 )
 def test_a_checkpoint_that_does_not_fit(content, code, message, tool, tree, root, tmp_path, encoded):

@@ -11,8 +11,8 @@ import torch
 
 import ovseg.segmenters.segment_anything as family
 from ovseg.errors import UsageError, WeightsError
-from ovseg.segmenters.load import NAMES, load_segmenter
-from ovseg.segmenters.segment_anything import fill, read_checkpoint
+from ovseg.segmenters.load import NAMES, list_segmenters, load_segmenter
+from ovseg.weights.checkpoints import fill, read
 
 _spec = importlib.util.spec_from_file_location("segmenters", Path(__file__).parent / "test_segmenters.py")
 _segmenters = importlib.util.module_from_spec(_spec)
@@ -24,9 +24,16 @@ def test_names_and_their_errors(tmp_path):
     assert {"grabcut", "vit_b", "vit_l", "vit_h", "mobile", "hf:"} <= set(NAMES)
     with pytest.raises(UsageError, match="unknown segmenter 'vit_x': wanted one of tiny, grabcut"):
         load_segmenter("vit_x")
+    assert list_segmenters() == NAMES
     with pytest.raises(UsageError, match="grabcut has no weights"):
         load_segmenter("grabcut", "a.pth")
-    with pytest.raises(UsageError, match="wanted a usable device, got 'gpu9'"):
+    for wrong in (None, 5, b"tiny", "", ["tiny"], Path("tiny")):
+        with pytest.raises(UsageError, match="wanted segmenter as a text"):
+            load_segmenter(wrong)
+    for wrong in (5, b"a.pth", "", ["a.pth"]):
+        with pytest.raises(UsageError, match="wanted weights as a text"):
+            load_segmenter("vit_b", wrong)
+    with pytest.raises(UsageError, match="unknown device 'gpu9'"):
         load_segmenter("vit_b", "a.pth", device="gpu9")
     assert load_segmenter("grabcut").name == "grabcut"
     with pytest.raises(WeightsError, match=r"nothing\.pth does not exist"):
@@ -43,15 +50,37 @@ def test_a_checkpoint_is_loaded_whole(tmp_path, monkeypatch):
     assert load_segmenter("vit_b", "random").name != loaded.name
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"model": state, "optimizer": {"lr": 0.1}, "epoch": 3},
+        lambda state: {"state_dict": state},
+        lambda state: {"module": state},
+        lambda state: {f"module.{key}": value for key, value in state.items()},
+        lambda state: {"state_dict": {f"module._orig_mod.{key}": value for key, value in state.items()}},
+        lambda state: {"state_dict": {"model": state}},
+        lambda state: {key: torch.nn.Parameter(value) for key, value in state.items()},
+        lambda state: {key: value.half() for key, value in state.items()},
+    ],
+    ids=["model", "state_dict", "module", "module.", "_orig_mod.", "twice", "parameters", "half"],
+)
+def test_what_training_scripts_wrap_around_the_weights_is_taken_off(tmp_path, monkeypatch, wrap):
+    monkeypatch.setitem(family.sam_model_registry, "vit_b", lambda: small_sam(seed=5))
+    state = {key: value.half().float() for key, value in small_sam(seed=9).state_dict().items()}
+    torch.save(wrap(state), tmp_path / "tuned.pth")
+    loaded = load_segmenter("vit_b", tmp_path / "tuned.pth")
+    assert all(torch.equal(value, state[key]) for key, value in loaded.sam.state_dict().items())
+
+
 def test_damaged_and_foreign_checkpoints_are_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setitem(family.sam_model_registry, "vit_b", small_sam)
     state = small_sam().state_dict()
     whole = tmp_path / "whole.pth"
     torch.save(state, whole)
     cases = {
-        "cut": ("wanted a whole checkpoint", whole.read_bytes()[:5000]),
-        "empty": ("wanted a whole checkpoint", b""),
-        "text": ("holds something else|cannot be read", b"not found, sorry"),
+        "cut": ("wanted weights of vit_b, .* cannot be read", whole.read_bytes()[:5000]),
+        "empty": ("is empty and cannot be read", b""),
+        "text": ("or is no checkpoint", b"not found, sorry"),
     }
     for name, (message, content) in cases.items():
         file = tmp_path / f"{name}.pth"
@@ -85,7 +114,7 @@ def test_any_flipped_bit_in_a_checkpoint_is_one_clear_line_or_harmless(tmp_path)
                 flipped[place] ^= 1 << rng.integers(8)
             file.write_bytes(flipped)
             try:
-                read_checkpoint(file)
+                read(file)
             except WeightsError as error:
                 assert "\n" not in str(error)
                 damaged += 1
@@ -102,7 +131,7 @@ class Trap:
 def test_no_code_in_a_checkpoint_is_run(tmp_path, capsys):
     torch.save({"a": Trap()}, tmp_path / "trap.pth")
     with pytest.raises(WeightsError, match=r"wanted tensors only, .*not loaded"):
-        read_checkpoint(tmp_path / "trap.pth")
+        read(tmp_path / "trap.pth")
     assert capsys.readouterr().out == ""
 
 

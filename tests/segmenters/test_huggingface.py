@@ -262,7 +262,7 @@ def test_damage_is_one_clear_line(folders, tmp_path):
     for name, content in {"cut": whole[:5000], "empty": b"", "text": b"not found, sorry"}.items():
         folder = shutil.copytree(folders["sam"], tmp_path / name)
         (folder / "model.safetensors").write_bytes(content)
-        with pytest.raises(WeightsError, match=r"wanted weights of sam, .* does not fit") as caught:
+        with pytest.raises(WeightsError, match=r"wanted weights of sam, .* cannot be read") as caught:
             load_segmenter(f"hf:{folder}")
         assert "\n" not in str(caught.value)
     (folder / "model.safetensors").unlink()
@@ -273,10 +273,10 @@ def test_damage_is_one_clear_line(folders, tmp_path):
     with pytest.raises(WeightsError, match=r"wanted weights of sam, .* does not fit"):
         load_segmenter(f"hf:{folder}")
     (folder / "config.json").write_text("{")
-    with pytest.raises(WeightsError, match="wanted a config.json with a model_type"):
+    with pytest.raises(WeightsError, match="wanted config.json, .* is no JSON"):
         load_segmenter(f"hf:{folder}")
     (folder / "config.json").unlink()
-    with pytest.raises(WeightsError, match="wanted config.json in"):
+    with pytest.raises(WeightsError, match="wanted config.json, .* does not exist"):
         load_segmenter(f"hf:{folder}")
 
 
@@ -291,7 +291,7 @@ def test_wrong_names_and_a_missing_extra(folders, monkeypatch):
     for wrong in ("hf:", "hf:./nothing/here", "hf:a/b/c", "hf:../up"):
         with pytest.raises(UsageError, match="wanted hf: and a repository of the hub or an existing folder"):
             load_segmenter(wrong)
-    with pytest.raises(UsageError, match="has its own weights: wanted no checkpoint or 'random'"):
+    with pytest.raises(UsageError, match="has its own weights: wanted no weights or 'random'"):
         load_segmenter(f"hf:{folders['sam']}", "a.pth")
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.delitem(sys.modules, "ovseg.segmenters.huggingface")

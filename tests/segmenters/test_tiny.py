@@ -54,7 +54,7 @@ def test_files_that_are_none_of_its_kind(tmp_path):
     for name, message in (
         ("none.safetensors", "does not exist"),
         ("text.safetensors", "cannot be read"),
-        ("bare.safetensors", "wanted a file with the shape"),
+        ("bare.safetensors", "no config in its metadata"),
         ("other.safetensors", "does not fit"),
     ):
         with pytest.raises(WeightsError, match=message) as caught:

@@ -1,0 +1,53 @@
+"""The one check of a device: it is known, this machine has it, and it computes."""
+
+from __future__ import annotations
+
+import torch
+
+from ovseg.errors import UsageError
+
+_COMPUTING = ("cuda", "mps", "xpu", "hpu", "npu", "mlu", "xla")
+"""Kinds of devices besides the CPU that can hold and compute a model, where PyTorch was built for them."""
+
+
+def check_device(device: str, precision: str = "fp32") -> torch.device:
+    """The device of a name, tried with one addition.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1" or another device of this machine.
+        precision: "fp32", "bf16" or "fp16"; "fp16" needs another device than the CPU.
+
+    Raises:
+        UsageError: the device is unknown, this machine does not have it, or it cannot compute.
+
+    Example:
+        >>> check_device("cpu")
+        device(type='cpu')
+    """
+    try:
+        target = torch.device(device)
+    except (RuntimeError, TypeError, ValueError):
+        raise UsageError(f"unknown device {device!r}: wanted cpu, cuda, cuda:1 …") from None
+    if target.type == "cpu":
+        if precision == "fp16":
+            raise UsageError("fp16 wanted a GPU, got cpu: use fp32 or bf16")
+        return torch.device("cpu")
+    if target.type not in _COMPUTING or not _computes(target):
+        raise UsageError(f"wanted device {device}, this machine offers {_offered()}")
+    return target
+
+
+def _computes(target: torch.device) -> bool:
+    try:
+        return float((torch.ones(1, device=target) + 1).cpu()) == 2
+    except Exception:  # a build without it raises AssertionError, ImportError, NotImplementedError and others
+        return False
+
+
+def _offered() -> str:
+    found = ["cpu"]
+    if torch.cuda.is_available():
+        found += [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return f"{', '.join(found)} only" if found == ["cpu"] else ", ".join(found)

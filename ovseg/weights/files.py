@@ -1,0 +1,57 @@
+"""Files that others wrote: looked at before they are opened, and JSON read with one kind of error."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+from ovseg.errors import WeightsError
+
+LARGEST_JSON = 64 << 20
+"""Bytes; an index of a sharded model takes some hundred kilobytes."""
+
+
+def check_file(file: Path, what: str) -> None:
+    """Raise WeightsError unless ``file`` is a regular file with content that may be read.
+
+    A FIFO or a device is told by its kind and never opened, as opening it could wait forever.
+    """
+    try:
+        status = os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise WeightsError(f"wanted {what}, {file} does not exist") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise WeightsError(f"wanted {what}, {str(file)!r} cannot be read: {_reason(error)}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise WeightsError(f"wanted {what}, {file} is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise WeightsError(f"wanted {what}, {file} is a pipe, socket or device and no regular file")
+    if status.st_size == 0:
+        raise WeightsError(f"wanted {what}, {file} is empty and cannot be read")
+    if not os.access(file, os.R_OK):
+        raise WeightsError(f"wanted {what}, {file} cannot be read: permission denied")
+
+
+def read_json(file: Path, what: str) -> dict[str, object]:
+    """The object of a JSON file. Raises WeightsError for a missing or damaged file or another value."""
+    check_file(file, what)
+    try:
+        if file.stat().st_size > LARGEST_JSON:
+            raise ValueError(f"larger than {LARGEST_JSON >> 20} MiB")
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"wanted {what}, {file} is no JSON: {brief(error)}") from None
+    if not isinstance(found, dict):
+        raise WeightsError(f"wanted {what}, {file} holds a JSON {type(found).__name__} and no object")
+    return found
+
+
+def brief(error: BaseException) -> str:
+    """The first 160 characters of an error's message on one line, or its type where it has none."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or brief(error)

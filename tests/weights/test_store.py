@@ -1,0 +1,290 @@
+"""The store: official files put in place by hand, the hub's cache, and names of every family."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from huggingface_hub import constants
+from typer.testing import CliRunner
+
+import ovseg.segmenters.segment_anything as family
+from ovseg import cli
+from ovseg.errors import UsageError, WeightsError
+from ovseg.segmenters.load import load_segmenter
+from ovseg.weights import hub, known, store, table
+from ovseg.weights.known import OFFICIAL
+
+HERE = Path(__file__).parent
+REPOSITORY = "someone/small-sam"
+
+
+def module(name: str):
+    spec = importlib.util.spec_from_file_location(name, HERE.parent / "segmenters" / f"{name}.py")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.fixture
+def official(home, monkeypatch) -> Path:
+    """A small SAM lying in the weights folder as vit_b's official file, and its checksum known."""
+    small_sam = module("test_segmenters").small_sam
+    monkeypatch.setitem(family.sam_model_registry, "vit_b", small_sam)
+    file = home / "weights" / "sam_vit_b_01ec64.pth"
+    file.parent.mkdir(parents=True)
+    torch.save(small_sam(seed=9).state_dict(), file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    row = dataclasses.replace(OFFICIAL["vit_b"], sha256=digest)
+    monkeypatch.setitem(OFFICIAL, "vit_b", row)
+    return file
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    module("small_transformers").model("sam").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def cached(home, small_model, no_network) -> Path:
+    """The hub's cache as huggingface_hub lays it out: a file lies in blobs/ under its sha256."""
+    root = home / "weights" / "hub" / f"models--{REPOSITORY.replace('/', '--')}"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (root / "blobs").mkdir(parents=True)
+    (root / "refs").mkdir()
+    (root / "refs" / "main").write_text(commit)
+    snapshot = root / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    for file in small_model.iterdir():
+        blob = root / "blobs" / hashlib.sha256(file.read_bytes()).hexdigest()
+        shutil.copy(file, blob)
+        (snapshot / file.name).symlink_to(blob)
+    return snapshot
+
+
+def test_an_official_file_in_the_weights_folder_is_found_verified_and_loaded(official):
+    wanted = torch.load(official, weights_only=True)
+    for how in (load_segmenter("vit_b"), load_segmenter("vit_b", official)):
+        assert all(torch.equal(value, wanted[key]) for key, value in how.sam.state_dict().items())
+    assert store.find("vit_b") == store.path("vit_b") == official
+    assert "as published" in store.verify("vit_b")
+    changed = bytearray(official.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    official.write_bytes(changed)
+    with pytest.raises(WeightsError, match=r"wanted sha256 .* got .*; the file was left as it is"):
+        load_segmenter("vit_b")
+    assert official.read_bytes() == changed
+
+
+def test_a_missing_official_file_says_where_to_get_it_and_where_to_put_it(home):
+    for name, source in [
+        ("vit_h", "facebookresearch/segment-anything"),
+        ("mobile", "ChaoningZhang/MobileSAM"),
+    ]:
+        file = OFFICIAL[name].file
+        for call in (load_segmenter, store.pull):
+            with pytest.raises(WeightsError, match=f"wanted {home}.*{file}, found none: put .*{source}$"):
+                call(name)
+        with pytest.raises(WeightsError, match="found none"):
+            store.verify(name)
+        assert store.find(name) is None
+
+
+def test_the_known_files_are_whole_rows():
+    assert list(OFFICIAL) == ["vit_b", "vit_l", "vit_h", "mobile"]
+    for name, row in OFFICIAL.items():
+        assert name == row.name and int(row.sha256, 16) and len(row.sha256) == 64
+    assert len({row.sha256 for row in OFFICIAL.values()}) == 4
+
+
+def test_a_repository_in_the_cache_needs_no_network(cached, asked):
+    name = f"hf:{REPOSITORY}"
+    assert store.find(name) == store.pull(name, offline=True) == cached
+    assert cached.is_relative_to(store.path(name))
+    assert load_segmenter(name, offline=True).name.startswith(name)
+    with pytest.raises(WeightsError, match="found none: run `ovseg models pull hf:a/b`"):
+        load_segmenter("hf:a/b", offline=True)
+    assert asked == []
+    assert "as published" in store.verify(name)
+    blob = (cached / "model.safetensors").resolve()
+    blob.write_bytes(blob.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="left as it is"):
+        store.verify(name)
+
+
+def test_a_repository_that_came_in_part_is_not_taken_for_whole(cached):
+    (cached / "model.safetensors").unlink()
+    assert hub.missing_parts(cached) == "model.safetensors" and store.find(f"hf:{REPOSITORY}") is None
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (cached / "model.safetensors.index.json").write_text(json.dumps(index))
+    (cached / "model-1.safetensors").write_bytes(b"")
+    assert hub.missing_parts(cached) == "model-2.safetensors"
+    (cached / "model-2.safetensors").write_bytes(b"")
+    assert hub.missing_parts(cached) is None
+    (cached / "config.json").unlink()
+    assert hub.missing_parts(cached) == "config.json"
+
+
+def test_a_repository_that_is_not_here_without_network_is_one_clear_line(no_network, home):
+    with pytest.raises(
+        WeightsError, match=r"wanted a/b from the Hugging Face hub, not in .* not to be had"
+    ) as e:
+        load_segmenter("hf:a/b")
+    assert "\n" not in str(e.value) and str(home) in str(e.value)
+    with pytest.raises(WeightsError, match=r"found none: run `ovseg models pull hf:a/b`"):
+        load_segmenter("hf:a/b", offline=True)
+    with pytest.raises(UsageError, match="a repository of the hub or an existing folder"):
+        store.path("hf:../a")
+
+
+def test_a_download_that_is_cut_off_is_one_clear_line(home, monkeypatch):
+    class ReadError(Exception):
+        """The HTTP client's own, no OSError."""
+
+    def cut(*_, **__):
+        raise ReadError("cut\noff")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", cut)
+    with pytest.raises(WeightsError, match=r"wanted a/b from the .*not to be had \(cut off\)$"):
+        store.pull("hf:a/b")
+
+
+def test_the_command_line_knows_them(official, cached):
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(cli.app, ["models", *arguments])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    listed = run("list")
+    assert "sam_vit_b_01ec64.pth" in listed and "mobile_sam.pt" in listed and "facebook/sam2.1" in listed
+    rows = {line.split()[0]: line.split()[-1] for line in listed.splitlines() if line.strip()}
+    assert rows["vit_b"] == "yes" and rows["vit_h"] == "no" and rows["hf:facebook/sam-vit-base"] == "no"
+    for command in ("path", "pull", "verify"):
+        assert str(official) in run(command, "vit_b").replace("\n", "")
+        assert str(cached) in run(command, f"hf:{REPOSITORY}").replace("\n", "")
+    failed = CliRunner().invoke(cli.app, ["models", "pull", "vit_l"])
+    assert failed.exit_code == 1 and "put sam_vit_l_0b3195.pth (1250 MB) there" in failed.output
+
+
+def test_names_of_every_family_have_their_kind():
+    assert store.find("tiny").name == "tiny_clip.safetensors"
+    assert store.embedded("segmenter").find().name == "tiny_sam.safetensors"
+    assert store.path("hf-hub:org/name").name == "models--org--name"
+    assert store.path("ViT-B-32", "laion2b_s34b_b79k").parent.name == "hub"
+    for row in known.ASSETS:  # what is shipped is what the table says
+        assert "as published" in store.verify_from(store.embedded(row.family))
+    for name, tag, message in (
+        ("vit_b", "openai", "wanted no tag for vit_b, which has one set of weights, got 'openai'"),
+        ("RN50", "x", "unknown weights 'x' for RN50: wanted a file or one of openai"),
+        (
+            "nothing",
+            "openai",
+            "unknown weights 'openai' for nothing: wanted a file, as open_clip lists no weights",
+        ),
+        ("RN50", None, "wanted a tag of open_clip's with RN50"),
+        ("hf-hub:", None, "wanted hf-hub: and a repository"),
+        ("local-dir:", None, "wanted a folder after local-dir:"),
+        ("hf:a\0b", None, "wanted hf: and a repository"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            store.path(name, tag)
+
+
+def test_the_papers_backbones_have_published_checksums():
+    paper = [row for row in known.CLIP if row.note.startswith("paper")]
+    assert [row.name for row in paper] == ["RN50", "RN101", "ViT-B-32", "ViT-B-16", "ViT-L-14"]
+    assert all(len(store.source(row.name, row.tag).sha256) == 64 for row in paper)
+    assert all(table.entry(row.name, row.tag) for row in known.CLIP)
+
+
+def test_open_clips_table_is_read_as_open_clip_reads_it():
+    looked = 0
+    for model, tag in open_clip.list_pretrained():
+        wanted, found = open_clip.get_pretrained_cfg(model, tag), table.entry(model, tag)
+        assert (found.get("url", ""), found.get("hf_hub", "")) == (wanted["url"], wanted["hf_hub"])
+        assert bool(found.get("quick_gelu")) == bool(wanted.get("quick_gelu"))
+        looked += 1
+    assert looked > 100
+    assert {model: list(table.tags(model)) for model, _ in open_clip.list_pretrained()} == {
+        model: open_clip.list_pretrained_tags_by_model(model) for model, _ in open_clip.list_pretrained()
+    }
+
+
+def test_a_table_of_another_form_is_asked_for_from_open_clip_itself(monkeypatch):
+    monkeypatch.setattr(table, "_parsed", dict)
+    assert table.entry("RN50", "openai")["url"] == open_clip.get_pretrained_cfg("RN50", "openai")["url"]
+    with pytest.raises(UsageError, match="unknown weights 'x' for RN50"):
+        table.entry("RN50", "x")
+
+
+@pytest.mark.parametrize("arguments", [["path", "RN50"], ["path", "vit_b"], ["path", "tiny"], ["list"]])
+def test_the_store_works_without_torch(arguments):
+    code = (
+        "import sys; from ovseg.cli import app; sys.argv = ['ovseg', 'models', *sys.argv[1:]]\n"
+        "try: app()\nexcept SystemExit as end: assert not end.code\n"
+        "sys.exit(bool({'torch', 'open_clip', 'cv2'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code, *arguments], check=False).returncode == 0
+
+
+INDEX = {
+    "no JSON": "{",
+    "empty": "",
+    "a list": "[]",
+    "no weight_map": "{}",
+    "a map that is none": '{"weight_map": 5}',
+    "an empty map": '{"weight_map": {}}',
+    "numbers": '{"weight_map": {"a": 1}}',
+    "another folder": '{"weight_map": {"a": "../model.safetensors"}}',
+    "another format": '{"weight_map": {"a": "model.bin"}}',
+    "latin-1": b'{"weight_map": {"\xe9": "a.safetensors"}}',
+    "deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", INDEX.values(), ids=INDEX)
+def test_a_damaged_index_of_a_sharded_model_is_one_line(small_model, tmp_path, content):
+    folder = shutil.copytree(small_model, tmp_path / "sharded")
+    (folder / hub.INDEX).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(WeightsError, match="wanted .*index") as caught:
+        load_segmenter(f"hf:{folder}")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_a_sharded_model_is_loaded_whole(small_model, tmp_path):
+    folder = tmp_path / "sharded"
+    small = module("small_transformers").model("sam")
+    small.save_pretrained(folder, max_shard_size="30KB")
+    assert len(hub.shards(folder)) > 1
+    loaded = load_segmenter(f"hf:{folder}").model.state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in small.state_dict().items())
+
+
+def test_pull_of_the_command_line_says_one_line_for_what_cannot_be(home, monkeypatch):
+    for arguments in (
+        ["pull", "ViT-B-16", "nothing"],
+        ["pull", "local-dir:/no/such/folder"],
+        ["pull", "ViT-B-16", "--offline"],
+        ["verify", "RN50"],
+        ["verify", f"local-dir:{HERE}"],
+        ["pull", "tiny", "openai"],
+    ):
+        done = CliRunner().invoke(cli.app, ["models", *arguments])
+        assert done.exit_code in (1, 2) and isinstance(done.exception, SystemExit), done.output
+        assert done.output.startswith(("error: wanted", "error: unknown")), done.output
