@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 
 import open_clip
@@ -82,7 +83,7 @@ def list_models() -> dict[str, tuple[str, ...]]:
 
 def load_clip(
     name: str = embedded.NAME,
-    weights: str | Path | None = LoadOptions.weights,
+    weights: str | PathLike[str] | None = LoadOptions.weights,
     *,
     device: str = LoadOptions.device,
     precision: str = LoadOptions.precision,
@@ -112,25 +113,27 @@ def load_clip(
     options = LoadOptions(weights=weights, device=device, precision=precision, offline=offline)
     target = check_device(options.device, options.precision)
     check_text("name", name)
+    given: str | Path | None = None if options.weights is None else str(options.weights)
+    if given is not None and isinstance(weights, PathLike):
+        given = Path(given)  # a path is a file, also where a tag has the same name
     if name == embedded.NAME:
-        loaded = _load_embedded(options)
+        loaded = _load_embedded(given)
     else:
-        loaded = _load_open_clip(name.replace("/", "-") if ":" not in name else name, options)
+        loaded = _load_open_clip(name.replace("/", "-") if ":" not in name else name, given, options.offline)
     check_visual(loaded.clip.visual)
     loaded.clip.eval().requires_grad_(False).to(target)
     loaded.clip.visual.to(PRECISIONS[options.precision])
     return loaded
 
 
-def _load_embedded(options: LoadOptions) -> LoadedClip:
-    given = options.weights
+def _load_embedded(given: str | Path | None) -> LoadedClip:
     if given == RANDOM:
         clip, file, record = embedded.load(untrained=True), None, WeightsRecord(RANDOM)
     else:
         file = embedded.asset_path()
         if given is not None:
             file = Path(given).expanduser()
-            if not _looks_like_file(str(given)):
+            if isinstance(given, str) and not _looks_like_file(given):
                 raise UsageError(
                     f"the embedded model has its own weights: wanted no weights, a file or 'random', got {str(given)!r}"
                 )
@@ -141,14 +144,14 @@ def _load_embedded(options: LoadOptions) -> LoadedClip:
     return LoadedClip(clip, tokenizer, embedded.NAME, mean, std, embedded.SIZE, file, record)
 
 
-def _load_open_clip(name: str, options: LoadOptions) -> LoadedClip:
-    origin = _folder_origin(name, options) if ":" in name else _named_origin(name, options)
+def _load_open_clip(name: str, given: str | Path | None, offline: bool) -> LoadedClip:
+    origin = (_folder_origin if ":" in name else _named_origin)(name, given, offline)
     state, quick = None, bool(origin.config.get("quick_gelu"))
     if origin.file is not None:
         state = checkpoints.read(origin.file, f"weights of {name}")
         quick = quick or state.scripted  # OpenAI's archives are the scripted ones, trained with QuickGELU
     config = {**origin.config, "quick_gelu": quick}
-    clip = build_clip(config, name, offline=options.offline)
+    clip = build_clip(config, name, offline=offline)
     if state is not None:
         _fill(clip, state, name)
     record = WeightsRecord(origin.given, origin.file)
@@ -158,7 +161,7 @@ def _load_open_clip(name: str, options: LoadOptions) -> LoadedClip:
 # -------------------------------------------------------------------------- where a model comes from
 
 
-def _named_origin(name: str, options: LoadOptions) -> _Origin:
+def _named_origin(name: str, given: str | Path | None, offline: bool) -> _Origin:
     """One of open_clip's own names: config and tags from its tables, the image tower checked first."""
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
@@ -166,7 +169,6 @@ def _named_origin(name: str, options: LoadOptions) -> _Origin:
         hint = f": did you mean {', '.join(near)}?" if near else ""
         raise UsageError(f"unknown model {name!r}, wanted 'tiny' or a name of open_clip's{hint}")
     check_config(config, name)
-    given = options.weights
     if given is None:
         raise UsageError(
             f"wanted weights for {name}: a tag, a file, or 'random' for untrained ones, got none"
@@ -177,29 +179,28 @@ def _named_origin(name: str, options: LoadOptions) -> _Origin:
     is_file = not entry and (isinstance(given, Path) or (given != RANDOM and _looks_like_file(given)))
     if not entry and not is_file and given != RANDOM:
         table.entry(name, str(given))  # raises, with the tags that there are
-    tokenizer = build_tokenizer(config, name, offline=options.offline)
+    tokenizer = build_tokenizer(config, name, offline=offline)
     if given == RANDOM:
         return _Origin(config, tokenizer, None, RANDOM)
     if is_file:
         return _Origin(config, tokenizer, Path(given).expanduser(), str(given))
     config = {**config, "quick_gelu": bool(entry.get("quick_gelu")) or bool(config.get("quick_gelu"))}
-    file = store.pull(name, str(given), offline=options.offline)
+    file = store.pull(name, str(given), offline=offline)
     mean, std = _triple(entry, "mean", name), _triple(entry, "std", name)
     return _Origin(config, tokenizer, file, str(given), mean, std)
 
 
-def _folder_origin(name: str, options: LoadOptions) -> _Origin:
+def _folder_origin(name: str, given: str | Path | None, offline: bool) -> _Origin:
     """ "hf-hub:…" or "local-dir:…": a folder with open_clip's config and weights."""
     if not name.startswith((CLIP_HUB, CLIP_FOLDER)):
         raise UsageError(f"unknown model {name!r}, wanted {CLIP_HUB}org/name or {CLIP_FOLDER}FOLDER")
-    folder = store.pull(name, offline=options.offline)
+    folder = store.pull(name, offline=offline)
     found = read_json(folder / CLIP_CONFIG, f"the config of {name}")
     config = found.get("model_cfg")
     if not isinstance(config, Mapping):
         raise WeightsError(f"wanted a config with a model_cfg, {folder / CLIP_CONFIG} has none")
     check_config(config, name)
     check_tower(config, name)
-    given = options.weights
     if given == RANDOM:
         file: Path | None = None
     elif given is None:
@@ -211,7 +212,7 @@ def _folder_origin(name: str, options: LoadOptions) -> _Origin:
     preprocessing = found.get("preprocess_cfg")
     values = preprocessing if isinstance(preprocessing, Mapping) else {}
     mean, std = _triple(values, "mean", name), _triple(values, "std", name)
-    tokenizer = build_tokenizer(config, name, offline=options.offline, folder=folder)
+    tokenizer = build_tokenizer(config, name, offline=offline, folder=folder)
     return _Origin(config, tokenizer, file, "its own" if given is None else str(given), mean, std)
 
 

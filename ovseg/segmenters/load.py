@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
+from os import PathLike
 
 from ovseg.errors import UsageError, WeightsError
 from ovseg.options import LoadOptions, check_text
@@ -48,7 +48,7 @@ def list_segmenters() -> tuple[str, ...]:
 
 def load_segmenter(
     name: str = DEFAULT,
-    weights: str | Path | None = LoadOptions.weights,
+    weights: str | PathLike[str] | None = LoadOptions.weights,
     device: str = LoadOptions.device,
     *,
     offline: bool = LoadOptions.offline,
@@ -87,5 +87,6 @@ def load_segmenter(
         module = import_module(f"ovseg.segmenters.{family.module}")
     except ImportError as error:
         raise WeightsError(f"wanted a package for {name} ({error}): pip install {family.install}") from None
-    loaded: Segmenter = module.load(name, options.weights, options.device, offline=options.offline)
+    given = None if options.weights is None else str(options.weights)
+    loaded: Segmenter = module.load(name, given, options.device, offline=options.offline)
     return loaded
