@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -221,43 +220,44 @@ def test_views_need_a_pipeline_that_packs_its_inputs(pipeline):
         mirrored(pipeline)
 
 
-def unknown(path: Path) -> bool:
-    """Whether the segmentor does not have the field ``area_threshold`` yet, which this leaf sets."""
-    fields = inspect.signature(ovseg.mmseg.segmentor.OpenVocabularySegmentor).parameters
-    return bool(set(Config.fromfile(path).model) - set(fields) - {"type"})
-
-
 def test_every_config_builds_under_every_method(loaded_once):
     built = 0
-    leaves = [path for path in LEAVES if not unknown(path)]
-    for path in leaves:
+    for path in LEAVES:
         config = Config.fromfile(path)
         for method in METHODS:
             segmentor = init_model(config, device="cpu", cfg_options={**EMBEDDED, "model.method": method})
             assert segmentor.core.method is METHODS[method] and not segmentor.training
             built += 1
-    assert built == len(leaves) * len(METHODS) >= 42 * 8
+    assert built == len(LEAVES) * len(METHODS) >= 43 * 8
 
 
-def predict(path: Path, **options) -> torch.Tensor:
+def predict(path: Path, size: tuple[int, int] = (40, 56), **options) -> torch.Tensor:
     """The label map (H, W) of one random picture by the embedded model with plain templates."""
     fields = {f"model.{name}": value for name, value in options.items()}
     settings = {**EMBEDDED, "model.templates": "plain", **fields}
     segmentor = init_model(str(path), device="cpu", cfg_options=settings)
-    picture = torch.randn(3, 40, 56, generator=torch.Generator().manual_seed(0))
+    picture = torch.randn(3, *size, generator=torch.Generator().manual_seed(0))
     (found,) = segmentor.predict([picture])
     classes = len(load_vocabulary(segmentor.cfg.model.vocabulary))
-    assert found.seg_logits.data.shape == (classes, 40, 56)
+    assert found.seg_logits.data.shape == (classes, *size)
     labels = found.pred_sem_seg.data
-    assert labels.shape == (1, 40, 56) and int(labels.max()) < classes
+    assert labels.shape == (1, *size) and int(labels.max()) < classes
     return labels[0]
 
 
 @pytest.mark.parametrize("family, dataset", ROWS)
 def test_a_leaf_gives_every_pixel_a_class(family, dataset, loaded_once):
-    if unknown(leaf(family, dataset)):
-        pytest.skip("area_threshold")
     predict(leaf(family, dataset))
+
+
+def test_sclips_area_rule_is_in_its_leaf_of_voc_21(loaded_once):
+    path = leaf("sclip", "voc21")
+    fields = {"background": None, "window": 32, "stride": 16}
+    before = predict(path, (96, 128), area_threshold=0.0, **fields)
+    after = predict(path, (96, 128), **fields)
+    counts = torch.bincount(before.flatten(), minlength=21)
+    small = [k for k in range(1, 21) if 0 < counts[k] <= 0.1 * counts[1:].sum()]
+    assert small and not set(small) & set(after.unique().tolist())
 
 
 def test_without_a_threshold_the_scale_of_the_softmax_decides_nothing(loaded_once):
