@@ -175,8 +175,8 @@ def load_vocabulary(name_or_path: str | os.PathLike[str]) -> Vocabulary:
     """A data set's vocabulary by its name, or one from a text file of the same form.
 
     Args:
-        name_or_path: one of ``list_vocabularies()``, or a file in UTF-8 (with or without a byte order mark) or
-            in UTF-16 with one.
+        name_or_path: one of ``list_vocabularies()``, or a file in UTF-8 (with or without a byte order mark)
+            or in UTF-16 with one.
 
     Raises:
         UsageError: neither exists, the file holds no text in these encodings, or a line cannot be read.

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import stat
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,12 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.errors import OvsegWarning
+from ovseg.errors import OvsegError, OvsegWarning
+from ovseg.io.writers import write_file
 from ovseg.paths import home
 
 _MAGIC = b"ovseg text feature 2\n"
 _DIGEST = hashlib.sha256().digest_size
-_OWN = re.compile(r"[0-9a-f]{64}\.(feature|npy)|.*\.partial")  # .npy: entries of earlier versions
+_OWN = re.compile(r"[0-9a-f]{64}\.(feature|npy)|.*\.partial|\.ovseg-.*")
+"""Entries, those of earlier versions (.npy), and what a process that was killed left half written."""
 MAX_LENGTH = 2**16
 """A feature of more values than this is no feature; a file that would hold it is not read."""
 
@@ -71,12 +72,16 @@ class TextCache:
         if not _is_unit(feature):
             return
         values = np.ascontiguousarray(feature, "<f4").tobytes()
+        content = _MAGIC + _checksum(key, values) + values
+        path = self._path(key)
+        _make_way(path)
         try:
-            _write(self._path(key), _MAGIC + _checksum(key, values) + values)
-        except OSError as error:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(path, lambda file: file.write(content))
+        except (OSError, OvsegError) as error:
             self._warn(error)
         else:
-            self._unmeasured += len(_MAGIC) + _DIGEST + len(values)
+            self._unmeasured += len(content)
 
     def trim(self) -> None:
         """Remove the entries written longest ago until the rest is within the limit. Never raises.
@@ -99,10 +104,11 @@ class TextCache:
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.feature"
 
-    def _warn(self, error: OSError) -> None:
+    def _warn(self, error: OSError | OvsegError) -> None:
         if not self._warned:
             self._warned = True
-            message = f"text features are not kept: {self.folder} cannot be written ({error.strerror})"
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            message = f"text features are not kept: {self.folder} cannot be written ({reason})"
             warnings.warn(message, OvsegWarning, stacklevel=4)
 
 
@@ -131,21 +137,16 @@ def _regular_file(path: Path, limit: int) -> bytes | None:
         return None
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(partial, path)  # whole or not at all, whoever else is writing
-    except OSError:
-        with suppress(OSError):
-            os.unlink(partial)
-        raise
+def _make_way(path: Path) -> None:
+    """Remove what is no file in an entry's place, such as a pipe: it would be left there by the writer."""
+    with suppress(OSError):
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            path.unlink()
 
 
 def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:
-    """Time, size and path of every entry, and of what a process that was killed left half written."""
+    """Time, size and path of everything in the folder that this cache wrote."""
     for path in folder.glob("[0-9a-f][0-9a-f]/*"):
         if not _OWN.fullmatch(path.name):
             continue

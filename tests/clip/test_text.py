@@ -1,4 +1,4 @@
-"""Prompt ensembles: their values, batches cut to their longest prompt, lengths, progress, and bounded memory."""
+"""Prompt ensembles: their values, batches cut to their longest prompt, lengths, progress, memory."""
 
 from __future__ import annotations
 
@@ -316,3 +316,23 @@ def test_a_text_encoder_of_the_hub_is_read_without_its_padding(hub_tokenizer, re
     with torch.no_grad():
         wanted = reference.encode_names(clip, tokenizer, names, ["a {}", "{}"])
     np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [CLIP, CustomTextCLIP])
+def test_tokens_follow_the_tower_to_its_device(tokenizer, monkeypatch, kind):
+    """On the meta device, which takes part in no computation: only the way back needs a stand-in."""
+    clip = kind(16, VISION, TEXT).to("meta")
+    back, got = [], []
+    embedding = clip.token_embedding if kind is CLIP else clip.text.token_embedding
+    embedding.register_forward_pre_hook(lambda module, inputs: got.append(inputs[0].device.type))
+
+    def cpu(tensor):
+        if tensor.device.type == "meta":
+            back.append(tensor.shape)
+            return torch.ones(tensor.shape)
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    features = TextEncoder(clip, tokenizer).encode(["tree", "sky"], "imagenet")
+    assert features.shape == (2, 16) and features.device.type == "cpu"
+    assert set(got) == {"meta"} and len(back) == len(got)  # features come back batch by batch, nothing else
