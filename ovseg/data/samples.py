@@ -6,12 +6,11 @@ Images and labels follow the rule of ``ovseg.io.images.load_labels``: both belon
 
 from __future__ import annotations
 
-import contextlib
-import io
+import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,6 @@ from numpy.typing import NDArray
 from ovseg.errors import DataError, UsageError
 from ovseg.io.images import check_labels_fit, load_image, load_labels
 from ovseg.metrics import VOID
-
-if TYPE_CHECKING:
-    from pycocotools.coco import COCO
 
 LARGE_VOID = 65535
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -178,21 +174,19 @@ def read_coco(instances: Path, images: Path) -> SampleSet:
 
     Raises:
         UsageError: the file is missing or is no instances JSON.
-        DataError: while it is read, an image has another size than its annotations.
+        DataError: while it is read, an image has another size than its annotations, or one is damaged.
     """
-    from pycocotools.coco import COCO
-
     if not instances.is_file():
         raise UsageError(f"wanted COCO's instances JSON, {instances} does not exist")
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
-            coco = COCO(str(instances))
-        names = {c["id"]: c["name"] for c in coco.dataset["categories"]}
-        rows = sorted(
-            (row["id"], row["file_name"], row["height"], row["width"]) for row in coco.dataset["images"]
-        )
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise UsageError(f"wanted COCO's instances JSON, {instances} cannot be read: {error}") from None
+        content = json.loads(instances.read_bytes())
+        names = {c["id"]: str(c["name"]) for c in content["categories"]}
+        rows = sorted((r["id"], str(r["file_name"]), r["height"], r["width"]) for r in content["images"])
+        annotations = defaultdict(list)
+        for one in content["annotations"]:
+            annotations[one["image_id"]].append(one)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"wanted COCO's instances JSON, {instances} cannot be read: {error!r}") from None
 
     def read() -> Iterator[Sample]:
         for number, file_name, height, width in rows:
@@ -201,19 +195,19 @@ def read_coco(instances: Path, images: Path) -> SampleSet:
                 raise DataError(
                     f"{file_name}: wanted {(height, width)} pixels, as annotated, got {image.shape[:2]}"
                 )
-            yield _coco_sample(coco, number, file_name, image, names)
+            yield _coco_sample(file_name, image, annotations[number], names)
 
     return SampleSet(instances.stem, tuple(names.values()), len(rows), read)
 
 
 def _coco_sample(
-    coco: COCO, number: int, file_name: str, image: NDArray[np.uint8], names: dict[int, str]
+    file_name: str, image: NDArray[np.uint8], annotations: list[dict[str, object]], names: dict[object, str]
 ) -> Sample:
     masks: dict[str, NDArray[np.bool_]] = {}
     valid = np.ones(image.shape[:2], bool)
-    for one in coco.imgToAnns[number]:
+    for one in annotations:
         try:
-            mask, name = coco.annToMask(one).astype(bool), names[one["category_id"]]
+            mask, name = _coco_mask(one["segmentation"], image.shape[:2]), names[one["category_id"]]
         except Exception as error:  # pycocotools raises anything on a damaged annotation
             raise DataError(f"{file_name}: an annotation cannot be read: {error!r}") from None
         if one.get("iscrowd"):
@@ -221,6 +215,22 @@ def _coco_sample(
         else:
             masks[name] = masks[name] | mask if name in masks else mask
     return Sample(file_name, image, masks, valid)
+
+
+def _coco_mask(segmentation: object, size: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(H, W) of polygons, or of run lengths as a list or as text. Not by the COCO class, which prints."""
+    from pycocotools import mask as tools
+
+    if isinstance(segmentation, list):
+        runs = tools.merge(tools.frPyObjects(segmentation, *size))
+    elif isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        runs = tools.frPyObjects(segmentation, *size)
+    else:
+        runs = segmentation
+    mask: NDArray[np.bool_] = tools.decode(runs).astype(bool)
+    if mask.shape != size:
+        raise ValueError(f"a mask of {mask.shape} pixels")
+    return mask
 
 
 def read_lines(path: Path) -> list[str]:

@@ -117,7 +117,7 @@ def output_stems(files: Iterable[Path], searched: Sequence[str | os.PathLike[str
         numbers[base] += 1
         stems[file] = name
         taken.add(name)
-    return {file: _cut(stems[file]) for file in choices}
+    return {file: cut_name(stems[file]) for file in choices}
 
 
 def _choices(file: Path, roots: set[Path]) -> tuple[str, str, str]:
@@ -129,13 +129,20 @@ def _choices(file: Path, roots: set[Path]) -> tuple[str, str, str]:
     return one, two, three
 
 
-def _cut(stem: str) -> str:
-    folder, _, name = stem.rpartition("/")
-    raw = os.fsencode(name)
-    if len(raw) > LONGEST:
-        digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
-        name = f"{raw[: LONGEST - 9].decode(errors='ignore')}~{digest}"
-    return f"{folder}/{name}" if folder else name
+def cut_name(name: str, most: int = LONGEST) -> str:
+    """A name of at most ``most`` bytes; one that is cut ends in eight characters of the whole name's SHA-256.
+
+    Folders in front of the name are kept as they are.
+
+    >>> cut_name("photo", 20), cut_name("a rather long name", 15)
+    ('photo', 'a rath~aa518411')
+    """
+    folder, _, last = name.rpartition("/")
+    raw = os.fsencode(last)
+    if len(raw) > most:
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+        last = f"{raw[: most - 9].decode(errors='ignore')}~{digest}"
+    return f"{folder}/{last}" if folder else last
 
 
 def _visible(folder: Path, recursive: bool) -> Iterator[Path]:

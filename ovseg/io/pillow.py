@@ -90,9 +90,22 @@ def picture_to_rgb(
         ImageError: the picture has no pixels, more than ``limit``, or values whose range cannot be told.
     """
     check_pixels(image.height, image.width, limit, name)
+    if (wide := _wide_ppm(image)) is not None:
+        return to_rgb(wide)
     load_pixels(image)
     pixels = _deep(image, nodata, bits) if image.mode[0] in "IF" else _eight_bits(image, nodata)
     return turn_upright(pixels, orientation_of(image))
+
+
+def _wide_ppm(image: Image.Image) -> NDArray[np.uint16] | None:
+    """The 16-bit RGB of a binary PPM, which Pillow would round; None for any other picture."""
+    tiles = getattr(image, "tile", None)
+    if image.format != "PPM" or not tiles or (tiles[0][0], tiles[0][3]) != ("ppm", ("RGB", 65535)):
+        return None
+    stream: BinaryIO = image.fp  # type: ignore[attr-defined]  # of a file that is opened and not yet decoded
+    stream.seek(tiles[0][2])
+    content = stream.read(image.width * image.height * 6)
+    return np.frombuffer(content, ">u2").reshape(image.height, image.width, 3).astype(np.uint16)
 
 
 def load_pixels(image: Image.Image) -> None:

@@ -35,7 +35,7 @@ def shown(path: str | os.PathLike[str]) -> str:
     """A path as messages show it: on one line, cut where it is long."""
     text = os.fsdecode(os.fspath(path))
     text = text if text.isprintable() else repr(text)
-    return text if len(text) <= 300 else f"{text[:300]}…"
+    return text if len(text) <= 1000 else f"{text[:1000]}…"
 
 
 def open_file(path: Path) -> BinaryIO:

@@ -115,7 +115,10 @@ def test_coco_instances_of_a_category_are_one_mask_and_crowds_do_not_count(tmp_p
     with pytest.raises(DataError, match=r"7\.jpg: wanted \(20, 30\) pixels, as annotated, got \(30, 20\)"):
         list(samples)
     (tmp_path / "other.json").write_text("{}")
-    for name, message in (("other.json", "cannot be read"), ("none.json", "does not exist")):
+    (tmp_path / "list.json").write_text("[1]")
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
+    wrong = [(name, "cannot be read") for name in ("other.json", "list.json", "bytes.json", "7.jpg")]
+    for name, message in (*wrong, ("none.json", "does not exist")):
         with pytest.raises(UsageError, match=message):
             read_coco(tmp_path / name, tmp_path)
 
@@ -159,12 +162,26 @@ def test_photographs_turned_by_exif_and_of_other_endings(tmp_path, labels):
         read_photos(tmp_path)
 
 
-def test_a_damaged_annotation_is_one_line(tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"category_id": 99},
+        {"segmentation": None},
+        {"segmentation": []},
+        {"segmentation": [["a", 1, 5, 1, 5, 5]]},
+        {"segmentation": {"size": [3, 3], "counts": [9]}},
+        {"segmentation": {"size": [3, 3], "counts": "9"}},
+        {"segmentation": {}},
+    ],
+    ids=str,
+)
+def test_a_damaged_annotation_is_one_line(tmp_path, damage):
     image(0).save(tmp_path / "7.jpg")
+    one = {"id": 1, "image_id": 7, "category_id": 17, "segmentation": [[1, 1, 5, 1, 5, 5]], **damage}
     content = {
         "images": [{"id": 7, "file_name": "7.jpg", "height": 20, "width": 30}],
         "categories": [{"id": 17, "name": "cat"}],
-        "annotations": [{"id": 1, "image_id": 7, "category_id": 99, "segmentation": [[1, 1, 5, 1, 5, 5]]}],
+        "annotations": [one],
     }
     (tmp_path / "instances.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=r"7\.jpg: an annotation cannot be read"):
