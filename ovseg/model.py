@@ -7,7 +7,7 @@ names ─ encode_text ──> text features ─────────┼─ se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TypeAlias, TypeVar, cast, overload
@@ -41,10 +41,8 @@ from ovseg.options import (
 )
 from ovseg.results import LabelMap, Recognition, SimilarityMap
 from ovseg.types import ImageFeatures, ImageTokens
-from ovseg.vocabulary import Vocabulary, as_vocabulary
+from ovseg.vocabulary import Names, Vocabulary, as_vocabulary
 
-Names: TypeAlias = "str | Iterable[str] | Mapping[str, str | Sequence[str]] | Vocabulary"
-"""Names as a text with commas, a list, a dictionary of name to synonyms, or a vocabulary."""
 OnError: TypeAlias = "Callable[[int, OvsegError], None]"
 """Called with the position of an image that cannot be read and what is wrong with it."""
 Result = TypeVar("Result")

@@ -112,8 +112,8 @@ def test_crops_of_broken_patches_are_stretched_to_whole_ones():
 # ------------------------------------------------------------------------------------------ labels
 
 
-def two_classes(background=None):
-    return Vocabulary(("a", "b"), (("a", "aa"), ("b",)), background)
+def two_classes(second="b"):
+    return Vocabulary(("a", second), (("a", "aa"), ("b",)))
 
 
 def test_labels_by_hand_in_bands_and_whole(monkeypatch):
@@ -143,9 +143,9 @@ def test_the_area_rule_takes_small_classes_away():
 
 def test_uncertain_pixels_go_to_the_background_or_to_void():
     grid = torch.zeros(3, 2, 2)
-    for background, expected in ((None, 255), (1, 1)):
+    for second, expected in (("b", 255), ("background", 1)):
         options = SegmentOptions(background=0.9)
-        labels, _ = classify(GridScores(grid), (4, 4), two_classes(background), options)
+        labels, _ = classify(GridScores(grid), (4, 4), two_classes(second), options)
         assert (labels == expected).all()
 
 

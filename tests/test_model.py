@@ -186,3 +186,66 @@ def test_texts_of_other_scripts_and_synonyms(model, scene):
     assert model.segment(scene.image, ["дерево", "木", "شجرة"]).names == ("дерево", "木", "شجرة")
     vocabulary = ovseg.Vocabulary(("ground", "thing"), (("bricks", "waves", "gravel"), ("red circle",)))
     assert model.segment(scene.image, vocabulary).names == ("ground", "thing")
+
+
+BACKGROUND = {"background": ["bricks", "waves", "gravel", "stripes"], "red circle": ["red circle"]}
+
+
+def test_background_is_background_however_the_names_arrive(model, scene, tmp_path):
+    """Fault 2: from a file the class was special, from a list or text uncertain pixels became void."""
+    (tmp_path / "names.txt").write_text("background: bricks, waves, gravel, stripes\nred circle\n")
+    wanted = model.segment(scene.image, ovseg.load_vocabulary(tmp_path / "names.txt"), background=0.9).labels
+    assert 255 not in wanted
+    vocabulary = ovseg.Vocabulary(tuple(BACKGROUND), tuple(map(tuple, BACKGROUND.values())))
+    for names in (BACKGROUND, vocabulary):
+        assert np.array_equal(model.segment(scene.image, names, background=0.9).labels, wanted)
+    for names in ("Background, red circle", ["background", "red circle"], iter(["background", "red circle"])):
+        found = model.segment(scene.image, names, background=1.0, logit_scale=1.0)
+        assert (found.labels == 0).all()
+
+
+def test_synonyms_count_everywhere(model, scene):
+    """Fault 8: similarity and recognize looked at names only, and a dictionary of synonyms lost them."""
+    names = {"ground": ["bricks", "waves", "gravel"], "thing": "red circle"}
+    alone = model.similarity(scene.image, ["bricks", "waves", "gravel", "red circle"], surgery=None)
+    found = model.similarity(scene.image, names, surgery=None)
+    np.testing.assert_allclose(found.grid_values[0], alone.grid_values[:3].max(axis=0), atol=1e-6)
+    np.testing.assert_allclose(found.grid_values[1], alone.grid_values[3], atol=1e-6)
+    scores = model.recognize(scene.image, ["bricks", "waves", "gravel", "red circle"], surgery=None).scores
+    merged = model.recognize(scene.image, names, surgery=None).scores
+    np.testing.assert_allclose(merged, [scores[:3].max(), scores[3]], atol=1e-6)
+
+
+def test_probabilities_are_those_the_labels_come_from(model, scene):
+    found = model.segment(scene.image, ["bricks", "waves", "red circle"], probabilities=True)
+    assert found.probabilities.shape == (3, 96, 128)
+    np.testing.assert_allclose(found.probabilities.sum(axis=0), 1, atol=1e-5)
+    assert np.array_equal(found.probabilities.argmax(axis=0), found.labels)
+    assert model.segment(scene.image, "bricks, waves").probabilities is None
+
+
+def test_features_of_an_image_give_its_similarities(model, scene):
+    """dense_features once, then any texts: whole images and windows."""
+    from ovseg.options import InputOptions
+
+    text = model.encode_text(["bricks", "waves"])
+    for options in (InputOptions(size=(64, 96)), InputOptions(size=(64, 96), window=48, stride=24)):
+        features = model.dense_features(scene.image, options)
+        found = model.similarity(
+            scene.image,
+            ["bricks", "waves"],
+            surgery=None,
+            size=(64, 96),
+            window=options.window,
+            stride=options.stride,
+        )
+        got = (features.places @ text.T).T.reshape(2, *features.grid)
+        np.testing.assert_allclose(got.numpy(), found.grid_values, atol=1e-5)
+
+
+def test_the_resize_is_the_one_that_was_asked_for(model, scene):
+    maps = [
+        model.similarity(scene.image, "waves", resize=how, size=64).grid_values
+        for how in ("opencv", "pillow", "bilinear")
+    ]
+    assert all(np.abs(one - other).max() > 1e-4 for one, other in zip(maps[:2], maps[1:]))

@@ -1,0 +1,147 @@
+"""The Python interface against wrong arguments: every one is an ovseg error in one line, never another exception."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import ovseg
+from ovseg.errors import OvsegError, UsageError
+
+IMAGE = np.full((32, 48, 3), 90, np.uint8)
+NOTHING_OF_THE_KIND = [
+    None,
+    5,
+    b"bytes",
+    object(),
+    float("nan"),
+    np.zeros(2),
+    [],
+    {},
+    "",
+    " ",
+    [None],
+    [5],
+    [["a"]],
+]
+WRONG_IMAGES = [
+    None,
+    5,
+    object(),
+    np.zeros((4, 4, 5), np.uint8),
+    np.zeros((0, 5, 3), np.uint8),
+    np.zeros((4, 4, 3), "U1"),
+    np.full((4, 4, 3), np.nan),
+    np.zeros(3),
+    "nowhere.jpg",
+    "https://example.org/a.jpg",
+    b"no picture",
+    torch.zeros(2, 2, 2, 2),
+    torch.zeros(3, 4, 4, device="meta"),
+]
+WRONG_OPTIONS = {
+    "size": [0, -1, 10**6, 1.5, "big", (1, 2, 3), True, float("inf"), np.zeros(2)],
+    "window": [0, 3, 12, -8, "64", (64, 12), 10**6, True],
+    "stride": [8],
+    "batch": [0, -1, 1.5, "2", True],
+    "resize": ["nearest", None, 5],
+    "templates": ["photo", [], ["a {} {}"], None, 5, ["{}", 5], b"{}"],
+    "logit_scale": [0, -1, float("nan"), float("inf"), "40", None, True, [40]],
+    "background": [True, -0.1, 1.1, float("nan"), [], [5], "", {"a": 1}],
+    "area_threshold": [-0.1, 1.1, None, True, "0.1"],
+    "synonyms": ["max", None, 1],
+    "surgery": ["all", 5, True, ""],
+}
+
+
+def refused(call):
+    with pytest.raises(OvsegError) as caught:
+        call()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+    return caught.value
+
+
+@pytest.mark.parametrize("method", ["similarity", "segment", "recognize"])
+def test_names_of_every_wrong_type(model, method):
+    for names in NOTHING_OF_THE_KIND:
+        error = refused(lambda names=names: getattr(model, method)(IMAGE, names))
+        assert error.exit_code == 2
+
+
+@pytest.mark.parametrize("method", ["similarity", "segment", "recognize"])
+def test_images_of_every_wrong_type(model, method):
+    for image in WRONG_IMAGES:
+        refused(lambda image=image: getattr(model, method)(image, "sky, tree"))
+
+
+@pytest.mark.parametrize("method", ["similarity", "segment", "recognize"])
+def test_options_of_every_wrong_type_and_value(model, method):
+    import inspect
+
+    known = inspect.signature(getattr(model, method)).parameters
+    looked = 0
+    for name, values in WRONG_OPTIONS.items():
+        for value in values if name in known else []:
+            error = refused(lambda n=name, v=value: getattr(model, method)(IMAGE, "sky, tree", **{n: v}))
+            assert error.exit_code == 2, (name, value)
+            looked += 1
+    assert looked > 15
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "nothing"},
+        {"name": ""},
+        {"name": "ViT-B-16"},
+        {"weights": "openai"},
+        {"weights": 5},
+        {"weights": b"x"},
+        {"method": "surgery"},
+        {"method": None},
+        {"method": []},
+        {"device": "cuda:99"},
+        {"device": "tpu"},
+        {"device": None},
+        {"device": 5},
+        {"precision": "fp16"},
+        {"precision": "fp8"},
+        {"precision": None},
+        {"cache": None},
+        {"offline": "yes"},
+    ],
+    ids=str,
+)
+def test_loading_with_wrong_values(values):
+    refused(lambda: ovseg.load_model(**values))
+
+
+def test_encoders_with_wrong_values(model):
+    for pixels in (
+        torch.zeros(1, 3, 7, 8),
+        torch.zeros(3, 8, 8),
+        torch.zeros(1, 4, 8, 8),
+        torch.zeros(1, 3, 0, 8),
+    ):
+        refused(lambda pixels=pixels: model.encode_image(pixels))
+    for names in ([], [None], None, 5, ["a " * 200], [b"a"]):
+        refused(lambda names=names: model.encode_text(names))
+
+
+def test_what_is_unambiguous_is_taken(model):
+    """NumPy scalars, lists for tuples, grey and RGBA pictures, floats, tensors: no surprise, the same labels."""
+    wanted = model.segment(IMAGE, "sky, tree", size=(32, 48), logit_scale=40).labels
+    for image in (IMAGE.tolist() and IMAGE, IMAGE[..., 0], torch.from_numpy(IMAGE), IMAGE.transpose(2, 0, 1)):
+        found = model.segment(image, ["sky", "tree"], size=[np.int64(32), 48], logit_scale=np.float32(40))
+        assert np.array_equal(found.labels, wanted)
+    assert model.segment(IMAGE, {"sky": "sky, clouds", "tree": ["tree"]}).names == ("sky", "tree")
+
+
+def test_unknown_names_of_results_are_key_errors_with_the_names(model):
+    found = model.segment(IMAGE, "sky, tree")
+    with pytest.raises(KeyError) as caught:
+        found["grass"]
+    assert str(caught.value) == "wanted one of 'sky', 'tree', got 'grass'" and isinstance(
+        caught.value, UsageError
+    )
