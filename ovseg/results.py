@@ -231,7 +231,7 @@ class LabelMap(NamedResult):
     @property
     def boxes(self) -> dict[str, tuple[int, int, int, int]]:
         """The bounds (x0, y0, x1, y1) of each class that has pixels; x1 and y1 are exclusive."""
-        return {name: _bounds(self[name]) for name in self.areas}
+        return {name: bounds(self[name]) for name in self.areas}
 
     def to_detections(self) -> supervision.Detections:
         """``supervision.Detections`` with one mask for each class that has pixels.
@@ -363,7 +363,8 @@ def coco_annotation(
     }
 
 
-def _bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The bounds (x0, y0, x1, y1) of a mask (H, W) that has pixels; x1 and y1 are exclusive."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 

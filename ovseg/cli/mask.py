@@ -117,7 +117,7 @@ def mask(
                 stale.unlink()
         write_picture(add_ending(target, ".masks.png"), draw_answers(image, answers))
         content = [_content(found, written[found.text]) for found in answers]
-        write_json(add_ending(target, ".masks.json"), {"segmenter": t2m.sam.name, "texts": content})
+        write_json(add_ending(target, ".masks.json"), {"segmenter": t2m.segmenter.name, "texts": content})
 
     run_images(files, out_folder, work)
 

@@ -1,82 +1,132 @@
 """The protocol of a promptable segmenter: ``encode(image)`` once, ``decode(prompts)`` many times.
 
-Nothing about an image is kept in the segmenter except a cache of embeddings by content, so that
-sessions on several images can share one. A family implements ``_encode`` and ``_decode``.
+A segmenter keeps nothing of an image but a small cache of embeddings by content, so several sessions and threads
+can share one. A family implements ``_encode``, ``_decode`` and ``prior``, and ``_decode_many`` where its decoder
+takes several prompts in one call.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from ovseg.cache import ContentCache
 from ovseg.errors import UsageError
+from ovseg.segmenters.prompts import CheckedPrompt, Prompt, check_boxes, check_prompt, described
+
+Features = TypeVar("Features")
+Enlarge = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
+"""(M, h, w) logits and a size (height, width) to (M, height, width) masks."""
 
 
-@dataclass(frozen=True)
-class Embedding:
-    """What a segmenter knows of one image: ``size`` (height, width) in pixels, ``owner`` whose it is."""
+@dataclass(frozen=True, eq=False)
+class Embedding(Generic[Features]):
+    """What a segmenter computed of one image.
+
+    Attributes:
+        owner: the name of the segmenter that made it; no other one can decode it.
+        size: (height, width) of the image in pixels.
+        features: the family's own.
+    """
 
     owner: str
     size: tuple[int, int]
-    features: Any
+    features: Features
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskSet:
-    """Candidate answers to one prompt: ``masks`` (M, H, W) bool at the image's size, ``scores`` (M,)
-    float32, the segmenter's own estimate of each mask's IoU, ``logits`` (M, h, w) float32 in the
-    segmenter's low resolution, positive inside, to be handed back as ``mask``."""
+    """The candidate masks for one prompt, kept in low resolution and enlarged when they are asked for.
 
-    masks: np.ndarray
-    scores: np.ndarray
-    logits: np.ndarray
+    Attributes:
+        logits: (M, h, w) float32 in the segmenter's low resolution, positive inside; one of them can be given back
+            to ``Segmenter.decode`` as ``mask``.
+        scores: (M,) float32, the segmenter's own estimate of the quality of each mask.
+        size: (height, width) of the image in pixels.
+        enlarge: the family's way from logits to masks of any size.
+    """
+
+    logits: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    size: tuple[int, int]
+    enlarge: Enlarge
 
     def __post_init__(self) -> None:
-        if self.masks.ndim != 3 or not len(self.masks) == len(self.scores) == len(self.logits):
-            shapes = self.masks.shape, self.scores.shape, self.logits.shape
-            raise ValueError(f"masks, scores and logits do not belong together: {shapes}")
+        if self.logits.ndim != 3 or self.scores.shape != self.logits.shape[:1]:
+            raise ValueError(
+                f"wanted logits (M, h, w) and scores (M,), got {self.logits.shape}, {self.scores.shape}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """One candidate at the image's size, (H, W) bool. It is computed at each call."""
+        return self.enlarge(self.logits[[index]], self.size)[0]
+
+    def at(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """Every candidate at ``size`` (height, width), which may be smaller than the image: (M, height, width)."""
+        return self.enlarge(self.logits, size)
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """Every candidate at the image's size, (M, H, W) bool."""
+        return self.at(self.size)
+
+    @property
+    def best(self) -> int:
+        """The index of the candidate with the highest score."""
+        return int(self.scores.argmax())
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """Checked prompts: ``points`` (P, 2) float32, ``labels`` (P,), ``box`` (x0, y0, x1, y1), ``mask`` (h, w)."""
+class Segmenter(ABC, Generic[Features]):
+    """A promptable segmenter; see ``ovseg.load_segmenter``.
 
-    points: np.ndarray
-    labels: np.ndarray
-    box: np.ndarray | None
-    mask: np.ndarray | None
+    Attributes:
+        name: says which one it is and with which weights; equal names give equal masks.
+        accepts_mask_prompt: whether it was made for coarse maps as a first mask, see ``prior``.
+        predicts_iou: whether its scores were learned from the IoU of its masks.
 
-
-class Segmenter(ABC):
-    """A promptable segmenter. ``name`` says which; equal names give equal masks."""
+    Example:
+        >>> from ovseg import load_segmenter
+        >>> image = np.zeros((40, 60, 3), np.uint8)
+        >>> image[10:30, 20:40] = 255
+        >>> segmenter = load_segmenter("grabcut")
+        >>> found = segmenter.decode(segmenter.encode(image), points=[(30, 20)])
+        >>> found.mask(found.best).shape
+        (40, 60)
+    """
 
     name: str
     accepts_mask_prompt = False
-    """Whether ``prior`` of a coarse map is a prompt that it was made for."""
     predicts_iou = True
-    """Whether its scores were learned from the IoU of its masks."""
 
     def __init__(self) -> None:
-        self._embeddings: ContentCache[Embedding] = ContentCache()
+        self._embeddings: ContentCache[Embedding[Features]] = ContentCache()
 
-    def encode(self, image: np.ndarray) -> Embedding:
-        """The embedding of an (H, W, 3) uint8 RGB image; the same pixels are encoded once.
+    def encode(self, image: NDArray[np.uint8]) -> Embedding[Features]:
+        """The embedding of an image; the same pixels are encoded once.
 
-        Raises UsageError for another array.
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Raises:
+            UsageError: another array, or no array.
+            ImageError: the segmenter cannot encode so narrow an image.
         """
         if (
             not isinstance(image, np.ndarray)
-            or image.ndim != 3
-            or image.shape[2] != 3
             or image.dtype != np.uint8
+            or image.shape[2:] != (3,)
+            or 0 in image.shape
         ):
-            got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
-            raise UsageError(f"wanted an (H, W, 3) uint8 RGB array, got {got}")
+            raise UsageError(f"wanted an (H, W, 3) uint8 RGB array, got {described(image)}")
         return self._embeddings.get(
             image,
             lambda pixels: Embedding(self.name, (pixels.shape[0], pixels.shape[1]), self._encode(pixels)),
@@ -84,83 +134,101 @@ class Segmenter(ABC):
 
     def decode(
         self,
-        embedding: Embedding,
-        points: Any = None,
-        labels: Any = None,
-        box: Any = None,
-        mask: np.ndarray | None = None,
+        embedding: Embedding[Features],
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
     ) -> MaskSet:
         """Candidate masks for one object.
 
-        ``points`` (P, 2): (x, y) in pixels of the original image, ``labels`` (P,) 1 on it and 0
-        beside it; ``box`` (x0, y0, x1, y1) in the same pixels; ``mask`` (h, w): logits that an
-        earlier answer, or ``prior``, gave.
+        Args:
+            embedding: what ``encode`` gave for the image.
+            points: (P, 2), (x, y) in pixels of the image.
+            labels: (P,), 1 on the object and 0 beside it; None: all on it.
+            box: (x0, y0, x1, y1) in pixels of the image, cut to it.
+            mask: (h, w) logits that an earlier answer or ``prior`` gave.
 
-        Raises UsageError where nothing says what the object is, for points outside the image, a
-        box without area, or an embedding of another segmenter.
+        Returns:
+            The candidates, three of them in the families that ovseg has.
+
+        Raises:
+            UsageError: nothing says what the object is, a point is outside the image, a box has no area, an array
+                has another shape, or the embedding is of another segmenter.
         """
+        return self.decode_many(embedding, [Prompt(points, labels, box, mask)])[0]
+
+    def decode_many(self, embedding: Embedding[Features], prompts: Sequence[Prompt]) -> list[MaskSet]:
+        """Candidate masks for several objects of one image.
+
+        SAM decodes prompts of the same form (as many points, with or without box and mask) in one call; prompts are
+        never padded, because padding changes the masks.
+
+        Args:
+            embedding: what ``encode`` gave for the image.
+            prompts: one for each object, as in ``decode``.
+
+        Returns:
+            A MaskSet for each prompt, in order.
+
+        Raises:
+            UsageError: as in ``decode``.
+        """
+        if not isinstance(embedding, Embedding):
+            raise UsageError(f"wanted an embedding that encode() gave, got {described(embedding)}")
         if embedding.owner != self.name:
             raise UsageError(f"wanted an embedding of {self.name}, got one of {embedding.owner}")
-        return self._decode(embedding, check_prompt(embedding.size, points, labels, box, mask))
+        if isinstance(prompts, (str, bytes)) or not isinstance(prompts, Iterable):
+            raise UsageError(f"wanted a list of prompts, got {described(prompts)}")
+        return self._decode_many(embedding, [check_prompt(embedding.size, prompt) for prompt in prompts])
+
+    def segment_boxes(
+        self, image: NDArray[np.uint8] | Embedding[Features], boxes: ArrayLike
+    ) -> list[MaskSet]:
+        """Candidate masks for the object in each of several boxes.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, or its embedding.
+            boxes: (N, 4), (x0, y0, x1, y1) in pixels of the image, each cut to it.
+
+        Returns:
+            A MaskSet for each box, in order.
+
+        Raises:
+            UsageError: the array has another shape, or a box has no area inside the image.
+        """
+        embedding = image if isinstance(image, Embedding) else self.encode(image)
+        found = check_boxes(boxes, embedding.size)
+        return self.decode_many(embedding, [Prompt(box=box) for box in found])
 
     @abstractmethod
-    def prior(self, embedding: Embedding, values: np.ndarray) -> np.ndarray:
-        """A map (H, W) in 0..1 at any resolution as logits (h, w) for ``mask``: 0.5 is the border."""
+    def prior(self, embedding: Embedding[Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A coarse map as a mask prompt.
+
+        Args:
+            embedding: of the image.
+            values: (H, W) in 0..1 at any resolution; 0.5 is the border of the object.
+
+        Returns:
+            (h, w) logits for ``decode(mask=…)``.
+        """
 
     @abstractmethod
-    def _encode(self, image: np.ndarray) -> Any: ...
+    def _encode(self, image: NDArray[np.uint8]) -> Features: ...
 
     @abstractmethod
-    def _decode(self, embedding: Embedding, prompt: Prompt) -> MaskSet: ...
+    def _decode(self, embedding: Embedding[Features], prompt: CheckedPrompt) -> MaskSet: ...
+
+    def _decode_many(self, embedding: Embedding[Features], prompts: Sequence[CheckedPrompt]) -> list[MaskSet]:
+        return [self._decode(embedding, prompt) for prompt in prompts]
 
 
-def framed(values: np.ndarray, size: tuple[float, float], side: int) -> np.ndarray:
-    """A map (H, W) in 0..1 as logits (side, side) of SAM: in the upper left ``size`` (height, width) of them.
+def framed(values: NDArray[np.float32], size: tuple[float, float], side: int) -> NDArray[np.float32]:
+    """A map (H, W) in 0..1 as logits (side, side) of SAM, which pads images below and on the right.
 
-    The padding is not the object.
+    The map fills the upper left ``size`` (height, width) of the logits; the padding is not the object.
     """
     logits = np.full((side, side), -10, np.float32)
     height, width = (max(1, round(length)) for length in size)
     logits[:height, :width] = cv2.resize((values.astype(np.float32) - 0.5) * 20, (width, height))
     return logits
-
-
-def check_prompt(size: tuple[int, int], points: Any, labels: Any, box: Any, mask: Any) -> Prompt:
-    """Prompts as arrays, or UsageError in one line."""
-    points = np.zeros((0, 2), np.float32) if points is None else np.asarray(points, np.float32)
-    labels = np.ones(len(points), np.uint8) if labels is None else np.asarray(labels)
-    if points.size == 0:
-        points = points.reshape(0, 2)
-    if points.ndim != 2 or points.shape[1] != 2 or labels.shape != points.shape[:1]:
-        raise UsageError(f"wanted points (P, 2) and labels (P,), got {points.shape} and {labels.shape}")
-    if not np.isin(labels, (0, 1)).all():
-        raise UsageError(f"wanted labels 1 and 0, got {labels.tolist()}")
-    for x, y in points:
-        check_inside(x, y, size)
-    if box is not None:
-        box = check_box(box, size)
-    if mask is not None and (np.ndim(mask) != 2 or 0 in np.shape(mask)):
-        raise UsageError(f"wanted logits (h, w) as a mask, got shape {np.shape(mask)}")
-    if box is None and mask is None and not (labels == 1).any():
-        raise UsageError("wanted a foreground point, a box or a mask, got none")
-    return Prompt(points, labels.astype(np.uint8), box, mask)
-
-
-def check_inside(x: float, y: float, size: tuple[int, int]) -> None:
-    if not (0 <= x < size[1] and 0 <= y < size[0]):  # false for NaN too
-        raise UsageError(
-            f"wanted a point inside the image of {size[1]} x {size[0]} pixels, got ({x:g}, {y:g})"
-        )
-
-
-def check_box(box: Any, size: tuple[int, int]) -> np.ndarray:
-    """(4,) float32, cut to the image. Raises UsageError for one without area or wholly outside."""
-    array = np.asarray(box, np.float32)
-    if array.shape != (4,):
-        raise UsageError(f"wanted a box (x0, y0, x1, y1), got {box!r}")
-    limit = np.array([size[1], size[0], size[1], size[0]], np.float32)
-    cut = np.clip(array, 0, limit)
-    if not (cut[2] > cut[0] and cut[3] > cut[1]):
-        got = ", ".join(f"{v:g}" for v in array)
-        raise UsageError(f"wanted a box with an area inside {size[1]} x {size[0]} pixels, got ({got})")
-    return cut

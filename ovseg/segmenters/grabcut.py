@@ -1,7 +1,8 @@
 """GrabCut (Rother et al., 2004) behind the segmenter's protocol: no weights, no GPU, the default.
 
-Colours on the clicks start the two colour models, graph cuts do the rest on a reduced image. Three
-candidates differ in how far an unlabelled pixel trusts colour against distance to a click.
+The image is reduced. Colours at the points start the two colour models of object and background, and graph cuts
+find the border. Three candidates differ in how much an unlabelled pixel is judged by its colour, and how much by
+its distance to a point.
 """
 
 from __future__ import annotations
@@ -11,70 +12,86 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ovseg.errors import UsageError
-from ovseg.segmenters.base import Embedding, MaskSet, Prompt, Segmenter
+from ovseg.options import check_integer
+from ovseg.segmenters.base import Embedding, MaskSet, Segmenter
+from ovseg.segmenters.prompts import CheckedPrompt
 
 SIDE = 192
-"""Long side in pixels that the cuts are made at."""
+"""Long side in pixels of the reduced image."""
 ROUNDS = 2
-"""Graph cuts in a row, each with the colour models of the one before."""
+"""Graph cuts in sequence; each uses the colour models that the cut before it gave."""
 _SEED = 20260101
 _TRUST = (0.15, 0.5, 1.5)  # weight of distance in units of the image's diagonal, against colour in Lab / 100
-_SURE = 4.0  # logits beyond this are taken as certain
+_SURE = 4.0  # a logit below -_SURE is taken as certain background
 
 
-class GrabCut(Segmenter):
-    """Deterministic: the random start of the colour models is fixed at every cut."""
+class GrabCut(Segmenter[NDArray[np.uint8]]):
+    """GrabCut as a segmenter. It is deterministic: the random start of the colour models is fixed at every cut.
+
+    Args:
+        side: long side in pixels of the reduced image.
+        rounds: graph cuts in sequence.
+
+    Raises:
+        UsageError: an argument is no integer, or out of range.
+    """
 
     accepts_mask_prompt = True
     predicts_iou = False
 
     def __init__(self, side: int = SIDE, rounds: int = ROUNDS) -> None:
         super().__init__()
+        side, rounds = check_integer("side", side, 8, 4096), check_integer("rounds", rounds, 1, 100)
         self.name = "grabcut" if (side, rounds) == (SIDE, ROUNDS) else f"grabcut {side} {rounds}"
         self.side = side
         self.rounds = rounds
 
-    def _encode(self, image: np.ndarray) -> np.ndarray:
+    def _encode(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         scale = min(1.0, self.side / max(image.shape[:2]))
         size = tuple(max(8, round(length * scale)) for length in (image.shape[1], image.shape[0]))
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        return np.ascontiguousarray(cv2.resize(image, size, interpolation=how))
+        return np.ascontiguousarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
-    def prior(self, embedding: Embedding, values: np.ndarray) -> np.ndarray:
+    def prior(
+        self, embedding: Embedding[NDArray[np.uint8]], values: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
         height, width = embedding.features.shape[:2]
         return np.asarray(cv2.resize((values.astype(np.float32) - 0.5) * 6, (width, height)))
 
-    def _decode(self, embedding: Embedding, prompt: Prompt) -> MaskSet:
+    def _decode(self, embedding: Embedding[NDArray[np.uint8]], prompt: CheckedPrompt) -> MaskSet:
         image = embedding.features
         height, width = image.shape[:2]
         scale = np.array([width / embedding.size[1], height / embedding.size[0]], np.float32)
         sure = _certain(prompt, scale, (height, width))
         lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32) / 100
         if prompt.mask is not None:
-            logits = cv2.resize(np.asarray(prompt.mask, np.float32), (width, height))
+            logits = cv2.resize(prompt.mask, (width, height))
             sure = np.where((sure < 0) & (logits < -_SURE), 0, sure)
             starts = [logits > 0, logits > -1, logits > 1]
         elif (prompt.labels == 1).any():
             starts = [_nearer(lab, sure, trust) for trust in _TRUST]
         else:
-            inside = sure < 0  # a box alone: what is not surely outside
+            inside = sure < 0  # a box alone: everything in it, and two smaller boxes
             starts = [inside, _shrunk(inside, 0.75), _shrunk(inside, 0.5)]
-        with ThreadPoolExecutor(len(starts)) as pool:  # OpenCV cuts outside Python's lock, a seed a thread
+        with ThreadPoolExecutor(
+            len(starts)
+        ) as pool:  # OpenCV releases Python's lock, and has one seed for each thread
             cuts = list(pool.map(lambda start: self._cut(image, start, sure), starts))
         logits = np.stack([_signed_distance(cut) for cut in cuts])
         scores = np.array([_contrast(lab, cut) for cut in cuts], np.float32)
-        full = (embedding.size[1], embedding.size[0])
-        masks = np.stack([cv2.resize(one, full, interpolation=cv2.INTER_LINEAR) > 0 for one in logits])
-        return MaskSet(masks, scores, logits)
+        return MaskSet(logits, scores, embedding.size, _enlarge)
 
-    def _cut(self, image: np.ndarray, start: np.ndarray, sure: np.ndarray) -> np.ndarray:
-        """(h, w) bool from a first guess and the certain pixels (1, 0, or -1 for open)."""
+    def _cut(
+        self, image: NDArray[np.uint8], start: NDArray[np.bool_], sure: NDArray[np.int8]
+    ) -> NDArray[np.bool_]:
+        """(h, w) bool from a first guess and the pixels that are certain (1 object, 0 background, -1 open)."""
         state = np.where(start, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
         state[sure == 1], state[sure == 0] = cv2.GC_FGD, cv2.GC_BGD
         inside = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
-        if min(inside.sum(), inside.size - inside.sum()) < 8:  # a colour model wants pixels: nothing to cut
+        if min(inside.sum(), inside.size - inside.sum()) < 8:  # too few pixels for a colour model
             return inside
         models = np.zeros((1, 65)), np.zeros((1, 65))
         cv2.setRNGSeed(_SEED)
@@ -92,8 +109,15 @@ def load(
     return GrabCut()
 
 
-def _certain(prompt: Prompt, scale: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(h, w) int8: 1 and 0 in a disk around the clicks, 0 outside the box, -1 where it is open."""
+def _enlarge(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+    out = np.empty((len(logits), *size), bool)
+    for one, mask in zip(logits, out, strict=True):
+        np.greater(cv2.resize(one, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), 0, out=mask)
+    return out
+
+
+def _certain(prompt: CheckedPrompt, scale: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(h, w) int8: 1 and 0 in a disk around the points, 0 outside the box, -1 where nothing is known."""
     sure = np.full(size, -1, np.int8)
     if prompt.box is not None:
         x0, y0, x1, y1 = prompt.box * np.tile(scale, 2)
@@ -109,9 +133,9 @@ def _certain(prompt: Prompt, scale: np.ndarray, size: tuple[int, int]) -> np.nda
 
 
 def _nearer(lab: np.ndarray, sure: np.ndarray, trust: float) -> np.ndarray:
-    """(h, w) bool: nearer to a foreground disk than to anything known as background, in colour and place.
+    """(h, w) bool: nearer to a foreground disk than to any pixel known as background, in colour and place.
 
-    Without background clicks the image's border stands for the background.
+    Where no background is known, the border of the image is taken as background.
     """
     height, width = sure.shape
     if not (sure == 0).any():

@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from torch.nn import functional as F
 from transformers import PretrainedConfig, PreTrainedModel
 
 from ovseg.errors import ImageError, OvsegError, UsageError, WeightsError
-from ovseg.segmenters.base import Embedding, MaskSet, Prompt, Segmenter, framed
+from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, framed
+from ovseg.segmenters.prompts import CheckedPrompt
 from ovseg.segmenters.segment_anything import file_state
 from ovseg.weights import checkpoints, hub, store
 from ovseg.weights.checkpoints import State
@@ -54,7 +57,7 @@ class _Features:
     input_size: tuple[int, int]  # (height, width) of the image in the square input, without padding
 
 
-class HuggingFace(Segmenter):
+class HuggingFace(Segmenter[_Features]):
     """One model of transformers with its image processor; ``name`` keys its embeddings."""
 
     def __init__(self, model: Any, processor: Any, pads: bool, name: str, device: str = "cpu") -> None:
@@ -67,7 +70,7 @@ class HuggingFace(Segmenter):
         self.side = int(prompts.image_size)
         self.low_side = 4 * self.side // int(prompts.patch_size)
 
-    def prior(self, embedding: Embedding, values: np.ndarray) -> np.ndarray:
+    def prior(self, embedding: Embedding[_Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = embedding.features.input_size
         share = self.low_side / self.side
         return framed(values, (height * share, width * share), self.low_side)
@@ -80,7 +83,7 @@ class HuggingFace(Segmenter):
         return height, width
 
     @torch.no_grad()
-    def _encode(self, image: np.ndarray) -> _Features:
+    def _encode(self, image: NDArray[np.uint8]) -> _Features:
         size = (image.shape[0], image.shape[1])
         if min(self._input_size(size)) < 1:
             raise ImageError(
@@ -97,7 +100,7 @@ class HuggingFace(Segmenter):
         return _Features(features, self._input_size(size))
 
     @torch.no_grad()
-    def _decode(self, embedding: Embedding, prompt: Prompt) -> MaskSet:
+    def _decode(self, embedding: Embedding[_Features], prompt: CheckedPrompt) -> MaskSet:
         size, input_size, device = embedding.size, embedding.features.input_size, self.model.device
         scale = np.array([input_size[1] / size[1], input_size[0] / size[0]])  # of (x, y)
         given: dict[str, torch.Tensor] = {}
@@ -115,13 +118,19 @@ class HuggingFace(Segmenter):
         given = {key: value.to(device) for key, value in given.items()}
         found = self.model(**embedding.features.image, **given, multimask_output=True)
         logits = found.pred_masks[:, 0].float()  # (1, M, h, w)
-        full = logits
+        scores = found.iou_scores[0, 0].float().cpu().numpy()
+        return MaskSet(logits[0].cpu().numpy(), scores, size, partial(self._enlarge, input_size))
+
+    @torch.no_grad()
+    def _enlarge(
+        self, input_size: tuple[int, int], logits: NDArray[np.float32], size: tuple[int, int]
+    ) -> NDArray[np.bool_]:
+        full = torch.from_numpy(logits)[None].to(self.model.device)
         if self.pads:
             full = F.interpolate(full, (self.side, self.side), mode="bilinear")
             full = full[..., : input_size[0], : input_size[1]]
         full = F.interpolate(full, size, mode="bilinear")
-        scores = found.iou_scores[0, 0].float().cpu().numpy()
-        return MaskSet((full[0] > 0).cpu().numpy(), scores, logits[0].cpu().numpy())
+        return np.asarray((full[0] > 0).cpu())
 
 
 # ------------------------------------------------------------------------------------------- loading

@@ -6,23 +6,29 @@ images and threads share one model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch.nn import functional as F
 
 from ovseg.errors import ImageError, WeightsError
-from ovseg.segmenters.base import Embedding, MaskSet, Prompt, Segmenter, framed
+from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, framed
+from ovseg.segmenters.prompts import CheckedPrompt
 from ovseg.weights import checkpoints, store
 from ovseg.weights.checkpoints import State
 from ovseg.weights.digest import RANDOM
 from ovseg.weights.known import OFFICIAL
+
+BATCH = 32
+"""Prompts in one call of the mask decoder."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class _Features:
     input_size: tuple[int, int]  # (height, width) before padding to the square
 
 
-class SegmentAnything(Segmenter):
+class SegmentAnything(Segmenter[_Features]):
     """One built ``Sam``; ``name`` keys its embeddings, so give each set of weights its own."""
 
     def __init__(self, sam: Sam, name: str, device: str = "cpu") -> None:
@@ -40,14 +46,14 @@ class SegmentAnything(Segmenter):
         self.sam = sam.to(device).eval()
         self._transform = ResizeLongestSide(sam.image_encoder.img_size)
 
-    def prior(self, embedding: Embedding, values: np.ndarray) -> np.ndarray:
+    def prior(self, embedding: Embedding[_Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
         side = self.sam.prompt_encoder.mask_input_size[0]
         height, width = embedding.features.input_size
         share = side / self.sam.image_encoder.img_size
         return framed(values, (height * share, width * share), side)
 
     @torch.no_grad()
-    def _encode(self, image: np.ndarray) -> _Features:
+    def _encode(self, image: NDArray[np.uint8]) -> _Features:
         side = self.sam.image_encoder.img_size
         if min(image.shape[:2]) * 2 * side < max(image.shape[:2]):
             raise ImageError(
@@ -58,24 +64,44 @@ class SegmentAnything(Segmenter):
         features = self.sam.image_encoder(self.sam.preprocess(pixels))
         return _Features(features, (resized.shape[0], resized.shape[1]))
 
+    def _decode(self, embedding: Embedding[_Features], prompt: CheckedPrompt) -> MaskSet:
+        return self._decode_many(embedding, [prompt])[0]
+
+    def _decode_many(
+        self, embedding: Embedding[_Features], prompts: Sequence[CheckedPrompt]
+    ) -> list[MaskSet]:
+        """Prompts of equal form in one call of the decoder, at most ``BATCH`` at once."""
+        found: dict[int, MaskSet] = {}
+        forms: dict[tuple[int, bool, bool], list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            forms.setdefault(prompt.form, []).append(index)
+        for alike in forms.values():
+            for start in range(0, len(alike), BATCH):
+                part = alike[start : start + BATCH]
+                found |= zip(part, self._decode_alike(embedding, [prompts[k] for k in part]), strict=True)
+        return [found[index] for index in range(len(prompts))]
+
     @torch.no_grad()
-    def _decode(self, embedding: Embedding, prompt: Prompt) -> MaskSet:
+    def _decode_alike(
+        self, embedding: Embedding[_Features], prompts: Sequence[CheckedPrompt]
+    ) -> Iterator[MaskSet]:
         device, size = self.sam.device, embedding.size
-        points = box = mask = None
-        if len(prompt.points):
-            xy = self._transform.apply_coords(prompt.points, size)
+        points = boxes = masks = None
+        count, has_box, has_mask = prompts[0].form
+        if count:
+            xy = self._transform.apply_coords(np.stack([prompt.points for prompt in prompts]), size)
+            labels = np.stack([prompt.labels for prompt in prompts])
             points = (
-                torch.as_tensor(xy, dtype=torch.float, device=device)[None],
-                torch.as_tensor(prompt.labels, dtype=torch.int, device=device)[None],
+                torch.as_tensor(xy, dtype=torch.float, device=device),  # (B, P, 2)
+                torch.as_tensor(labels, dtype=torch.int, device=device),
             )
-        if prompt.box is not None:
-            corners = self._transform.apply_boxes(prompt.box[None], size)
-            box = torch.as_tensor(corners, dtype=torch.float, device=device)
-        if prompt.mask is not None:
-            low = torch.as_tensor(prompt.mask, dtype=torch.float, device=device)[None, None]
+        if has_box:
+            corners = self._transform.apply_boxes(np.stack([prompt.box for prompt in prompts]), size)
+            boxes = torch.as_tensor(corners, dtype=torch.float, device=device).reshape(-1, 4)
+        if has_mask:
             wanted = self.sam.prompt_encoder.mask_input_size
-            mask = low if low.shape[2:] == wanted else F.interpolate(low, wanted, mode="bilinear")
-        sparse, dense = self.sam.prompt_encoder(points=points, boxes=box, masks=mask)
+            masks = torch.stack([_mask_input(prompt.mask, wanted) for prompt in prompts]).to(device)
+        sparse, dense = self.sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
         logits, scores = self.sam.mask_decoder(
             image_embeddings=embedding.features.image,
             image_pe=self.sam.prompt_encoder.get_dense_pe(),
@@ -83,9 +109,26 @@ class SegmentAnything(Segmenter):
             dense_prompt_embeddings=dense,
             multimask_output=True,
         )
-        full = self.sam.postprocess_masks(logits, embedding.features.input_size, size)
-        masks = (full[0] > self.sam.mask_threshold).cpu().numpy()
-        return MaskSet(masks, scores[0].float().cpu().numpy(), logits[0].float().cpu().numpy())
+        enlarge = partial(self._enlarge, embedding.features.input_size)
+        return (
+            MaskSet(one, score, size, enlarge)
+            for one, score in zip(logits.float().cpu().numpy(), scores.float().cpu().numpy(), strict=True)
+        )
+
+    @torch.no_grad()
+    def _enlarge(
+        self, input_size: tuple[int, int], logits: NDArray[np.float32], size: tuple[int, int]
+    ) -> NDArray[np.bool_]:
+        full = self.sam.postprocess_masks(
+            torch.from_numpy(logits)[None].to(self.sam.device), input_size, size
+        )
+        return np.asarray((full[0] > self.sam.mask_threshold).cpu())
+
+
+def _mask_input(mask: NDArray[np.float32] | None, size: tuple[int, int]) -> torch.Tensor:
+    """(1, h, w) logits at the size that the prompt encoder takes."""
+    low = torch.from_numpy(np.array(mask, np.float32))[None]
+    return low if low.shape[1:] == size else F.interpolate(low[None], size, mode="bilinear")[0]
 
 
 # ------------------------------------------------------------------------------------------- loading

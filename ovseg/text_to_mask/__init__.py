@@ -1,4 +1,4 @@
-"""Words (or clicks) to masks: CLIP Surgery's map → point prompts → a promptable segmenter."""
+"""Texts or clicks to masks: CLIP's map → point prompts → a promptable segmenter."""
 
 from ovseg.text_to_mask.predictor import TextToMask
 from ovseg.text_to_mask.results import Candidates, TextMasks

@@ -1,17 +1,26 @@
-"""The answers to some texts as one picture."""
+"""The answers to several texts as one picture, for the command line and the demo."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ovseg import figures
 from ovseg.text_to_mask.results import TextMasks
 
 
-def draw_answers(image: np.ndarray, answers: Sequence[TextMasks]) -> np.ndarray:
-    """(H, W, 3) uint8 RGB: every mask in its text's colour, the points on top, a legend below."""
+def draw_answers(image: NDArray[np.uint8], answers: Sequence[TextMasks]) -> NDArray[np.uint8]:
+    """Draw every mask in the colour of its text, the points on top, and a legend below.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the image that the answers are of.
+        answers: one for each text.
+
+    Returns:
+        (H', W', 3) uint8 RGB, with the legend at the bottom and padding where the image is narrow.
+    """
     colours = [tuple(colour) for colour in figures.palette(len(answers)).tolist()]
     picture = image
     for found, colour in zip(answers, colours, strict=True):

@@ -1,152 +1,161 @@
-"""One image to talk about: a text, clicks, a box, each step of which can be taken back.
+"""One image that is asked about step by step: a text, clicks, a box, each of which can be taken back.
 
-Everything but the decoder has been done when the first answer is asked for.
+Everything but the segmenter's decoder has been computed when the first answer is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from threading import RLock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ovseg.errors import UsageError
-from ovseg.maps.points import no_points
-from ovseg.segmenters.base import check_box, check_inside
-from ovseg.text_to_mask.results import Ask, Box, Click, TextMasks, no_masks, split
-from ovseg.types import PointPrompts
-
-if TYPE_CHECKING:
-    from ovseg.text_to_mask.predictor import TextToMask
+from ovseg.options import check_integer
+from ovseg.segmenters.prompts import Box, check_box, check_point, described
+from ovseg.text_to_mask.pipeline import EncodedImage, Setup, find, text_features
+from ovseg.text_to_mask.prompts import Click, Target, parse_targets
+from ovseg.text_to_mask.results import TextMasks
 
 KEPT = 8
-"""Steps whose answers are kept."""
+"""Steps whose answers are kept; masks at the image's size add up, and an older answer is made again when needed."""
 
 
 @dataclass(frozen=True)
 class _State:
-    text: str | None = None
+    target: Target | None = None
     clicks: tuple[Click, ...] = ()
     box: Box | None = None
 
 
 class Session:
-    """One image, looked at once; what was said about it can be taken back step by step.
+    """One image, encoded once; see ``TextToMask.session``. Several threads may use it at the same time.
 
-    A text gives prompt sets; a background click joins all of them, a foreground click the nearest; a
-    box keeps the sets within it. Without a text, clicks and box describe one object. A call that
-    raises changes nothing.
+    A text gives prompt sets. A background click joins all of them, a foreground click the nearest one. A box keeps
+    the sets that have a point in it. Without a text, clicks and box describe one object. A call that raises changes
+    nothing.
+
+    Example:
+        >>> import ovseg
+        >>> finder = ovseg.TextToMask(ovseg.load_model(), ovseg.load_segmenter("grabcut"))
+        >>> session = finder.session(ovseg.make_scene(3).image)
+        >>> first = session.click(64, 64)
+        >>> corrected = session.click(10, 10, foreground=False)
+        >>> session.undo() == first
+        True
     """
 
-    def __init__(self, owner: TextToMask, image: np.ndarray) -> None:
-        self._owner = owner
-        self._seen = owner.look(image)
+    def __init__(self, setup: Setup, encoded: EncodedImage) -> None:
+        self._setup = setup
+        self._encoded = encoded
+        self._lock = RLock()  # a step is made from the one before it: two at once would lose one
         self._states = [_State()]
         self._results: list[TextMasks | None] = [self._answer(_State())]
 
     @property
-    def image(self) -> np.ndarray:
-        return self._seen.image
+    def image(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, read-only: copy it to draw on it."""
+        return self._encoded.image
 
     @property
     def result(self) -> TextMasks:
-        """The answer to all that was said so far."""
-        last = self._results[-1]
-        if last is None:
-            last = self._results[-1] = self._answer(self._states[-1])
-        return last
+        """The answer to everything that was said so far."""
+        with self._lock:
+            last = self._results[-1]
+            if last is None:
+                last = self._results[-1] = self._answer(self._states[-1])
+            return last
 
-    def text(self, text: str | None) -> TextMasks:
-        """Ask for a text in place of the one before; None takes it away. Clicks stay."""
+    def text(self, text: str | Sequence[str] | None) -> TextMasks:
+        """Ask for a text in place of the one before. Clicks and box stay.
+
+        Args:
+            text: one text, "person+bench" for a combined target; a list of one text that has a comma in it; None
+                takes the text away.
+
+        Raises:
+            UsageError: the text is empty or too long, or there are several.
+        """
+        target = None
         if text is not None:
-            split(text)
-        return self._say(replace(self._states[-1], text=text))
+            targets, _ = parse_targets(text)
+            if len(targets) > 1:
+                several = "+".join(one.text for one in targets)
+                raise UsageError(
+                    f"wanted one text at a time in a session, got {len(targets)}: "
+                    f"for a combined target write {described(several)}"
+                )
+            target = targets[0]
+        with self._lock:
+            return self._step(replace(self._states[-1], target=target))
 
     def click(self, x: float, y: float, foreground: bool = True) -> TextMasks:
-        """A click at (x, y) in pixels of the image. Raises UsageError outside it."""
-        check_inside(x, y, self._seen.size)
-        state = self._states[-1]
-        return self._say(replace(state, clicks=(*state.clicks, (float(x), float(y), bool(foreground)))))
+        """Add a click.
+
+        Args:
+            x, y: in pixels of the image.
+            foreground: whether it is on the object.
+
+        Raises:
+            UsageError: the click is outside the image, or an argument has a wrong type.
+        """
+        if not isinstance(foreground, (bool, np.bool_)):
+            raise UsageError(f"wanted foreground as True or False, got {described(foreground)}")
+        place = check_point(x, y, self._encoded.size)
+        with self._lock:
+            state = self._states[-1]
+            return self._step(replace(state, clicks=(*state.clicks, (*place, bool(foreground)))))
 
     def remove_click(self, index: int) -> TextMasks:
-        """Take back the click of this index. Raises UsageError where there is none."""
-        clicks = self._states[-1].clicks
-        if not 0 <= index < len(clicks):
-            raise UsageError(f"wanted a click in 0..{len(clicks) - 1}, got {index}: {len(clicks)} were made")
-        return self._say(replace(self._states[-1], clicks=clicks[:index] + clicks[index + 1 :]))
+        """Take back one click.
+
+        Args:
+            index: its position, from 0 on, in the order of the clicks.
+
+        Raises:
+            UsageError: there is no such click.
+        """
+        with self._lock:
+            clicks = self._states[-1].clicks
+            if not clicks:
+                raise UsageError(f"wanted the position of a click, got {described(index)}: none was made")
+            number = check_integer("the position of a click", index, 0, len(clicks) - 1)
+            return self._step(replace(self._states[-1], clicks=clicks[:number] + clicks[number + 1 :]))
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> TextMasks:
-        """A box around the object, cut to the image. Raises UsageError for one without area."""
-        cut = check_box((x0, y0, x1, y1), self._seen.size)
-        return self._say(
-            replace(self._states[-1], box=(float(cut[0]), float(cut[1]), float(cut[2]), float(cut[3])))
-        )
+        """Set the box around the object, in pixels, cut to the image.
+
+        Raises:
+            UsageError: the box has no area inside the image, or an argument has a wrong type.
+        """
+        cut = check_box((x0, y0, x1, y1), self._encoded.size)
+        box = (float(cut[0]), float(cut[1]), float(cut[2]), float(cut[3]))
+        with self._lock:
+            return self._step(replace(self._states[-1], box=box))
 
     def undo(self) -> TextMasks:
-        """Take back the last step; at the beginning, nothing happens."""
-        if len(self._states) > 1:
-            self._states.pop()
-            self._results.pop()
-        return self.result
+        """Take back the last step; at the beginning nothing happens."""
+        with self._lock:
+            if len(self._states) > 1:
+                self._states.pop()
+                self._results.pop()
+            return self.result
 
     def reset(self) -> TextMasks:
-        """Back to the image alone; this is a step that can be undone."""
-        return self._say(_State())
+        """Take text, clicks and box away. This is a step that can be taken back, too."""
+        with self._lock:
+            return self._step(_State())
 
-    def _say(self, state: _State) -> TextMasks:
-        result = self._answer(state)  # before the state is kept: what raises leaves no trace
+    def _step(self, state: _State) -> TextMasks:
+        result = self._answer(state)  # before the state is kept: a call that raises changes nothing
         self._states.append(state)
         self._results.append(result)
-        if len(self._results) > KEPT:  # masks at full size add up; an older answer is made again if asked for
+        if len(self._results) > KEPT:
             self._results[-KEPT - 1] = None
         return result
 
     def _answer(self, state: _State) -> TextMasks:
-        owner, look = self._owner, self._seen
-        maps = np.zeros((0, *look.tokens.grid), np.float32)
-        present: dict[str, float] = {}
-        asks: list[Ask] = []
-        reason = None
-        if state.text is not None:
-            names = split(state.text)
-            maps, present = owner.maps(look, names, owner.features(names))
-            asks, reason = owner.asks(look, maps, present)
-        elif not state.clicks and state.box is None:
-            reason = "nothing asked yet: wanted a text, a click or a box"
-        asks = _with_box(asks, state.box)
-        asks = _with_clicks(asks, state.clicks)
-        if not asks and reason is None:
-            reason = "only background clicks: wanted a text, a foreground click or a box"
-        return owner.answer(look, asks, no_masks(state.text or "", look.size, present, maps, reason))
-
-
-def _with_box(asks: list[Ask], box: Box | None) -> list[Ask]:
-    """The sets with a positive in the box, cut to it; the box alone where there is none."""
-    if box is None:
-        return asks
-    kept = []
-    for ask in asks:
-        xy, labels = ask.prompts.xy, ask.prompts.labels
-        inside = (xy >= box[:2]).all(1) & (xy <= box[2:]).all(1)
-        keep = inside | (labels == 0)
-        if (inside & (labels == 1)).any():
-            kept.append(replace(ask, prompts=PointPrompts(xy[keep], labels[keep]), box=box))
-    return kept or [Ask(no_points(), None, box)]
-
-
-def _with_clicks(asks: list[Ask], clicks: Sequence[Click]) -> list[Ask]:
-    """Background clicks to every set, foreground clicks to the nearest; one set of clicks where there is none."""
-    if not asks and any(foreground for _, _, foreground in clicks):
-        asks = [Ask(no_points())]
-    out = list(asks)
-    for click in clicks:
-        chosen = range(len(out))
-        if click[2] and len(out) > 1:
-            place = np.array(click[:2], np.float32)
-            distances = [np.linalg.norm(ask.prompts.positives - place, axis=1).min() for ask in asks]
-            nearest = int(np.argmin(distances))
-            chosen = range(nearest, nearest + 1)
-        for index in chosen:
-            out[index] = replace(out[index], clicks=(*out[index].clicks, click))
-    return out
+        features = text_features(self._setup, state.target.names) if state.target else {}
+        return find(self._setup, self._encoded, state.target, features, state.box, state.clicks)

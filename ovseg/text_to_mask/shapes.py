@@ -1,4 +1,4 @@
-"""Maps and masks as shapes: what lies inside, its bounds, how well one fits the other, what is a speck."""
+"""Maps and masks as shapes: the inside of a map, bounds, overlap, specks and holes, separate objects."""
 
 from __future__ import annotations
 
@@ -6,58 +6,99 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from ovseg.text_to_mask.results import Box, Click
+from ovseg.segmenters.prompts import Box
+from ovseg.text_to_mask.prompts import Click
 
 
-def inside(region: np.ndarray, threshold: float) -> np.ndarray:
-    """(h, w) bool, never empty: the peak of a map that was shrunk to a small image may lie below."""
+def inside(region: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+    """(h, w) bool, where a map reaches the threshold.
+
+    Never empty: the peak of a map that was shrunk to a small image may be lower, and is then the threshold.
+    """
     return np.asarray(region >= min(threshold, float(region.max())))
 
 
-def centred(region: np.ndarray, threshold: float) -> np.ndarray:
-    """0..1 with the threshold at 0.5, as ``Segmenter.prior`` wants it."""
+def centred(region: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+    """A map in 0..1, stretched so that the threshold becomes 0.5, as ``Segmenter.prior`` wants it."""
     below = 0.5 * region / max(threshold, 1e-6)
     above = 0.5 + 0.5 * (region - threshold) / max(1 - threshold, 1e-6)
     return np.where(region < threshold, below, above)
 
 
-def bounds(region: np.ndarray, size: tuple[int, int]) -> Box:
+def bounds(region: NDArray[np.bool_], size: tuple[int, int]) -> Box:
+    """The box around a region (h, w), in pixels of an image of ``size`` (height, width)."""
     rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
     sy, sx = size[0] / region.shape[0], size[1] / region.shape[1]
     return (columns[0] * sx, rows[0] * sy, (columns[-1] + 1) * sx, (rows[-1] + 1) * sy)
 
 
-def tidy(mask: np.ndarray, share: float, clicks: Sequence[Click] = ()) -> np.ndarray:
-    """(H, W) bool without specks and holes of less than ``share`` of its pixels.
+def tidy(mask: NDArray[np.bool_], share: float, clicks: Sequence[Click] = ()) -> NDArray[np.bool_]:
+    """A mask (H, W) without specks and holes of less than ``share`` of its pixels.
 
-    The largest part stays, and what was clicked: a speck as foreground, a hole as background.
+    The largest part stays, and whatever was clicked: a speck as foreground, a hole as background.
     """
     if share <= 0 or not mask.any():
         return mask
-    limit = share * mask.sum()
-    out = mask
+    top, bottom, left, right = window = _window(mask)
+    part = mask[top:bottom, left:right]
+    limit = share * np.count_nonzero(part)
+    beyond = mask.size - part.size  # the rest of the image belongs to the background around the mask
     for value in (True, False):  # specks, then holes
         count, labels, stats, _ = cv2.connectedComponentsWithStats(
-            (out == value).astype(np.uint8), connectivity=8
+            (part == value).astype(np.uint8), connectivity=8
         )
-        areas = stats[:, cv2.CC_STAT_AREA].copy()
+        areas = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
         areas[0] = 0
+        if not value and beyond:
+            areas[_outer(labels, window, mask.shape)] += beyond
         small = (areas < limit) & (np.arange(count) > 0)
         if value and count > 1:
             small[int(areas.argmax())] = False
         for x, y, foreground in clicks:
-            if foreground == value:
-                small[labels[int(y), int(x)]] = False
-        out = np.where(small[labels], not value, out)
-    return np.asarray(out, bool)
+            row, column = int(y) - top, int(x) - left
+            if foreground == value and 0 <= row < bottom - top and 0 <= column < right - left:
+                small[labels[row, column]] = False
+        if small.any():
+            part = np.where(small[labels], not value, part)
+    out = np.zeros_like(mask)
+    out[top:bottom, left:right] = part
+    return out
 
 
-def expected_iou(mask: np.ndarray, region: np.ndarray) -> float:
-    """0..1: the IoU of a mask (H, W) with what a map (h, w) in 0..1 says, Σ mp / Σ (m + p - mp).
+def _window(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """top, bottom, left, right around the mask with one pixel of background where the image has it."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return (
+        max(0, int(rows[0]) - 1),
+        min(mask.shape[0], int(rows[-1]) + 2),
+        max(0, int(columns[0]) - 1),
+        min(mask.shape[1], int(columns[-1]) + 2),
+    )
 
-    p, the chance that a place belongs to the object, is the map squared: a map that was stretched to
-    0..1 promises too much. Unlike the IoU at a threshold this knows that a doubtful place may be left out.
+
+def _outer(
+    labels: NDArray[np.int32], window: tuple[int, int, int, int], size: tuple[int, ...]
+) -> NDArray[np.int32]:
+    """The components that reach the rest of the image across the window's border."""
+    top, bottom, left, right = window
+    edges = [
+        labels[0] if top > 0 else labels[:0, 0],
+        labels[-1] if bottom < size[0] else labels[:0, 0],
+        labels[:, 0] if left > 0 else labels[:0, 0],
+        labels[:, -1] if right < size[1] else labels[:0, 0],
+    ]
+    found = np.unique(np.concatenate(edges))
+    return found[found > 0]
+
+
+def expected_iou(mask: NDArray[np.bool_], region: NDArray[np.float32]) -> float:
+    """The IoU in 0..1 of a mask (H, W) with a map (h, w) in 0..1 read as probabilities: Σ mp / Σ (m + p - mp).
+
+    The probability p that a place belongs to the object is the square of the map, because a map that was stretched
+    to 0..1 is too high on average. Unlike the IoU at a threshold, this one changes little where a doubtful place is
+    left out.
     """
     size = (region.shape[1], region.shape[0])
     covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
@@ -66,10 +107,10 @@ def expected_iou(mask: np.ndarray, region: np.ndarray) -> float:
     return both / max(float(covered.sum() + chance.sum()) - both, 1e-6)
 
 
-def objects(mask: np.ndarray, points: np.ndarray) -> list[np.ndarray]:
-    """A mask (H, W) as its connected parts, the largest first: those on which a point (x, y) lies.
+def objects(mask: NDArray[np.bool_], points: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
+    """The connected parts of a mask (H, W) on which a point (x, y) lies, the largest first.
 
-    The others go with the largest, so that nothing is lost.
+    Parts without a point are added to the largest one, so that no pixel is lost.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     pointed = {int(labels[int(y), int(x)]) for x, y in points} - {0}

@@ -10,7 +10,8 @@ import pytest
 from ovseg.data.scenes import NAMES, make_scene
 from ovseg.segmenters.load import load_segmenter
 from ovseg.text_to_mask import TextToMask
-from ovseg.text_to_mask.results import Ask, join
+from ovseg.text_to_mask.pipeline import prompt_sets
+from ovseg.text_to_mask.prompts import PromptSet, join
 from ovseg.text_to_mask.shapes import expected_iou, objects, tidy
 
 
@@ -38,22 +39,20 @@ def test_two_alike_are_two_masks(model, name):
     assert len(counts) >= 4 and np.mean(np.array(counts) == 2) >= 0.75, counts
 
 
-def test_parts_of_one_map_are_also_asked_for_together(always):
-    """The joint set has every point of the others, and stands only if it is nearer to the map."""
+def test_parts_of_one_map_are_also_decoded_together(always):
+    """The joint set has every point of the others, and is taken only if it is nearer to the map."""
     scene = make_scene(502, things=2)
-    look = always.look(scene.image)
-    text = things(scene)[0]
-    maps, present = always.maps(look, (text,), always.features([text]))
-    spots = np.zeros_like(maps)
-    spots[0, 2:5, 2:5] = spots[0, -5:-2, -5:-2] = 1  # a map that falls apart
-    asks, _ = always.asks(look, spots, present)
-    assert len(asks) == 2
-    whole = join([replace(ask, clicks=((3.0, 4.0, True),)) for ask in asks])
-    assert sorted(whole.prompts.xy.tolist()) == sorted(xy for ask in asks for xy in ask.prompts.xy.tolist())
-    positives = [xy for ask in asks for xy in ask.prompts.positives.tolist()]
+    encoded = always.session(scene.image)._encoded
+    spots = np.zeros((1, *encoded.features.grid), np.float32)
+    spots[0, 2:5, 2:5] = spots[0, -5:-2, -5:-2] = 1  # a map with two components
+    sets, _ = prompt_sets(encoded.size, spots, {"cat": 1.0}, always.options)
+    assert len(sets) == 2
+    whole = join([replace(one, clicks=((3.0, 4.0, True),)) for one in sets])
+    assert sorted(whole.prompts.xy.tolist()) == sorted(xy for one in sets for xy in one.prompts.xy.tolist())
+    positives = [xy for one in sets for xy in one.prompts.positives.tolist()]
     assert whole.prompts.positives.tolist() == positives and whole.clicks == ((3.0, 4.0, True),)
-    assert whole.region is asks[0].whole and join(asks[:1]) is None
-    assert join([Ask(whole.prompts)] * 2) is None  # clicks alone come from no map
+    assert whole.region is sets[0].whole and join(sets[:1]) is None
+    assert join([PromptSet(whole.prompts)] * 2) is None  # clicks alone come from no map
 
 
 def test_objects_are_the_parts_with_points_and_lose_nothing():

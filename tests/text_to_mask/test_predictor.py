@@ -18,7 +18,7 @@ from ovseg.segmenters.grabcut import GrabCut
 from ovseg.segmenters.load import load_segmenter
 from ovseg.segmenters.segment_anything import SegmentAnything
 from ovseg.text_to_mask import TextToMask
-from ovseg.text_to_mask.results import split
+from ovseg.text_to_mask.prompts import parse_targets
 
 SEEDS = range(500, 508)
 
@@ -76,11 +76,11 @@ def test_a_text_that_comes_twice_is_answered_twice(always):
 def test_capitals_and_spaces_do_not_change_presence(always):
     """The everyday words are rivals of a text, but not of itself."""
     image = make_scene(3).image
-    assert "person" in always.distractors
+    assert "person" in always.options.distractors
     shares = [always.predict(image, text).presence[text] for text in ("person", "Person", "PERSON")]
     assert np.ptp(shares) < 1e-5  # as rivals of themselves they would differ a hundred times as much
-    rivals = TextToMask(always.model, always.sam, presence_threshold=0, distractors=["Green   Leaf"])
-    alone = TextToMask(always.model, always.sam, presence_threshold=0, distractors=[])
+    rivals = TextToMask(always.model, always.segmenter, presence_threshold=0, distractors=["Green   Leaf"])
+    alone = TextToMask(always.model, always.segmenter, presence_threshold=0, distractors=[])
     own, without = (one.predict(image, "green leaf").presence for one in (rivals, alone))
     assert own == without
 
@@ -95,7 +95,9 @@ def test_a_combined_target_has_the_masks_of_its_parts(always):
         assert both.presence[name] == pytest.approx(alone.presence[name], abs=0.35)
         assert len(alone) and (both.union & alone.union).sum() > 0.8 * alone.union.sum()
     assert iou(both.union, parts[0].union | parts[1].union) > 0.8
-    paper = TextToMask(always.model, always.sam, rule="paper", prompt_with="points", presence_threshold=0)
+    paper = TextToMask(
+        always.model, always.segmenter, rule="paper", prompt_with="points", presence_threshold=0
+    )
     found = paper.predict(scene.image, f"{first} + {second}")
     assert len(found) == 1 and len(found.points[0].positives) > 0
 
@@ -105,7 +107,9 @@ def test_paper_rule_gives_the_points_of_the_models_own_map(always):
 
     scene = make_scene(503)
     name = things(scene)[0]
-    paper = TextToMask(always.model, always.sam, rule="paper", prompt_with="points", presence_threshold=0)
+    paper = TextToMask(
+        always.model, always.segmenter, rule="paper", prompt_with="points", presence_threshold=0
+    )
     found = paper.predict(scene.image, name)
     raw = always.model.similarity(scene.image, name).grid_values[0].copy()
     assert np.allclose(found.maps[0], raw, atol=1e-5)
@@ -178,7 +182,7 @@ def test_sam_answers_again_without_its_encoder(model):
         "small",
     )
     t2m = TextToMask(model, sam, presence_threshold=0)
-    assert t2m.prompt_with == "points" and TextToMask(model, GrabCut()).prompt_with == "map"
+    assert t2m.options.prompt_with == "points" and TextToMask(model, GrabCut()).options.prompt_with == "map"
     scene = make_scene(505)
     found = t2m.predict(scene.image, things(scene)[0])
     assert found.candidates or found.reason
@@ -217,7 +221,7 @@ def test_pictures_of_every_mode(always, mode, tmp_path):
 @pytest.mark.parametrize("start", ["map", "box"])
 def test_pictures_of_every_shape(always, shape, rule, start):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    t2m = TextToMask(always.model, always.sam, rule=rule, prompt_with=start, presence_threshold=0)
+    t2m = TextToMask(always.model, always.segmenter, rule=rule, prompt_with=start, presence_threshold=0)
     found = t2m.predict(image, "red circle")
     assert found.masks.shape[1:] == shape and (len(found) or found.reason)
     assert t2m.session(image).click(shape[1] - 1, shape[0] - 1).masks.shape[1:] == shape
@@ -230,11 +234,11 @@ def test_what_cannot_be_read_and_unknown_options(model, t2m):
         ({"rule": "best"}, "unknown rule 'best': wanted one of components, paper"),
         ({"prompt_with": "x"}, "unknown prompt_with"),
         ({"select_by": "x"}, "unknown select_by"),
-        ({"threshold": 3.0}, "wanted threshold in 0..1, got 3.0"),
+        ({"threshold": 3.0}, "wanted threshold in 0..1, got 3"),
         ({"presence_threshold": -1}, "wanted presence_threshold in 0..1"),
     ]:
         with pytest.raises(UsageError, match=message):
-            TextToMask(model, t2m.sam, **option)
+            TextToMask(model, t2m.segmenter, **option)
 
 
 # ---------------------------------------------------------------------------------------------- parts
@@ -255,21 +259,27 @@ def test_our_map_is_low_where_another_word_fits_better(always):
     name = things(scene)[0]
     found = always.predict(scene.image, name)
     raw = always.model.similarity(scene.image, name).grid_values[0].copy()
-    rivals = always.model.similarity(scene.image, list(always.distractors)).grid_values
+    rivals = always.model.similarity(scene.image, list(always.options.distractors)).grid_values
     scale = float(always.model.clip.logit_scale.exp())
     wanted = raw - np.log1p(np.exp(scale * rivals.astype(np.float64)).sum(0)) / scale
     assert np.allclose(found.maps[0], wanted, atol=1e-5)
-    alone = TextToMask(always.model, always.sam, presence_threshold=0, distractors=[])
+    alone = TextToMask(always.model, always.segmenter, presence_threshold=0, distractors=[])
     assert np.allclose(alone.predict(scene.image, name).maps[0], raw, atol=1e-5)
 
 
 def test_segmenters_that_judge_their_masks_are_believed(model, always):
-    assert always.select_by == "agreement" and TextToMask(model, load_segmenter("tiny")).select_by == "score"
-    assert TextToMask(model, load_segmenter("tiny"), select_by="both").select_by == "both"
+    assert always.options.select_by == "agreement"
+    assert TextToMask(model, load_segmenter("tiny")).options.select_by == "score"
+    assert TextToMask(model, load_segmenter("tiny"), select_by="both").options.select_by == "both"
 
 
-def test_split():
-    assert split("person + bench") == ("person", "bench") and split("park bench") == ("park bench",)
+def test_a_text_with_commas_is_several_names_and_plus_joins_them():
+    (target,), several = parse_targets("person + bench")
+    assert target.names == ("person", "bench") and target.text == "person + bench" and not several
+    targets, several = parse_targets("sky, person+bench ,park bench")
+    assert [one.names for one in targets] == [("sky",), ("person", "bench"), ("park bench",)] and several
+    (target,), several = parse_targets(["salt, with pepper"])
+    assert target.names == ("salt, with pepper",) and several
 
 
 def test_presence_is_a_probability_against_the_empty_string_and_rivals():

@@ -1,0 +1,188 @@
+"""Prompt sets to masks: decode all of them together, choose among the candidates, merge what is one object.
+
+Candidates are compared at no more than ``COMPARED`` pixels; only what is handed out is enlarged to the image's size.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.maps.points import no_points
+from ovseg.metrics import mask_iou
+from ovseg.options import MaskOptions
+from ovseg.segmenters.base import Embedding, MaskSet, Segmenter
+from ovseg.segmenters.prompts import Box, Prompt
+from ovseg.text_to_mask.prompts import PromptSet, join
+from ovseg.text_to_mask.results import Candidates, TextMasks
+from ovseg.text_to_mask.shapes import bounds, centred, expected_iou, inside, objects, tidy
+from ovseg.types import PointPrompts
+
+COMPARED = 256
+"""Long side in pixels at which candidates are compared with the map and with each other."""
+SAME = 0.8
+"""Two masks with a larger IoU are one object that was found twice."""
+THRESHOLDS = {"components": 0.6, "paper": 0.8}
+"""The threshold of each rule on the min-max map, where none is given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """One prompt set with the segmenter's candidates: which was ``chosen``, and that one at ``COMPARED`` pixels."""
+
+    source: PromptSet
+    found: MaskSet
+    candidates: Candidates
+    small: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class _SetPrompt(Prompt):
+    """A prompt, and its points and box as the result shows them."""
+
+    prompts: PointPrompts = field(default_factory=no_points)
+    bounds: Box | None = None
+
+
+def threshold_of(options: MaskOptions) -> float:
+    """The threshold on the min-max map that is in force."""
+    return THRESHOLDS[options.rule] if options.threshold is None else options.threshold
+
+
+def answer(
+    segmenter: Segmenter,
+    embedding: Embedding[object],
+    sets: Sequence[PromptSet],
+    options: MaskOptions,
+    empty: TextMasks,
+) -> TextMasks:
+    """The masks of all prompt sets in ``empty``, an answer without masks; all sets are decoded together."""
+    groups = [list(group) for _, group in itertools.groupby(sets, key=lambda one: id(one.whole))]
+    joints = [join(group) for group in groups]  # the sets of one map as a single one
+    asked = [*itertools.chain(*groups), *(one for one in joints if one is not None)]
+    decoded = iter(decode(segmenter, embedding, asked, options))
+    several = [list(itertools.islice(decoded, len(group))) for group in groups]
+    together = [None if joint is None else next(decoded) for joint in joints]
+    kept: list[NDArray[np.bool_]] = []
+    sources: list[Decoded] = []
+    for parts, whole in zip(several, together, strict=True):
+        for source, mask in _objects(parts, whole, options):
+            # Two prompt sets on one object give the same mask twice; the stronger component comes first.
+            if mask.any() and not any(mask_iou(mask, other) > SAME for other in kept):
+                kept.append(mask)
+                sources.append(source)
+    if not kept:
+        return replace(empty, reason=empty.reason or "the segmenter found no region at these points")
+    return replace(
+        empty,
+        masks=_stacked(kept),
+        scores=np.array([one.candidates.scores[one.candidates.chosen] for one in sources], np.float32),
+        candidates=tuple(one.candidates for one in sources),
+    )
+
+
+def decode(
+    segmenter: Segmenter, embedding: Embedding[object], sets: Sequence[PromptSet], options: MaskOptions
+) -> list[Decoded]:
+    """The segmenter's candidates for every prompt set, and the choice among them."""
+    prompts = [_prompt(segmenter, embedding, one, options) for one in sets]
+    found = segmenter.decode_many(embedding, prompts)
+    if options.refine:
+        best = [
+            candidates.logits[_choose(candidates, embedding.size, one, options)[0]]
+            for candidates, one in zip(found, sets, strict=True)
+        ]
+        prompts = [replace(prompt, mask=mask) for prompt, mask in zip(prompts, best, strict=True)]
+        found = segmenter.decode_many(embedding, prompts)
+    return [
+        _decoded(one, prompt, candidates, embedding.size, options)
+        for one, prompt, candidates in zip(sets, prompts, found, strict=True)
+    ]
+
+
+def _prompt(
+    segmenter: Segmenter, embedding: Embedding[object], one: PromptSet, options: MaskOptions
+) -> _SetPrompt:
+    """Points, box and first mask of one prompt set, as ``options.prompt_with`` says."""
+    prompts, box, mask = one.prompts, one.box, None
+    if one.region is not None and options.prompt_with == "map":
+        mask = segmenter.prior(embedding, centred(one.region, threshold_of(options)))
+    elif one.region is not None and options.prompt_with == "box":
+        box = box or bounds(inside(one.region, threshold_of(options)), embedding.size)
+        prompts = no_points()
+    prompts = one.with_clicks(prompts)
+    return _SetPrompt(prompts.xy, prompts.labels, box, mask, prompts=prompts, bounds=box)
+
+
+def _choose(
+    found: MaskSet, size: tuple[int, int], one: PromptSet, options: MaskOptions
+) -> tuple[int, NDArray[np.float32], NDArray[np.bool_]]:
+    """The index of the best candidate, each one's agreement with the map, and the best one at ``COMPARED`` pixels."""
+    scale = min(1.0, COMPARED / max(size))
+    small = found.at((max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
+    if one.region is None:
+        return found.best, np.ones(len(found), np.float32), small[found.best]
+    width_height = (one.region.shape[1], one.region.shape[0])
+    wanted = inside(one.region, threshold_of(options))
+    covered = [
+        cv2.resize(mask.astype(np.uint8), width_height, interpolation=cv2.INTER_AREA) for mask in small
+    ]
+    agreement = np.array([mask_iou(mask > 0, wanted) for mask in covered], np.float32)
+    ranks = {"score": found.scores, "agreement": agreement, "both": found.scores + agreement}
+    best = int(ranks[options.select_by or "score"].argmax())
+    return best, agreement, small[best]
+
+
+def _decoded(
+    source: PromptSet, prompt: _SetPrompt, found: MaskSet, size: tuple[int, int], options: MaskOptions
+) -> Decoded:
+    chosen, agreement, small = _choose(found, size, source, options)
+    candidates = Candidates(prompt.prompts, prompt.bounds, found.logits, found.scores, agreement, chosen)
+    scale = small.shape[1] / size[1], small.shape[0] / size[0]
+    clicks = [(x * scale[0], y * scale[1], foreground) for x, y, foreground in source.clicks]
+    return Decoded(source, found, candidates, tidy(small, options.clean, clicks))
+
+
+def _objects(
+    parts: list[Decoded], whole: Decoded | None, options: MaskOptions
+) -> Iterable[tuple[Decoded, NDArray[np.bool_]]]:
+    """The masks of one map's prompt sets at the image's size, one for each object.
+
+    A map often has several components on one object, so the sets were also decoded as one. That answer is taken if
+    it covers most of the several masks and fits the map better than they do. Either way, parts of a mask that are
+    not connected and have a positive point each are different objects.
+    """
+    if whole is None:
+        return ((one, _full(one, options)) for one in parts)
+    answers = [whole] if _fits_better(whole, parts) else parts
+    places = whole.source.prompts.positives  # without the clicks, which add to an object
+    return ((one, mask) for one in answers for mask in objects(_full(one, options), places))
+
+
+def _fits_better(whole: Decoded, parts: list[Decoded]) -> bool:
+    assert whole.source.region is not None
+    union = np.any([one.small for one in parts], axis=0)
+    if 2 * (whole.small & union).sum() < union.sum():
+        return False
+    return expected_iou(whole.small, whole.source.region) > expected_iou(union, whole.source.region)
+
+
+def _full(one: Decoded, options: MaskOptions) -> NDArray[np.bool_]:
+    """The chosen mask at the image's size, without specks and holes."""
+    return tidy(one.found.mask(one.candidates.chosen), options.clean, one.source.clicks)
+
+
+def _stacked(masks: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """(M, H, W); each mask is let go when it has been copied, and a single one is not copied."""
+    if len(masks) == 1:
+        return masks[0][None]
+    out = np.empty((len(masks), *masks[0].shape), bool)
+    for index in range(len(masks)):
+        out[index] = masks[index]
+        masks[index] = out[index]
+    return out
