@@ -251,7 +251,7 @@ def damaged(content: bytes) -> dict[str, bytes]:
         "longer": content + b"\0\0\0\0",
         "one bit": bytes(flipped),
         "rubbish": os.urandom(len(content)),
-        "numpy's": b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999,)}\n",
+        "numpy's": b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (999999999,)}\n",
         "an archive": b"PK\x03\x04" + content,
         "nan": signed(np.full(128, np.nan, np.float32)),
         "zeros": signed(np.zeros(128, np.float32)),
