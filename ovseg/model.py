@@ -192,8 +192,8 @@ class Model:
 
     # ------------------------------------------------------------------------------- what it is for
 
-    @overload
-    def similarity(
+    @overload  # a str is an iterable of str too, but it is one picture
+    def similarity(  # type: ignore[overload-overlap]
         self,
         image: ImageLike,
         names: Names,
@@ -292,8 +292,8 @@ class Model:
         if surgery in ("label_set", "label_set_code") and len(names.flat) < 2:
             raise UsageError(f"surgery={surgery!r} wanted at least two names, got one: use surgery='empty'")
 
-    @overload
-    def segment(
+    @overload  # a str is an iterable of str too, but it is one picture
+    def segment(  # type: ignore[overload-overlap]
         self,
         image: ImageLike,
         names: Names,
@@ -389,9 +389,9 @@ class Model:
 
         def finish(dense: Dense[tuple[int, int]]) -> LabelMap:
             labels, kept = classify(dense.scores, dense.key, vocabulary, options, probabilities)
-            dtype = np.uint8 if len(vocabulary) <= 255 else np.uint16
+            array = labels.cpu().numpy()
             return LabelMap(
-                labels.cpu().numpy().astype(dtype),
+                array.astype(np.uint8) if len(vocabulary) <= 255 else array.astype(np.uint16),
                 vocabulary.names,
                 None if kept is None else kept.cpu().numpy(),
             )
@@ -399,8 +399,8 @@ class Model:
         found = self._stream(_images(image), options, self.cosine_scores(text), on_error)
         return _one_or_all(image, (finish(dense) for dense in found))
 
-    @overload
-    def recognize(
+    @overload  # a str is an iterable of str too, but it is one picture
+    def recognize(  # type: ignore[overload-overlap]
         self,
         image: ImageLike,
         names: Names,

@@ -138,7 +138,7 @@ class SimilarityMap(NamedResult):
         low, spread = values.min(), values.max() - values.min()
         return (values - low) / spread if spread > _FLAT else np.zeros(size, np.float32)
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[np.float32]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.float32]:
         return np.asarray(self.values, dtype)
 
     def save(self, path: str | Path) -> None:
@@ -267,7 +267,7 @@ class LabelMap(NamedResult):
             for number, name in enumerate(self.areas, 1)
         ]
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[np.generic]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.generic]:
         return np.array(self.labels, dtype) if copy or dtype is not None else np.asarray(self.labels)
 
     def save(self, path: str | Path) -> None:
@@ -328,7 +328,7 @@ class Recognition(NamedResult):
         order = np.argsort(-self.scores, kind="stable")[:count]
         return [(self.names[k], float(self.scores[k])) for k in order]
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[np.generic]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.generic]:
         return np.array(self.scores, dtype) if copy or dtype is not None else np.asarray(self.scores)
 
     def save(self, path: str | Path) -> None:
