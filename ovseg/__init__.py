@@ -13,8 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ovseg.clip.attention import list_methods as list_methods
     from ovseg.data.scenes import make_scene as make_scene
+    from ovseg.errors import DataError as DataError
     from ovseg.errors import ImageError as ImageError
+    from ovseg.errors import MissingPackageError as MissingPackageError
     from ovseg.errors import OvsegError as OvsegError
     from ovseg.errors import UnsupportedModelError as UnsupportedModelError
     from ovseg.errors import UsageError as UsageError
@@ -32,11 +35,14 @@ if TYPE_CHECKING:
     from ovseg.types import ImageTokens as ImageTokens
     from ovseg.types import PointPrompts as PointPrompts
     from ovseg.vocabulary import Vocabulary as Vocabulary
+    from ovseg.vocabulary import list_vocabularies as list_vocabularies
     from ovseg.vocabulary import load_vocabulary as load_vocabulary
 
 __version__ = "0.1.0"
 _WHERE = {
+    "DataError": "errors",
     "ImageError": "errors",
+    "MissingPackageError": "errors",
     "OvsegError": "errors",
     "UnsupportedModelError": "errors",
     "UsageError": "errors",
@@ -55,6 +61,8 @@ _WHERE = {
     "Recognition": "results",
     "SimilarityMap": "results",
     "Vocabulary": "vocabulary",
+    "list_methods": "clip.attention",
+    "list_vocabularies": "vocabulary",
     "load_vocabulary": "vocabulary",
 }
 __all__ = ["__version__", *_WHERE]
