@@ -80,7 +80,7 @@ class GrabCut(Segmenter[NDArray[np.uint8]]):
             len(starts)
         ) as pool:  # OpenCV releases Python's lock, and has one seed for each thread
             cuts = list(pool.map(lambda start: self._cut(image, start, sure), starts))
-        logits = np.stack([_signed_distance(cut) for cut in cuts])
+        logits = np.stack([_signed_distance(cut) for cut in cuts]).astype(np.float32)
         scores = np.array([_contrast(lab, cut) for cut in cuts], np.float32)
         return MaskSet(logits, scores, embedding.size, _enlarge)
 

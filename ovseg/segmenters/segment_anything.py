@@ -96,7 +96,8 @@ class SegmentAnything(Segmenter[_Features]):
                 torch.as_tensor(labels, dtype=torch.int, device=device),
             )
         if has_box:
-            corners = self._transform.apply_boxes(np.stack([prompt.box for prompt in prompts]), size)
+            given = [prompt.box for prompt in prompts if prompt.box is not None]
+            corners = self._transform.apply_boxes(np.stack(given), size)
             boxes = torch.as_tensor(corners, dtype=torch.float, device=device).reshape(-1, 4)
         if has_mask:
             wanted = self.sam.prompt_encoder.mask_input_size

@@ -116,10 +116,14 @@ class TextToMask:
         self._setup = Setup(model, self.segmenter, self.options, model.logit_scale)
         self._encoded: ContentCache[EncodedImage] = ContentCache()
 
+    @overload  # a str is an iterable of str too, but it is one picture
+    def predict(  # type: ignore[overload-overlap]
+        self, image: ImageLike, text: str
+    ) -> TextMasks | list[TextMasks]: ...
     @overload
-    def predict(self, image: ImageLike, text: str) -> TextMasks | list[TextMasks]: ...
-    @overload
-    def predict(self, image: ImageLike, text: list[str] | tuple[str, ...]) -> list[TextMasks]: ...
+    def predict(  # type: ignore[overload-overlap]
+        self, image: ImageLike, text: list[str] | tuple[str, ...]
+    ) -> list[TextMasks]: ...
     @overload
     def predict(
         self, image: Iterable[ImageLike], text: str, on_error: OnError | None = None
