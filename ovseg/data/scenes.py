@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.options import check_integer, check_size
+from ovseg.errors import UsageError
+from ovseg.options import Size, check_integer, check_size, pair
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (208, 38, 42),
@@ -55,7 +56,7 @@ class Scene:
         return " on ".join(" and ".join(part) for part in ([f"a {t}" for t in things], stuff) if part)
 
 
-def make_scene(seed: int, size: tuple[int, int] = (128, 128), things: int | None = None) -> Scene:
+def make_scene(seed: int, size: Size = (128, 128), things: int | None = None) -> Scene:
     """Generate a scene: one or two textures with coloured shapes on them.
 
     A shape measures a quarter to half of the short side. At most a tenth of it may lie on earlier shapes; it
@@ -63,7 +64,7 @@ def make_scene(seed: int, size: tuple[int, int] = (128, 128), things: int | None
 
     Args:
         seed: 0 or above; the same seed gives the same scene.
-        size: (height, width) in pixels, each at least 1.
+        size: one side of a square or (height, width), in pixels, each at least 1.
         things: the number of shapes, at most 1,000; None for 1 to 4, by the seed.
 
     Returns:
@@ -79,7 +80,10 @@ def make_scene(seed: int, size: tuple[int, int] = (128, 128), things: int | None
     'a purple triangle on stripes'
     """
     check_integer("seed", seed, 0, 2**63 - 1)
-    check_size("size", size)
+    sides = check_size("size", size)
+    if sides is None:
+        raise UsageError("wanted size as one side or (height, width), got None")
+    size = pair(sides)
     if things is not None:
         check_integer("things", things, 0, 1000)
     rng = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.errors import ImageError, UsageError
+from ovseg.errors import ImageError, UsageError, one_line
 from ovseg.io.limits import check_pixels
 from ovseg.io.values import to_rgb
 
@@ -64,7 +64,7 @@ def _as_array(source: SupportsArray | NDArray[np.generic]) -> NDArray[np.generic
     if isinstance(source, np.ma.MaskedArray):
         raise UsageError("wanted an array without a mask: fill it first, array.filled(255)")
     if isinstance(source, np.ndarray):
-        return source
+        return np.asarray(source)  # the array itself; of a subclass such as matrix, its plain view
     kind = type(source).__name__
     try:
         detach = getattr(source, "detach", None)
@@ -73,5 +73,6 @@ def _as_array(source: SupportsArray | NDArray[np.generic]) -> NDArray[np.generic
         tensor = detach().cpu()
         return np.asarray(tensor.float().numpy() if "bfloat16" in str(tensor.dtype) else tensor.numpy())
     except Exception as error:  # a tensor without values (device "meta"), sparse, or quantised
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"wanted a picture, got a {kind} that is no array: {reason}") from None
+        raise UsageError(
+            f"wanted a picture, got a {kind} that is no array: {one_line(error)[:200]}"
+        ) from None

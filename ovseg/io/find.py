@@ -12,7 +12,7 @@ from PIL import features
 
 from ovseg.errors import UsageError
 from ovseg.io.pillow import AVIF_HINT, HEIF_HINT, register_heif
-from ovseg.io.sources import expand, shown
+from ovseg.io.sources import brief, expand, shown
 from ovseg.io.writers import MARK, RESULT_ENDINGS
 
 SUFFIXES = frozenset(
@@ -52,10 +52,8 @@ def find_images(
     Raises:
         UsageError: ``paths`` is not a list of paths.
     """
-    if isinstance(paths, (str, bytes, os.PathLike)) or not all(
-        isinstance(p, (str, os.PathLike)) for p in paths
-    ):
-        raise UsageError(f"wanted a list of paths, got {paths!r}")
+    if not isinstance(paths, (list, tuple)) or not all(isinstance(p, (str, os.PathLike)) for p in paths):
+        raise UsageError(f"wanted a list of paths, got {brief(paths)}")
     files: list[Path] = []
     lines: list[str] = []
     known = suffixes()

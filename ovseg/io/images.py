@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, one_line
 from ovseg.io.arrays import LAYOUTS, SupportsArray, array_to_rgb
 from ovseg.io.decode import decode
 from ovseg.io.find import SUFFIXES as SUFFIXES
@@ -68,7 +68,7 @@ def load_image(source: ImageLike, max_pixels: int | None = None) -> NDArray[np.u
         with reading("the PIL image"):
             return picture_to_rgb(source, "the PIL image", limit)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return decode(BytesIO(source), "the data", limit)
+        return decode(BytesIO(bytes(source)), "the data", limit)
     if isinstance(source, (str, os.PathLike)):
         path = check_file(source)
         with open_file(path) as stream:
@@ -84,12 +84,14 @@ def load_image(source: ImageLike, max_pixels: int | None = None) -> NDArray[np.u
 
 
 def _content(file: BinaryIO) -> bytes:
-    with suppress(OSError, AttributeError):  # a pipe is read from where it is
+    with suppress(OSError, ValueError, AttributeError):  # a pipe is read from where it is
         file.seek(0)
     try:
         content = file.read()
     except Exception as error:
-        raise UsageError(f"wanted an open file to read a picture from, got an error: {error}") from None
+        raise UsageError(
+            f"wanted an open file to read a picture from, got an error: {one_line(error)}"
+        ) from None
     if not isinstance(content, bytes):
         raise UsageError(f"wanted a file opened in binary mode, got {type(content).__name__} from it")
     return content

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ovseg.errors import DataError, ImageError, UsageError
+from ovseg.errors import DataError, ImageError
 from ovseg.io.limits import check_pixels, pixel_limit
 from ovseg.io.orientation import orientation_of, turn_upright
 from ovseg.io.pillow import load_pixels, open_picture, reading
@@ -60,11 +60,9 @@ def load_labels(
     ...
     ovseg.errors.DataError: wanted labels of (2, 1) pixels (height, width), as the upright image has, ...
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise UsageError(f"wanted the path of a label file, got {type(path).__name__}")
-    name = shown(path)
     try:
         file = check_file(path, "a label file")
+        name = shown(file)
         with open_file(file) as stream, reading(name):
             labels = _decode(stream, name, pixel_limit())
     except ImageError as error:

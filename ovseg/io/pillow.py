@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from ovseg.errors import ImageError, OvsegError
+from ovseg.errors import ImageError, OvsegError, one_line
 from ovseg.io.limits import check_pixels
 from ovseg.io.orientation import orientation_of, turn_upright
 from ovseg.io.values import GROUND, missing_pixels, row_bands, to_rgb
@@ -39,7 +39,7 @@ def reading(name: str) -> Iterator[None]:
     except MemoryError:
         raise ImageError(f"wanted an image that fits into memory, {name} does not") from None
     except Exception as error:  # decoders raise anything, RuntimeError and struct.error among them
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error)[:200]
         raise ImageError(f"wanted a whole image, {name} cannot be decoded: {reason}") from None
 
 

@@ -21,7 +21,7 @@ KINDS = (
 
 def expand(path: str | os.PathLike[str]) -> Path:
     """A path whose leading ``~`` stands for the home folder, unless a file of that very name exists."""
-    text = os.fsdecode(os.fspath(path))
+    text = as_text(path)
     plain = Path(text)
     if not text.startswith("~") or os.path.lexists(text):
         return plain
@@ -31,9 +31,23 @@ def expand(path: str | os.PathLike[str]) -> Path:
         return plain
 
 
+def as_text(path: str | os.PathLike[str], what: str = "an image file") -> str:
+    """The text of a path. Raises UsageError where it is no path, or its ``__fspath__`` fails."""
+    try:
+        return os.fsdecode(os.fspath(path))
+    except Exception:  # a class of someone else's
+        raise UsageError(f"wanted the path of {what}, got {brief(path)}") from None
+
+
+def brief(value: object) -> str:
+    """A value as messages show it: on one line, cut where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
 def shown(path: str | os.PathLike[str]) -> str:
     """A path as messages show it: on one line, cut where it is long."""
-    text = os.fsdecode(os.fspath(path))
+    text = as_text(path)
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= 1000 else f"{text[:1000]}…"
 
@@ -58,10 +72,10 @@ def check_file(source: str | os.PathLike[str], what: str = "an image file") -> P
     ...
     ovseg.errors.ImageError: wanted an image file, /dev/null is a device
     """
-    text = os.fsdecode(os.fspath(source))
+    text = as_text(source, what)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise UsageError(f"wanted {what}, got the address {shown(text)}: download it first")
-    path = expand(source)
+    path = expand(text)
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name

@@ -188,7 +188,9 @@ def test_a_damaged_annotation_is_one_line(tmp_path, damage):
         list(read_coco(tmp_path / "instances.json", tmp_path))
 
 
-@pytest.mark.parametrize("wrong", [(-1,), (0.5,), (0, (0, 5)), (0, "ab"), (0, (5, 5), -1)])
+@pytest.mark.parametrize(
+    "wrong", [(-1,), (0.5,), (0, (0, 5)), (0, "ab"), (0, None), (None,), (0, (5, 5), True), (0, (5, 5), -1)]
+)
 def test_scenes_of_wrong_arguments_are_misuse(wrong):
     with pytest.raises(UsageError, match="wanted (seed|size|things)"):
         make_scene(*wrong)
