@@ -80,9 +80,9 @@ class GrabCut(Segmenter[NDArray[np.uint8]]):
             len(starts)
         ) as pool:  # OpenCV releases Python's lock, and has one seed for each thread
             cuts = list(pool.map(lambda start: self._cut(image, start, sure), starts))
-        logits = np.stack([_signed_distance(cut) for cut in cuts]).astype(np.float32)
+        distances = np.stack([_signed_distance(cut) for cut in cuts]).astype(np.float32)
         scores = np.array([_contrast(lab, cut) for cut in cuts], np.float32)
-        return MaskSet(logits, scores, embedding.size, _enlarge)
+        return MaskSet(distances, scores, embedding.size, _enlarge)
 
     def _cut(
         self, image: NDArray[np.uint8], start: NDArray[np.bool_], sure: NDArray[np.int8]
