@@ -25,6 +25,7 @@ from ovseg.weights.files import brief
 Clip: TypeAlias = "open_clip.CLIP | open_clip.CustomTextCLIP | open_clip.CoCa"
 Tokenizer: TypeAlias = "SimpleTokenizer | HFTokenizer"
 Config = Mapping[str, object]
+_INTEGERS = {"width", "heads", "head_width", "vocab_size", "context_length"}
 _MOST_LAYERS = 256
 _LARGEST = 10_000_000  # of any number in a config; open_clip's largest is a vocabulary of 901,629
 
@@ -39,6 +40,9 @@ def check_config(config: Config, what: str) -> None:
             raise WeightsError(
                 f"wanted a config of {what}, its {part} has the unknown key {strange[0][:60]!r}"
             )
+        for key in _INTEGERS & set(found):
+            if isinstance(found[key], bool) or not isinstance(found[key], int):
+                raise WeightsError(f"wanted a config of {what} with an integer {key}, got {found[key]!r:.60}")
         layers = found.get("layers", 1)
         for number in layers if isinstance(layers, (list, tuple)) else [layers]:
             if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST_LAYERS:

@@ -19,13 +19,12 @@ from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch.nn import functional as F
 
-from ovseg.errors import ImageError, WeightsError
+from ovseg.errors import ImageError
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, framed
 from ovseg.segmenters.prompts import CheckedPrompt
 from ovseg.weights import checkpoints, store
 from ovseg.weights.checkpoints import State
 from ovseg.weights.digest import RANDOM
-from ovseg.weights.known import OFFICIAL
 
 BATCH = 32
 """Prompts in one call of the mask decoder."""
@@ -163,10 +162,6 @@ def load_with(
     if weights == RANDOM:
         return SegmentAnything(build(), f"{name} random", device)
     file = store.pull(name) if weights is None else Path(weights).expanduser()
-    if weights is not None and not file.exists():
-        raise WeightsError(
-            f"wanted weights of {name}, {file} does not exist: its authors' file is {OFFICIAL[name].file}"
-        )
     state = rename(checkpoints.read(file, f"weights of {name}").state)
     sam = build()
     checkpoints.fill(sam, state, name, file)
