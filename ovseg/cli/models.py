@@ -22,7 +22,8 @@ models = typer.Typer(no_args_is_help=True, help="Weights: what is known, what is
 WeightsModel = Annotated[
     str,
     typer.Argument(
-        help="open_clip's name, e.g. ViT-B-16; or tiny, vit_b, vit_l, vit_h, mobile, hf:org/name, hf-hub:org/name."
+        help="open_clip's name, e.g. ViT-B-16; or tiny, vit_b, vit_l, vit_h, mobile, hf:org/name, "
+        "hf-hub:org/name."
     ),
 ]
 WeightsTag = Annotated[

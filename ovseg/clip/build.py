@@ -1,7 +1,7 @@
-"""From a config in open_clip's form to a model: checked, its image tower first, and built by open_clip's classes.
+"""From a config in open_clip's form to a model: checked, the image tower first, then built by open_clip.
 
-open_clip's ``create_model`` and ``get_tokenizer`` ask the hub for some text towers, and write to the log of the
-whole process; here their parts are called directly, with folders in place of the hub's names.
+open_clip's ``create_model`` and ``get_tokenizer`` ask the hub for some text towers, and write to the log of
+the whole process; here their parts are called directly, with folders in place of the hub's names.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _check_values(value: object, what: str) -> None:
 
 
 def check_tower(config: Config, what: str) -> None:
-    """Check the image tower of a config without building it in memory, and before anything of the texts is made.
+    """Check the image tower of a config without its memory, before anything of the texts is made.
 
     Raises:
         UnsupportedModelError: it has no tokens that ovseg reads.

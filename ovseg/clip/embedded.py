@@ -75,7 +75,7 @@ def load(path: Path | None = None, *, untrained: bool = False) -> CLIP:
     assert isinstance(text, Mapping)  # checked above
     if (text.get("context_length", _CONTEXT), text.get("vocab_size", _VOCABULARY)) != (_CONTEXT, _VOCABULARY):
         raise WeightsError(
-            f"wanted weights of {_WHAT}, {file} does not fit: its config has another tokenizer than open_clip's"
+            f"wanted weights of {_WHAT}, {file} does not fit: its config is of another tokenizer"
         )
     if untrained:
         return build(config)

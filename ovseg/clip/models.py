@@ -71,7 +71,8 @@ class _Origin:
 def list_models() -> dict[str, tuple[str, ...]]:
     """Every model by name with the tags of its weights: the embedded one and all that open_clip lists.
 
-    Not every image tower of open_clip's has tokens that can be read: ``load_clip`` says so, by the config alone.
+    Not every image tower of open_clip's has tokens that can be read: ``load_clip`` says so, by the config
+    alone.
 
     Example:
         >>> list_models()["tiny"], "openai" in list_models()["ViT-B-16"]
@@ -93,8 +94,8 @@ def load_clip(
 
     Args:
         name: "tiny" (embedded), a name of open_clip's, "hf-hub:org/name" or "local-dir:FOLDER".
-        weights: a tag of open_clip's, a file, or "random" for untrained weights. None for "tiny", "hf-hub:" and
-            "local-dir:", which have weights of their own; any other model needs one.
+        weights: a tag of open_clip's, a file, or "random" for untrained weights. None for "tiny", "hf-hub:"
+            and "local-dir:", which have weights of their own; any other model needs one.
         device: "cpu", "cuda", "cuda:1" …
         precision: "fp32", "bf16" or "fp16", of the image tower; the text tower stays in fp32.
         offline: never touch the network.
@@ -135,7 +136,7 @@ def _load_embedded(given: str | Path | None) -> LoadedClip:
             file = Path(given).expanduser()
             if isinstance(given, str) and not _looks_like_file(given):
                 raise UsageError(
-                    f"the embedded model has its own weights: wanted no weights, a file or 'random', got {str(given)!r}"
+                    f"wanted no weights, a file or 'random' for the embedded model, got {given!r}"
                 )
         clip = embedded.load(file if given is not None else None)
         record = WeightsRecord("embedded" if given is None else str(given), file)
@@ -217,7 +218,7 @@ def _folder_origin(name: str, given: str | Path | None, offline: bool) -> _Origi
 
 
 def _weights_in(folder: Path) -> Path:
-    """The weights of a folder in open_clip's form. Raises WeightsError for none, or several that could be meant."""
+    """The weights of a folder in open_clip's form. Raises WeightsError for none, or for several."""
     for name in (*CLIP_WEIGHTS, "model.safetensors", "pytorch_model.bin"):
         if (folder / name).is_file():
             return folder / name

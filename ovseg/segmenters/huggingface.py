@@ -186,7 +186,7 @@ def _kind(folder: Path) -> str:
 def _filled(
     builder: type[PreTrainedModel], config: PretrainedConfig, files: list[Path], kind: str, folder: Path
 ) -> PreTrainedModel:
-    """The model of ``config`` with every tensor of ``files`` under the names transformers gives them, none left over."""
+    """The model of ``config`` with every tensor of ``files``, renamed by transformers, none left over."""
     state: State = {}
     for file in files:
         state.update(checkpoints.read(file, f"weights of {kind}").state)
@@ -207,7 +207,7 @@ def _filled(
 
 
 def _check_values(state: State, kind: str, folder: Path) -> None:
-    """transformers converts types without a word: integers where weights belong, NaN and infinity are refused here."""
+    """Refuse integers, NaN and infinity, which transformers would convert or load without a word."""
     for key, value in state.items():
         if not value.is_floating_point() and not key.endswith("num_batches_tracked"):
             got = str(value.dtype).removeprefix("torch.")

@@ -56,18 +56,18 @@ def load_segmenter(
     """A promptable segmenter by name.
 
     Args:
-        name: "grabcut" (no weights); "tiny", the embedded SAM; "vit_b", "vit_l" or "vit_h" for SAM; "mobile" for
-            MobileSAM; "hf:FOLDER" or "hf:org/name" for SAM, SAM-HQ, SAM 2 or EdgeTAM of transformers.
-        weights: None for the embedded weights of "tiny", for the official file in the weights folder under its
-            authors' name, and for those in a folder or repository of transformers'. A file for "tiny", SAM and
-            MobileSAM. "random" for untrained weights.
+        name: "grabcut" (no weights); "tiny", the embedded SAM; "vit_b", "vit_l" or "vit_h" for SAM; "mobile"
+            for MobileSAM; "hf:FOLDER" or "hf:org/name" for SAM, SAM-HQ, SAM 2 or EdgeTAM of transformers.
+        weights: None for the embedded weights of "tiny", for the official file in the weights folder under
+            its authors' name, and for those in a folder or repository of transformers'. A file for "tiny",
+            SAM and MobileSAM. "random" for untrained weights.
         device: "cpu", "cuda", "cuda:1" …
         offline: never ask the Hugging Face hub.
 
     Raises:
         UsageError: an unknown name or device, or weights where there can be none.
-        WeightsError: the weights are missing, damaged or of another model, or the package for this name is not
-            installed.
+        WeightsError: the weights are missing, damaged or of another model, or the package for this name is
+            not installed.
 
     Example:
         >>> load_segmenter("grabcut").name

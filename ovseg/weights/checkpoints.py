@@ -1,7 +1,7 @@
 """The one reader of checkpoints: tensors out of a file, and into a model, for every family.
 
-Files of torch.save (zip or older), TorchScript archives and safetensors are told by their content, not by their
-ending. No code of a file runs. Whatever is wrong with a file is one ``WeightsError`` in one line.
+Files of torch.save (zip or older), TorchScript archives and safetensors are told by their content, not by
+their ending. No code of a file runs. Whatever is wrong with a file is one ``WeightsError`` in one line.
 """
 
 from __future__ import annotations
@@ -137,22 +137,18 @@ def unwrap(found: object, file: Path) -> State:
 
 
 def config_of(checkpoint: Checkpoint, what: str) -> dict[str, object]:
-    """The JSON object under "config" in a safetensors file's metadata. Raises WeightsError where there is none."""
-    text = checkpoint.metadata.get("config")
+    """The JSON object under "config" in a safetensors file's metadata. Raises WeightsError for none."""
+    text, problem = checkpoint.metadata.get("config"), f"{checkpoint.file} does not fit"
     if text is None:
-        raise WeightsError(
-            f"wanted weights of {what}, {checkpoint.file} does not fit: no config in its metadata"
-        )
+        raise WeightsError(f"wanted weights of {what}, {problem}: no config in its metadata")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise WeightsError(
-            f"wanted weights of {what}, {checkpoint.file} does not fit: its config is no JSON ({brief(error)})"
+            f"wanted weights of {what}, {problem}: its config is no JSON ({brief(error)})"
         ) from None
     if not isinstance(found, dict):
-        raise WeightsError(
-            f"wanted weights of {what}, {checkpoint.file} does not fit: its config is a {type(found).__name__}"
-        )
+        raise WeightsError(f"wanted weights of {what}, {problem}: its config is a {type(found).__name__}")
     return found
 
 
@@ -191,7 +187,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, file: Path) 
 
 
 def fitted(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str, file: Path) -> State:
-    """``state`` in the types of ``wanted``, a model's state dictionary (its tensors may be on the meta device).
+    """``state`` in the types of ``wanted``, a model's state dictionary, which may be on the meta device.
 
     Raises WeightsError as ``fill`` does.
     """
@@ -202,7 +198,7 @@ def fitted(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str,
 
 
 def mismatch(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
-    """How the names, shapes and types of ``state`` differ from the model's, in one line; None where they fit."""
+    """How names, shapes and types of ``state`` differ from the model's, in one line; None where they fit."""
     if missing := [key for key in wanted if key not in state]:
         return f"Missing key {_some(missing)}"
     if more := [key for key in state if key not in wanted]:

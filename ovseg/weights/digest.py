@@ -1,4 +1,4 @@
-"""What a model's weights are: the record of where they came from, and digests of files and of tensors in memory."""
+"""What a model's weights are: a record of where they came from, digests of files and of tensors in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _lock = Lock()
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """Which weights a model was built with. A checkpoint loaded over them later is not in it: see ``state_digest``.
+    """Which weights a model was built with.
+
+    A checkpoint that is loaded over them later is not in the record: see ``state_digest``.
 
     Attributes:
         given: what was asked for: a tag, a file's path, "random", or "embedded".
@@ -44,7 +46,7 @@ class WeightsRecord:
 
     @property
     def sha256(self) -> str | None:
-        """SHA-256 of the file in hexadecimal, or None for untrained weights. Computed when it is first asked for.
+        """SHA-256 of the file in hexadecimal, computed when first asked for; None for untrained weights.
 
         Raises:
             WeightsError: the file has gone or cannot be read.

@@ -1,4 +1,4 @@
-"""A file from an address: goes on where it stopped, is compared with its checksum, and appears whole or not at all."""
+"""A file from an address: resumed where it stopped, compared with its checksum, whole or not there at all."""
 
 from __future__ import annotations
 

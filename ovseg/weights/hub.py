@@ -50,8 +50,8 @@ def cached(repository: str) -> Path:
 def snapshot(repository: str) -> Path | None:
     """The folder of the newest version that was fetched, or None.
 
-    The cache is read here and not by huggingface_hub, which fetches a list of agents from the network before it
-    looks into its cache, also when it is told to use local files only.
+    The cache is read here and not by huggingface_hub, which fetches a list of agents from the network before
+    it looks into its cache, also when it is told to use local files only.
     """
     root = cached(repository)
     try:
@@ -70,7 +70,7 @@ def find_file(repository: str, choices: Sequence[str]) -> Path | None:
 
 
 def fetch_file(repository: str, choices: Sequence[str]) -> Path:
-    """The first of ``choices`` that a repository of the hub has. Raises WeightsError where it cannot be had."""
+    """The first of ``choices`` that a repository has, from the hub. Raises WeightsError."""
     from huggingface_hub import hf_hub_download
 
     problem: Exception | None = None
@@ -83,7 +83,7 @@ def fetch_file(repository: str, choices: Sequence[str]) -> Path:
 
 
 def fetch_folder(repository: str, patterns: Sequence[str]) -> Path:
-    """The folder of a repository with the files of ``patterns``. Raises WeightsError where it cannot be had."""
+    """The folder of a repository with the files of ``patterns``, from the hub. Raises WeightsError."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -125,7 +125,7 @@ def shards(found: Path) -> list[str]:
 
 
 def weight_files(found: Path) -> list[Path]:
-    """The safetensors files of a folder of transformers'. Raises WeightsError where one is missing or damaged."""
+    """The safetensors files of a folder of transformers'. Raises WeightsError where one is missing."""
     if gap := missing_parts(found):
         raise WeightsError(f"wanted {gap} in {found}, found none")
     names = shards(found) if (found / INDEX).is_file() else ["model.safetensors"]

@@ -1,7 +1,7 @@
 """Weights that are known by name: family, licence, size and, where its authors publish one, checksum.
 
-Names, addresses and checksums of CLIP's weights are open_clip's own and are not repeated here; a row only says
-what open_clip does not: licence and size. Any other model and tag of open_clip works as well.
+Names, addresses and checksums of CLIP's weights are open_clip's own and are not repeated here; a row only
+says what open_clip does not: licence and size. Any other model and tag of open_clip works as well.
 """
 
 from __future__ import annotations
@@ -74,9 +74,10 @@ CLIP: tuple[Known, ...] = (
 )
 
 _META = "github.com/facebookresearch/segment-anything"
-# Neither Meta's package nor MobileSAM's names the address of its files anywhere but in a README, so they are not
-# downloaded here. The digits in the names of SAM's files begin their MD5, not their SHA-256. The SHA-256 are those
-# of micro_sam's registry (github.com/computational-cell-analytics/micro-sam), sizes as commonly listed.
+# Neither Meta's package nor MobileSAM's names the address of its files anywhere but in a README, so they are
+# not downloaded here. The digits in the names of SAM's files begin their MD5, not their SHA-256. The SHA-256
+# are those of micro_sam's registry (github.com/computational-cell-analytics/micro-sam), sizes as commonly
+# listed.
 OFFICIAL: dict[str, Known] = {
     row.name: row
     for row in (

@@ -1,4 +1,4 @@
-"""Where weights come from, one class a kind: an address, the hub, a file put in place by hand, the package itself.
+"""Where weights come from, one class a kind: an address, the hub, a file put in place by hand, the package.
 
 Each answers the same questions: where the weights lie or would, whether they are there, how to get them, and
 which checksums their files should have.
@@ -86,7 +86,7 @@ class Address(Source):
 
 @dataclass(frozen=True)
 class HubFile(Source):
-    """A checkpoint in a repository of the hub; ``identifier`` as open_clip writes it, "org/name/file" or "org/name/"."""
+    """A checkpoint in a repository of the hub, as open_clip writes it: "org/name/file" or "org/name/"."""
 
     name: str
     identifier: str
@@ -258,7 +258,7 @@ def open_clip_source(model: str, tag: str) -> Source:
 
 
 def compare(file: Path, wanted: str | None) -> str:
-    """One line on a file and its checksum. Raises WeightsError where they differ; the file is left as it is."""
+    """One line on a file and its checksum. Raises WeightsError where they differ; the file stays."""
     check_file(file, "weights")
     got = file_digest(file)
     if wanted is None:

@@ -1,7 +1,8 @@
 """The one store of weights: find, pull, verify and path for every family, by name. Imports no torch.
 
-A name is a model's name as in ``load_model`` and ``load_segmenter``; models of open_clip need a tag beside it.
-``find`` and ``path`` never touch the network, ``pull`` only where something is missing and ``offline`` is False.
+A name is a model's name as in ``load_model`` and ``load_segmenter``; models of open_clip need a tag beside
+it. ``find`` and ``path`` never touch the network, ``pull`` only where something is missing and ``offline`` is
+False.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def source(name: str, tag: str | None = None) -> Source:
     """Where the weights of a name come from.
 
     Args:
-        name: a model's name, e.g. "ViT-B-16", "vit_b", "hf:org/name", "hf-hub:org/name" or "local-dir:FOLDER".
-            "tiny" is the embedded CLIP; the embedded SAM is ``embedded("segmenter")``.
+        name: a model's name, e.g. "ViT-B-16", "vit_b", "hf:org/name", "hf-hub:org/name" or
+            "local-dir:FOLDER". "tiny" is the embedded CLIP; the embedded SAM is ``embedded("segmenter")``.
         tag: open_clip's tag; None for names that have one set of weights.
 
     Raises:

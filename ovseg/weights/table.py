@@ -1,9 +1,9 @@
-"""open_clip's table of pretrained weights, read without importing open_clip (which imports torch, some seconds).
+"""open_clip's table of pretrained weights, read without importing open_clip and, with it, torch.
 
 The table stands in the source file open_clip/pretrained.py as nested calls of ``dict`` and of functions named
-after defaults (``_pcfg(url=…)``). Here the file is parsed, never executed; only constants given by keyword are
-kept. A test compares the result with open_clip's own functions, entry by entry. Where a later open_clip keeps its
-table in another form, open_clip itself is imported and asked.
+after defaults (``_pcfg(url=…)``). Here the file is parsed, never executed; only constants given by keyword
+are kept. A test compares the result with open_clip's own functions, entry by entry. Where a later open_clip
+keeps its table in another form, open_clip itself is imported and asked.
 """
 
 from __future__ import annotations

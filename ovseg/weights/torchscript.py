@@ -2,9 +2,9 @@
 
 OpenAI published CLIP's weights as such archives. An archive is a zip file: ``data.pkl`` describes a tree of
 modules, whose tensors refer to raw numbers in ``data/0``, ``data/1`` …, and ``code/`` holds source text. Here
-``data.pkl`` is unpickled with nothing but tensors, containers and empty holders in place of the modules. Of the
-source text only the lists of parameters and buffers are read, so that the result is the state dictionary that
-torch.jit would give.
+``data.pkl`` is unpickled with nothing but tensors, containers and empty holders in place of the modules. Of
+the source text only the lists of parameters and buffers are read, so that the result is the state dictionary
+that torch.jit would give.
 """
 
 from __future__ import annotations

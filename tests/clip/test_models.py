@@ -151,7 +151,10 @@ def test_rubbish_is_one_line(tmp_path, content, ending):
     [
         (dict(name="ViT-B-61"), "unknown model 'ViT-B-61'.*did you mean ViT-B-16"),
         (dict(name="ViT-B-16", weights="opnai"), "unknown weights 'opnai' for ViT-B-16.*openai"),
-        (dict(name="tiny", weights="openai"), "wanted no weights, a file or 'random', got 'openai'"),
+        (
+            dict(name="tiny", weights="openai"),
+            "wanted no weights, a file or 'random' for the embedded model, got 'openai'",
+        ),
         (dict(precision="fp64"), "unknown precision 'fp64'.*bf16"),
         (dict(precision="fp16"), "fp16 wanted a GPU"),
         (dict(device="gpu"), "unknown device 'gpu'"),

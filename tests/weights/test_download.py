@@ -18,7 +18,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def server():
-    """Serves CONTENT with ranges; ``server.cut`` stops after that many bytes, ``server.asked`` are the ranges."""
+    """Serves CONTENT with ranges; ``cut`` stops after that many bytes, ``asked`` are the ranges."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
