@@ -23,7 +23,7 @@ SUFFIXES = frozenset(
 HEIF = frozenset([".heic", ".heif"])
 RAW = frozenset([".arw", ".cr2", ".cr3", ".dng", ".jxl", ".nef", ".orf", ".psd", ".raf", ".rw2", ".svg"])
 LONGEST = 180
-"""Longer names of results are cut to so many bytes: file systems allow 255, and endings need some of them."""
+"""The most bytes of a result's name in front of its ending. File systems allow 255 with the ending."""
 
 
 def suffixes() -> frozenset[str]:
@@ -61,15 +61,13 @@ def find_images(
         if not os.path.isdir(path):
             files.append(path)
             continue
-        try:
-            names = list(_visible(path, recursive))
-        except OSError as error:
-            lines.append(f"wanted images, {shown(path)} cannot be searched: {error.strerror}")
-            continue
+        refused: list[str] = []
+        names = list(_visible(path, recursive, refused))
+        lines += refused
         inside, results = _without_results([name for name in names if name.suffix.lower() in known])
         files += inside
         skipped = _skipped(names, known)
-        if not inside:
+        if not inside and not refused:
             told = f"; {results} results of ovseg are no inputs" if results else ""
             wanted = ", ".join(sorted(known))
             lines.append(
@@ -143,22 +141,26 @@ def cut_name(name: str, most: int = LONGEST) -> str:
     return f"{folder}/{last}" if folder else last
 
 
-def _visible(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Files without a leading dot, sorted by name; FIFOs and devices left out."""
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+def _visible(folder: Path, recursive: bool, refused: list[str]) -> Iterator[Path]:
+    """Files that are neither hidden nor devices, sorted by name; ``refused`` gets a line for what failed."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        refused.append(f"wanted images, {shown(folder)} cannot be searched: {error.strerror}")
+        return
     for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_file():
             yield folder / entry.name
         elif recursive and entry.is_dir(follow_symlinks=False):
-            yield from _visible(folder / entry.name, recursive)
+            yield from _visible(folder / entry.name, recursive, refused)
 
 
 def _without_results(images: list[Path]) -> tuple[list[Path], int]:
     """The images that are no results of ovseg, and the number of those that are."""
-    stems = {(image.parent, image.stem) for image in images}
+    stems = {(image.parent, name) for image in images for name in (image.stem, image.name)}
     kept = [image for image in images if not _is_result(image, stems)]
     return kept, len(images) - len(kept)
 

@@ -30,19 +30,19 @@ def to_rgb(
 ) -> NDArray[np.uint8]:
     """Convert colour or grey values of any numeric type to an RGB picture.
 
-    The range is decided by the values that are present (finite, below ``FILL`` and not ``nodata``):
+    The type and the smallest and largest of the values that are present (finite, below ``FILL`` in magnitude
+    and not ``nodata``) decide the range:
 
-    ================================  ===================================================
-    8-bit integers                    as they are
-    wider integers up to 255          as they are: 8-bit values in a wider type
-    unsigned integers above 255       the upper 8 of ``bits`` bits (value >> 8 for 16)
-    signed or 32-bit, 32768..65535    as 16 bits
-    floats in 0..1                    times 255, rounded
-    floats in -1..1, some negative    (value + 1) * 127.5, rounded
-    floats up to 16..255              rounded
-    floats up to 32768..65535         divided by 256, rounded down (the upper byte)
-    everything else                   ImageError: the range cannot be told
-    ================================  ===================================================
+    ==============================================  ================================================
+    integers, all in 0..255                         as they are, whatever the type's width
+    unsigned 16 bits, the largest above 255         the upper 8 of ``bits`` bits (value >> 8 for 16)
+    other integers >= 0, the largest 32768..65535   the upper 8 of 16 bits
+    floats in 0..1                                  times 255, rounded
+    floats in -1..1, some of them negative          (value + 1) * 127.5, rounded
+    floats >= 0, the largest in 16..255             rounded
+    floats >= 0, the largest in 32768..65535        the upper 8 of 16 bits: value / 256, rounded down
+    everything else                                 ImageError: the range cannot be told
+    ==============================================  ================================================
 
     A pixel becomes ``GROUND`` where a colour is NaN, infinite or a fill value, or where all of its colours
     are ``nodata``.

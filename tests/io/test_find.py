@@ -68,7 +68,8 @@ def test_a_second_run_does_not_take_the_results_of_the_first(tmp_path):
     for ending in ("overlay.png", "explain.jpg", "masks.png", "anything.png"):
         write_picture(tmp_path / f"photo.{ending}", picture)
     write_json(tmp_path / "photo.json", {})
-    Image.fromarray(picture).save(tmp_path / "photo.overlay.webp")  # converted: its mark is gone
+    for name in ("photo", "photo.jpg"):  # converted: their mark is gone
+        Image.fromarray(picture).save(tmp_path / f"{name}.overlay.webp")
     assert find_images([tmp_path]) == before and len(before[0]) == 2
     assert len(find_images([tmp_path / "photo.labels.png"])[0]) == 1  # named directly, it is taken
     (tmp_path / "out").mkdir()
@@ -161,12 +162,20 @@ def test_paths_are_a_list(wrong):
         find_images(wrong)
 
 
-def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+def test_a_folder_that_may_not_be_read_is_told_and_the_others_are_searched(tmp_path, monkeypatch):
+    touch(tmp_path, "a.png", "locked/b.png")
+    plain = os.scandir
+
     def refused(folder):
-        raise PermissionError(13, "Permission denied")
+        if Path(folder).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return plain(folder)
 
     monkeypatch.setattr(os, "scandir", refused)
-    assert "cannot be searched: Permission denied" in find_images([tmp_path])[1][0]
+    files, (line,) = find_images([tmp_path], recursive=True)
+    assert names(files, tmp_path) == ["a.png"] and "locked cannot be searched: Permission denied" in line
+    files, (line,) = find_images([tmp_path / "locked"])
+    assert not files and "locked cannot be searched: Permission denied" in line
 
 
 def test_names_of_many_files_take_linear_work(monkeypatch):
