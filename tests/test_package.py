@@ -19,6 +19,7 @@ FLOORS = [
     {"annotate", "mmseg", "demo"},
     {"text_to_mask", "explain"},
     {"model"},
+    {"frozen_clip"},
     {"dense"},
     {"clip", "segmenters", "data"},
     {"maps", "metrics", "weights"},

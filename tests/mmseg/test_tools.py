@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import ovseg.model
+import ovseg.frozen_clip
 from ovseg.clip import embedded
 
 VOC = "configs/paper/clip-surgery_vit-b16_voc21-512x512.py"
@@ -54,9 +54,9 @@ def tree(trees, tmp_path, monkeypatch):
 @pytest.fixture
 def encoded(monkeypatch):
     """How many times the encoder was called."""
-    calls, encode = [], ovseg.model.encode_image
+    calls, encode = [], ovseg.frozen_clip.encode_image
     counted = lambda *args, **options: calls.append(1) or encode(*args, **options)  # noqa: E731
-    monkeypatch.setattr(ovseg.model, "encode_image", counted)
+    monkeypatch.setattr(ovseg.frozen_clip, "encode_image", counted)
     return calls
 
 

@@ -1,0 +1,57 @@
+"""One image or several: which of the two an argument is, and several images read one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.errors import OvsegError
+from ovseg.io.images import ImageLike, load_image
+
+OnError: TypeAlias = "Callable[[int, OvsegError], None]"
+"""Called with the position of an image that cannot be read and with what is wrong with it."""
+
+
+def is_one(image: object) -> bool:
+    """Whether an argument is one picture, and not an iterable of pictures.
+
+    >>> is_one("a.jpg"), is_one(np.zeros((2, 2, 3), np.uint8)), is_one(["a.jpg"])
+    (True, True, False)
+    """
+    if isinstance(image, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(image, Iterable):
+        return True
+    return any(hasattr(image, name) for name in ("__array__", "__array_interface__", "read"))
+
+
+def as_images(image: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
+    """An iterable of pictures, also for one picture."""
+    return cast("Iterable[ImageLike]", [image] if is_one(image) else image)
+
+
+class Pictures:
+    """Images as (H, W, 3) uint8 RGB arrays, each read when it is asked for.
+
+    Attributes:
+        error: what ended the iteration, kept so that the results of the images before can be handed out first. With
+            ``on_error`` an image that cannot be read is told to it and left out, and nothing ends the iteration.
+    """
+
+    def __init__(self, images: Iterable[ImageLike], on_error: OnError | None = None) -> None:
+        self.images, self.on_error = images, on_error
+        self.error: OvsegError | None = None
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for index, image in enumerate(self.images):
+            try:
+                picture = load_image(image)
+            except OvsegError as error:
+                if self.on_error is None:
+                    self.error = error
+                    return
+                self.on_error(index, error)
+                continue
+            yield picture
+            del picture  # while the next one is read nobody needs it
