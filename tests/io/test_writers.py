@@ -127,8 +127,6 @@ def _fifo(folder):
         lambda folder: (folder / ("n" * 252 + ".png"), "a file name of at most 255 bytes"),
         lambda folder: (folder / ("я" * 130 + ".png"), "a file name of at most 255 bytes"),
         lambda folder: (folder / "a\0b", "null"),
-        lambda folder: (Path("/dev/null"), "it exists and is no file"),
-        lambda folder: (Path("/dev/full"), "it exists and is no file"),
         lambda folder: (Path("/proc/nothing/a.png"), "wanted to write"),
     ],
 )
@@ -141,7 +139,21 @@ def test_what_is_in_the_way_is_one_line_and_nothing_is_left(tmp_path, write, mak
     with pytest.raises(OvsegError, match=message) as caught:
         write(path)
     assert "\n" not in str(caught.value) and sorted(tmp_path.rglob("*")) == before
-    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@each
+def test_a_device_is_never_replaced(tmp_path, monkeypatch, write):
+    """No real device is written to: a regression, run by root, would take /dev/null from the whole machine."""
+
+    def is_a_device(path):
+        return os.stat_result((stat.S_IFCHR | 0o666, *[0] * 9))
+
+    (tmp_path / "null").write_bytes(b"the device")
+    monkeypatch.setattr(writers.os, "lstat", is_a_device)
+    with pytest.raises(OvsegError, match="null: it exists and is no file"):
+        write(tmp_path / "null")
+    monkeypatch.undo()
+    assert (tmp_path / "null").read_bytes() == b"the device" and len(list(tmp_path.iterdir())) == 1
 
 
 @each
