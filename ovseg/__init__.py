@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ovseg.clip.attention import list_methods as list_methods
+    from ovseg.clip.models import list_models as list_models
     from ovseg.data.scenes import make_scene as make_scene
     from ovseg.errors import DataError as DataError
     from ovseg.errors import ImageError as ImageError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ovseg.results import LabelMap as LabelMap
     from ovseg.results import Recognition as Recognition
     from ovseg.results import SimilarityMap as SimilarityMap
+    from ovseg.segmenters.load import list_segmenters as list_segmenters
     from ovseg.segmenters.load import load_segmenter as load_segmenter
     from ovseg.text_to_mask import TextMasks as TextMasks
     from ovseg.text_to_mask import TextToMask as TextToMask
@@ -62,6 +64,8 @@ _WHERE = {
     "SimilarityMap": "results",
     "Vocabulary": "vocabulary",
     "list_methods": "clip.attention",
+    "list_models": "clip.models",
+    "list_segmenters": "segmenters.load",
     "list_vocabularies": "vocabulary",
     "load_vocabulary": "vocabulary",
 }

@@ -7,11 +7,13 @@ to a square, SAM 2 and EdgeTAM stretch it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,10 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from torch.nn import functional as F
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel
 
 from ovseg.errors import ImageError, OvsegError, UsageError, WeightsError
+from ovseg.options import MAX_SIDE
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, framed
 from ovseg.segmenters.prompts import CheckedPrompt
 from ovseg.segmenters.segment_anything import file_state
@@ -165,6 +168,7 @@ def load(
         files = [] if weights == RANDOM else hub.weight_files(folder)
         try:
             config = builder.config_class.from_pretrained(folder, local_files_only=True)
+            _check_sides(config, folder)
             model = builder(config) if weights == RANDOM else _filled(builder, config, files, kind, folder)
             title = f"{name} random" if weights == RANDOM else f"{name} {file_state(files)}"
             return HuggingFace(model, processor, family.pads, title, device)
@@ -172,6 +176,26 @@ def load(
             raise
         except Exception as error:  # transformers raises whatever the values of a config lead to
             raise WeightsError(f"wanted weights of {kind}, {folder} does not fit: {brief(error)}") from None
+
+
+def _check_sides(config: PretrainedConfig, folder: Path) -> None:
+    """Raise WeightsError unless the square input is a whole number of patches."""
+    prompts = config.prompt_encoder_config
+    side, patch = prompts.image_size, prompts.patch_size
+    whole = isinstance(side, int) and isinstance(patch, int) and 0 < patch <= side <= MAX_SIDE
+    if not whole or side % patch:
+        raise WeightsError(
+            f"wanted an image_size of whole patches in {folder}, got {side!r:.40} and patch_size {patch!r:.40}"
+        )
+
+
+def _check_normalisation(processor: BaseImageProcessor, folder: Path) -> None:
+    """Raise WeightsError unless mean and standard deviation are three numbers each."""
+    for key in ("image_mean", "image_std"):
+        found = getattr(processor, key)
+        numbers = [value for value in found if isinstance(value, (int, float)) and math.isfinite(value)]
+        if len(found) != 3 or len(numbers) != 3 or (key == "image_std" and min(numbers) <= 0):
+            raise WeightsError(f"wanted {key} as three numbers in {folder}, got {found!r:.60}")
 
 
 def _kind(folder: Path) -> str:
@@ -224,21 +248,32 @@ def _processor(folder: Path, family: _Family) -> Any:
     if not any(file.is_file() for file in kept):
         return builder()
     try:
-        return builder.from_pretrained(folder, local_files_only=True)
+        made = builder.from_pretrained(folder, local_files_only=True)
+        _check_normalisation(made, folder)
+        return made
+    except OvsegError:
+        raise
     except Exception as error:
         raise WeightsError(f"wanted an image processor in {folder}: {brief(error)}") from None
 
 
+_quieting = Lock()
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers' reports and bars are for developers; what matters of them is raised instead."""
+    """transformers' reports and bars are for developers; what matters of them is raised instead.
+
+    Its settings are the process's: one thread at a time, so that each puts back what it found.
+    """
     logging = transformers.utils.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+    with _quieting:
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,9 +103,7 @@ def _read_safetensors(file: Path) -> tuple[State, dict[str, str]]:
 
 
 def _read_torch(file: Path) -> object:
-    with warnings.catch_warnings():  # torch warns of pickles of its own older versions
-        warnings.simplefilter("ignore")
-        return torch.load(file, map_location="cpu", weights_only=True)
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def unwrap(found: object, file: Path) -> State:

@@ -6,12 +6,15 @@ import importlib.util
 import json
 import shutil
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from transformers import SamConfig, SamModel
 
@@ -297,3 +300,63 @@ def test_wrong_names_and_a_missing_extra(folders, monkeypatch):
     monkeypatch.delitem(sys.modules, "ovseg.segmenters.huggingface")
     with pytest.raises(WeightsError, match=r"wanted a package for hf:.*: pip install ovseg\[hf\]$"):
         load_segmenter(f"hf:{folders['sam']}")
+
+
+def test_eight_threads_load_alike_and_leave_transformers_settings_as_they_were(folders):
+    logging = transformers.utils.logging
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled(), warnings.filters[:]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(load_segmenter, [f"hf:{folders[kind]}" for kind in ("sam", "sam2") * 8]))
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled(), warnings.filters[:]) == before
+    for index, segmenter in enumerate(found):
+        state, wanted = segmenter.model.state_dict(), found[index % 2].model.state_dict()
+        assert all(torch.equal(value, wanted[key]) for key, value in state.items())
+
+
+def test_a_network_is_not_asked_for_what_lies_in_a_folder(folders, asked):
+    for kind in KINDS:
+        load_segmenter(f"hf:{folders[kind]}", offline=True)
+        load_segmenter(f"hf:{folders[kind]}", "random", offline=True)
+    assert asked == []
+
+
+CONFIGS = {
+    "a list": [],
+    "a text": "sam",
+    "no type": {"model_type": None},
+    "a type that is a list": {"model_type": ["sam"]},
+    "vision is a number": {"vision_config": 5},
+    "vision is a text": {"vision_config": "large"},
+    "vision is a list": {"vision_config": [1]},
+    "a side of 0": {"prompt_encoder_config": {"hidden_size": 32, "image_size": 0, "patch_size": 8}},
+    "a patch of 0": {"prompt_encoder_config": {"hidden_size": 32, "image_size": 64, "patch_size": 0}},
+    "a negative patch": {"prompt_encoder_config": {"hidden_size": 32, "image_size": 64, "patch_size": -8}},
+    "a side that is a text": {
+        "prompt_encoder_config": {"hidden_size": 32, "image_size": "64", "patch_size": 8}
+    },
+    "a decoder that is a number": {"mask_decoder_config": 5},
+}
+
+
+@pytest.mark.parametrize("weights", [None, "random"])
+@pytest.mark.parametrize("change", CONFIGS.values(), ids=CONFIGS)
+def test_a_config_of_other_values_is_one_line(folders, tmp_path, change, weights):
+    folder = shutil.copytree(folders["sam"], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({**config, **change} if isinstance(change, dict) else change)
+    )
+    with pytest.raises(WeightsError, match="wanted") as caught:
+        load_segmenter(f"hf:{folder}", weights)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "5", '{"image_mean": "grey"}', '{"image_std": [0, 0]}'])
+def test_a_damaged_image_processor_is_one_line_or_its_own(folders, tmp_path, content):
+    folder = shutil.copytree(folders["sam"], tmp_path / "model")
+    (folder / "preprocessor_config.json").write_text(content)
+    try:
+        segmenter = load_segmenter(f"hf:{folder}")
+        segmenter.encode(picture((40, 60)))
+    except WeightsError as error:
+        assert "\n" not in str(error)
