@@ -9,15 +9,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from ovseg.cli.scripts import reported
+from ovseg.cli.scripts import Assignments, Parser, reported
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("configs", nargs="+", help="config files")
     parser.add_argument("--methods", nargs="+", default=[], help="rows of the table of methods, or all")
     parser.add_argument("--backbone", help="open_clip's name, or tiny for the embedded model")
@@ -25,7 +21,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work-dir", default="work_dirs", help="folder; results go to CONFIG/METHOD in it")
     parser.add_argument("--table", type=Path, help="also write the table to this file")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="fields of every config: model.logit_scale=40 …"
+        "--cfg-options", nargs="+", action=Assignments, help="fields of every config: model.logit_scale=40 …"
     )
     return parser.parse_args()
 
@@ -33,10 +29,16 @@ def parse() -> argparse.Namespace:
 @reported
 def main() -> None:
     args = parse()
+    from ovseg.errors import OvsegError, UsageError
     from ovseg.mmseg.compare import compare
+    from ovseg.mmseg.environment import writable_folder
     from ovseg.mmseg.evaluate import Run
     from ovseg.mmseg.results import comparison
 
+    if args.table is not None:
+        if args.table.is_dir():
+            raise UsageError(f"wanted --table as a file, {args.table} is a folder")
+        writable_folder("the folder of --table", args.table.parent)
     rows: dict[str, list[dict]] = {}
     for method, found in compare(
         args.configs,
@@ -49,8 +51,11 @@ def main() -> None:
         rows.setdefault(method, []).append(found)
     table = comparison(rows)
     print(table)
-    if args.table:
-        args.table.write_text(table + "\n", encoding="utf-8")
+    if args.table is not None:
+        try:
+            args.table.write_text(table + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OvsegError(f"wanted to write {args.table}: {error.strerror}") from None
 
 
 if __name__ == "__main__":

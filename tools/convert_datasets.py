@@ -15,12 +15,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ovseg.cli.scripts import reported
-from ovseg.data import convert
+from ovseg.cli.scripts import Parser, reported
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(__doc__)
     sets = parser.add_subparsers(dest="dataset", required=True)
     stuff = sets.add_parser("coco-stuff", help="COCO-Stuff, 171 classes, of one split")
     stuff.add_argument("source", type=Path, help="stuffthingmaps' folder of the split")
@@ -38,17 +37,20 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(args: argparse.Namespace) -> convert.Converted:
+def run(args: argparse.Namespace) -> str:
+    """What was converted, in words."""
+    from ovseg.data import convert
+
     if args.dataset == "coco-stuff":
-        return convert.convert_coco_stuff(args.source, args.out)
+        return str(convert.convert_coco_stuff(args.source, args.out))
     if args.dataset == "coco-object":
-        return convert.convert_coco_object(args.source, args.out)
+        return str(convert.convert_coco_object(args.source, args.out))
     if args.dataset == "cityscapes":
-        return convert.convert_cityscapes(args.source)
+        return str(convert.convert_cityscapes(args.source))
     if args.source.suffix == ".json":
-        return convert.convert_context_json(args.source, args.out, args.split)
+        return str(convert.convert_context_json(args.source, args.out, args.split))
     labels = args.labels or args.source.parent / "labels.txt"
-    return convert.convert_context_mat(args.source, labels, args.out, args.split)
+    return str(convert.convert_context_mat(args.source, labels, args.out, args.split))
 
 
 @reported

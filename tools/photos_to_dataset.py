@@ -11,8 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ovseg.cli.scripts import reported
-from ovseg.data.convert import arrange_photos
+from ovseg.cli.scripts import Parser, reported
 
 VOCABULARIES = Path(__file__).parents[1] / "configs" / "_base_" / "datasets"
 SETS = {
@@ -23,7 +22,7 @@ SETS = {
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("photos", type=Path, help="folder with a folder for each set")
     parser.add_argument("--out", type=Path, default=Path("data/photos"))
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
@@ -34,6 +33,8 @@ def parse() -> argparse.Namespace:
 @reported
 def main() -> None:
     args = parse()
+    from ovseg.data.convert import arrange_photos
+
     for name in args.sets:
         done = arrange_photos(args.photos / name, SETS[name], args.out / name, args.split)
         print(f"{name}: {done}")

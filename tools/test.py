@@ -11,15 +11,11 @@ import argparse
 import os
 import sys
 
-from mmengine.config import DictAction
-
-from ovseg.cli.scripts import reported
+from ovseg.cli.scripts import Assignments, Parser, reported
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", nargs="?", help="weights of the backbone, the same as --weights")
     parser.add_argument("--method", help="a row of the table of methods instead of the config's")
@@ -31,7 +27,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--show-dir", help="folder for painted images")
     parser.add_argument("--wait-time", type=float, default=2, help="seconds a shown image stays")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="fields of the config: model.logit_scale=40 …"
+        "--cfg-options", nargs="+", action=Assignments, help="fields of the config: model.logit_scale=40 …"
     )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--tta", action="store_true", help="average the views of the config's tta_pipeline")
@@ -49,6 +45,12 @@ def main() -> None:
     run = Run(args.work_dir, args.out, args.show, args.show_dir, args.wait_time, args.tta, args.launcher)
     found = evaluate(load_config(args.config, *flags), run)
     if "file" in found:  # the first process
+        turned = found["dataset"]["turned by EXIF at the same size"]
+        if turned:
+            print(
+                f"warning: EXIF turns {turned} images at the same size; their labels are taken as upright",
+                file=sys.stderr,
+            )
         if not found["weights"].get("sha256"):
             print("warning: the weights are random", file=sys.stderr)
         score = "no score" if found["mIoU"] is None else f"mIoU {found['mIoU']:.2f}"

@@ -1,14 +1,25 @@
 """Evaluation with MMSegmentation: importing this registers everything its configs name.
 
 config ─> OpenVocabularySegmentor (segmentor) ─┐
-data/ ──> data sets, ClipResize (datasets) ────┴─ evaluate ─> score per class, results.json
+data/ ──> data sets, loaders, ClipResize ──────┴─ evaluate ─> score per class, results.json
 """
 
-from ovseg.mmseg.compat import import_operators
+from ovseg.mmseg.compat import check_installed, import_operators
 
+check_installed()
 import_operators()  # before the first import of mmseg
 
-from ovseg.mmseg import cityscapes, datasets, folder, preprocess, runtime, scores, segmentor  # noqa: E402
+from ovseg.mmseg import (  # noqa: E402
+    cityscapes,
+    datasets,
+    folder,
+    loading,
+    paint,
+    preprocess,
+    runtime,
+    scores,
+    segmentor,
+)
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor  # noqa: E402
 
 __all__ = [
@@ -16,6 +27,8 @@ __all__ = [
     "cityscapes",
     "datasets",
     "folder",
+    "loading",
+    "paint",
     "preprocess",
     "runtime",
     "scores",

@@ -1,56 +1,138 @@
-"""What can be wrong with a data set, said in one line before any weights are loaded."""
+"""What can be wrong with a run's settings, said in one line before any weights are read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
-from PIL import Image
+from mmseg.registry import DATASETS, METRICS
 
-from ovseg.errors import DataError, UsageError
-from ovseg.mmseg.scores import check_labels
+from ovseg.errors import DataError, OvsegError, UsageError
+from ovseg.metrics import void_value
+from ovseg.mmseg.files import check_files, check_nothing_is_skipped, check_some_labels
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
+from ovseg.options import check_integer
 from ovseg.vocabulary import find_vocabulary
 
-SAMPLED = 16
-"""So many labels, spread over the data set, are read beforehand; the others when their image's turn comes."""
+MOST_WORKERS = 1024
+LOADERS = ("LoadAnnotations", "LoadLabels")
 
 
-def check_dataset(config: Config) -> int:
-    """The number of images of ``config.test_dataloader``.
+@dataclass(frozen=True)
+class Checked:
+    """What the checks found out about a data set.
 
-    Raises DataError where a folder, an image or a label is missing or no image, a label has another
-    size than its image, or one of ``SAMPLED`` labels a value outside the classes; UsageError where the vocabulary has
-    another number of classes than the data set.
+    Attributes:
+        images: how many there are.
+        classes: how many the data set has.
+        turned: images that EXIF turns without exchanging their sides, so that no size tells whether the label
+            is of the upright image; it is taken to be.
     """
-    settings = config.test_dataloader.dataset
-    _check_folders(settings)
+
+    images: int
+    classes: int
+    turned: int
+
+
+@contextmanager
+def building(what: str) -> Iterator[None]:
+    """Whatever mmengine raises while it builds ``what`` becomes a UsageError in one line."""
+    try:
+        yield
+    except OvsegError:
+        raise
+    except Exception as error:
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        reason = text.split(". Please check")[0]  # mmengine goes on with a link
+        raise UsageError(f"{what} cannot be used: {type(error).__name__}: {reason}") from None
+
+
+def check_dataset(config: Config) -> Checked:
+    """Check the data set of ``config.test_dataloader``, its pipeline and the metrics.
+
+    Raises:
+        DataError: a folder, an image or a label is missing or no image; an image would be skipped; a label has
+            no image, another size than its image, or, among some that are read, a value outside the classes.
+        UsageError: the vocabulary has another number of classes than the data set; a part of the config cannot
+            be built.
+    """
+    loader = config.test_dataloader
+    check_integer("test_dataloader.batch_size", loader.get("batch_size", 1), 1, 2**20)
+    check_integer("test_dataloader.num_workers", loader.get("num_workers", 0), 0, MOST_WORKERS)
+    settings = loader.dataset
     init_default_scope(config.get("default_scope", "mmseg"))  # mmcv has a LoadAnnotations of its own
-    reading = {"pipeline": [{"type": "LoadAnnotations"}], "serialize_data": False}
-    dataset = DATASETS.build({**settings.to_dict(), **reading})
+    with building("test_dataloader.dataset"):
+        _check_folders(settings)
+        whole = {key: value for key, value in settings.to_dict().items() if key != "indices"}
+        dataset = DATASETS.build({**settings.to_dict(), "pipeline": [], "serialize_data": False})
+        everything = dataset
+        if settings.get("indices") is not None:
+            everything = DATASETS.build({**whole, "pipeline": [], "serialize_data": False})
     classes = len(dataset.metainfo["classes"])
-    _check_vocabulary(config, settings.type, classes)
+    _check_vocabulary(config, str(settings.type), classes)
+    fit_to_classes(config, classes)
+    with building("test_dataloader.dataset.pipeline"):
+        Compose(settings.pipeline)
+    with building("test_evaluator"):
+        for metric in metrics_of(config):
+            METRICS.build(metric)
+    check_nothing_is_skipped(everything)
     entries = [dataset.get_data_info(index) for index in range(len(dataset))]
     if not entries:
-        raise DataError(
-            f"wanted images {dataset.img_suffix} in {dataset.data_prefix['img_path']}, found none"
-        )
-    for entry in entries:
-        _check_files(entry)
-    for index in np.linspace(0, len(entries) - 1, min(SAMPLED, len(entries))).astype(int):
-        _check_label(dataset, int(index), classes)
-    return len(entries)
+        ending = dataset.img_suffix or "of any kind"
+        raise DataError(f"wanted images {ending} in {dataset.data_prefix['img_path']}, found none")
+    turned = sum(check_files(entry) for entry in entries)
+    check_some_labels(entries, classes)
+    return Checked(len(entries), classes, turned)
+
+
+def fit_to_classes(config: Config, classes: int) -> None:
+    """Tell the label loaders how many classes there are: it decides what void is and which values are wrong."""
+    for pipeline in (config.test_dataloader.dataset.pipeline, config.get("tta_pipeline") or ()):
+        for step in pipeline:
+            if step.get("type") in LOADERS:
+                step.setdefault("classes", classes)
+    config.test_dataloader.dataset.setdefault("ignore_index", void_value(classes))
+
+
+def metrics_of(config: Config) -> list[Any]:
+    """The settings of the metrics: ``test_evaluator`` may be one or a list of several."""
+    evaluator = config.get("test_evaluator")
+    found = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
+    if not found or not all(isinstance(metric, Mapping) and "type" in metric for metric in found):
+        raise UsageError(f"wanted test_evaluator as a metric or a list of metrics, got {evaluator!r}")
+    return found
+
+
+def check_config(config: Config, path: str | Path) -> None:
+    """Raise UsageError where a part of the config is missing or of another type than MMSegmentation takes."""
+    if "model" not in config or "test_dataloader" not in config:
+        raise UsageError(f"wanted a config with model and test_dataloader, {path} lacks one")
+    for name in ("model", "test_dataloader", "test_dataloader.dataset"):
+        part: Any = config
+        for key in name.split("."):
+            part = part.get(key)
+        if not isinstance(part, Mapping):
+            raise UsageError(f"wanted {name} of {path} as a dict, got {part!r}")
+    for name in ("model", "test_dataloader.dataset"):
+        part = config.model if name == "model" else config.test_dataloader.dataset
+        if not isinstance(part.get("type"), str):
+            raise UsageError(f"wanted {name}.type of {path} as a text, got {part.get('type')!r}")
+    pipeline = config.test_dataloader.dataset.get("pipeline")
+    if not isinstance(pipeline, list) or not all(isinstance(step, Mapping) for step in pipeline):
+        raise UsageError(f"wanted test_dataloader.dataset.pipeline of {path} as a list of dicts, got {pipeline!r}")
+    metrics_of(config)
 
 
 def _check_folders(settings: Any) -> None:
     root = Path(settings.get("data_root") or "")
-    wanted: Sequence[str] = [*settings.get("data_prefix", {}).values()]
-    for folder in (root, *(root / name for name in wanted)):
+    for folder in (root, *(root / name for name in settings.get("data_prefix", {}).values())):
         if not folder.is_dir():
             raise DataError(f"wanted the folder {folder} of {settings.type}, it does not exist")
     if settings.get("ann_file") and not (root / settings.ann_file).is_file():
@@ -66,39 +148,3 @@ def _check_vocabulary(config: Config, dataset: str, classes: int) -> None:
     count = len(names) + (isinstance(words, (str, list, tuple)) and names.background is None)
     if count != classes:
         raise UsageError(f"wanted {classes} classes, as {dataset} has, the vocabulary has {count}")
-
-
-def _check_files(entry: dict[str, Any]) -> None:
-    """Both files are there, are images, and have one size: only their headers are read."""
-    image, label = entry["img_path"], entry.get("seg_map_path")
-    size = _size(image, "an image")
-    if label is not None:
-        found = _size(label, f"a label for {image}")
-        if found != size:
-            raise DataError(
-                f"wanted {label} at its image's {size[0]} x {size[1]} pixels, got {found[0]} x {found[1]}"
-            )
-
-
-def _size(path: str, what: str) -> tuple[int, int]:
-    if not Path(path).is_file():
-        raise DataError(f"wanted {what}, {path} does not exist")
-    try:
-        with Image.open(path) as picture:
-            return picture.size
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises for another kind of file
-        raise DataError(f"wanted {what}, {path} is not one") from None
-
-
-def _check_label(dataset: Any, index: int, classes: int) -> None:
-    entry = dataset.get_data_info(index)
-    if "seg_map_path" not in entry:
-        return
-    name = entry["seg_map_path"]
-    try:
-        labels = dataset.pipeline(entry)["gt_seg_map"]
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"wanted a whole label, {name} cannot be decoded: {error}") from None
-    if labels.ndim != 2:
-        raise DataError(f"wanted labels (height, width), {name} has {labels.shape}: it holds colours")
-    check_labels(labels, labels.shape, classes, dataset.ignore_index, name)

@@ -14,24 +14,31 @@ from typing import Any
 
 import numpy as np
 from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as pixel_level
-from cityscapesscripts.helpers.labels import trainId2label
 from mmseg.registry import METRICS
+from numpy.typing import NDArray
 
-from ovseg.data.convert.cityscapes import LABEL_IDS, TRAIN_IDS
+from ovseg.data.convert.cityscapes import CLASS_IDS, LABEL_IDS, TRAIN_IDS
 from ovseg.errors import DataError, UsageError
 from ovseg.io.writers import make_folder, write_picture
-from ovseg.mmseg.scores import ExactIoUMetric
+from ovseg.mmseg.outputs import OutputNames
+from ovseg.mmseg.scores import ExactIoUMetric, to_array
 
 Pair = tuple[str, str]  # files of one image: prediction, ground truth, both labelIds
 
 
 @METRICS.register_module()
 class CityscapesIoUMetric(ExactIoUMetric):
-    """ExactIoUMetric that also writes labelIds to ``output_dir`` and gives cityscapesscripts' score of them.
+    """ExactIoUMetric that also writes labelIds and gives cityscapesscripts' score of the files.
 
-    One grey PNG an image, <city>_<sequence>_<frame>_leftImg8bit.png, 0 where nothing was predicted.
-    ``format_only`` for images without labels: files and no score. ``cityscapes`` holds, after
-    ``evaluate``, what cityscapesscripts returned. Raises UsageError without ``output_dir``, DataError.
+    ``cityscapes`` holds, after ``evaluate``, what cityscapesscripts returned.
+
+    Args:
+        output_dir: folder for one grey PNG an image, <city>_<sequence>_<frame>_leftImg8bit.png, with 0 where
+            nothing was predicted. The names differ between cities, so there are no sub-folders, as the
+            benchmark's server takes it.
+        **options: those of ExactIoUMetric; ``format_only`` for images without labels: files and no score.
+
+    Raises UsageError without ``output_dir``, DataError for a label that is missing or wrong.
     """
 
     cityscapes: dict[str, Any]
@@ -40,7 +47,7 @@ class CityscapesIoUMetric(ExactIoUMetric):
         if output_dir is None:
             raise UsageError("CityscapesIoUMetric wanted a folder for its files: --out, or output_dir")
         super().__init__(output_dir=None, **options)  # the files of the class above hold other numbers
-        self.folder = make_folder(Path(output_dir))
+        self.files = OutputNames(make_folder(Path(output_dir)))
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         start = len(self.results)
@@ -50,9 +57,8 @@ class CityscapesIoUMetric(ExactIoUMetric):
         self.results[start:] = list(zip(pairs, areas, strict=True))
 
     def _write(self, sample: dict[str, Any]) -> Pair:
-        target = self.folder / f"{Path(sample['img_path']).stem}.png"
-        labels = sample["pred_sem_seg"]["data"].squeeze().cpu().numpy()
-        write_picture(target, to_label_ids(labels))
+        target = self.files.path(sample["img_path"], ".png")
+        write_picture(target, to_label_ids(to_array(sample["pred_sem_seg"]["data"])))
         return str(target), str(sample.get("seg_map_path", "")).replace(TRAIN_IDS, LABEL_IDS)
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
@@ -68,18 +74,27 @@ class CityscapesIoUMetric(ExactIoUMetric):
         return {**ours, **theirs}
 
 
-def to_label_ids(labels: np.ndarray) -> np.ndarray:
-    """(H, W) classes 0 to 18 -> uint8 labelIds; what is none of them becomes 0, because 255 is no labelId."""
-    table = np.zeros(256, np.uint8)
-    for train_id in range(19):
-        table[train_id] = trainId2label[train_id].id
-    return table[np.minimum(labels, 255)]
+def to_label_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Classes (H, W) 0 to 18 as labelIds; any other value becomes 0, because 255 is no labelId.
+
+    >>> to_label_ids(np.array([0, 18, 255])).tolist()
+    [7, 33, 0]
+    """
+    table = np.zeros(len(CLASS_IDS) + 1, np.uint8)
+    table[:-1] = CLASS_IDS
+    return table[np.where((labels < 0) | (labels >= len(CLASS_IDS)), len(CLASS_IDS), labels)]
 
 
 def score_files(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """cityscapesscripts' pixel-level result: "classScores" by name, "averageScoreClasses", … in 0..1.
+    """cityscapesscripts' pixel-level result for pairs of files (prediction, ground truth), both labelIds.
 
-    Without its score per instance, which calls a function that numpy no longer has. Raises DataError.
+    Its score per instance is left out, because it calls a function that numpy no longer has.
+
+    Returns:
+        "classScores" by name, "averageScoreClasses", "averageScoreCategories" and more, in 0..1.
+
+    Raises:
+        DataError: a file is missing or does not fit.
     """
     for pair in pairs:
         for path in pair:

@@ -25,10 +25,21 @@ def compare(
     weights: str | None = None,
     run: Run | None = None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(method, record) of every config under every method, as they are finished.
+    """Evaluate every config under every method.
 
-    Without ``methods`` each config's own; "all" stands for every one. Results lie in
-    ``work_dir/CONFIG/METHOD``. All configs and data sets are checked before the first image. Raises OvsegError.
+    Args:
+        paths: config files.
+        methods: rows of the table of methods; "all" stands for every one, and none for each config's own.
+        options: other values for fields of every config.
+        backbone: another model for every config.
+        weights: another tag or checkpoint for every config.
+        run: the flags besides; results go to ``work_dir/CONFIG/METHOD``.
+
+    Yields:
+        (method, record) as they are finished.
+
+    Raises:
+        OvsegError: a config or a data set is wrong; all are checked before the first image is encoded.
     """
     if not paths:
         raise UsageError("wanted at least one config, got none")

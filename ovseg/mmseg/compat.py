@@ -14,9 +14,10 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NoReturn
 
-from ovseg.errors import OvsegError
+from ovseg.errors import OvsegError, UsageError
 
 _EXTENSION = "mmcv._ext"
+_PACKAGES = ("mmengine", "mmcv", "mmseg", "cityscapesscripts")
 
 
 class _Absent(ModuleType):
@@ -30,6 +31,15 @@ class _Absent(ModuleType):
             raise OvsegError(f"wanted mmcv's compiled operator {name!r}, mmcv-lite has none: install mmcv")
 
         return missing
+
+
+def check_installed() -> None:
+    """Raise UsageError in one line where MMSegmentation, or what it needs, is not installed."""
+    for package in _PACKAGES:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise UsageError(f"wanted {package} for evaluation: pip install 'ovseg[eval]' ({error})") from None
 
 
 def import_operators() -> bool:

@@ -13,26 +13,34 @@ from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
-import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from torch import distributed
 
 from ovseg.clip import embedded
 from ovseg.clip.attention import get_method
 from ovseg.errors import UsageError
-from ovseg.mmseg.checks import check_dataset
+from ovseg.mmseg.checks import building, check_config, check_dataset, metrics_of
+from ovseg.mmseg.environment import connect, writable_folder
 from ovseg.mmseg.results import record, write_results
+from ovseg.mmseg.runtime import progress_of
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
+
+IOU_METRICS = ("IoUMetric", "ExactIoUMetric", "CityscapesIoUMetric")
+"""Metrics that write predictions."""
 
 
 @dataclass(frozen=True)
 class Run:
     """How a config is run: what the flags of tools/test.py say besides the config itself.
 
-    ``out``: folder for predictions as PNG; ``show`` and ``show_dir``: painted images, in a window or
-    in a folder; ``tta``: the image and its mirror image averaged, or the views of the config's own
-    ``tta_pipeline``; ``launcher``: "none", "pytorch", "slurm" or "mpi".
+    Attributes:
+        work_dir: folder for logs and results; None for ``work_dirs/NAME_OF_CONFIG``.
+        out: folder for the predictions as PNG, with the images' sub-folders.
+        show: show each painted image in a window.
+        show_dir: folder for painted images, with the images' sub-folders.
+        wait_time: seconds that a shown image stays.
+        tta: average the image and its mirror image, or the views of the config's own ``tta_pipeline``.
+        launcher: "none", "pytorch", "slurm" or "mpi".
     """
 
     work_dir: str | None = None
@@ -51,21 +59,30 @@ def load_config(
     backbone: str | None = None,
     weights: str | None = None,
 ) -> Config:
-    """The config of ``path`` with ``options`` ("model.logit_scale": 40) and the three fields of the model.
+    """Read a config and change some of its fields.
 
-    The embedded model ("tiny") has its own weights; another ``backbone`` keeps the config's tag.
-    Raises UsageError for a config that cannot be read, an option that fits nowhere, or a field of the
-    segmentor that does not exist.
+    Args:
+        path: a config file of MMSegmentation.
+        options: other values for any field, such as {"model.logit_scale": 40}.
+        method: another row of the table of methods.
+        backbone: another model. "tiny", the embedded one, has its own weights; others keep the config's.
+        weights: another tag of open_clip's or a checkpoint.
+
+    Returns:
+        The config.
+
+    Raises:
+        UsageError: the file is missing or cannot be read, an option fits nowhere, a part has another type
+            than MMSegmentation takes, or the segmentor has no such field.
     """
     if not Path(path).is_file():
-        raise UsageError(f"wanted a config file, {path} does not exist")
-    try:
+        problem = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise UsageError(f"wanted a config file, {path} {problem}")
+    with building(str(path)):
         config = Config.fromfile(path)
+    with building("--cfg-options"):
         config.merge_from_dict(dict(options or {}))
-    except Exception as error:  # mmengine raises whatever the file or the option leads to
-        raise UsageError(f"{path} cannot be used: {type(error).__name__}: {error}") from None
-    if "model" not in config or "test_dataloader" not in config:
-        raise UsageError(f"wanted a config with model and test_dataloader, {path} lacks one")
+    check_config(config, path)
     config.pop("pipelines", None)  # those of configs/_base_ that this config did not take
     if backbone == embedded.NAME:
         config.model.weights = None
@@ -88,38 +105,54 @@ def check_fields(model: Mapping[str, Any]) -> None:
 
 
 def evaluate(config: Config, run: Run | None = None) -> dict[str, Any]:
-    """Segment the config's data set and score it; the record that is also in ``results.json``.
+    """Segment the config's data set and score it.
 
-    Under a launcher the first process writes the file, whose path is the record's "file". Raises
-    OvsegError, before the first image is encoded where that is possible.
+    Args:
+        config: of ``load_config``; it is not changed.
+        run: the flags besides; None for none.
+
+    Returns:
+        The record that is also in ``results.json``. Under a launcher the first process writes the file, whose
+        path is the record's "file".
+
+    Raises:
+        OvsegError: settings, data or weights are wrong, before the first image is encoded where that is possible.
     """
     run = run or Run()
     config = prepare(config, run)
-    images = check_dataset(config)
-    runner = Runner.from_cfg(config)
+    checked = check_dataset(config)
+    with building(str(config.filename or "the config")):
+        runner = Runner.from_cfg(config)
+    if config.get("load_from"):
+        with building(f"load_from {config.load_from}"):
+            runner.load_or_resume()
     started, clock = datetime.now(timezone.utc), perf_counter()
-    summary = runner.test()
+    with progress_of(runner):
+        summary = runner.test()
     seconds = perf_counter() - clock
-    found = record(runner, summary, images, started, seconds)
+    found = record(runner, summary, checked, started, seconds)
     return write_results(found, Path(runner.log_dir)) if runner.rank == 0 else found
 
 
 def prepare(config: Config, run: Run) -> Config:
-    """A copy of ``config`` for the runner, with the flags in it; the processes of a launcher are connected."""
+    """A copy of ``config`` for the runner, with the flags in it.
+
+    The processes of a launcher are connected, and the folders for results are made. Raises UsageError where that
+    cannot be, or a flag wants something that the config lacks.
+    """
     config = copy.deepcopy(config)
     stem = Path(config.filename or "config").stem
     config.launcher = run.launcher
     config.work_dir = run.work_dir or config.get("work_dir") or str(Path("work_dirs") / stem)
     config.experiment_name = f"{stem}_{uuid4().hex[:8]}"  # mmengine keeps one logger and visualizer a name
-    if run.launcher == "pytorch" and not torch.cuda.is_available() and not distributed.is_initialized():
-        distributed.init_process_group("gloo")  # mmengine's own way asks for a GPU
-    if run.out is not None:
-        config.test_evaluator.update(output_dir=run.out, keep_results=True)
-    if run.show or run.show_dir:
-        shown = dict(draw=True, interval=1, show=run.show, wait_time=run.wait_time)
-        config.default_hooks.visualization = dict(type="SegVisualizationHook", **shown)
-    if run.show_dir:
-        config.visualizer.save_dir = run.show_dir
+    connect(run.launcher)
+    for what, folder in (("--work-dir", config.work_dir), ("--out", run.out), ("--show-dir", run.show_dir)):
+        if folder is not None:
+            writable_folder(what, folder)
+    checkpoint = config.get("load_from")
+    if checkpoint and "://" not in checkpoint and not Path(checkpoint).is_file():
+        raise UsageError(f"wanted load_from as a checkpoint, {checkpoint} does not exist")
+    _write_predictions(config, run)
     if config.model.type == OpenVocabularySegmentor.__name__:
         config.model.setdefault("keep_logits", run.tta)  # scores need classes only
     if run.tta:
@@ -129,6 +162,25 @@ def prepare(config: Config, run: Run) -> Config:
         dataset.pipeline = config.get("tta_pipeline") or mirrored(dataset.pipeline)
         config.model = dict(**config.tta_model, module=config.model)
     return config
+
+
+def _write_predictions(config: Config, run: Run) -> None:
+    """Set up --out, --show and --show-dir; files keep the sub-folders below the data set's folder of images."""
+    settings = config.test_dataloader.dataset
+    images = (settings.get("data_prefix") or {}).get("img_path") or ""
+    image_root = str(Path(settings.get("data_root") or "") / images)
+    writers = [metric for metric in metrics_of(config) if metric["type"] in IOU_METRICS]
+    for metric in writers:
+        if metric["type"] == "ExactIoUMetric":
+            metric.setdefault("image_root", image_root)
+    if run.out is not None:
+        if not writers:
+            raise UsageError(f"--out wanted one of {', '.join(IOU_METRICS)} in test_evaluator, found none")
+        writers[0].update(output_dir=run.out)
+    if run.show or run.show_dir:
+        hook = dict(type="PaintHook", folder=run.show_dir, image_root=image_root)
+        hook |= dict(show=run.show, wait_time=run.wait_time)
+        config.custom_hooks = [*(config.get("custom_hooks") or ()), hook]
 
 
 def mirrored(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

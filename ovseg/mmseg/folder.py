@@ -2,24 +2,103 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from ovseg.errors import DataError
 from ovseg.figures import palette
-from ovseg.vocabulary import find_vocabulary
+from ovseg.io.images import SUFFIXES
+from ovseg.metrics import void_value
+from ovseg.vocabulary import Vocabulary, find_vocabulary
 
 
 @DATASETS.register_module()
 class FolderDataset(BaseSegDataset):
-    """images/val/NAME.jpg and annotations/val/NAME.png: k is line k of ``vocabulary``, from 0; 255 is void.
+    """Images below one folder and label maps of the same names below another; sub-folders are looked into.
 
-    ``vocabulary`` as in the segmentor; folders and endings are BaseSegDataset's ``data_prefix``,
-    ``img_suffix`` and ``seg_map_suffix``.
+    A label's value k is line k of ``vocabulary``, from 0. Void is 255; beyond 255 classes, with labels of 16
+    bits, it is 65535. Images may have any of the endings that ovseg reads, in upper or lower case; files whose
+    names begin with a dot are left out.
+
+    Args:
+        vocabulary: as in the segmentor: a file, a data set's name, "sky, tree" or a list of names.
+        img_suffix: the ending of the images; None for any. Images with another ending are an error that says
+            how many there are.
+        **options: those of BaseSegDataset, above all ``data_root`` and ``data_prefix``. ``ann_file`` lists
+            images by their names, with or without ending.
+
+    Raises DataError where two images have one label, or a listed image does not exist.
     """
 
-    def __init__(self, vocabulary: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        vocabulary: str | Sequence[str] | Vocabulary,
+        img_suffix: str | None = None,
+        **options: Any,
+    ) -> None:
         names = find_vocabulary(vocabulary).names
+        self.count = len(names)
         metainfo = {"classes": names, "palette": palette(len(names)).tolist()}
-        super().__init__(metainfo=metainfo, **options)
+        options = {"ignore_index": void_value(len(names)), **options}
+        super().__init__(metainfo=metainfo, img_suffix=img_suffix, **options)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """An entry for each image, in the order of the list or of the names."""
+        images = Path(self.data_prefix["img_path"])
+        labels = self.data_prefix.get("seg_map_path")
+        found = list(self._listed(images) if self.ann_file else self._all(images))
+        entries, owners = [], {}
+        for name in found:
+            entry = {
+                "img_path": str(images / name),
+                "label_map": self.label_map,
+                "reduce_zero_label": self.reduce_zero_label,
+                "classes": self.count,
+                "seg_fields": [],
+            }
+            stem = name[: -len(self.img_suffix)] if self.img_suffix else os.path.splitext(name)[0]
+            if owners.setdefault(stem, name) != name:
+                raise DataError(f"wanted one image for a label, {images} has {owners[stem]} and {name}")
+            if labels:
+                entry["seg_map_path"] = str(Path(labels) / (stem + self.seg_map_suffix))
+            entries.append(entry)
+        return entries
+
+    def _all(self, folder: Path) -> list[str]:
+        endings = (self.img_suffix,) if self.img_suffix else tuple(SUFFIXES)
+        names = list(image_names(folder))
+        if self.img_suffix:
+            return [name for name in names if name.endswith(self.img_suffix)]
+        return [name for name in names if os.path.splitext(name)[1].lower() in endings]
+
+    def _listed(self, folder: Path) -> Iterator[str]:
+        known: dict[str, str] = {}
+        for name in self._all(folder):
+            known[name] = name
+            stem = name[: -len(self.img_suffix)] if self.img_suffix else os.path.splitext(name)[0]
+            known.setdefault(stem, name)
+        for line in Path(self.ann_file).read_text(encoding="utf-8-sig").splitlines():
+            if line.strip():
+                if line.strip() not in known:
+                    raise DataError(f"wanted an image {line.strip()} in {folder}, {self.ann_file} lists it")
+                yield known[line.strip()]
+
+
+def image_names(folder: Path) -> list[str]:
+    """The image files of a folder and those below it by their endings, relative to it, sorted.
+
+    Files and folders whose names begin with a dot are left out.
+    """
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = os.path.relpath(place, folder)
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                found.append(name if inside == "." else os.path.join(inside, name))
+    return sorted(found)

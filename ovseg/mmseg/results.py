@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -12,10 +11,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ovseg.errors import UsageError
+from ovseg.io.writers import make_folder, write_json
+from ovseg.mmseg.checks import Checked
 from ovseg.mmseg.scores import ExactIoUMetric
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
 from ovseg.paths import sha256_of
+from ovseg.weights.digest import state_digest
 
 FILE = "results.json"
 PACKAGES = (
@@ -32,9 +36,21 @@ PACKAGES = (
 
 
 def record(
-    runner: Any, summary: Mapping[str, float], images: int, started: datetime, seconds: float
+    runner: Any, summary: Mapping[str, float], checked: Checked, started: datetime, seconds: float
 ) -> dict[str, Any]:
-    """Everything about a finished run, as JSON takes it; scores in percent, None where there is none."""
+    """Everything about a finished run as JSON can hold it.
+
+    Args:
+        runner: mmengine's, after its test.
+        summary: what the metrics returned.
+        checked: what is known about the data set.
+        started: when the run began.
+        seconds: how long it took.
+
+    Returns:
+        Scores in percent, None where there is none, and what led to them. Weights and vocabulary are those in
+        the model now, so of a checkpoint that was loaded over the first weights too.
+    """
     config = runner.cfg
     model = getattr(runner.model, "module", runner.model)  # from its wrapper under a launcher
     views = "module" in config.model
@@ -47,18 +63,22 @@ def record(
         "dataset": {
             "type": config.test_dataloader.dataset.type,
             "data_root": config.test_dataloader.dataset.get("data_root"),
-            "images": images,
+            "images": checked.images,
+            "classes": checked.classes,
+            "turned by EXIF at the same size": checked.turned,
         },
         "protocol": protocol(config, segmentor, views),
-        "weights": weights(segmentor),
+        "vocabulary": vocabulary(segmentor),
+        "weights": weights(segmentor, config.get("load_from")),
         "config": {"file": config.filename, "text": config.pretty_text},
         "versions": versions(),
         "time": {
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
-            "seconds per image": round(seconds / images, 4),
+            "seconds per image": round(seconds / checked.images, 4),
             "processes": runner.world_size,
             "device": str(next(segmentor.parameters()).device),
+            "device name": device_name(next(segmentor.parameters()).device),
         },
     }
     return json.loads(json.dumps(found))  # tuples and lists alike, as whoever reads the file gets them
@@ -73,13 +93,46 @@ def protocol(config: Any, segmentor: Any, views: bool) -> dict[str, Any]:
     return found
 
 
-def weights(segmentor: Any) -> dict[str, Any]:
-    """Which file the weights came from, and its sha256; none where they are random."""
+def vocabulary(segmentor: Any) -> dict[str, Any]:
+    """The names and texts that were predicted with."""
     if not isinstance(segmentor, OpenVocabularySegmentor):
         return {}
-    file = segmentor.core.loaded.file
-    sha256 = None if file is None else sha256_of(file)
-    return {"name": segmentor.weights, "file": None if file is None else file.name, "sha256": sha256}
+    words = segmentor.vocabulary
+    return {
+        "names": list(words.names),
+        "texts": [list(texts) for texts in words.texts],
+        "background": words.background,
+    }
+
+
+def weights(segmentor: Any, load_from: str | None = None) -> dict[str, Any]:
+    """Which weights predicted.
+
+    Args:
+        segmentor: of ovseg; for another there is nothing to tell.
+        load_from: a checkpoint of mmengine that was loaded over the segmentor's own weights.
+
+    Returns:
+        "name", "file" and "sha256" of the file that was read last, None for random weights, and "state", a
+        SHA-256 of the tensors in the model, which also tells of weights that were changed in memory.
+    """
+    if not isinstance(segmentor, OpenVocabularySegmentor):
+        return {}
+    file = Path(load_from) if load_from else segmentor.core.loaded.file
+    known = file is not None and file.is_file()
+    return {
+        "name": load_from or segmentor.weights,
+        "file": None if file is None else file.name,
+        "sha256": sha256_of(file) if file is not None and known else None,
+        "state": state_digest(segmentor.clip),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The accelerator's name as its driver gives it, or the processor's as the system does."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:
@@ -93,12 +146,9 @@ def versions() -> dict[str, str]:
 
 
 def write_results(found: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """``found`` as ``folder/results.json``, whole or not at all; its path is added as "file"."""
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / FILE
-    partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, target)
+    """Write ``found`` as ``folder/results.json``, whole or not at all; its path is added as "file"."""
+    target = make_folder(folder) / FILE
+    write_json(target, found)
     return {**found, "file": str(target)}
 
 

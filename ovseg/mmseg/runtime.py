@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import atexit
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -56,7 +58,13 @@ class EachAlone(nn.Module):
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """A bar on standard error while images are segmented, in the first process only."""
+    """A bar on standard error while images are segmented, in the first process only.
+
+    The bar hides the terminal's cursor. ``close`` shows it again: ``evaluate`` calls it however a run ends, and
+    a run by mmengine alone is covered when the interpreter exits.
+    """
+
+    bar: Progress | None = None
 
     def before_test(self, runner: Any) -> None:
         self.bar = Progress(
@@ -67,6 +75,7 @@ class ProgressHook(Hook):
             console=Console(stderr=True),
             disable=runner.rank != 0,
         )
+        atexit.register(self.close)
         self.bar.start()
         self.done = 0
         self.task = self.bar.add_task("images", total=len(runner.test_dataloader.dataset))
@@ -76,7 +85,26 @@ class ProgressHook(Hook):
     ) -> None:
         self.done += len(outputs or ()) * runner.world_size
         total = len(runner.test_dataloader.dataset)  # the sampler pads the last share of some process
-        self.bar.update(self.task, completed=min(self.done, total))
+        if self.bar is not None:
+            self.bar.update(self.task, completed=min(self.done, total))
 
     def after_test(self, runner: Any) -> None:
-        self.bar.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Stop the bar and show the cursor; nothing where there is no bar."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+            atexit.unregister(self.close)
+
+
+@contextmanager
+def progress_of(runner: Any) -> Iterator[None]:
+    """Stop the runner's progress bars however the block ends, so that what is printed next can be read."""
+    try:
+        yield
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, ProgressHook):
+                hook.close()

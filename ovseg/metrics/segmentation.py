@@ -1,0 +1,169 @@
+"""Scores of label maps: the confusion matrix, the IoU of each class and their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.errors import DataError, UsageError
+
+VOID = 255
+"""The label of pixels that do not count, in a set of at most 255 classes: see ``void_value``."""
+
+
+def void_value(classes: int) -> int:
+    """The label of pixels that belong to none of ``classes`` classes: 255 up to 255 classes, 65535 beyond.
+
+    >>> void_value(255), void_value(256)
+    (255, 65535)
+    """
+    return VOID if classes <= VOID else 65535
+
+
+def check_labels(
+    labels: NDArray[np.integer],
+    classes: int,
+    void: int | None = None,
+    shape: Sequence[int] | None = None,
+    name: str = "a label",
+) -> None:
+    """Check that a label map holds classes or void alone, and has the size of its image.
+
+    Args:
+        labels: (H, W) class indices.
+        classes: the number of classes K; valid indices are 0 to K - 1.
+        void: the label of pixels that do not count; None for ``void_value(classes)``.
+        shape: the image's (height, width); None where it is not known.
+        name: the label's file, for the message.
+
+    Raises:
+        DataError: a value is neither a class nor void, or the size is another one.
+
+    >>> check_labels(np.array([[0, 1, 255]]), classes=2)
+    >>> check_labels(np.array([[0, 1027]]), classes=4, name="a.png")
+    Traceback (most recent call last):
+    ...
+    ovseg.errors.DataError: wanted labels below 4 or 255, a.png holds 1027
+    """
+    void = void_value(classes) if void is None else void
+    if shape is not None and labels.shape != tuple(shape):
+        raise DataError(f"wanted labels (height, width) {tuple(shape)} as the image, {name} has {labels.shape}")
+    outside = ((labels >= classes) | (labels < 0)) & (labels != void)
+    if outside.any():
+        shown = ", ".join(map(str, np.unique(labels[outside])[:5]))
+        raise DataError(f"wanted labels below {classes} or {void}, {name} holds {shown}")
+
+
+def confusion(
+    labels: NDArray[np.integer], truth: NDArray[np.integer], classes: int, void: int | None = None
+) -> NDArray[np.int64]:
+    """Count the pixels of each pair of true and predicted class.
+
+    Pixels whose true label is ``void`` are not counted. A predicted label that is no class (void, or any other
+    number outside 0 to K - 1) is counted in the last column: the pixel lowers the true class's recall and
+    belongs to no predicted class.
+
+    Args:
+        labels: predicted class indices of any shape.
+        truth: true class indices of the same shape.
+        classes: the number of classes K.
+        void: the label of pixels that do not count; None for ``void_value(classes)``.
+
+    Returns:
+        (K, K + 1) int64. Row t, column p: pixels of true class t that were predicted as class p; column K:
+        those whose prediction is no class.
+
+    Raises:
+        UsageError: the two shapes differ, or ``void`` is one of the classes.
+        DataError: a true label is neither a class nor void.
+
+    >>> confusion(np.array([0, 1, 1, 255]), np.array([0, 0, 255, 1]), classes=2)
+    array([[1, 1, 0],
+           [0, 0, 1]])
+    """
+    void = void_value(classes) if void is None else void
+    if 0 <= void < classes:
+        raise UsageError(f"wanted void outside the {classes} classes, got {void}")
+    if labels.shape != truth.shape:
+        raise UsageError(f"wanted labels and truth of one shape, got {labels.shape} and {truth.shape}")
+    check_labels(truth, classes, void, name="the truth")
+    counted = truth != void
+    true, predicted = truth[counted].astype(np.int64), labels[counted].astype(np.int64)
+    predicted[(predicted < 0) | (predicted >= classes)] = classes
+    pairs = np.bincount(true * (classes + 1) + predicted, minlength=classes * (classes + 1))
+    return pairs.reshape(classes, classes + 1).astype(np.int64)
+
+
+def iou_per_class(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Intersection over union of each class.
+
+    Args:
+        matrix: (K, K + 1) of ``confusion``, or a sum of several.
+
+    Returns:
+        (K,) in 0..1; NaN for a class that occurs neither in the truth nor in the prediction.
+
+    >>> iou_per_class(np.array([[3, 1, 0, 0], [0, 4, 0, 0], [0, 0, 0, 0]])).tolist()
+    [0.75, 0.8, nan]
+    """
+    square = matrix[:, : len(matrix)]
+    both = np.diag(square).astype(np.float64)
+    either = matrix.sum(axis=1) + square.sum(axis=0) - both
+    return np.divide(both, either, out=np.full(len(both), np.nan), where=either > 0)
+
+
+def mean_iou(matrix: NDArray[np.int64]) -> float:
+    """The mean of ``iou_per_class`` over the classes that occur in truth or prediction; NaN where none does.
+
+    >>> mean_iou(np.array([[3, 1, 0], [0, 0, 0]]))
+    0.375
+    >>> mean_iou(np.zeros((2, 3), np.int64))
+    nan
+    """
+    scores = iou_per_class(matrix)
+    known = scores[~np.isnan(scores)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+@dataclass
+class SegmentationScore:
+    """Mean IoU over a data set: the pixels of all images are counted in one confusion matrix.
+
+    Attributes:
+        classes: the number of classes K.
+        void: the label of pixels that do not count; None for ``void_value(classes)``.
+        matrix: (K, K + 1) int64, the sum of ``confusion`` of every image so far.
+
+    >>> score = SegmentationScore(classes=2)
+    >>> score.update(np.array([[0, 1]]), np.array([[0, 0]]))
+    >>> score.compute()
+    0.25
+    """
+
+    classes: int
+    void: int | None = None
+    matrix: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.matrix = np.zeros((self.classes, self.classes + 1), np.int64)
+
+    def update(self, labels: NDArray[np.integer], truth: NDArray[np.integer]) -> None:
+        """Add one image: predicted and true labels of one shape. Raises UsageError, DataError."""
+        self.matrix += confusion(labels, truth, self.classes, self.void)
+
+    def merge(self, other: SegmentationScore) -> None:
+        """Add the images that ``other`` has counted. Raises UsageError for another number of classes."""
+        if other.classes != self.classes:
+            raise UsageError(f"wanted a score of {self.classes} classes, got one of {other.classes}")
+        self.matrix += other.matrix
+
+    def compute(self) -> float:
+        """Mean IoU in 0..1 over the classes that occur in truth or prediction; NaN before any pixel counted."""
+        return mean_iou(self.matrix)
+
+    def mean_iou(self) -> float:
+        """The same as ``compute``."""
+        return self.compute()

@@ -1,0 +1,59 @@
+"""Painted predictions: in files below a folder, the images' sub-folders kept, or in a window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.hooks import Hook
+from mmseg.registry import HOOKS
+
+from ovseg.figures import overlay_labels, palette
+from ovseg.io.images import load_image, resize_image
+from ovseg.io.writers import make_folder, write_picture
+from ovseg.mmseg.outputs import OutputNames
+from ovseg.mmseg.scores import to_array
+
+
+@HOOKS.register_module()
+class PaintHook(Hook):
+    """Paints each prediction over its image when it is there.
+
+    mmseg's own hook writes every image into one folder by its file name, so images of the same name in two
+    folders become one, and it reads them by another rule than ovseg.
+
+    Args:
+        folder: where NAME.png go; None writes none.
+        image_root: the folder of the images, whose sub-folders are kept; None takes file names alone.
+        show: show each painted image in a window.
+        wait_time: seconds that a shown image stays.
+    """
+
+    def __init__(
+        self,
+        folder: str | None = None,
+        image_root: str | None = None,
+        show: bool = False,
+        wait_time: float = 2.0,
+    ) -> None:
+        self.names = None if folder is None else OutputNames(make_folder(Path(folder)), image_root)
+        self.show, self.wait_time = show, wait_time
+
+    def after_test_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+    ) -> None:
+        for sample in outputs or ():
+            labels = to_array(sample.pred_sem_seg.data)
+            image = resize_image(load_image(sample.img_path), labels.shape)
+            colours = runner.test_dataloader.dataset.metainfo.get("palette")
+            classes = len(runner.test_dataloader.dataset.metainfo["classes"])
+            table = np.asarray(palette(classes) if not colours else colours, np.uint8)
+            painted = overlay_labels(image, labels, table)
+            if self.names is not None:
+                target = self.names.path(sample.img_path, ".png")
+                make_folder(target.parent)
+                write_picture(target, painted)
+            if self.show:
+                runner.visualizer.show(painted, win_name=Path(sample.img_path).name, wait_time=self.wait_time)
