@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,16 @@ def building(what: str) -> Iterator[None]:
         raise UsageError(f"{what} cannot be used: {type(error).__name__}: {reason}") from None
 
 
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def check_dataset(config: Config) -> Checked:
     """Check the data set of ``config.test_dataloader``, its pipeline and the metrics.
 
@@ -79,7 +90,7 @@ def check_dataset(config: Config) -> Checked:
     fit_to_classes(config, classes)
     with building("test_dataloader.dataset.pipeline"):
         Compose(settings.pipeline)
-    with building("test_evaluator"):
+    with building("test_evaluator"), _unlogged():  # the runner builds them again and says the same
         for metric in metrics_of(config):
             METRICS.build(metric)
     check_nothing_is_skipped(everything)
