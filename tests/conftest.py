@@ -66,3 +66,18 @@ def asked(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     monkeypatch.setattr(socket.socket, "connect", lambda _, address: look_up(address))
     return found
+
+
+@pytest.fixture(scope="session")
+def trees() -> ModuleType:
+    """tests/mmseg/trees.py: ``trees.write_tree("ade20k", root)`` generates a small data set."""
+    spec = importlib.util.spec_from_file_location("mmseg_trees", TESTS / "mmseg" / "trees.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return TESTS.parent

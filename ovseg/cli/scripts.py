@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
 from ovseg.cli.values import Value, parse_assignment
-from ovseg.errors import OvsegError, UsageError
+from ovseg.errors import OvsegError, UsageError, one_line
 
 DEBUG = "OVSEG_DEBUG"
 """Environment variable: anything but empty prints the traceback of an unexpected error."""
@@ -77,11 +76,3 @@ def stop(message: str, code: int) -> NoReturn:
     """Print an error on one line and end with ``code``."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error on one line; of one that came out of a loader's process only its own last line."""
-    text = str(error).strip()
-    if text.startswith("Caught ") and "DataLoader worker" in text:
-        text = re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])
-    return " ".join(text.split())

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from ovseg.errors import UsageError
 
-Value: TypeAlias = "str | int | float | bool | None | list[Value] | tuple[Value, ...]"
+Value: TypeAlias = "str | int | float | bool | list[Value] | tuple[Value, ...] | None"
 WORDS: dict[str, bool] = {"true": True, "false": False}
 PAIRS = {"(": ")", "[": "]"}
 

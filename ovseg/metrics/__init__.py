@@ -17,7 +17,6 @@ from ovseg.metrics.segmentation import (
     confusion,
     iou_per_class,
     mean_iou,
-    void_value,
 )
 
 __all__ = [
@@ -32,5 +31,4 @@ __all__ = [
     "mean_iou",
     "point_accuracy",
     "score_contrast",
-    "void_value",
 ]

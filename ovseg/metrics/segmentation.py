@@ -9,18 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import DataError, UsageError
+from ovseg.results import void_value
 
 VOID = 255
 """The label of pixels that do not count, in a set of at most 255 classes: see ``void_value``."""
-
-
-def void_value(classes: int) -> int:
-    """The label of pixels that belong to none of ``classes`` classes: 255 up to 255 classes, 65535 beyond.
-
-    >>> void_value(255), void_value(256)
-    (255, 65535)
-    """
-    return VOID if classes <= VOID else 65535
 
 
 def check_labels(
@@ -50,7 +42,9 @@ def check_labels(
     """
     void = void_value(classes) if void is None else void
     if shape is not None and labels.shape != tuple(shape):
-        raise DataError(f"wanted labels (height, width) {tuple(shape)} as the image, {name} has {labels.shape}")
+        raise DataError(
+            f"wanted labels (height, width) {tuple(shape)} as the image, {name} has {labels.shape}"
+        )
     outside = ((labels >= classes) | (labels < 0)) & (labels != void)
     if outside.any():
         shown = ", ".join(map(str, np.unique(labels[outside])[:5]))

@@ -15,10 +15,10 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, METRICS
 
 from ovseg.errors import DataError, OvsegError, UsageError
-from ovseg.metrics import void_value
 from ovseg.mmseg.files import check_files, check_nothing_is_skipped, check_some_labels
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
 from ovseg.options import check_integer
+from ovseg.results import void_value
 from ovseg.vocabulary import find_vocabulary
 
 MOST_WORKERS = 1024
@@ -137,7 +137,9 @@ def check_config(config: Config, path: str | Path) -> None:
             raise UsageError(f"wanted {name}.type of {path} as a text, got {part.get('type')!r}")
     pipeline = config.test_dataloader.dataset.get("pipeline")
     if not isinstance(pipeline, list) or not all(isinstance(step, Mapping) for step in pipeline):
-        raise UsageError(f"wanted test_dataloader.dataset.pipeline of {path} as a list of dicts, got {pipeline!r}")
+        raise UsageError(
+            f"wanted test_dataloader.dataset.pipeline of {path} as a list of dicts, got {pipeline!r}"
+        )
     metrics_of(config)
 
 

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NoReturn
 
-from ovseg.errors import OvsegError, UsageError
+from ovseg.errors import MissingPackageError, OvsegError
 
 _EXTENSION = "mmcv._ext"
 _PACKAGES = ("mmengine", "mmcv", "mmseg", "cityscapesscripts")
@@ -34,12 +34,14 @@ class _Absent(ModuleType):
 
 
 def check_installed() -> None:
-    """Raise UsageError in one line where MMSegmentation, or what it needs, is not installed."""
+    """Raise MissingPackageError in one line where MMSegmentation, or what it needs, is not installed."""
     for package in _PACKAGES:
         try:
             import_module(package)
         except ImportError as error:
-            raise UsageError(f"wanted {package} for evaluation: pip install 'ovseg[eval]' ({error})") from None
+            raise MissingPackageError(
+                f"wanted {package} for evaluation: pip install 'ovseg[eval]' ({error})"
+            ) from None
 
 
 def import_operators() -> bool:

@@ -178,8 +178,13 @@ def _write_predictions(config: Config, run: Run) -> None:
             raise UsageError(f"--out wanted one of {', '.join(IOU_METRICS)} in test_evaluator, found none")
         writers[0].update(output_dir=run.out)
     if run.show or run.show_dir:
-        hook = dict(type="PaintHook", folder=run.show_dir, image_root=image_root)
-        hook |= dict(show=run.show, wait_time=run.wait_time)
+        hook = dict(
+            type="PaintHook",
+            folder=run.show_dir,
+            image_root=image_root,
+            show=run.show,
+            wait_time=run.wait_time,
+        )
         config.custom_hooks = [*(config.get("custom_hooks") or ()), hook]
 
 

@@ -13,7 +13,7 @@ from mmseg.registry import DATASETS
 from ovseg.errors import DataError
 from ovseg.figures import palette
 from ovseg.io.images import SUFFIXES
-from ovseg.metrics import void_value
+from ovseg.results import void_value
 from ovseg.vocabulary import Vocabulary, find_vocabulary
 
 
@@ -52,7 +52,8 @@ class FolderDataset(BaseSegDataset):
         images = Path(self.data_prefix["img_path"])
         labels = self.data_prefix.get("seg_map_path")
         found = list(self._listed(images) if self.ann_file else self._all(images))
-        entries, owners = [], {}
+        entries: list[dict[str, Any]] = []
+        owners: dict[str, str] = {}
         for name in found:
             entry = {
                 "img_path": str(images / name),

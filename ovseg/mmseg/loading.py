@@ -16,7 +16,8 @@ from mmseg.registry import TRANSFORMS
 from numpy.typing import NDArray
 
 from ovseg.io.images import load_image, load_labels
-from ovseg.metrics import check_labels, void_value
+from ovseg.metrics import check_labels
+from ovseg.results import void_value
 
 
 @TRANSFORMS.register_module(name=["LoadImage", "LoadImageFromFile"], force=True)
@@ -29,7 +30,7 @@ class LoadImage(FromFile):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         if self.color_type != "color" or self.backend_args or self.file_client_args:
-            return super().transform(results)  # type: ignore[no-any-return]  # mmcv is not typed
+            return super().transform(results)
         image = np.ascontiguousarray(load_image(results["img_path"])[..., ::-1])
         results["img"] = image.astype(np.float32) if self.to_float32 else image
         results["img_shape"] = results["ori_shape"] = image.shape[:2]

@@ -36,5 +36,7 @@ class OutputNames:
         target = (self.folder / inside).with_suffix(ending)
         other = self._taken.setdefault(target, str(image))
         if other != str(image):
-            raise DataError(f"wanted a file of its own for each image, {target} belongs to {other} and {image}")
+            raise DataError(
+                f"wanted a file of its own for each image, {target} belongs to {other} and {image}"
+            )
         return target

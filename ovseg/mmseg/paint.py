@@ -49,7 +49,7 @@ class PaintHook(Hook):
             image = resize_image(load_image(sample.img_path), labels.shape)
             colours = runner.test_dataloader.dataset.metainfo.get("palette")
             classes = len(runner.test_dataloader.dataset.metainfo["classes"])
-            table = np.asarray(palette(classes) if not colours else colours, np.uint8)
+            table = np.asarray(colours if colours else palette(classes), np.uint8)
             painted = overlay_labels(image, labels, table)
             if self.names is not None:
                 target = self.names.path(sample.img_path, ".png")

@@ -97,12 +97,7 @@ def vocabulary(segmentor: Any) -> dict[str, Any]:
     """The names and texts that were predicted with."""
     if not isinstance(segmentor, OpenVocabularySegmentor):
         return {}
-    words = segmentor.vocabulary
-    return {
-        "names": list(words.names),
-        "texts": [list(texts) for texts in words.texts],
-        "background": words.background,
-    }
+    return {**segmentor.vocabulary.describe(), "sha256": segmentor.vocabulary.digest()}
 
 
 def weights(segmentor: Any, load_from: str | None = None) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ovseg.errors import DataError, UsageError
 from ovseg.io.writers import make_folder, write_labels, write_picture
-from ovseg.metrics import check_labels, confusion, void_value
+from ovseg.metrics import check_labels, confusion
 from ovseg.mmseg.outputs import OutputNames
+from ovseg.results import void_value
 
 
 @METRICS.register_module()

@@ -74,7 +74,7 @@ def run(tmp_path):
 def test_miou_is_that_of_ovseg_on_the_same_files(name, config, tmp_path, data):
     out = tmp_path / "png"
     found = evaluate(config(name), Run(work_dir=str(tmp_path / "work"), out=str(out)))
-    written = sorted(out.iterdir())
+    written = sorted(out.rglob("*.png"))
     classes = len(load_vocabulary(name))
     score = SegmentationScore(classes)
     for file in written:
