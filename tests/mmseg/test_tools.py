@@ -216,7 +216,7 @@ def test_misuse_is_one_line_and_exit_code_2(arguments, message, tool, tree, root
 @pytest.mark.parametrize(
     "content, code, message",
     [
-        (None, 2, "wanted no weights"),
+        (None, 1, "mine.pt does not exist"),
         (b"nonsense", 1, "mine.pt holds code or other objects, or is no checkpoint"),
     ],
     ids=["missing", "nonsense"],
