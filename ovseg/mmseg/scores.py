@@ -133,6 +133,6 @@ def to_stored(
 def _write(path: Path, stored: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     """A grey PNG without a palette, which another reader might turn into colours."""
     if stored.dtype == np.uint8:
-        write_picture(path, stored)
+        write_picture(path, stored.astype(np.uint8))
     else:
         write_labels(path, stored, np.zeros((0, 3), np.uint8))
