@@ -16,6 +16,7 @@ from mmseg.registry import DATASETS, METRICS
 
 from ovseg.errors import DataError, OvsegError, UsageError
 from ovseg.mmseg.files import check_files, check_nothing_is_skipped, check_some_labels
+from ovseg.mmseg.scores import ExactIoUMetric
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
 from ovseg.options import check_integer
 from ovseg.results import void_value
@@ -92,7 +93,9 @@ def check_dataset(config: Config) -> Checked:
         Compose(settings.pipeline)
     with building("test_evaluator"), _unlogged():  # the runner builds them again and says the same
         for metric in metrics_of(config):
-            METRICS.build(metric)
+            made = METRICS.build(metric)
+            if isinstance(made, ExactIoUMetric):
+                made.void(classes)
     check_nothing_is_skipped(everything)
     entries = [dataset.get_data_info(index) for index in range(len(dataset))]
     if not entries:
@@ -135,7 +138,15 @@ def check_config(config: Config, path: str | Path) -> None:
         part = config.model if name == "model" else config.test_dataloader.dataset
         if not isinstance(part.get("type"), str):
             raise UsageError(f"wanted {name}.type of {path} as a text, got {part.get('type')!r}")
-    pipeline = config.test_dataloader.dataset.get("pipeline")
+    dataset = config.test_dataloader.dataset
+    paths = {"data_root": dataset.get("data_root"), "ann_file": dataset.get("ann_file")}
+    prefixes = dataset.get("data_prefix") or {}
+    if not isinstance(prefixes, Mapping):
+        raise UsageError(f"wanted test_dataloader.dataset.data_prefix of {path} as a dict, got {prefixes!r}")
+    for name, value in {**paths, **prefixes}.items():
+        if value is not None and not isinstance(value, str):
+            raise UsageError(f"wanted test_dataloader.dataset's {name} of {path} as a text, got {value!r}")
+    pipeline = dataset.get("pipeline")
     if not isinstance(pipeline, list) or not all(isinstance(step, Mapping) for step in pipeline):
         raise UsageError(
             f"wanted test_dataloader.dataset.pipeline of {path} as a list of dicts, got {pipeline!r}"

@@ -123,6 +123,7 @@ def evaluate(config: Config, run: Run | None = None) -> dict[str, Any]:
     checked = check_dataset(config)
     with building(str(config.filename or "the config")):
         runner = Runner.from_cfg(config)
+        _ = runner.test_loop  # built now, where an error is one of the config
     if config.get("load_from"):
         with building(f"load_from {config.load_from}"):
             runner.load_or_resume()

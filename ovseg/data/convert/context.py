@@ -11,16 +11,15 @@ and the names that either form gives are compared with ours before anything is w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle
-from scipy.io import loadmat
 
 from ovseg.data.convert.write import Converted, look_up, read_json, write_all, write_list
-from ovseg.errors import DataError, UsageError
+from ovseg.errors import DataError, MissingPackageError, UsageError
 from ovseg.vocabulary import load_vocabulary
 
 IDS = (
@@ -64,6 +63,7 @@ def convert_context_mat(mats: Path, labels: Path, devkit: Path, split: str = "va
     if not listed.is_file():
         raise UsageError(f"wanted VOC 2010 with ImageSets/Main/{split}.txt, {listed} does not exist")
     names = listed.read_text(encoding="utf-8").split()
+    _mat_reader()
     missing = [name for name in names if not (mats / f"{name}.mat").is_file()]
     if missing:
         raise DataError(
@@ -111,6 +111,7 @@ def _write(devkit: Path, split: str, jobs: Mapping[str, Any]) -> Converted:
 
 def _mat_job(path: Path) -> Any:
     def make() -> np.ndarray:
+        loadmat = _mat_reader()
         try:
             ids = loadmat(path)["LabelMap"].astype(int)
         except (OSError, ValueError, NotImplementedError, KeyError) as error:
@@ -118,6 +119,15 @@ def _mat_job(path: Path) -> Any:
         return look_up(ids, class_table(), path, "labels 0 to 459")
 
     return make
+
+
+def _mat_reader() -> Callable[[Path], dict[str, Any]]:
+    """SciPy's reader of .mat files, which only this conversion needs."""
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise MissingPackageError("wanted scipy to read .mat files: pip install 'ovseg[eval]'") from None
+    return loadmat
 
 
 def _read_names(path: Path) -> dict[int, str]:

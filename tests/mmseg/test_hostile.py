@@ -1,0 +1,154 @@
+"""Hostile calls of tools/test.py: each ends in one line and the right exit code, before any image is encoded."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+import pytest
+
+VOC = "configs/paper/clip-surgery_vit-b16_voc21-512x512.py"
+SMALL = [
+    "test_dataloader.dataset.pipeline.2.size=(64,64)",
+    "model.templates=plain",
+    "test_dataloader.num_workers=0",
+    "log_level=ERROR",
+]
+
+
+@pytest.fixture
+def tree(trees, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "file").write_text("no folder")
+    return trees.write_tree("voc21", tmp_path / "data", 3, (24, 32))
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """How many images reached the segmentor."""
+    from ovseg.mmseg.segmentor import OpenVocabularySegmentor
+
+    calls, predict = [], OpenVocabularySegmentor.predict
+    counted = lambda self, *args: calls.append(1) or predict(self, *args)  # noqa: E731
+    monkeypatch.setattr(OpenVocabularySegmentor, "predict", counted)
+    return calls
+
+
+@pytest.fixture
+def tool(root, monkeypatch, capsys):
+    """``tool(*arguments)`` of tools/test.py -> exit code, standard error."""
+
+    def run(*arguments):
+        spec = importlib.util.spec_from_file_location("tool_test", root / "tools" / "test.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, "argv", ["test.py", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            module.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        return code, capsys.readouterr().err
+
+    yield run
+    os.environ.pop("LOCAL_RANK", None)
+
+
+def one_line(said: str) -> bool:
+    return said.startswith("error: ") and said.count("\n") == 1 and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--out", "/dev/null"], "wanted a folder for results, /dev/null"),
+        (["--out", ""], "wanted --out as a folder, got an empty text"),
+        (["--out", "file"], "wanted a folder for results, file"),
+        (["--show-dir", "file"], "wanted a folder for results, file"),
+        (["--work-dir", "/dev/null/x"], "wanted a folder for results, /dev/null/x"),
+        (["--work-dir", "file"], "wanted a folder for results, file"),
+        (["--launcher", "pytorch"], "wanted the environment variable RANK, which is not set"),
+        (["--launcher", "slurm"], "wanted the environment variable SLURM_PROCID, which is not set"),
+        (["--launcher", "mpi"], "wanted the environment variable OMPI_COMM_WORLD_LOCAL_RANK"),
+        (["--launcher", "ray"], "invalid choice: 'ray'"),
+        (["--wait-time", "soon"], "invalid float value"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--cfg-options", "model"], "wanted KEY=VALUE, got 'model'"),
+        (["--cfg-options", "model.window=(1,2"], "closed by"),
+        (["--cfg-options", "test_dataloader.batch_size=0"], "wanted test_dataloader.batch_size in 1.."),
+        (
+            ["--cfg-options", "test_dataloader.batch_size=a"],
+            "wanted test_dataloader.batch_size as an integer",
+        ),
+        (["--cfg-options", "test_dataloader.num_workers=-1"], "wanted test_dataloader.num_workers in 0.."),
+        (["--cfg-options", "test_dataloader.num_workers=1.5"], "test_dataloader.num_workers as an integer"),
+        (["--cfg-options", "model=5"], "wanted model of"),
+        (["--cfg-options", "model.type=5"], "wanted model.type of"),
+        (["--cfg-options", "model.type=Nothing"], "Nothing is not in the"),
+        (["--cfg-options", "test_dataloader=5"], "wanted test_dataloader of"),
+        (["--cfg-options", "test_dataloader.dataset=[]"], "wanted test_dataloader.dataset of"),
+        (["--cfg-options", "test_dataloader.dataset.type=Nothing"], "Nothing is not in the"),
+        (["--cfg-options", "test_dataloader.dataset.data_root=5"], "data_root of"),
+        (["--cfg-options", "test_dataloader.dataset.data_prefix=5"], "data_prefix of"),
+        (["--cfg-options", "test_dataloader.dataset.nonsense=5"], "test_dataloader.dataset cannot be used"),
+        (["--cfg-options", "test_dataloader.dataset.pipeline=5"], "pipeline of"),
+        (["--cfg-options", "test_dataloader.dataset.pipeline.0.type=No"], "No is not in the"),
+        (["--cfg-options", "test_dataloader.dataset.pipeline.2.size=0"], "wanted a size"),
+        (["--cfg-options", "test_evaluator=5"], "wanted test_evaluator as a metric or a list"),
+        (["--cfg-options", "test_evaluator=[]"], "wanted test_evaluator as a metric or a list"),
+        (["--cfg-options", "test_evaluator.type=Nothing"], "Nothing is not in the"),
+        (["--cfg-options", "test_evaluator.ignore_index=3"], "ignore_index outside"),
+        (["--cfg-options", "load_from=nowhere.pth"], "wanted load_from as a checkpoint, nowhere.pth"),
+        (["--cfg-options", "load_from=file"], "load_from file cannot be used"),
+        (["--cfg-options", "visualizer.type=Nothing"], "cannot be used"),
+        (["--cfg-options", "custom_hooks.0.type=Nothing"], "cannot be used"),
+        (["--cfg-options", "test_cfg.type=Nothing"], "Nothing is not in the"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_hostile_call_is_one_line(arguments, message, tool, tree, root, encoded):
+    if "--cfg-options" in arguments:
+        arguments = [*arguments, "log_level=ERROR"]
+    code, said = tool(root / VOC, "--backbone", "tiny", *arguments)
+    assert code == 2 and one_line(said) and message in said, said
+    assert not encoded
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("folder", None, "folder is a folder"),
+        ("binary.py", bytes(range(256)), "binary.py cannot be used"),
+        ("syntax.py", b"model = (", "syntax.py cannot be used: "),
+        ("raises.py", b"raise RuntimeError('no')", "raises.py cannot be used: RuntimeError: no"),
+        ("base.py", b"_base_ = 'nowhere.py'", "base.py cannot be used: "),
+        ("config.txt", b"model = 1", "config.txt cannot be used: "),
+        ("empty.py", b"", "wanted a config with model and test_dataloader"),
+        ("list.json", b"[1, 2]", "list.json cannot be used"),
+    ],
+)
+def test_a_file_that_is_no_config_is_one_line(name, content, message, tool, tmp_path):
+    if content is None:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_bytes(content)
+    code, said = tool(tmp_path / name)
+    assert code == 2 and one_line(said) and message in said, said
+
+
+def test_a_launchers_variable_that_is_no_number_is_one_line(tool, tree, root, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "x")
+    code, said = tool(root / VOC, "--backbone", "tiny", "--launcher", "pytorch")
+    assert code == 2 and one_line(said) and "wanted a number in RANK, got 'x'" in said
+
+
+def test_a_truncated_image_is_one_line_with_its_name(tool, tree, root, encoded):
+    path = sorted((tree / "JPEGImages").glob("*.jpg"))[0]
+    path.write_bytes(path.read_bytes()[:-200])
+    code, said = tool(root / VOC, "--backbone", "tiny", "--cfg-options", *SMALL, "custom_hooks=[]")
+    assert code == 1 and one_line(said) and path.name in said, said
