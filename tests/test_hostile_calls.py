@@ -94,6 +94,11 @@ def test_options_of_every_wrong_type_and_value(model, method):
     [
         {"name": "nothing"},
         {"name": ""},
+        {"name": None},
+        {"name": 5},
+        {"device": "mps"},
+        {"device": "meta"},
+        {"device": "xpu"},
         {"name": "ViT-B-16"},
         {"weights": "openai"},
         {"weights": 5},

@@ -39,7 +39,7 @@ def labels(segmentor):
         ({"vocabulary": "voc22"}, "unknown vocabulary 'voc22': wanted a file or one of ade20k"),
         ({"vocabulary": []}, "at least one name"),
         ({"backbone": "ViT-B-17"}, "unknown model 'ViT-B-17'"),
-        ({"weights": "openai"}, "embedded model has its own weights"),
+        ({"weights": "openai"}, "for the embedded model, got 'openai'"),
         ({"stride": 64}, "stride wanted a window with it"),
         ({"window": 4}, r"multiples of the patch \(8, 8\), got 4"),
         ({"window": 60}, "multiples of the patch"),
