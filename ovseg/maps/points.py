@@ -181,7 +181,10 @@ def _spread(allowed: np.ndarray, preference: np.ndarray, count: int) -> list[int
 
 
 def enlarge(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear to the image's aspect ratio with ``FINE`` on the long side, never finer than the image."""
-    scale = min(1.0, FINE / max(size))
+    """Bilinear to the image's aspect ratio with ``FINE`` on the long side, never finer than the image.
+
+    A grid with more cells, as windows make it, keeps as many: small objects would be lost between fewer.
+    """
+    scale = min(1.0, max(FINE, *values.shape) / max(size))
     width, height = max(1, round(size[1] * scale)), max(1, round(size[0] * scale))
     return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR))

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ovseg.maps.points import no_points
 from ovseg.metrics import mask_iou
 from ovseg.options import MaskOptions
-from ovseg.segmenters.base import Embedding, MaskSet, Segmenter
+from ovseg.segmenters.base import MaskSet, Segmenter
 from ovseg.segmenters.prompts import Box, Prompt
+from ovseg.text_to_mask.encoded import EncodedImage, Frame, frames
 from ovseg.text_to_mask.prompts import PromptSet, join
 from ovseg.text_to_mask.results import Candidates, TextMasks
 from ovseg.text_to_mask.shapes import bounds, centred, expected_iou, inside, objects, tidy
@@ -56,7 +57,7 @@ def threshold_of(options: MaskOptions) -> float:
 
 def answer(
     segmenter: Segmenter,
-    embedding: Embedding[object],
+    encoded: EncodedImage,
     sets: Sequence[PromptSet],
     options: MaskOptions,
     empty: TextMasks,
@@ -65,7 +66,7 @@ def answer(
     groups = [list(group) for _, group in itertools.groupby(sets, key=lambda one: id(one.whole))]
     joints = [join(group) for group in groups]  # the sets of one map as a single one
     asked = [*itertools.chain(*groups), *(one for one in joints if one is not None)]
-    decoded = iter(decode(segmenter, embedding, asked, options))
+    decoded = iter(decode(segmenter, encoded, asked, options))
     several = [list(itertools.islice(decoded, len(group))) for group in groups]
     together = [None if joint is None else next(decoded) for joint in joints]
     kept: list[NDArray[np.bool_]] = []
@@ -87,28 +88,42 @@ def answer(
 
 
 def decode(
-    segmenter: Segmenter, embedding: Embedding[object], sets: Sequence[PromptSet], options: MaskOptions
+    segmenter: Segmenter, encoded: EncodedImage, sets: Sequence[PromptSet], options: MaskOptions
 ) -> list[Decoded]:
     """The segmenter's candidates for every prompt set, and the choice among them."""
-    prompts = [_prompt(segmenter, embedding, one, options) for one in sets]
-    found = segmenter.decode_many(embedding, prompts)
+    placed = frames(segmenter, encoded, sets, threshold_of(options), options.window is not None)
+    prompts = [_prompt(segmenter, frame, options) for frame in placed]
+    found = _decode_frames(segmenter, placed, prompts)
     if options.refine:
         best = [
-            candidates.logits[_choose(candidates, embedding.size, one, options)[0]]
-            for candidates, one in zip(found, sets, strict=True)
+            candidates.logits[_choose(candidates, frame.source, options)[0]]
+            for candidates, frame in zip(found, placed, strict=True)
         ]
         prompts = [replace(prompt, mask=mask) for prompt, mask in zip(prompts, best, strict=True)]
-        found = segmenter.decode_many(embedding, prompts)
+        found = _decode_frames(segmenter, placed, prompts)
     return [
-        _decoded(one, prompt, candidates, embedding.size, options)
-        for one, prompt, candidates in zip(sets, prompts, found, strict=True)
+        _decoded(one, frame, prompt, candidates, encoded.size, options)
+        for one, frame, prompt, candidates in zip(sets, placed, prompts, found, strict=True)
     ]
 
 
-def _prompt(
-    segmenter: Segmenter, embedding: Embedding[object], one: PromptSet, options: MaskOptions
-) -> _SetPrompt:
+def _decode_frames(
+    segmenter: Segmenter, placed: Sequence[Frame], prompts: Sequence[_SetPrompt]
+) -> list[MaskSet]:
+    """The prompts of each embedding together, in the order of ``prompts``."""
+    found: dict[int, MaskSet] = {}
+    owners: dict[int, list[int]] = {}
+    for index, frame in enumerate(placed):
+        owners.setdefault(id(frame.embedding), []).append(index)
+    for part in owners.values():
+        masks = segmenter.decode_many(placed[part[0]].embedding, [prompts[k] for k in part])
+        found |= zip(part, masks, strict=True)
+    return [found[index] for index in range(len(prompts))]
+
+
+def _prompt(segmenter: Segmenter, frame: Frame, options: MaskOptions) -> _SetPrompt:
     """Points, box and first mask of one prompt set, as ``options.prompt_with`` says."""
+    one, embedding = frame.source, frame.embedding
     prompts, box, mask = one.prompts, one.box, None
     if one.region is not None and options.prompt_with == "map":
         mask = segmenter.prior(embedding, centred(one.region, threshold_of(options)))
@@ -120,11 +135,10 @@ def _prompt(
 
 
 def _choose(
-    found: MaskSet, size: tuple[int, int], one: PromptSet, options: MaskOptions
+    found: MaskSet, one: PromptSet, options: MaskOptions
 ) -> tuple[int, NDArray[np.float32], NDArray[np.bool_]]:
     """The index of the best candidate, each one's agreement with the map, and the best one at ``COMPARED`` pixels."""
-    scale = min(1.0, COMPARED / max(size))
-    small = found.at((max(1, round(size[0] * scale)), max(1, round(size[1] * scale))))
+    small = found.at(_compared(found.size))
     if one.region is None:
         return found.best, np.ones(len(found), np.float32), small[found.best]
     width_height = (one.region.shape[1], one.region.shape[0])
@@ -139,13 +153,30 @@ def _choose(
 
 
 def _decoded(
-    source: PromptSet, prompt: _SetPrompt, found: MaskSet, size: tuple[int, int], options: MaskOptions
+    source: PromptSet,
+    frame: Frame,
+    prompt: _SetPrompt,
+    found: MaskSet,
+    size: tuple[int, int],
+    options: MaskOptions,
 ) -> Decoded:
-    chosen, agreement, small = _choose(found, size, source, options)
-    candidates = Candidates(prompt.prompts, prompt.bounds, found.logits, found.scores, agreement, chosen)
+    chosen, agreement, small = _choose(found, frame.source, options)
+    prompts, box = prompt.prompts, prompt.bounds
+    if frame.corner is not None:
+        top, left = frame.corner
+        found = frame.in_image(found, size)
+        small = found.at(_compared(size))[chosen]
+        prompts = PointPrompts(prompts.xy + np.array([left, top], np.float32), prompts.labels)
+        box = box and (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
+    candidates = Candidates(prompts, box, found.logits, found.scores, agreement, chosen)
     scale = small.shape[1] / size[1], small.shape[0] / size[0]
     clicks = [(x * scale[0], y * scale[1], foreground) for x, y, foreground in source.clicks]
     return Decoded(source, found, candidates, tidy(small, options.clean, clicks))
+
+
+def _compared(size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1.0, COMPARED / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _objects(

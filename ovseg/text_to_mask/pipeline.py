@@ -27,32 +27,12 @@ from ovseg.maps.similarity import empty_text_surgery
 from ovseg.model import Model
 from ovseg.names import fold
 from ovseg.options import MaskOptions
-from ovseg.segmenters.base import Embedding, Segmenter
+from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import Box
 from ovseg.text_to_mask.decoding import answer, threshold_of
+from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.prompts import Click, PromptSet, Target, add_box, add_clicks
 from ovseg.text_to_mask.results import TextMasks, no_masks
-from ovseg.types import ImageFeatures
-
-
-@dataclass(frozen=True, eq=False)
-class EncodedImage:
-    """One image as both models see it; made once for all texts and clicks.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB, read-only.
-        features: what CLIP gave for its places, and for the image or each window as a whole.
-        embedding: the segmenter's.
-    """
-
-    image: NDArray[np.uint8]
-    features: ImageFeatures
-    embedding: Embedding[object]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return (self.image.shape[0], self.image.shape[1])
 
 
 def resolved(options: MaskOptions, segmenter: Segmenter) -> MaskOptions:
@@ -112,7 +92,7 @@ def find(
     if not sets and reason is None:
         reason = "only background clicks: wanted a text, a foreground click or a box"
     empty = no_masks(target.text if target else "", encoded.size, shares, maps, reason)
-    return answer(setup.segmenter, encoded.embedding, sets, setup.options, empty)
+    return answer(setup.segmenter, encoded, sets, setup.options, empty)
 
 
 # ---------------------------------------------------------------------------------------- text to maps

@@ -16,7 +16,8 @@ from ovseg.options import MaskOptions, Size
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.load import load_segmenter
 from ovseg.segmenters.prompts import described
-from ovseg.text_to_mask.pipeline import EncodedImage, Setup, encode_image, find, resolved, text_features
+from ovseg.text_to_mask.encoded import EncodedImage
+from ovseg.text_to_mask.pipeline import Setup, encode_image, find, resolved, text_features
 from ovseg.text_to_mask.prompts import Target, parse_targets
 from ovseg.text_to_mask.results import TextMasks
 from ovseg.text_to_mask.session import Session
@@ -47,7 +48,8 @@ class TextToMask:
         distractors: words that a text is compared with, for its presence and at every place of the map.
         size: the input of CLIP in pixels, one side of a square or (height, width); None for the model's own.
         window, stride: windows in pixels of the image resized to ``size``, so that small objects are found. Presence
-            is then the largest among the windows.
+            is then the largest among the windows, and a component of the map that is small in the image is shown to
+            the segmenter in a crop around it.
         batch: windows in one call of CLIP's encoder; None for as many as have a million pixels together.
         resize: how an image reaches ``size``, one of ``ovseg.options.RESIZES``.
         templates: "paper", "imagenet", "plain", or templates with one ``{}`` each.

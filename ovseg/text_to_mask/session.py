@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ovseg.errors import UsageError
 from ovseg.options import check_integer
 from ovseg.segmenters.prompts import Box, check_box, check_point, described
-from ovseg.text_to_mask.pipeline import EncodedImage, Setup, find, text_features
+from ovseg.text_to_mask.encoded import EncodedImage
+from ovseg.text_to_mask.pipeline import Setup, find, text_features
 from ovseg.text_to_mask.prompts import Click, Target, parse_targets
 from ovseg.text_to_mask.results import TextMasks
 
