@@ -18,7 +18,7 @@ from ovseg.metrics import mask_iou
 from ovseg.options import MaskOptions
 from ovseg.segmenters.base import MaskSet, Segmenter
 from ovseg.segmenters.prompts import Box, Prompt
-from ovseg.text_to_mask.encoded import EncodedImage, Frame, frames
+from ovseg.text_to_mask.encoded import EncodedImage, Frame, frames, is_small
 from ovseg.text_to_mask.prompts import PromptSet, join
 from ovseg.text_to_mask.results import Candidates, TextMasks
 from ovseg.text_to_mask.shapes import bounds, centred, expected_iou, inside, objects, tidy
@@ -64,7 +64,7 @@ def answer(
 ) -> TextMasks:
     """The masks of all prompt sets in ``empty``, an answer without masks; all sets are decoded together."""
     groups = [list(group) for _, group in itertools.groupby(sets, key=lambda one: id(one.whole))]
-    joints = [join(group) for group in groups]  # the sets of one map as a single one
+    joints = [_joint(group, encoded.size, options) for group in groups]
     asked = [*itertools.chain(*groups), *(one for one in joints if one is not None)]
     decoded = iter(decode(segmenter, encoded, asked, options))
     several = [list(itertools.islice(decoded, len(group))) for group in groups]
@@ -105,6 +105,13 @@ def decode(
         _decoded(one, frame, prompt, candidates, encoded.size, options)
         for one, frame, prompt, candidates in zip(sets, placed, prompts, found, strict=True)
     ]
+
+
+def _joint(group: Sequence[PromptSet], size: tuple[int, int], options: MaskOptions) -> PromptSet | None:
+    """The sets of one map as a single one, or None where there is one set only, or all are small objects."""
+    if options.window is not None and all(is_small(one, size, threshold_of(options)) for one in group):
+        return None
+    return join(group)
 
 
 def _decode_frames(

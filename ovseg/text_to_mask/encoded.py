@@ -63,6 +63,11 @@ class Frame:
         return replace(found, size=size, enlarge=partial(_placed, found.enlarge, box, size))
 
 
+def is_small(one: PromptSet, size: tuple[int, int], threshold: float) -> bool:
+    """Whether the component of a prompt set is small in an image of ``size`` (height, width)."""
+    return _around(one, size, threshold) is not None
+
+
 def frames(
     segmenter: Segmenter, encoded: EncodedImage, sets: Sequence[PromptSet], threshold: float, crops: bool
 ) -> list[Frame]:

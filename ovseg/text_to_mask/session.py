@@ -58,7 +58,7 @@ class Session:
     @property
     def image(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, read-only: copy it to draw on it."""
-        return self._encoded.image
+        return self._encoded.image.view()  # of a view, nobody can switch the protection off
 
     @property
     def result(self) -> TextMasks:

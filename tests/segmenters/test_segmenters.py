@@ -11,7 +11,9 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 
 from ovseg.cache import KEPT
 from ovseg.errors import ImageError, UsageError
+from ovseg.segmenters.base import MaskSet
 from ovseg.segmenters.grabcut import GrabCut
+from ovseg.segmenters.prompts import Prompt
 from ovseg.segmenters.segment_anything import SegmentAnything
 
 
@@ -222,3 +224,75 @@ def test_wrong_images_and_strangers_embeddings(sam):
             sam.encode(bad)
     with pytest.raises(UsageError, match="wanted an embedding of grabcut, got one of small"):
         GrabCut().decode(sam.encode(np.zeros((20, 30, 3), np.uint8)), points=[(1, 1)])
+
+
+# --------------------------------------------------------------------------------- several prompts
+
+
+def several() -> list[Prompt]:
+    low = np.random.default_rng(3).normal(size=(32, 32)).astype(np.float32)
+    return [
+        Prompt([(5, 5)]),
+        Prompt([(9, 12), (30, 15)], [1, 0]),
+        Prompt([(20, 3)]),
+        Prompt(box=(4, 5, 40, 30)),
+        Prompt([(8, 9)], box=(2, 2, 30, 30)),
+        Prompt([(50, 30)]),
+        Prompt([(20, 20)], mask=low),
+        Prompt(box=(10, 5, 20, 30)),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["grabcut", "sam"])
+def test_prompts_decoded_together_give_what_they_give_alone(sam, kind, disk):
+    segmenter = GrabCut() if kind == "grabcut" else sam
+    embedding = segmenter.encode(disk[0])
+    together = segmenter.decode_many(embedding, several())
+    assert len(together) == 8 and segmenter.decode_many(embedding, []) == []
+    for prompt, found in zip(several(), together, strict=True):
+        alone = segmenter.decode(embedding, prompt.points, prompt.labels, prompt.box, prompt.mask)
+        assert np.allclose(found.logits, alone.logits, atol=1e-5)
+        assert np.allclose(found.scores, alone.scores, atol=1e-6)
+        assert (found.masks != alone.masks).mean() < 1e-3
+
+
+def test_sam_decodes_prompts_of_one_form_in_one_call_and_pads_none(sam, disk, monkeypatch):
+    """Padded points change the logits, so that prompts of other lengths are calls of their own."""
+    calls, inner = [], sam.sam.prompt_encoder.forward
+
+    def counted(points, boxes, masks):
+        calls.append(len(points[0]) if points is not None else len(boxes))
+        assert points is None or (points[1] >= 0).all()  # -1 marks padding
+        return inner(points, boxes, masks)
+
+    monkeypatch.setattr(sam.sam.prompt_encoder, "forward", counted)
+    embedding = sam.encode(disk[0])
+    sam.decode_many(embedding, several())
+    assert sorted(calls) == [1, 1, 1, 2, 3]
+    calls.clear()
+    sam.decode_many(embedding, [Prompt([(k, k)]) for k in range(70)])
+    assert calls == [32, 32, 6]
+
+
+@pytest.mark.parametrize("kind", ["grabcut", "sam"])
+def test_several_boxes_in_one_call(sam, kind, disk):
+    segmenter = GrabCut() if kind == "grabcut" else sam
+    boxes = [(30, 20, 90, 80), (100, 60, 300, 110)]  # the second is cut to the image
+    found = segmenter.segment_boxes(disk[0], boxes)
+    alone = [segmenter.decode(segmenter.encode(disk[0]), box=box) for box in boxes]
+    assert [one.masks.shape for one in found] == [(3, 120, 160)] * 2
+    assert all(np.allclose(one.logits, two.logits, atol=1e-5) for one, two in zip(found, alone, strict=True))
+    assert segmenter.segment_boxes(segmenter.encode(disk[0]), np.zeros((0, 4))) == []
+    again = segmenter.segment_boxes(segmenter.encode(disk[0]), torch.tensor(boxes))
+    assert (again[0].masks == found[0].masks).all()
+
+
+def test_masks_are_enlarged_when_they_are_asked_for(sam, disk):
+    for segmenter in (GrabCut(), sam):
+        found = segmenter.decode(segmenter.encode(disk[0]), [(60, 50)])
+        assert len(found) == 3 and found.best == found.scores.argmax()
+        assert all((found.mask(k) == found.masks[k]).all() for k in range(3))
+        assert found.at((30, 40)).shape == (3, 30, 40)
+        assert iou(found.at((60, 80))[0], found.masks[0][::2, ::2]) > 0.8
+    with pytest.raises(ValueError, match="wanted logits"):
+        MaskSet(found.logits, found.scores[:1], found.size, found.enlarge)

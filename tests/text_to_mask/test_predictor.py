@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import re
 import time
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,8 @@ import torch
 from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
+from ovseg import text_to_mask
+from ovseg.cache import KEPT
 from ovseg.data.scenes import NAMES, make_scene
 from ovseg.errors import ImageError, UsageError
 from ovseg.maps.presence import BORDER, log_odds, presence, probability
@@ -137,6 +143,88 @@ def test_every_option_gives_masks_twice_the_same(model, start, choose):
     for candidates in first.candidates:
         assert candidates.logits.shape[0] == len(candidates.scores) == len(candidates.agreement) == 3
         assert (candidates.box is not None) == (start == "box")
+
+
+# ------------------------------------------------------------------------- several texts and images
+
+
+def test_commas_separate_names_and_a_list_holds_them_as_they_are(always):
+    image = make_scene(500).image
+    first, second = always.predict(image, "red circle, stripes + waves")
+    assert first.text == "red circle" and list(second.presence) == ["stripes", "waves"]
+    assert first == always.predict(image, "red circle")
+    (one,) = always.predict(image, ["red circle, stripes"])
+    assert list(one.presence) == ["red circle, stripes"]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter, lambda images: (image for image in images)])
+def test_many_images_give_what_each_gives_alone(always, kind, tmp_path):
+    images = [make_scene(seed).image for seed in (500, 501)]
+    Image.fromarray(images[1]).save(tmp_path / "b.png")
+    found = always.predict(kind([images[0], tmp_path / "b.png"]), "red circle")
+    assert list(found) == [always.predict(image, "red circle") for image in images]
+    several = list(always.predict(kind(images), ["red circle", "waves"]))
+    assert [[one.text for one in row] for row in several] == [["red circle", "waves"]] * 2
+
+
+def test_a_stream_reads_one_image_at_a_time_and_keeps_few(always):
+    """However many there are: a generator is not run ahead, and only the cache's few images stay."""
+    made, read = [], []
+
+    class Picture(np.ndarray):
+        pass
+
+    def pictures():
+        for seed in range(12):
+            read.append(seed)
+            picture = make_scene(seed, (32, 40)).image.view(Picture)
+            made.append(weakref.ref(picture))
+            yield picture
+
+    for count, _ in enumerate(always.predict(pictures(), "red circle"), 1):
+        assert len(read) == count
+        gc.collect()
+        assert sum(one() is not None for one in made) <= 2 and len(always._encoded) <= KEPT
+
+
+def test_one_bad_image_loses_no_other(always):
+    good, errors = make_scene(500).image, []
+    images = [good, "nothing.png", None, good]
+    found = list(
+        always.predict(images, "red circle", on_error=lambda index, error: errors.append((index, error)))
+    )
+    assert len(found) == 2 and [index for index, _ in errors] == [1, 2]
+    stream = always.predict(images, "red circle")
+    assert next(stream) == found[0]
+    with pytest.raises(ImageError, match="does not exist"):
+        next(stream)
+
+
+def test_texts_are_checked_before_an_image_is_read(always):
+    with pytest.raises(UsageError, match="wanted"):
+        always.predict(iter(["nothing.png"]), "word " * 100)
+
+
+def test_predictor_and_session_import_the_pipeline_and_it_imports_neither():
+    folder = Path(text_to_mask.__file__).parent
+    found = {
+        file.stem: set(re.findall(r"from ovseg\.text_to_mask\.(\w+) import", file.read_text()))
+        for file in folder.glob("*.py")
+    }
+    assert len(found) >= 9 and "pipeline" in found["predictor"] & found["session"]
+    reached: dict[str, set[str]] = {}
+    for start in found:
+        todo, seen = list(found[start]), set()
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                todo += found[name]
+        reached[start] = seen
+    assert not [name for name, seen in reached.items() if name in seen]  # no circle
+    assert "figures" not in "".join(
+        (folder / f"{name}.py").read_text() for name in ("predictor", "session", "pipeline", "decoding")
+    )
 
 
 # ----------------------------------------------------------------------------------------------- cost

@@ -1,0 +1,56 @@
+"""Objects of a few pixels: found with windows, and not without."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from ovseg.data.scenes import COLOURS, make_scene
+from ovseg.maps.presence import presence
+from ovseg.segmenters.load import load_segmenter
+from ovseg.text_to_mask import TextToMask
+from ovseg.text_to_mask.pipeline import Setup, encode_image, text_features, text_maps
+
+SIZE = {"size": (1200, 1800), "window": 160, "stride": 160}
+
+
+def small_object(seed: int, place: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A red circle of 10 pixels on a texture of 600 x 400, (image, mask)."""
+    image = make_scene(seed, (400, 600), things=0).image.copy()
+    mask = np.zeros((400, 600), np.uint8)
+    cv2.circle(mask, place, 5, 1, -1)
+    image[mask > 0] = COLOURS["red"]
+    return image, mask > 0
+
+
+@pytest.mark.parametrize("name", ["grabcut", "tiny"])
+@pytest.mark.parametrize(("seed", "place"), [(1, (200, 250)), (5, (410, 93))])
+def test_an_object_of_ten_pixels_is_found_with_windows(model, name, seed, place):
+    image, mask = small_object(seed, place)
+    segmenter = load_segmenter(name)
+    assert len(TextToMask(model, segmenter).predict(image, "red circle")) == 0
+    found = TextToMask(model, segmenter, **SIZE).predict(image, "red circle")
+    assert found.presence["red circle"] > 0.5 and found.masks.shape == (1, 400, 600)
+    assert (found.union & mask).sum() / (found.union | mask).sum() > 0.7
+    x, y = found.points[0].positives[0]  # in pixels of the image, not of the crop that the segmenter saw
+    assert np.hypot(x - place[0], y - place[1]) < 6
+
+
+def test_presence_with_windows_is_that_of_the_best_window(model):
+    image, _ = small_object(3, (410, 93))
+    t2m = TextToMask(model, load_segmenter("grabcut"), **SIZE)
+    setup = Setup(model, t2m.segmenter, t2m.options, model.logit_scale)
+    encoded = encode_image(setup, image)
+    assert len(encoded.features.class_tokens) == 96 and encoded.features.grid == (150, 225)
+    names = ["red circle", *t2m.options.distractors]
+    features = text_features(setup, names)
+    _, shares = text_maps(encoded, ("red circle",), features, t2m.options, model.logit_scale)
+    directions = (np.stack([features[name] for name in names]) - np.asarray(features[""])).T
+    places = encoded.features.places.numpy() @ directions
+    tokens = encoded.features.class_tokens.numpy() @ directions
+    each = [
+        presence(places[:, 0], float(token[0]), places[:, 1:], token[1:], model.logit_scale)
+        for token in tokens
+    ]
+    assert shares["red circle"] == pytest.approx(max(each), abs=1e-4) and max(each) > np.median(each) + 0.05
