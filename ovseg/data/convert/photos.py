@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 
 from ovseg.data.convert.write import Converted, look_up, read_labels, write_all
-from ovseg.errors import DataError, OvsegError, UsageError
-from ovseg.io.writers import make_folder
+from ovseg.errors import DataError, UsageError
+from ovseg.io.writers import make_folder, write_file
 from ovseg.metrics import VOID
 from ovseg.vocabulary import Vocabulary, find_vocabulary
 
@@ -65,10 +64,8 @@ def _lines(path: Path) -> list[str]:
 def _copy(source: Path, target: Path) -> None:
     if target.exists():
         return
-    partial = target.with_name(target.name + ".partial")
     try:
-        shutil.copyfile(source, partial)
-        os.replace(partial, target)
+        with source.open("rb") as content:
+            write_file(target, lambda file: shutil.copyfileobj(content, file))
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OvsegError(f"wanted to write {target}: {error.strerror}") from None
+        raise DataError(f"wanted to read {source}: {error.strerror}") from None

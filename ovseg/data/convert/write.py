@@ -13,8 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ovseg.errors import DataError, OvsegError, UsageError
-from ovseg.io.writers import make_folder, write_picture
+from ovseg.errors import DataError, UsageError
+from ovseg.io.writers import make_folder, write_file, write_picture
 
 Job = tuple[Path, Callable[[], np.ndarray]]  # a file, and what makes its label map (H, W) uint8
 
@@ -53,12 +53,8 @@ def write_list(path: Path, names: Sequence[str]) -> None:
             raise DataError(f"wanted {path} to list the {len(wanted)} images of this split, it lists others")
         return
     make_folder(path.parent)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text("".join(f"{name}\n" for name in wanted), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise OvsegError(f"wanted to write {path}: {error.strerror}") from None
+    content = "".join(f"{name}\n" for name in wanted)
+    write_file(path, lambda file: file.write(content.encode()))
 
 
 def read_labels(path: Path) -> np.ndarray:
