@@ -14,8 +14,8 @@ PAIRS = {"(": ")", "[": "]"}
 def parse_assignment(text: str) -> tuple[str, Value]:
     """A key and its value, parted at the first "=".
 
-    Values are integers, floats, true, false, None, lists ("1,2" or "[1,2]"), tuples ("(1,2)"), nested at will,
-    or texts. Spaces and the quotation marks around a value are left out.
+    Values are integers, floats, true, false, None, lists ("1,2" or "[1,2]"), tuples ("(1,2)"), nested at
+    will, or texts. Spaces and the quotation marks around a value are left out.
 
     Raises:
         UsageError: there is no "=", no key, or a bracket is not closed.

@@ -1,11 +1,12 @@
-"""Scores of label maps, similarity maps, points and masks: functions of NumPy arrays, and accumulators over them.
+"""Scores of label maps, similarity maps, points and masks: functions of arrays, and accumulators over them.
 
     segmentation  confusion matrix, IoU of each class, mean IoU of a data set
     maps          contrast (mSC) and IoU of similarity maps against the mask of a label
     points        accuracy of point prompts, IoU of two masks, means over samples and then over classes
 
-An accumulator holds the state of a score over many images. ``update`` adds one image, ``merge`` adds what another
-accumulator (of another process, say) has counted, and ``compute`` gives the score of everything so far.
+An accumulator holds the state of a score over many images. ``update`` adds one image, ``merge`` adds what
+another accumulator (of another process, say) has counted, and ``compute`` gives the score of everything so
+far.
 """
 
 from ovseg.metrics.maps import PerLabelScore, score_contrast

@@ -36,8 +36,9 @@ def _thresholds() -> NDArray[np.float64]:
 class PerLabelScore:
     """mSC and IoU of maps over a data set, one sample for each image and each label that is in it.
 
-    Means are taken over the samples of a class first and over the classes afterwards. IoU takes a map's pixels
-    at or above a threshold, and one threshold serves for the whole data set: the best of ``thresholds``.
+    Means are taken over the samples of a class first and over the classes afterwards. IoU takes a map's
+    pixels at or above a threshold, and one threshold serves for the whole data set: the best of
+    ``thresholds``.
 
     Attributes:
         thresholds: (T,) in 0..1, ascending.

@@ -56,9 +56,9 @@ def confusion(
 ) -> NDArray[np.int64]:
     """Count the pixels of each pair of true and predicted class.
 
-    Pixels whose true label is ``void`` are not counted. A predicted label that is no class (void, or any other
-    number outside 0 to K - 1) is counted in the last column: the pixel lowers the true class's recall and
-    belongs to no predicted class.
+    Pixels whose true label is ``void`` are not counted. A predicted label that is no class (void, or any
+    other number outside 0 to K - 1) is counted in the last column: the pixel lowers the true class's recall
+    and belongs to no predicted class.
 
     Args:
         labels: predicted class indices of any shape.
@@ -155,7 +155,7 @@ class SegmentationScore:
         self.matrix += other.matrix
 
     def compute(self) -> float:
-        """Mean IoU in 0..1 over the classes that occur in truth or prediction; NaN before any pixel counted."""
+        """Mean IoU in 0..1 over the classes that occur in truth or prediction; NaN before any pixel."""
         return mean_iou(self.matrix)
 
     def mean_iou(self) -> float:

@@ -69,10 +69,11 @@ def check_dataset(config: Config) -> Checked:
     """Check the data set of ``config.test_dataloader``, its pipeline and the metrics.
 
     Raises:
-        DataError: a folder, an image or a label is missing or no image; an image would be skipped; a label has
-            no image, another size than its image, or, among some that are read, a value outside the classes.
-        UsageError: the vocabulary has another number of classes than the data set; a part of the config cannot
-            be built.
+        DataError: a folder, an image or a label is missing or no image; an image would be skipped; a label
+            has no image, another size than its image, or, among some that are read, a value outside the
+            classes.
+        UsageError: the vocabulary has another number of classes than the data set; a part of the config
+            cannot be built.
     """
     loader = config.test_dataloader
     check_integer("test_dataloader.batch_size", loader.get("batch_size", 1), 1, 2**20)
@@ -107,7 +108,7 @@ def check_dataset(config: Config) -> Checked:
 
 
 def fit_to_classes(config: Config, classes: int) -> None:
-    """Tell the label loaders how many classes there are: it decides what void is and which values are wrong."""
+    """Tell the label loaders the number of classes: it decides what void is and which values are wrong."""
     for pipeline in (config.test_dataloader.dataset.pipeline, config.get("tta_pipeline") or ()):
         for step in pipeline:
             if step.get("type") in LOADERS:

@@ -59,13 +59,19 @@ class COCOObjectDataset(BaseSegDataset):
 
 @TRANSFORMS.register_module()
 class ClipResize(BaseTransform):
-    """The image to the size at which CLIP sees it; labels stay as they are unless they are scored there.
+    """Resizes the image to the size at which CLIP sees it; labels keep theirs unless they are scored there.
 
-    Either ``size``, (height, width) or one side of a square, to which the image is squeezed, or
-    ``short_side`` in pixels at the image's own ratio, with a long side of at most ``long_side``.
-    ``interpolation``: one of ``options.RESIZES``. "opencv" is what ovseg does everywhere (bicubic, averaging over
-    areas where it shrinks), "pillow" what CLIP Surgery's demo does, "bilinear" what the peers' code does. ``scored``: "original" resizes the image alone, so
-    predictions are compared at the label's size; "input" resizes the labels as well (nearest).
+    Args:
+        size: (height, width), or one side of a square; the image's ratio is not kept.
+        short_side: the short side in pixels at the image's own ratio, instead of ``size``.
+        long_side: the long side is at most so many pixels; it decides where the image is very narrow.
+        interpolation: one of ``options.RESIZES``. "opencv" is ovseg's own, bicubic and averaging over areas
+            along a side that shrinks; "pillow" is that of CLIP Surgery's demo, "bilinear" that of the peers'
+            code.
+        scored: "original" resizes the image alone, so predictions are compared at the label's size; "input"
+            resizes the labels too, by the nearest pixel.
+
+    Raises UsageError where not exactly one of ``size`` and ``short_side`` is given, or a value is wrong.
     """
 
     def __init__(

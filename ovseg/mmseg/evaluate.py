@@ -116,7 +116,8 @@ def evaluate(config: Config, run: Run | None = None) -> dict[str, Any]:
         path is the record's "file".
 
     Raises:
-        OvsegError: settings, data or weights are wrong, before the first image is encoded where that is possible.
+        OvsegError: settings, data or weights are wrong, before the first image is encoded where that is
+            possible.
     """
     run = run or Run()
     config = prepare(config, run)
@@ -138,8 +139,8 @@ def evaluate(config: Config, run: Run | None = None) -> dict[str, Any]:
 def prepare(config: Config, run: Run) -> Config:
     """A copy of ``config`` for the runner, with the flags in it.
 
-    The processes of a launcher are connected, and the folders for results are made. Raises UsageError where that
-    cannot be, or a flag wants something that the config lacks.
+    The processes of a launcher are connected, and the folders for results are made. Raises UsageError where
+    that cannot be, or a flag wants something that the config lacks.
     """
     config = copy.deepcopy(config)
     stem = Path(config.filename or "config").stem
@@ -166,7 +167,7 @@ def prepare(config: Config, run: Run) -> Config:
 
 
 def _write_predictions(config: Config, run: Run) -> None:
-    """Set up --out, --show and --show-dir; files keep the sub-folders below the data set's folder of images."""
+    """Set up --out, --show and --show-dir; files keep the sub-folders of the data set's images."""
     settings = config.test_dataloader.dataset
     images = (settings.get("data_prefix") or {}).get("img_path") or ""
     image_root = str(Path(settings.get("data_root") or "") / images)

@@ -25,7 +25,8 @@ EXCHANGED = (5, 6, 7, 8)  # EXIF's orientations that exchange the sides
 def check_nothing_is_skipped(dataset: Any) -> None:
     """Check that the data set holds every image of its folder, and every label an image of the data set.
 
-    Where a list names the images, what it does not name is not looked at. Raises DataError with names and numbers.
+    Where a list names the images, what it does not name is not looked at. Raises DataError with names and
+    numbers.
     """
     if dataset.ann_file:
         return
@@ -86,7 +87,7 @@ def check_files(entry: dict[str, Any]) -> bool:
 
 
 def check_some_labels(entries: Sequence[dict[str, Any]], classes: int) -> None:
-    """Read ``SAMPLED`` labels as they will be read. Raises DataError for colours or a value outside the classes."""
+    """Read ``SAMPLED`` labels as a run does. Raises DataError for colours or a value outside the classes."""
     load = LoadLabels(classes=classes)
     for index in np.linspace(0, len(entries) - 1, min(SAMPLED, len(entries))).astype(int):
         if "seg_map_path" in entries[index]:

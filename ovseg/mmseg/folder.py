@@ -22,8 +22,8 @@ class FolderDataset(BaseSegDataset):
     """Images below one folder and label maps of the same names below another; sub-folders are looked into.
 
     A label's value k is line k of ``vocabulary``, from 0. Void is 255; beyond 255 classes, with labels of 16
-    bits, it is 65535. Images may have any of the endings that ovseg reads, in upper or lower case; files whose
-    names begin with a dot are left out.
+    bits, it is 65535. Images may have any of the endings that ovseg reads, in upper or lower case; files
+    whose names begin with a dot are left out.
 
     Args:
         vocabulary: as in the segmentor: a file, a data set's name, "sky, tree" or a list of names.

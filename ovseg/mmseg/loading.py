@@ -1,8 +1,9 @@
 """Reading images and labels as the rest of ovseg does, under the names of MMSegmentation's own transforms.
 
-Both replace a transform of the same name in MMSegmentation's registry, so its configs and its inference functions
-follow the same rule without a change: an image is turned upright by its EXIF orientation, transparent pixels are
-white, 16-bit images keep their upper byte; a label belongs to the upright image and keeps its 16 bits.
+Both replace a transform of the same name in MMSegmentation's registry, so its configs and its inference
+functions follow the same rule without a change: an image is turned upright by its EXIF orientation,
+transparent pixels are white, 16-bit images keep their upper byte; a label belongs to the upright image and
+keeps its 16 bits.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ class LoadLabels(Annotations):
     With ``reduce_zero_label`` the file counts classes from 1: 0 becomes void, the others move down by one.
 
     Args:
-        classes: the number of classes K, which decides what void is (``void_value``) and which values are wrong.
-            None: 255 is void and values are not checked here. A data set that says "classes" itself comes first.
+        classes: the number of classes K, which decides what void is (``void_value``) and which values are
+            wrong. None: 255 is void and values are not checked here. A data set that says "classes" itself
+            comes first.
         **options: those of mmseg's LoadAnnotations.
 
     Raises DataError where the file cannot be read, has another size than its image, or holds a value that is

@@ -32,7 +32,7 @@ class ClipPreProcessor(BaseDataPreprocessor):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None], False)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """``data``: "inputs", images of any sizes, and "data_samples" (or none), moved to the model's device."""
+        """Move "inputs" (images of any sizes) and "data_samples" to the model's device, and normalise."""
         data = self.cast_data(data)
         images = [image.flip(0) if self.bgr_to_rgb else image for image in data["inputs"]]
         inputs = [(image.float() / 255 - self.mean) / self.std for image in images]

@@ -60,8 +60,8 @@ class EachAlone(nn.Module):
 class ProgressHook(Hook):
     """A bar on standard error while images are segmented, in the first process only.
 
-    The bar hides the terminal's cursor. ``close`` shows it again: ``evaluate`` calls it however a run ends, and
-    a run by mmengine alone is covered when the interpreter exits.
+    The bar hides the terminal's cursor. ``close`` shows it again: ``evaluate`` calls it however a run ends,
+    and a run by mmengine alone is covered when the interpreter exits.
     """
 
     bar: Progress | None = None

@@ -27,19 +27,20 @@ from ovseg.results import void_value
 class ExactIoUMetric(IoUMetric):
     """IoUMetric with whole numbers: the same arguments and the same table of scores.
 
-    After ``evaluate`` the unrounded scores of every class are in ``per_class``, in percent; NaN for a class that
-    occurs neither in the labels nor in the predictions.
+    After ``evaluate`` the unrounded scores of every class are in ``per_class``, in percent; NaN for a class
+    that occurs neither in the labels nor in the predictions.
 
     Args:
         output_dir: folder for the predictions, one PNG an image: 8 bits, or 16 bits beyond 255 classes. With
-            ``reduce_zero_label`` the files count classes from 1 and hold 0 for void, as the data set's own do.
+            ``reduce_zero_label`` the files count classes from 1 and hold 0 for void, as the data set's own
+            do.
         image_root: the folder of the images; sub-folders below it are kept below ``output_dir``. None: file
             names alone, which then have to differ.
         ignore_index: the label of pixels that do not count; None for ``void_value`` of the number of classes.
         **options: those of mmseg's IoUMetric.
 
-    Raises DataError for a label of another size than its prediction or with a value that is neither a class nor
-    void, with the file's name; UsageError where ``ignore_index`` is one of the classes.
+    Raises DataError for a label of another size than its prediction or with a value that is neither a class
+    nor void, with the file's name; UsageError where ``ignore_index`` is one of the classes.
     """
 
     per_class: dict[str, list[float]]

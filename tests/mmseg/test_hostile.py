@@ -1,4 +1,4 @@
-"""Hostile calls of tools/test.py: each ends in one line and the right exit code, before any image is encoded."""
+"""Hostile calls of tools/test.py: each ends in one line and the right exit code, before the first image."""
 
 from __future__ import annotations
 

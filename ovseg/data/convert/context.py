@@ -73,7 +73,20 @@ def convert_context_mat(mats: Path, labels: Path, devkit: Path, split: str = "va
 
 
 def convert_context_json(path: Path, devkit: Path, split: str = "val") -> Converted:
-    """``path``: trainval_merged.json, which says itself which image is of which split; ``devkit`` as above."""
+    """Convert trainval_merged.json of PASCAL in Detail, which says itself which image is of which split.
+
+    Args:
+        path: the JSON file.
+        devkit: VOCdevkit/VOC2010, where the label maps and the list of images go.
+        split: "train" or "val".
+
+    Returns:
+        How many label maps were written and how many were there already.
+
+    Raises:
+        UsageError: the file does not exist, or the split is unknown.
+        DataError: the file does not hold what it should.
+    """
     _check_split(split)
     content = read_json(path, ("images", "annos_segmentation", "categories"))
     check_names({row["category_id"]: row["name"] for row in content["categories"]}, path)

@@ -15,10 +15,21 @@ from ovseg.vocabulary import Vocabulary, find_vocabulary
 
 
 def arrange_photos(source: Path, vocabulary: str | Vocabulary, out: Path, split: str = "val") -> Converted:
-    """``source``: images/*.jpg, masks/*.png, classes.txt (line k names k) and SPLIT.txt, names without ending.
+    """Arrange a folder of photographs with masks as ``FolderDataset`` reads it.
 
-    In ``out``: images/SPLIT and annotations/SPLIT, labels in the order of ``vocabulary``; what it does not
-    name is void. Raises UsageError, DataError.
+    Args:
+        source: a folder with images/*.jpg, masks/*.png, classes.txt (line k, from 0, names the value k) and
+            SPLIT.txt with the names of the images without ending.
+        vocabulary: the classes to keep, in the order of the new labels; the others become void.
+        out: gets images/SPLIT and annotations/SPLIT.
+        split: the name of the list.
+
+    Returns:
+        How many label maps were written and how many were there already.
+
+    Raises:
+        UsageError: the folder or one of its lists does not exist.
+        DataError: an image or a mask is missing, or a value or a name has no class.
     """
     classes = [name.strip() for name in _lines(source / "classes.txt") if name.strip()]
     table = _table(classes, find_vocabulary(vocabulary), source)

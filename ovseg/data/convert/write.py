@@ -45,7 +45,7 @@ def write_all(jobs: Sequence[Job], title: str) -> Converted:
 
 
 def write_list(path: Path, names: Sequence[str]) -> None:
-    """Names, one a line, sorted, unless ``path`` lists the same already. Raises DataError if it lists others."""
+    """Write names, one a line, sorted. Raises DataError where ``path`` lists other names already."""
     wanted = sorted(names)
     if path.exists():
         found = sorted(path.read_text(encoding="utf-8").split())
@@ -78,7 +78,7 @@ def look_up(values: np.ndarray, table: np.ndarray, source: object, what: str) ->
 
 
 def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """A JSON object with these keys. Raises UsageError where there is no file, DataError for another content."""
+    """A JSON object with these keys. Raises UsageError for a missing file, DataError for another content."""
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -92,7 +92,7 @@ def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def files_in(folder: Path, ending: str) -> list[Path]:
-    """The files of a folder that end so, sorted. Raises UsageError where there is no folder or no such file."""
+    """The files of a folder with that ending, sorted. Raises UsageError where there are none."""
     found = sorted(folder.glob(f"*{ending}"))
     if not found:
         problem = "has none" if folder.is_dir() else "does not exist"
