@@ -77,8 +77,7 @@ def load_model(
     """
     row = get_method(method)
     options = LoadOptions(weights=weights, device=device, precision=precision, cache=cache, offline=offline)
-    given = None if options.weights is None else str(options.weights)
-    loaded = load_clip(name, given, device=device, precision=precision, offline=offline)
+    loaded = load_clip(name, options.weights, device=device, precision=precision, offline=offline)
     return Model(loaded, row, TextCache() if options.cache else None)
 
 

@@ -21,6 +21,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from ovseg.errors import UsageError
@@ -100,7 +101,7 @@ class LoadOptions(Options):
 
     def __post_init__(self) -> None:
         if self.weights is not None:
-            _set(self, "weights", check_path_text("weights", self.weights))
+            _set(self, "weights", check_name_or_path("weights", self.weights))
         check_text("device", self.device)
         check_choice("precision", self.precision, PRECISIONS)
         check_flag("cache", self.cache)
@@ -312,9 +313,11 @@ def check_text(what: str, value: object) -> str:
     return value
 
 
-def check_path_text(what: str, value: object) -> str:
-    """``value`` as text: a name, or a path of any kind. Raises UsageError."""
-    return check_text(what, os.fspath(value) if isinstance(value, PathLike) else value)
+def check_name_or_path(what: str, value: object) -> str | Path:
+    """A text, which may be a name or a path, or a path object, which is a file and never a name. Raises UsageError."""
+    if isinstance(value, PathLike):
+        return Path(check_text(what, os.fspath(value)))
+    return check_text(what, value)
 
 
 def check_size(what: str, value: object) -> Size | None:
@@ -380,5 +383,7 @@ def _set(options: Options, name: str, value: object) -> None:
 def _plain(value: object) -> Plain:
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
     assert value is None or isinstance(value, (str, int, float, bool))
     return value

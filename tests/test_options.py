@@ -95,7 +95,7 @@ def test_numpy_scalars_lists_and_paths_are_taken():
     assert made.size == (64, 96) and type(made.size[0]) is int
     assert (made.logit_scale, made.background, made.templates) == (40.0, 0.1, ("a {}",))
     assert type(made.logit_scale) is float
-    assert LoadOptions(weights=Path("a.pt")).weights == "a.pt"
+    assert LoadOptions(weights=Path("a.pt")).describe()["weights"] == "a.pt"
     assert check_integer("top", np.uint8(3), 1, 9) == 3
     assert MaskOptions(distractors=[]).distractors == ()
 
