@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import MissingPackageError
-from ovseg.options import check_integer, check_path_text
+from ovseg.options import check_integer, check_name_or_path
 from ovseg.results import bounds, coco_annotation
 from ovseg.segmenters.prompts import Box
 from ovseg.types import PointPrompts, read_only
@@ -192,7 +192,7 @@ class TextMasks:
         """
         from ovseg.io.writers import make_folder, write_arrays, write_json, write_mask
 
-        target = Path(check_path_text("path", path))
+        target = Path(check_name_or_path("path", path))
         if target.suffix.lower() == ".npz":
             names, presence = np.array(list(self.presence), dtype=str), np.array(list(self.presence.values()))
             write_arrays(
