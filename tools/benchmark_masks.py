@@ -1,10 +1,10 @@
-"""What text → points → SAM costs, as ratios taken in one run on one machine; prints a markdown table.
+"""How long text → points → mask takes, as ratios measured in one run; prints a Markdown table.
 
-    python tools/benchmark_masks.py                  # SAM vit_b with random weights: time does not depend on them
+    python tools/benchmark_masks.py                  # SAM vit_b, random weights: they do not change the time
     python tools/benchmark_masks.py --segmenter grabcut --texts 4
 
-"first" is a picture that has not been seen, "second" the same pixels again; "one by one" asks each text as if
-the picture were new each time, which is what a tool without a shared pass does.
+"first" is an image that is new to the library, "second" the same pixels again. "one by one" asks for each
+text on an image of its own, which costs what a tool costs that encodes the image again for every text.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def pictures(side: int) -> Iterator[np.ndarray]:
-    """Ever new ones, so that nothing is remembered of them."""
+    """Images that differ from each other, so that no cache holds them."""
     return (make_scene(seed, (side * 3 // 4, side)).image for seed in itertools.count(1000))
 
 
@@ -72,11 +72,11 @@ def main() -> None:
     args = parser.parse_args()
     logging.getLogger().setLevel(logging.ERROR)
     without = args.segmenter in ("grabcut", "tiny")
-    sam = ovseg.load_segmenter(
+    segmenter = ovseg.load_segmenter(
         args.segmenter, weights=args.segmenter_weights or (None if without else "random")
     )
-    t2m = ovseg.TextToMask(ovseg.load_model(cache=False), sam, presence_threshold=0)
-    print(f"{machine()}; segmenter {sam.name}, {args.side} px, medians of {args.rounds} rounds\n")
+    t2m = ovseg.TextToMask(ovseg.load_model(cache=False), segmenter, presence_threshold=0)
+    print(f"{machine()}; segmenter {segmenter.name}, {args.side} px, medians of {args.rounds} rounds\n")
     print("| measured | against | s | s of the other | ratio |\n|---|---|---|---|---|")
     for what, other, ours, theirs in rows(t2m, list(NAMES[: args.texts]), args.side, args.rounds):
         print(f"| {what} | {other} | {ours:.3g} | {theirs:.3g} | {ours / theirs:.3f} |", flush=True)

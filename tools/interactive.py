@@ -2,15 +2,15 @@
 
     python tools/interactive.py                                            # generated scenes
     python tools/interactive.py --photos ../shared/photos/msrc_v2 --methods clip clip_surgery
-    python tools/interactive.py --voc data/VOCdevkit/VOC2012 --segmenter vit_h --segmenter-weights sam_vit_h_4b8939.pth \\
-        --model ViT-B-16 --weights openai --size 512
+    python tools/interactive.py --voc data/VOCdevkit/VOC2012 --segmenter vit_h \\
+        --segmenter-weights sam_vit_h_4b8939.pth --model ViT-B-16 --weights openai --size 512
     python tools/interactive.py --coco instances_val2017.json --images val2017
 
-Each label that is in a picture is asked for by its name, with nothing else known of the picture. Ways to a
-mask: the map at the one threshold that is best for the set; the bounds of each component as a box; the
-paper's points; our points; our points and the component as a first mask. Means go over samples, then over
-classes, in percent. "right" is the share of points on the right side. Another table says how often presence
-is right: labels in the picture called present, names of the set that are not in it called absent.
+Each label of an image is asked for by its name. Nothing else of the image's labels is used. The ways to a
+mask are: the map at the one threshold that is best for the whole set; the bounds of each component as a box;
+the paper's points; our points; our points with the component as a first mask. Means go over samples, then
+over classes, in percent. "right" is the share of points on the right side of the label's border. A second
+table says how often presence is right: for labels in the image, and for names that are not in it.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ WAYS = {
 
 def scenes(count: int) -> SampleSet:
     def read() -> Iterable[Sample]:
-        for seed in range(count):  # training draws from ten million on
+        for seed in range(count):  # the embedded models were trained on seeds from ten million on
             scene = make_scene(seed)
             yield from_labels(str(seed), scene.image, scene.labels, NAMES)
 
     return SampleSet(f"{count} scenes", NAMES, count, lambda: iter(read()))
 
 
-def measure(model: ovseg.Model, sam: Segmenter, samples: SampleSet, options: dict) -> dict[str, float]:
-    """Scores in percent of one method: right points of both rules, and mIoU of each way."""
-    size = options.get("size")
+def measure(model: ovseg.Model, segmenter: Segmenter, samples: SampleSet, options: dict) -> dict[str, float]:
+    """Scores of one method in percent: points on the right side for both rules, and the mIoU of each way."""
+    inputs = {name: options.get(name) for name in ("size", "window", "stride")}
     ways = {
-        way: ovseg.TextToMask(model, sam, presence_threshold=0, **{**options, **own})
+        way: ovseg.TextToMask(model, segmenter, presence_threshold=0, **{**options, **own})
         for way, own in WAYS.items()
     }
     right = {"paper's points": MeanPerClass(), "our points": MeanPerClass()}
@@ -66,7 +66,7 @@ def measure(model: ovseg.Model, sam: Segmenter, samples: SampleSet, options: dic
         names = list(sample.masks)
         if not names:
             continue
-        maps = model.similarity(sample.image, names, size=size)
+        maps = model.similarity(sample.image, names, **inputs)
         answers = {way: t2m.predict(sample.image, names) for way, t2m in ways.items()}
         for index, name in enumerate(names):
             truth = sample.masks[name]
@@ -83,11 +83,11 @@ def measure(model: ovseg.Model, sam: Segmenter, samples: SampleSet, options: dic
     return scores | {way: 100 * score.mean() for way, score in overlap.items()}
 
 
-def presence(model: ovseg.Model, sam: Segmenter, samples: SampleSet, options: dict) -> dict[str, float]:
-    """How often presence is right, in percent: of labels in the picture, of names that are not."""
+def presence(model: ovseg.Model, segmenter: Segmenter, samples: SampleSet, options: dict) -> dict[str, float]:
+    """How often presence is right, in percent: for labels in the image, and for names that are not in it."""
     t2m = ovseg.TextToMask(
-        model, sam, presence_threshold=1, **options
-    )  # nothing reaches 1: nothing is decoded
+        model, segmenter, presence_threshold=1, **options
+    )  # no presence reaches 1, so nothing is decoded
     there, absent = [], []
     for sample in samples:
         for found in t2m.predict(sample.image, list(samples.names)):
@@ -123,18 +123,20 @@ def first(samples: SampleSet, limit: int | None) -> SampleSet:
 
 def run(args: argparse.Namespace) -> None:
     model = ovseg.load_model(args.model, args.weights, device=args.device)
-    sam = ovseg.load_segmenter(args.segmenter, weights=args.segmenter_weights, device=args.device)
-    options = {"size": args.size} | ({"select_by": args.select_by} if args.select_by else {})
+    segmenter = ovseg.load_segmenter(args.segmenter, weights=args.segmenter_weights, device=args.device)
+    options = {"size": args.size, "window": args.window, "stride": args.stride} | (
+        {"select_by": args.select_by} if args.select_by else {}
+    )
     options |= {"refine": True} if args.refine else {}
     everything = {}
     for samples in (first(one, args.limit) for one in chosen_sets(args)):
         start = time.monotonic()
-        rows = {m: measure(model.with_method(m), sam, samples, options) for m in args.methods}
-        seen = {m: presence(model.with_method(m), sam, samples, options) for m in args.methods[-1:]}
-        print(f"\n{samples.title}: {len(samples)} images, segmenter {sam.name}\n")
+        rows = {m: measure(model.with_method(m), segmenter, samples, options) for m in args.methods}
+        seen = {m: presence(model.with_method(m), segmenter, samples, options) for m in args.methods[-1:]}
+        print(f"\n{samples.title}: {len(samples)} images, segmenter {segmenter.name}\n")
         print(table(rows, "method"), flush=True)
         print(f"\n{table(seen, 'presence is right')}\n\n{time.monotonic() - start:.0f} s", flush=True)
-        everything[samples.title] = {"segmenter": sam.name, "scores": rows, "presence": seen}
+        everything[samples.title] = {"segmenter": segmenter.name, "scores": rows, "presence": seen}
         if args.out:
             make_folder(args.out)
             name = samples.title.replace(" ", "_")
@@ -154,21 +156,25 @@ def main() -> None:
     parser.add_argument("--split", default="val", help="of --voc")
     parser.add_argument("--coco", type=Path, help="instances JSON")
     parser.add_argument("--images", type=Path, help="COCO's image folder; default: where the JSON is")
-    parser.add_argument("--scenes", type=int, default=60, help="without a data set: so many generated scenes")
-    parser.add_argument("--limit", type=int, help="only so many images of each set")
+    parser.add_argument(
+        "--scenes", type=int, default=60, help="number of generated scenes, where no data set is given"
+    )
+    parser.add_argument("--limit", type=int, help="at most this number of images of each set")
     known = [m for m in METHODS if "_normalised" not in m]
     parser.add_argument("--methods", nargs="*", choices=known, default=known, metavar="METHOD")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--weights")
     parser.add_argument("--segmenter", default=DEFAULT)
     parser.add_argument("--segmenter-weights")
+    parser.add_argument("--window", type=int, help="windows of CLIP's input in pixels, for small objects")
+    parser.add_argument("--stride", type=int, help="distance between windows in pixels")
     parser.add_argument(
         "--select-by", choices=["score", "agreement", "both"], help="among the segmenter's candidates"
     )
     parser.add_argument("--refine", action="store_true", help="decode once more from the mask")
     parser.add_argument("--size", type=int, help="CLIP's input, a square; default: the model's own")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, help="folder for a bar chart a set and a JSON of all")
+    parser.add_argument("--out", type=Path, help="folder for a bar chart of each set and one JSON file")
     args = parser.parse_args()
     try:
         run(args)

@@ -1,8 +1,8 @@
 """The protocol of a promptable segmenter: ``encode(image)`` once, ``decode(prompts)`` many times.
 
-A segmenter keeps nothing of an image but a small cache of embeddings by content, so several sessions and threads
-can share one. A family implements ``_encode``, ``_decode`` and ``prior``, and ``_decode_many`` where its decoder
-takes several prompts in one call.
+A segmenter keeps nothing of an image but a small cache of embeddings by content, so several sessions and
+threads can share one. A family implements ``_encode``, ``_decode`` and ``prior``, and ``_decode_many`` where
+its decoder takes several prompts in one call.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class MaskSet:
     """The candidate masks for one prompt, kept in low resolution and enlarged when they are asked for.
 
     Attributes:
-        logits: (M, h, w) float32 in the segmenter's low resolution, positive inside; one of them can be given back
-            to ``Segmenter.decode`` as ``mask``.
+        logits: (M, h, w) float32 in the segmenter's low resolution, positive inside; one of them can be given
+            back to ``Segmenter.decode`` as ``mask``.
         scores: (M,) float32, the segmenter's own estimate of the quality of each mask.
         size: (height, width) of the image in pixels.
         enlarge: the family's way from logits to masks of any size.
@@ -71,7 +71,7 @@ class MaskSet:
         return self.enlarge(self.logits[[index]], self.size)[0]
 
     def at(self, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """Every candidate at ``size`` (height, width), which may be smaller than the image: (M, height, width)."""
+        """Every candidate at ``size`` (height, width), also below the image's: (M, height, width) bool."""
         return self.enlarge(self.logits, size)
 
     @property
@@ -153,16 +153,16 @@ class Segmenter(ABC, Generic[Features]):
             The candidates, three of them in the families that ovseg has.
 
         Raises:
-            UsageError: nothing says what the object is, a point is outside the image, a box has no area, an array
-                has another shape, or the embedding is of another segmenter.
+            UsageError: nothing says what the object is, a point is outside the image, a box has no area, an
+                array has another shape, or the embedding is of another segmenter.
         """
         return self.decode_many(embedding, [Prompt(points, labels, box, mask)])[0]
 
     def decode_many(self, embedding: Embedding[Features], prompts: Sequence[Prompt]) -> list[MaskSet]:
         """Candidate masks for several objects of one image.
 
-        SAM decodes prompts of the same form (as many points, with or without box and mask) in one call; prompts are
-        never padded, because padding changes the masks.
+        SAM decodes prompts of the same form (as many points, with or without box and mask) in one call;
+        prompts are never padded, because padding changes the masks.
 
         Args:
             embedding: what ``encode`` gave for the image.

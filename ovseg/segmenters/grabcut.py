@@ -1,8 +1,8 @@
 """GrabCut (Rother et al., 2004) behind the segmenter's protocol: no weights, no GPU, the default.
 
-The image is reduced. Colours at the points start the two colour models of object and background, and graph cuts
-find the border. Three candidates differ in how much an unlabelled pixel is judged by its colour, and how much by
-its distance to a point.
+The image is reduced. Colours at the points start the two colour models of object and background, and graph
+cuts find the border. Three candidates differ in how much an unlabelled pixel is judged by its colour, and how
+much by its distance to a point.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SURE = 4.0  # a logit below -_SURE is taken as certain background
 
 
 class GrabCut(Segmenter[NDArray[np.uint8]]):
-    """GrabCut as a segmenter. It is deterministic: the random start of the colour models is fixed at every cut.
+    """GrabCut as a segmenter; deterministic, as the random start of the colour models is fixed at every cut.
 
     Args:
         side: long side in pixels of the reduced image.
@@ -87,7 +87,7 @@ class GrabCut(Segmenter[NDArray[np.uint8]]):
     def _cut(
         self, image: NDArray[np.uint8], start: NDArray[np.bool_], sure: NDArray[np.int8]
     ) -> NDArray[np.bool_]:
-        """(h, w) bool from a first guess and the pixels that are certain (1 object, 0 background, -1 open)."""
+        """(h, w) bool from a first guess and the certain pixels (1 object, 0 background, -1 open)."""
         state = np.where(start, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
         state[sure == 1], state[sure == 0] = cv2.GC_FGD, cv2.GC_BGD
         inside = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)

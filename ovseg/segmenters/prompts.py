@@ -33,7 +33,7 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class CheckedPrompt:
-    """A prompt as arrays that fit the image: ``points`` (P, 2), ``labels`` (P,), ``box`` (4,), ``mask`` (h, w)."""
+    """A prompt that fits the image: ``points`` (P, 2), ``labels`` (P,), ``box`` (4,), ``mask`` (h, w)."""
 
     points: NDArray[np.float32]
     labels: NDArray[np.uint8]

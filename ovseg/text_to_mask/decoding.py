@@ -1,6 +1,7 @@
 """Prompt sets to masks: decode all of them together, choose among the candidates, merge what is one object.
 
-Candidates are compared at no more than ``COMPARED`` pixels; only what is handed out is enlarged to the image's size.
+Candidates are compared at no more than ``COMPARED`` pixels; only what is handed out is enlarged to the
+image's size.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ THRESHOLDS = {"components": 0.6, "paper": 0.8}
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One prompt set with the segmenter's candidates: which was ``chosen``, and that one at ``COMPARED`` pixels."""
+    """One prompt set, its candidates, and the chosen one reduced to ``COMPARED`` pixels, ``small``."""
 
     source: PromptSet
     found: MaskSet
@@ -144,7 +145,7 @@ def _prompt(segmenter: Segmenter, frame: Frame, options: MaskOptions) -> _SetPro
 def _choose(
     found: MaskSet, one: PromptSet, options: MaskOptions
 ) -> tuple[int, NDArray[np.float32], NDArray[np.bool_]]:
-    """The index of the best candidate, each one's agreement with the map, and the best one at ``COMPARED`` pixels."""
+    """The index of the best candidate, each one's agreement with the map, and the best one, reduced."""
     small = found.at(_compared(found.size))
     if one.region is None:
         return found.best, np.ones(len(found), np.float32), small[found.best]
@@ -191,9 +192,9 @@ def _objects(
 ) -> Iterable[tuple[Decoded, NDArray[np.bool_]]]:
     """The masks of one map's prompt sets at the image's size, one for each object.
 
-    A map often has several components on one object, so the sets were also decoded as one. That answer is taken if
-    it covers most of the several masks and fits the map better than they do. Either way, parts of a mask that are
-    not connected and have a positive point each are different objects.
+    A map often has several components on one object, so the sets were also decoded as one. That answer is
+    taken if it covers most of the several masks and fits the map better than they do. Either way, parts of a
+    mask that are not connected and have a positive point each are different objects.
     """
     if whole is None:
         return ((one, _full(one, options)) for one in parts)

@@ -45,7 +45,7 @@ def resolved(options: MaskOptions, segmenter: Segmenter) -> MaskOptions:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What predictor and session share: both models, and options in which nothing is None that decides a mask."""
+    """What predictor and session share: both models, and the options that are in force."""
 
     model: Model
     segmenter: Segmenter
@@ -55,7 +55,7 @@ class Setup:
 
 @torch.no_grad()
 def encode_image(setup: Setup, image: NDArray[np.uint8]) -> EncodedImage:
-    """An (H, W, 3) uint8 RGB image through both encoders. It is copied, because the caller may change the array."""
+    """An (H, W, 3) uint8 RGB image through both encoders; copied, as the caller may change the array."""
     kept = image.copy()
     features = setup.model.dense_features(kept, setup.options)
     embedding = setup.segmenter.encode(kept)
@@ -64,7 +64,7 @@ def encode_image(setup: Setup, image: NDArray[np.uint8]) -> EncodedImage:
 
 
 def text_features(setup: Setup, names: Sequence[str]) -> dict[str, Tensor]:
-    """The unit feature (D,) of each name, each distractor and the empty string. Raises UsageError for a long text."""
+    """The unit feature (D,) of each name, each distractor and the empty string. Raises UsageError."""
     wanted = [*dict.fromkeys([*names, *setup.options.distractors]), ""]
     rows = setup.model.encode_text(wanted, setup.options.templates)
     return dict(zip(wanted, rows, strict=True))
@@ -108,9 +108,9 @@ def text_maps(
 ) -> tuple[NDArray[np.float32], dict[str, float]]:
     """The maps that points are taken from, and how likely each name is in the image.
 
-    Maps come from empty-string surgery; under the rule "components" as log odds against the distractors, so that a
-    place which another word fits better is no place for a point. With windows, a name is as present as in the
-    window whose class token speaks most for it.
+    Maps come from empty-string surgery; under the rule "components" as log odds against the distractors, so
+    that a place which another word fits better is no place for a point. With windows, a name is as present as
+    in the window whose class token speaks most for it.
 
     Args:
         encoded: the image.

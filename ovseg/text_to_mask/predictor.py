@@ -33,23 +33,24 @@ class TextToMask:
     Args:
         model: what ``ovseg.load_model`` gives.
         segmenter: what ``ovseg.load_segmenter`` gives; None for its default.
-        rule: "components" makes a few points for each connected part of a text's map, and one mask for each object;
-            "paper" makes the points of CLIP Surgery's paper, and one mask for each text.
+        rule: "components" makes a few points for each connected part of a text's map, and one mask for each
+            object; "paper" makes the points of CLIP Surgery's paper, and one mask for each text.
         threshold: on the min-max map, in 0..1; None for the rule's own, 0.6 and 0.8.
         halve: halve the grid before points are picked, as the paper's code does (rule "paper").
-        prompt_with: what the segmenter gets besides points: "points" nothing, "map" the part of the map as a first
-            mask, "box" its bounds in place of the points. None: "map" where the segmenter was made for it, "points"
-            otherwise.
-        select_by: among the segmenter's candidates, by its "score", by "agreement" with the map, or "both". None:
-            "score" where the segmenter learned to predict the IoU of its masks, "agreement" otherwise.
+        prompt_with: what the segmenter gets besides points: "points" nothing, "map" the part of the map as a
+            first mask, "box" its bounds in place of the points. None: "map" where the segmenter was made for
+            it, "points" otherwise.
+        select_by: among the segmenter's candidates, by its "score", by "agreement" with the map, or "both".
+            None: "score" where the segmenter learned to predict the IoU of its masks, "agreement" otherwise.
         refine: decode once more from the mask that was chosen.
         clean: specks and holes below this share of a mask are removed, in 0..1; 0 keeps them.
-        presence_threshold: a text whose presence in the image is below gives no mask, in 0..1; 0 always answers.
+        presence_threshold: a text whose presence in the image is below gives no mask, in 0..1; 0 always
+            answers.
         distractors: words that a text is compared with, for its presence and at every place of the map.
         size: the input of CLIP in pixels, one side of a square or (height, width); None for the model's own.
-        window, stride: windows in pixels of the image resized to ``size``, so that small objects are found. Presence
-            is then the largest among the windows, and a component of the map that is small in the image is shown to
-            the segmenter in a crop around it.
+        window, stride: windows in pixels of the image resized to ``size``, so that small objects are found.
+            Presence is then the largest among the windows, and a component of the map that is small in the
+            image is shown to the segmenter in a crop around it.
         batch: windows in one call of CLIP's encoder; None for as many as have a million pixels together.
         resize: how an image reaches ``size``, one of ``ovseg.options.RESIZES``.
         templates: "paper", "imagenet", "plain", or templates with one ``{}`` each.
@@ -146,19 +147,19 @@ class TextToMask:
     ) -> Answer | Iterator[Answer]:
         """The masks of each text in an image, or in each of several images.
 
-        However many texts there are, an image goes through CLIP once and through the segmenter's encoder once.
+        However many texts there are, an image goes through each of the two encoders once.
 
         Args:
-            image: one picture in any form that ``load_image`` takes, or an iterable of pictures (a list, a generator),
-                which are read one at a time as the results are asked for.
-            text: a text such as "bench"; several with commas between them, "sky, cow"; or a list of texts, each of
-                which may have a comma in it. "person+bench" is one combined target.
-            on_error: for several images: called with the position of an image that cannot be used and the error; the
-                image is left out. None: the error is raised in its place.
+            image: one picture in any form that ``load_image`` takes, or an iterable of pictures (a list, a
+                generator), which are read one at a time as the results are asked for.
+            text: a text such as "bench"; several with commas between them, "sky, cow"; or a list of texts,
+                each of which may have a comma in it. "person+bench" is one combined target.
+            on_error: for several images: called with the position of an image that cannot be used and the
+                error; the image is left out. None: the error is raised in its place.
 
         Returns:
-            A ``TextMasks`` for one text without a comma, a list of them otherwise; for several images an iterator of
-            such answers, in order.
+            A ``TextMasks`` for one text without a comma, a list of them otherwise; for several images an
+            iterator of such answers, in order.
 
         Raises:
             UsageError: there is no text, a text is too long, or an argument has a wrong type.
@@ -201,7 +202,7 @@ class TextToMask:
 
 
 def _are_several(image: object) -> bool:
-    """Whether the argument is an iterable of pictures, and not one picture in a form that can be iterated over."""
+    """Whether the argument is an iterable of pictures, and not one picture that can be iterated over."""
     one = (str, bytes, bytearray, memoryview, Mapping)
     return isinstance(image, Iterable) and not isinstance(image, one) and not _is_picture(image)
 

@@ -34,7 +34,8 @@ class PromptSet:
 
     Attributes:
         prompts: points of the map; clicks are kept apart.
-        region: (h, w) in 0..1, the map without its other components; None where there are clicks or a box alone.
+        region: (h, w) in 0..1, the map without its other components; None where there are clicks or a box
+            alone.
         box: bounds of the object that a user gave.
         clicks: what a user clicked.
         whole: (h, w) in 0..1, the map with all its components; the prompt sets of one map share it.
@@ -57,7 +58,7 @@ class PromptSet:
 
 
 def parse_targets(text: str | Sequence[str]) -> tuple[list[Target], bool]:
-    """The targets of a text or a list of texts, and whether there are several of them by the form of the call.
+    """The targets of a text or a list of texts, and whether the call asks for a list of answers.
 
     Raises:
         UsageError: there is no text, or one of them is empty or no text.

@@ -61,26 +61,28 @@ class Candidates:
 class TextMasks:
     """The answer to one text: one mask for each object, none with a ``reason`` where there is nothing.
 
-    ``len`` is the number of masks M, iteration gives the masks, and ``name in result`` says whether the text had
-    this name in it. The arrays cannot be written to. Two results are equal where all their values are.
+    ``len`` is the number of masks M, iteration gives the masks, and ``name in result`` says whether the text
+    had this name in it. The arrays cannot be written to. Two results are equal where all their values are.
 
     Attributes:
         text: as it was asked for.
         masks: (M, H, W) bool, one for each object.
         scores: (M,) float32, the segmenter's estimate for each mask.
         presence: 0..1 for each name of the text; from 0.5 on it is more likely in the image than not.
-        maps: (K, h, w) float32 on the token grid, one for each name, from which points were taken: similarities
-            under the rule "paper", their log odds against everyday words, in units of similarity, otherwise.
-        candidates: (M,) the points of each mask and what was chosen from; masks that were one mask of the segmenter
-            share theirs.
+        maps: (K, h, w) float32 on the token grid, one for each name, from which points were taken:
+            similarities under the rule "paper", their log odds against everyday words, in units of
+            similarity, otherwise.
+        candidates: (M,) the points of each mask and what was chosen from; masks that were one mask of the
+            segmenter share theirs.
         reason: why there is no mask, or why a name of the text has none; None where nothing is missing.
 
     Example:
         >>> mask = np.zeros((1, 4, 6), bool)
         >>> mask[0, 1:3, 2:5] = True
-        >>> maps, none = np.zeros((1, 2, 3), np.float32), PointPrompts(np.zeros((0, 2), np.float32), np.zeros(0, np.uint8))
-        >>> taken = Candidates(none, (2, 1, 5, 3), maps, np.ones(1, np.float32), np.ones(1, np.float32), 0)
-        >>> found = TextMasks("cat", mask, np.ones(1, np.float32), {"cat": 0.9}, maps, (taken,))
+        >>> points = PointPrompts(np.array([[3, 2]], np.float32), np.ones(1, np.uint8))
+        >>> maps, one = np.zeros((1, 2, 3), np.float32), np.ones(1, np.float32)
+        >>> taken = Candidates(points, None, maps, one, one, 0)
+        >>> found = TextMasks("cat", mask, one, {"cat": 0.9}, maps, (taken,))
         >>> len(found), found.areas.tolist(), found.boxes.tolist(), "cat" in found
         (1, [6], [[2, 1, 5, 3]], True)
     """
@@ -167,8 +169,8 @@ class TextMasks:
             category_id: the class of all of them.
 
         Returns:
-            Dictionaries that JSON can hold: id, image_id, category_id, segmentation (run lengths as text), area in
-            pixels, bbox (x, y, width, height), iscrowd 0, score.
+            Dictionaries that JSON can hold: id, image_id, category_id, segmentation (run lengths as text),
+            area in pixels, bbox (x, y, width, height), iscrowd 0, score.
         """
         image, category = (
             check_integer(name, value, 0, 2**63 - 1)
@@ -183,8 +185,8 @@ class TextMasks:
         """Write the masks and what is known of them.
 
         Args:
-            path: ending in ``.npz``, a file with masks, scores, maps, text and the names' presence; else a folder
-                for ``mask_1.png`` … (255 on the object) and ``masks.json``, which names these files.
+            path: ending in ``.npz``, a file with masks, scores, maps, text and the names' presence; else a
+                folder for ``mask_1.png`` … (255 on the object) and ``masks.json``, which names these files.
 
         Raises:
             UsageError: the folder cannot be made.

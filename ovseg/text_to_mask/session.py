@@ -21,7 +21,7 @@ from ovseg.text_to_mask.prompts import Click, Target, parse_targets
 from ovseg.text_to_mask.results import TextMasks
 
 KEPT = 8
-"""Steps whose answers are kept; masks at the image's size add up, and an older answer is made again when needed."""
+"""Steps whose answers are kept, because masks add up; an older answer is made again when it is needed."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class _State:
 class Session:
     """One image, encoded once; see ``TextToMask.session``. Several threads may use it at the same time.
 
-    A text gives prompt sets. A background click joins all of them, a foreground click the nearest one. A box keeps
-    the sets that have a point in it. Without a text, clicks and box describe one object. A call that raises changes
-    nothing.
+    A text gives prompt sets. A background click joins all of them, a foreground click the nearest one. A box
+    keeps the sets that have a point in it. Without a text, clicks and box describe one object. A call that
+    raises changes nothing.
 
     Example:
         >>> import ovseg
@@ -73,8 +73,8 @@ class Session:
         """Ask for a text in place of the one before. Clicks and box stay.
 
         Args:
-            text: one text, "person+bench" for a combined target; a list of one text that has a comma in it; None
-                takes the text away.
+            text: one text, "person+bench" for a combined target; a list of one text that has a comma in it;
+                None takes the text away.
 
         Raises:
             UsageError: the text is empty or too long, or there are several.

@@ -94,11 +94,11 @@ def _outer(
 
 
 def expected_iou(mask: NDArray[np.bool_], region: NDArray[np.float32]) -> float:
-    """The IoU in 0..1 of a mask (H, W) with a map (h, w) in 0..1 read as probabilities: Σ mp / Σ (m + p - mp).
+    """The IoU of a mask (H, W) with a map (h, w) in 0..1 read as probabilities: Σ mp / Σ (m + p - mp).
 
-    The probability p that a place belongs to the object is the square of the map, because a map that was stretched
-    to 0..1 is too high on average. Unlike the IoU at a threshold, this one changes little where a doubtful place is
-    left out.
+    The probability p that a place belongs to the object is the square of the map, because a map that was
+    stretched to 0..1 is too high on average. Unlike the IoU at a threshold, this one changes little where a
+    doubtful place is left out.
     """
     size = (region.shape[1], region.shape[0])
     covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)

@@ -34,7 +34,8 @@ def one_line(call) -> str:
     "text",
     [
         *(value for value in NOTHINGS if not isinstance(value, dict)),
-        np.zeros(3), np.array("sky"), torch.zeros(2), [], (), "", "  ", ",", "sky,", "sky,,cow", "+", "a+a", "a++b",
+        np.zeros(3), np.array("sky"), torch.zeros(2), [], (), "", "  ", ",", "sky,", "sky,,cow",
+        "+", "a+a", "a++b",
         [None], [b"sky"], ["sky", 5], [["sky"]], {"sky", "cow"}, "word " * 100, ["\ud800"],
     ],
     ids=lambda value: repr(value)[:30],
@@ -51,7 +52,10 @@ def test_texts(t2m, text):
 
 @pytest.mark.parametrize(
     "image",
-    [None, 5, 2.5, object(), {"a": 1}, np.zeros((4, 4, 7), np.uint8), np.zeros((0, 5, 3), np.uint8), np.zeros(3)],
+    [
+        None, 5, 2.5, object(), {"a": 1},
+        np.zeros((4, 4, 7), np.uint8), np.zeros((0, 5, 3), np.uint8), np.zeros(3),
+    ],
     ids=lambda value: f"{type(value).__name__} {getattr(value, 'shape', value)}"[:30],
 )  # fmt: skip
 def test_images(t2m, image):
@@ -123,11 +127,14 @@ def test_clicks_and_boxes_of_a_session(t2m, value):
 
 
 @pytest.mark.parametrize("prompt", [
-    {"points": "3, 3"}, {"points": 5}, {"points": [["a", "b"]]}, {"points": [(3, 3, 3)]}, {"points": [[1, 2], [3]]},
-    {"points": np.full((1, 2), np.nan)}, {"points": [(3, 3)], "labels": "1"}, {"points": [(3, 3)], "labels": [0.5]},
+    {"points": "3, 3"}, {"points": 5}, {"points": [["a", "b"]]}, {"points": [(3, 3, 3)]},
+    {"points": [[1, 2], [3]]},
+    {"points": np.full((1, 2), np.nan)}, {"points": [(3, 3)], "labels": "1"}, {"points": [(3, 3)],
+    "labels": [0.5]},
     {"points": [(3, 3)], "labels": 1}, {"points": [(3, 3)], "labels": [[1]]}, {"points": [(True, False)]},
     {"box": "1234"}, {"box": [[1, 1, 9, 9]]}, {"box": (9, 9, 1, 1)}, {"box": (1, 1, np.nan, 9)}, {"box": 5},
-    {"mask": "x"}, {"mask": np.full((4, 4), np.nan)}, {"mask": np.zeros((1, 4, 4))}, {"mask": np.zeros((0, 4))},
+    {"mask": "x"}, {"mask": np.full((4, 4), np.nan)}, {"mask": np.zeros((1, 4, 4))},
+    {"mask": np.zeros((0, 4))},
     {"points": BadRepr()}, {"box": torch.zeros(3)}, {"points": torch.zeros(2, 3)}, {"points": [(3j, 1)]},
 ], ids=lambda prompt: next(iter(prompt)))  # fmt: skip
 def test_prompts_of_a_segmenter(prompt):

@@ -120,7 +120,7 @@ def test_an_absent_text_still_takes_clicks(model):
 
 
 def test_threads_lose_no_click(always):
-    """Each step is made from the one before it; without a lock, two at once would keep only one of their clicks."""
+    """Each step is made from the one before it: two at once would keep only one of their clicks."""
     session = always.session(make_scene(507).image)
     places = [(x, y) for x in range(8, 128, 16) for y in (8, 72)]
 
@@ -164,7 +164,7 @@ def test_a_session_takes_one_text_at_a_time(t2m):
 
 @pytest.mark.parametrize("rule", ["components", "paper"])
 def test_a_click_makes_one_mask_at_the_images_size(model, rule, monkeypatch):
-    """Of three candidates two are not needed: on a photograph of 12 megapixels that was two thirds of the time."""
+    """Two of three candidates are not needed; on 12 megapixels they were two thirds of the time."""
     t2m = TextToMask(model, GrabCut(), rule=rule, presence_threshold=0)
     image = cv2.resize(make_scene(507, things=2).image, (1200, 900))
     session = t2m.session(image)
