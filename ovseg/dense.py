@@ -19,11 +19,12 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from ovseg.checks import pair
 from ovseg.maps.labels import kept_classes, label_map, probabilities
 from ovseg.maps.scores import GridScores, ScoreMap, WindowScores, bands, render
 from ovseg.maps.similarity import resize, to_grid
 from ovseg.maps.tiling import Box, windows
-from ovseg.options import InputOptions, SegmentOptions, pair
+from ovseg.options import InputOptions, SegmentOptions
 from ovseg.results import void_value
 from ovseg.types import ImageTokens
 from ovseg.vocabulary import Vocabulary

@@ -13,6 +13,7 @@ from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.checks import Size, pair
 from ovseg.clip.attention import Method, get_method
 from ovseg.clip.encoder import Trace, encode_image
 from ovseg.clip.models import LoadedClip
@@ -23,7 +24,7 @@ from ovseg.errors import UsageError
 from ovseg.io.images import ImageLike, resize_image
 from ovseg.io.many import OnError, Pictures
 from ovseg.maps.similarity import cosine, place_features
-from ovseg.options import InputOptions, Size, pair
+from ovseg.options import InputOptions
 from ovseg.types import ImageFeatures, ImageTokens
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from typing import TypeVar, overload
 import numpy as np
 from torch import Tensor
 
+from ovseg.checks import Size
 from ovseg.clip.attention import Method, get_method
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TextCache
@@ -26,14 +27,7 @@ from ovseg.io.many import OnError, as_images, is_one
 from ovseg.maps import recognition
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import apply_surgery
-from ovseg.options import (
-    InputOptions,
-    LoadOptions,
-    RecognitionOptions,
-    SegmentOptions,
-    SimilarityOptions,
-    Size,
-)
+from ovseg.options import InputOptions, LoadOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
 from ovseg.results import LabelMap, Recognition, SimilarityMap
 from ovseg.types import ImageTokens
 from ovseg.vocabulary import Names, Vocabulary, as_vocabulary

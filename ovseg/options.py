@@ -16,25 +16,33 @@ from __future__ import annotations
 
 import difflib
 import math
-import operator
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from ovseg.checks import (
+    Background,
+    Size,
+    Templates,
+    check_background,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_name_or_path,
+    check_number,
+    check_size,
+    check_templates,
+    check_text,
+    check_words,
+    pair,
+)
 from ovseg.errors import UsageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-Size: TypeAlias = "int | tuple[int, int]"
-"""One side of a square, or (height, width), in pixels."""
-Templates: TypeAlias = "str | Sequence[str]"
-"""A name of a set of templates, one template, or several."""
-Background: TypeAlias = "float | str | Sequence[str] | None"
-"""A probability, words, or neither."""
 Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
 """What JSON can hold."""
 
@@ -49,8 +57,6 @@ RULES = ("components", "paper")
 PROMPTS = ("points", "map", "box")
 SELECTIONS = ("score", "agreement", "both")
 MAX_BATCH = 4096
-MAX_SIDE = 16_384
-"""The longest side of an encoder input, a window or a stride, in pixels."""
 DISTRACTORS: tuple[str, ...] = tuple(
     "person, animal, car, building, house, tree, grass, sky, water, road, wall, floor, furniture, table, food, "
     "plant, flower, mountain, sand, snow, bird, dog, cat, boat, sign, cloth, book, bottle, shape, pattern, "
@@ -257,118 +263,6 @@ class MaskOptions(InputOptions):
         _set(self, "clean", check_number("clean", self.clean, 0, 1))
         _set(self, "presence_threshold", check_number("presence_threshold", self.presence_threshold, 0, 1))
         _set(self, "distractors", check_words("distractors", self.distractors, empty=True))
-
-
-# --------------------------------------------------------------------------------------- checks
-
-
-def check_choice(what: str, value: object, allowed: Sequence[str], none: bool = False) -> None:
-    """Raise UsageError unless ``value`` is one of ``allowed``; ``none`` says that None is possible too."""
-    if not isinstance(value, str) or value not in allowed:
-        choices = ", ".join([*allowed, "None"] if none else allowed)
-        raise UsageError(f"unknown {what} {value!r}: wanted one of {choices}")
-
-
-def check_number(what: str, value: object, low: float, high: float, above: bool = False) -> float:
-    """``value`` as a float in ``low``..``high`` (``above``: greater than ``low``); NumPy's scalars are taken.
-
-    Raises UsageError for another type, bool, NaN, infinity or a value outside.
-    """
-    wanted = f"above {low:g}" if above and high == math.inf else f"in {low:g}..{high:g}"
-    try:
-        number = float(value)  # type: ignore[arg-type]  # whatever has __float__, text excluded below
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    is_bool = isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
-    if is_bool or isinstance(value, (str, bytes)) or not math.isfinite(number):
-        raise UsageError(f"wanted {what} as a number {wanted}, got {value!r}")
-    if not (low < number if above else low <= number) or number > high:
-        raise UsageError(f"wanted {what} {wanted}, got {number:g}")
-    return number
-
-
-def check_integer(what: str, value: object, low: int, high: int) -> int:
-    """``value`` as an int in ``low``..``high``; NumPy's integers are taken, floats and bools are not."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]  # raises TypeError for what is no integer
-    except TypeError:
-        raise UsageError(f"wanted {what} as an integer in {low}..{high}, got {value!r}") from None
-    if not low <= number <= high:
-        raise UsageError(f"wanted {what} in {low}..{high}, got {number}")
-    return number
-
-
-def check_flag(what: str, value: object) -> None:
-    """Raise UsageError unless ``value`` is True or False."""
-    if not isinstance(value, bool):
-        raise UsageError(f"wanted {what} as True or False, got {value!r}")
-
-
-def check_text(what: str, value: object) -> str:
-    """``value`` if it is a text with at least one visible character. Raises UsageError."""
-    if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"wanted {what} as a text, got {value!r}")
-    return value
-
-
-def check_name_or_path(what: str, value: object) -> str | Path:
-    """A text, which may be a name or a path, or a path object, which is a file and never a name. Raises UsageError."""
-    if isinstance(value, PathLike):
-        return Path(check_text(what, os.fspath(value)))
-    return check_text(what, value)
-
-
-def check_size(what: str, value: object) -> Size | None:
-    """None, one side, or (height, width) of 1 to ``MAX_SIDE`` pixels; lists become tuples. Raises UsageError."""
-    if value is None:
-        return None
-    if isinstance(value, (tuple, list)):
-        if len(value) != 2:
-            raise UsageError(f"wanted {what} as an integer or (height, width), got {value!r}")
-        height, width = (check_integer(what, side, 1, MAX_SIDE) for side in value)
-        return (height, width)
-    return check_integer(what, value, 1, MAX_SIDE)
-
-
-def pair(size: Size) -> tuple[int, int]:
-    """(height, width) of a size.
-
-    >>> pair(512), pair((384, 512))
-    ((512, 512), (384, 512))
-    """
-    return (size, size) if isinstance(size, int) else size
-
-
-def check_words(what: str, value: object, empty: bool = False) -> tuple[str, ...]:
-    """Words as a tuple: "wall, floor" is several, a list is taken as it is. Raises UsageError."""
-    if isinstance(value, str):
-        value = [word.strip() for word in value.split(",")]
-    if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
-        raise UsageError(f"wanted {what} as words, got {value!r}")
-    words = tuple(value)
-    for word in words:
-        check_text(f"each word of {what}", word)
-    if not words and not empty:
-        raise UsageError(f"wanted {what} with at least one word, got none")
-    return words
-
-
-def check_background(value: object) -> Background:
-    """None, a probability in 0..1, or words. Raises UsageError."""
-    if value is None:
-        return None
-    if isinstance(value, (str, tuple, list, set, frozenset)):
-        return check_words("background", value)
-    return check_number("background", value, 0, 1)
-
-
-def check_templates(value: object) -> Templates:
-    """A name, one template, or several as a tuple; their content is checked where they are used."""
-    if isinstance(value, str):
-        return check_text("templates", value)
-    return check_words("templates", value)
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

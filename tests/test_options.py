@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ovseg.checks import check_integer
 from ovseg.errors import UsageError
 from ovseg.options import (
     InputOptions,
@@ -17,7 +18,6 @@ from ovseg.options import (
     RecognitionOptions,
     SegmentOptions,
     SimilarityOptions,
-    check_integer,
 )
 
 CLASSES = [LoadOptions, InputOptions, SegmentOptions, SimilarityOptions, RecognitionOptions, MaskOptions]

@@ -26,6 +26,7 @@ FLOORS = [
     {"results", "vocabulary"},
     {"types"},
     {"options"},
+    {"checks"},
     {"figures"},
     {"io"},
     {"paths", "cache", "names"},

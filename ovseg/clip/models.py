@@ -13,11 +13,12 @@ import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 
+from ovseg.checks import check_text
 from ovseg.clip import embedded
 from ovseg.clip.build import Clip, Config, Tokenizer, build_clip, build_tokenizer, check_config, check_tower
 from ovseg.clip.towers import check_visual
 from ovseg.errors import OvsegError, UsageError, WeightsError
-from ovseg.options import LoadOptions, check_text
+from ovseg.options import LoadOptions
 from ovseg.weights import checkpoints, store, table
 from ovseg.weights.device import check_device
 from ovseg.weights.digest import RANDOM, WeightsRecord

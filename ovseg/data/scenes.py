@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg.checks import Size, check_integer, check_size, pair
 from ovseg.errors import UsageError
-from ovseg.options import Size, check_integer, check_size, pair
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (208, 38, 42),

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ovseg.options import SYNONYMS, check_choice
+from ovseg.checks import check_choice
+from ovseg.options import SYNONYMS
 from ovseg.results import void_value
 
 

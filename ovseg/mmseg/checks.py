@@ -14,11 +14,11 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS, METRICS
 
+from ovseg.checks import check_integer
 from ovseg.errors import DataError, OvsegError, UsageError
 from ovseg.mmseg.files import check_files, check_nothing_is_skipped, check_some_labels
 from ovseg.mmseg.scores import ExactIoUMetric
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
-from ovseg.options import check_integer
 from ovseg.results import void_value
 from ovseg.vocabulary import find_vocabulary
 

@@ -13,10 +13,11 @@ from mmcv.transforms import BaseTransform
 from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
+from ovseg.checks import check_choice
 from ovseg.errors import UsageError
 from ovseg.figures import palette
 from ovseg.io.resize import resize_image
-from ovseg.options import RESIZES, check_choice
+from ovseg.options import RESIZES
 from ovseg.vocabulary import load_vocabulary
 
 VOCABULARIES = {

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg.checks import check_integer
 from ovseg.errors import UsageError
-from ovseg.options import check_integer
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter
 from ovseg.segmenters.prompts import CheckedPrompt
 

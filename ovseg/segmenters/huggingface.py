@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel
 
+from ovseg.checks import MAX_SIDE
 from ovseg.errors import ImageError, OvsegError, UsageError, WeightsError
-from ovseg.options import MAX_SIDE
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, framed
 from ovseg.segmenters.prompts import CheckedPrompt
 from ovseg.segmenters.segment_anything import file_state

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
 
+from ovseg.checks import check_text
 from ovseg.errors import UsageError, WeightsError
-from ovseg.options import LoadOptions, check_text
+from ovseg.options import LoadOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.weights.known import HUB
 

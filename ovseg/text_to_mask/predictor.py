@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.cache import ContentCache
+from ovseg.checks import Size
 from ovseg.errors import OvsegError, UsageError
 from ovseg.io.images import ImageLike, load_image
 from ovseg.model import Model
-from ovseg.options import MaskOptions, Size
+from ovseg.options import MaskOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.load import load_segmenter
 from ovseg.segmenters.prompts import described

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg.checks import check_integer, check_name_or_path
 from ovseg.errors import MissingPackageError
-from ovseg.options import check_integer, check_name_or_path
 from ovseg.results import bounds, coco_annotation
 from ovseg.segmenters.prompts import Box
 from ovseg.types import PointPrompts, read_only

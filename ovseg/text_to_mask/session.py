@@ -12,8 +12,8 @@ from threading import RLock
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg.checks import check_integer
 from ovseg.errors import UsageError
-from ovseg.options import check_integer
 from ovseg.segmenters.prompts import Box, check_box, check_point, described
 from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.pipeline import Setup, find, text_features
