@@ -1,46 +1,76 @@
-"""The command line: ovseg segment | explain | recognize | mask | models | demo.
+"""The command line: ovseg segment | explain | recognize | mask | list | models | demo.
 
-Only typer and rich are imported here; torch comes when a command starts its work.
-Exit codes: 0 done, 1 something failed during the run (the rest was done), 2 misuse.
+No command loads torch before its arguments have been checked, and ``--help`` never does.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ovseg.cli import maps
+import ovseg
+from ovseg.cli.explain import explain
+from ovseg.cli.group import OneLineGroup
+from ovseg.cli.inputs import DEFAULT_OUT, Out, check_out
+from ovseg.cli.lists import lists
+from ovseg.cli.loading import EMBEDDED, little_known, say_loading
 from ovseg.cli.mask import mask
 from ovseg.cli.models import models
-from ovseg.cli.shared import out, reported
+from ovseg.cli.recognize import recognize
+from ovseg.cli.segment import segment
+from ovseg.cli.shared import note, reported, tell
 
 app = typer.Typer(
+    cls=OneLineGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Words into image regions with a frozen CLIP and no training.\n\n"
-    "The embedded model is used unless --model names another; it is small and made for trying out.",
+    help="Find image regions by their names, with a frozen CLIP and no training.\n\n"
+    'Example: ovseg segment photo.jpg "sky, tree, building"\n\n'
+    "Without --model, the small embedded model is used, which is made for trying out.",
 )
-for command in (maps.segment, maps.explain, maps.recognize, mask):
+for command in (segment, explain, recognize, mask):
     app.command()(command)
+app.add_typer(lists, name="list")
 app.add_typer(models, name="models")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ovseg {ovseg.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _general(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
 @reported
-def demo(
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the pictures.")] = Path("ovseg-out"),
-) -> None:
-    """Segment, explain and mask generated scenes and a few photographs; prints the pictures' paths."""
+def demo(out_folder: Out = DEFAULT_OUT) -> None:
+    """Segment, explain and mask generated scenes and a few photographs; print the pictures' paths.
+
+    Example: ovseg demo --out pictures
+
+    The photographs come from scikit-image and matplotlib, where these are installed.
+    """
+    folder = check_out(out_folder)
+    say_loading("the embedded model")
     from ovseg.demo import run
     from ovseg.model import load_model
     from ovseg.segmenters.load import load_segmenter
 
-    for path in run(load_model(), load_segmenter(), out_folder):
-        out.print(str(path.resolve()), markup=False, highlight=False)
+    for path in run(load_model(), load_segmenter(), folder):
+        tell(str(path.resolve()))
+    for line in little_known(EMBEDDED):
+        note(line)
 
 
 def main() -> None:
+    """Run the command line of this process."""
     app()

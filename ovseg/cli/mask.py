@@ -1,153 +1,188 @@
-"""ovseg mask: a text to masks, through points and a promptable segmenter."""
+"""``ovseg mask``: a text to masks, through points and a promptable segmenter."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from itertools import count
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovseg.cli.shared import (
-    Cache,
-    Device,
+from ovseg.cli.inputs import DEFAULT_OUT, Out, Recursive, VocabularyName, check_out, read_inputs
+from ovseg.cli.loading import (
+    EMBEDDED,
     MethodName,
     ModelName,
-    Offline,
-    Precision,
-    SizeText,
-    Templates,
-    Weights,
-    add_ending,
-    images_and_names,
+    encode_texts,
+    little_known,
     load_model,
-    parse_size,
-    reported,
-    run_images,
+    load_segmenter,
 )
+from ovseg.cli.loop import run_images
+from ovseg.cli.mask_files import Image, remember, write_masks
+from ovseg.cli.options import as_weights, with_options
+from ovseg.cli.records import beside, record_of_run, slug
+from ovseg.cli.shared import reported
+from ovseg.io.sources import shown
+from ovseg.options import LoadOptions, MaskOptions
+from ovseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ovseg.text_to_mask import TextMasks
 
+VIEW = 2048
+"""Long side in pixels of the picture with all masks; the masks themselves have the image's size."""
+DEFAULT_SEGMENTER = "grabcut"
+
 
 @reported
+@with_options(LoadOptions, MaskOptions)
 def mask(
+    loading: LoadOptions,
+    options: MaskOptions,
     images: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE… TEXTS", help="Images or folders, then the texts: 'bench, person+dog'."
+            metavar="IMAGE... TEXTS",
+            help="Images or folders, then the texts: 'bench, person+dog'.",
+            show_default=False,
         ),
     ],
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the results.")] = Path("ovseg-out"),
-    segmenter: Annotated[
-        str | None, typer.Option(help="tiny, grabcut, vit_b, vit_l, vit_h, mobile, hf:…; default: grabcut.")
-    ] = None,
-    segmenter_weights: Annotated[
-        str | None, typer.Option(help="The segmenter's weights, a local file.")
-    ] = None,
-    rule: Annotated[
-        str, typer.Option(help="components (a mask an object) or paper (one prompt set a text).")
-    ] = "components",
-    prompt_with: Annotated[
-        str | None, typer.Option(help="What the segmenter gets besides points: points, map or box.")
-    ] = None,
-    select_by: Annotated[
-        str | None, typer.Option(help="Among its candidates: by score, agreement with the map, or both.")
-    ] = None,
-    refine: Annotated[
-        bool | None, typer.Option("--refine/--no-refine", help="Decode once more from the mask.")
-    ] = None,
-    presence_threshold: Annotated[
-        float, typer.Option(help="Presence below this gives no mask; 0 always answers.")
-    ] = 0.5,
-    model: ModelName = "tiny",
-    weights: Weights = None,
+    out_folder: Out = DEFAULT_OUT,
+    vocabulary: VocabularyName = None,
+    recursive: Recursive = False,
+    model: ModelName = EMBEDDED,
     method: MethodName = "clip_surgery",
-    device: Device = "cpu",
-    precision: Precision = "fp32",
-    size: SizeText = None,
-    templates: Templates = "paper",
-    offline: Offline = False,
-    cache: Cache = True,
+    segmenter: Annotated[
+        str,
+        typer.Option(
+            "--segmenter",
+            help="grabcut, tiny, vit_b, vit_l, vit_h, mobile, or hf: and a folder or repository.",
+            rich_help_panel="Model",
+        ),
+    ] = DEFAULT_SEGMENTER,
+    segmenter_weights: Annotated[
+        str | None,
+        typer.Option(
+            "--segmenter-weights", help="A checkpoint of the segmenter, or 'random'.", rich_help_panel="Model"
+        ),
+    ] = None,
 ) -> None:
-    """Masks of what a text names, or word that it is not there.
+    """Make masks of what a text names, or say that it is not there.
 
-    ovseg mask photo.jpg "bench, person+dog"
+    Example: ovseg mask photo.jpg "bench, person+dog"
 
-    Writes NAME.TEXT.1.png … (255 on the object), NAME.masks.png (picture with masks and points) and
-    NAME.masks.json (scores, presence, points, reasons). An image is encoded once for all texts.
+    "person+dog" is one target. A line is printed for each text. Writes NAME.TEXT.1.png ... (255 on the object),
+    NAME.TEXTS.masks.png (the image with masks and points) and NAME.masks.json (scores, presence, points, reasons, also
+    of the texts of earlier runs on this image). From a vocabulary, the first text of each class is taken, without the
+    background class.
     """
-    files, names = images_and_names(images, None)
-    from ovseg.io.writers import write_json, write_mask, write_picture
-    from ovseg.segmenters.load import DEFAULT, load_segmenter
+    folder = check_out(out_folder)
+    given = read_inputs(images, vocabulary, recursive)
+    texts = list(given.names.names) if vocabulary is None else first_texts(given.names)
+    ready = load_model(model, method, loading)
+    chosen = as_weights("weights", segmenter_weights) if segmenter_weights is not None else None
+    ready.check_window(options)
+    sam = load_segmenter(segmenter, chosen, loading)
+    from ovseg.io.images import load_image
+    from ovseg.io.writers import make_folder, write_picture
     from ovseg.text_to_mask import TextToMask
     from ovseg.text_to_mask.picture import draw_answers
 
-    ready = load_model(model, weights, method, device, precision, offline, cache)
-    asked: dict[str, Any] = {"prompt_with": prompt_with, "select_by": select_by, "refine": refine}
-    t2m = TextToMask(
+    finder = TextToMask(
         ready,
-        load_segmenter(segmenter or DEFAULT, weights=segmenter_weights, device=device, offline=offline),
-        rule=rule,
-        presence_threshold=presence_threshold,
-        size=parse_size(size),
-        templates=templates,
-        **{name: value for name, value in asked.items() if value is not None},
+        sam,
+        rule=options.rule,
+        threshold=options.threshold,
+        halve=options.halve,
+        prompt_with=options.prompt_with,
+        select_by=options.select_by,
+        refine=options.refine,
+        clean=options.clean,
+        presence_threshold=options.presence_threshold,
+        distractors=options.distractors,
+        size=options.size,
+        window=options.window,
+        stride=options.stride,
+        batch=options.batch,
+        resize=options.resize,
+        templates=options.templates,
     )
-    texts = list(names.names)
-    t2m.check(texts)  # a text that is too long is misuse, not a bad image
-    slugs = _slugs(texts)
+    targets = finder.check(texts)
+    run = {
+        **record_of_run("mask", ready, loading, finder.options, given.names),
+        "segmenter": sam.name,
+        "segmenter_weights": chosen,
+    }
+    make_folder(folder)
 
-    def work(image: np.ndarray, target: Path) -> None:
-        answers = t2m.predict(image, texts)
-        written: dict[str, list[str]] = {text: [] for text in texts}
+    def work(file: Path) -> Iterator[str]:
+        image = load_image(file)
+        target = folder / given.stems[file]
+        make_folder(target.parent)
+        answers = finder.predict(image, texts)
+        entries = [found.describe(write_masks(target, found)) for found in answers]
+        picture = draw_answers(*for_viewing(image, answers))
+        write_picture(beside(target, f".{slug(texts)}.masks.png"), picture)
+        remember(target, Image(file, (image.shape[0], image.shape[1])), entries, run)
         for found in answers:
-            for number, one in enumerate(found.masks, 1):
-                path = add_ending(target, f".{slugs[found.text]}.{number}.png")
-                write_mask(path, one)
-                written[found.text].append(path.name)
-            for number in count(len(found) + 1):  # of an earlier run that found more
-                stale = add_ending(target, f".{slugs[found.text]}.{number}.png")
-                if not stale.is_file():
-                    break
-                stale.unlink()
-        write_picture(add_ending(target, ".masks.png"), draw_answers(image, answers))
-        content = [_content(found, written[found.text]) for found in answers]
-        write_json(add_ending(target, ".masks.json"), {"segmenter": t2m.segmenter.name, "texts": content})
+            yield f"{shown(file)}: {found.text}: {outcome(found, options.presence_threshold)}"
 
-    run_images(files, out_folder, work)
+    run_images(list(given.stems), work, folder, little_known(model, segmenter))
 
 
-def _slugs(texts: Sequence[str]) -> dict[str, str]:
-    """A part of a file name for each text, no two alike, also where case does not count."""
-    slugs: dict[str, str] = {}
-    taken: set[str] = set()
-    for text in texts:
-        base = re.sub(r"[^\w+-]+", "_", text).strip("_")[:60] or "text"
-        choices = (f"{base}~{number}" if number > 1 else base for number in count(1))
-        slugs[text] = next(slug for slug in choices if slug.casefold() not in taken)
-        taken.add(slugs[text].casefold())
-    return slugs
+def first_texts(names: Vocabulary) -> list[str]:
+    """The text that stands for each class of a vocabulary; the background is no object and left out."""
+    texts = [row[0] for index, row in enumerate(names.texts) if index != names.background]
+    return list(dict.fromkeys(texts))
 
 
-def _content(found: TextMasks, files: list[str]) -> dict[str, Any]:
+def outcome(found: TextMasks, wanted: float) -> str:
+    """What came of one text, for people."""
+    if len(found.masks):
+        count = f"{len(found.masks)} mask" + ("s" if len(found.masks) > 1 else "")
+        scores = ", ".join(f"{float(score):.2f}" for score in found.scores)
+        return f"{count}, score {scores}" + (f" ({found.reason})" if found.reason else "")
+    if all(share < wanted for share in found.presence.values()):
+        # Rounded down: 0.499 is below 0.5 and has to look like it.
+        shares = [
+            f"{name + ': ' if len(found.presence) > 1 else ''}presence {math.floor(share * 100) / 100:.2f}"
+            for name, share in found.presence.items()
+        ]
+        return f"not there ({', '.join(shares)}, wanted {wanted:g})"
+    return f"no mask ({found.reason})"
+
+
+def for_viewing(
+    image: NDArray[np.uint8], answers: Sequence[TextMasks]
+) -> tuple[NDArray[np.uint8], list[TextMasks]]:
+    """An image and its masks with a long side of at most ``VIEW`` pixels."""
+    scale = min(1.0, VIEW / max(image.shape[:2]))
+    if scale == 1:
+        return image, list(answers)
+    from ovseg import figures
+
+    small = figures.fit(image, max(1, round(image.shape[0] * scale)))
+    return small, [_shrunk(found, (small.shape[0], small.shape[1]), scale) for found in answers]
+
+
+def _shrunk(found: TextMasks, size: tuple[int, int], scale: float) -> TextMasks:
+    import cv2
+    import numpy as np
+
+    from ovseg.types import PointPrompts
+
     masks = [
-        {
-            "file": file,
-            "score": round(float(score), 4),
-            "agreement": round(float(candidates.agreement[candidates.chosen]), 4),
-            "pixels": int(one.sum()),
-            "box": candidates.box and [round(float(side), 1) for side in candidates.box],
-            "points": candidates.prompts.xy.astype(float).round(1).tolist(),
-            "labels": candidates.prompts.labels.tolist(),
-        }
-        for file, one, score, candidates in zip(
-            files, found.masks, found.scores, found.candidates, strict=True
-        )
+        cv2.resize(one.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST) > 0
+        for one in found.masks
     ]
-    presence = {name: round(share, 4) for name, share in found.presence.items()}
-    return {"text": found.text, "presence": presence, "reason": found.reason, "masks": masks}
+    candidates = tuple(
+        replace(one, prompts=PointPrompts((one.prompts.xy * scale).astype(np.float32), one.prompts.labels))
+        for one in found.candidates
+    )
+    return replace(found, masks=np.array(masks, bool).reshape(-1, *size), candidates=candidates)

@@ -1,163 +1,150 @@
-"""What the commands share: options, errors as one line, images one after the other."""
+"""What the commands share: where they print, and how they end.
+
+Exit codes: 0 done, 1 something failed during the run, 2 misuse, 130 stopped by the user. Every error is one line
+"error: …" on standard error.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
+import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ovseg.errors import OvsegError, OvsegWarning, UsageError
+from ovseg.errors import OvsegError, OvsegWarning, UsageError, one_line
+from ovseg.io.sources import shown
+from ovseg.options import LoadOptions, MaskOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
 
-if TYPE_CHECKING:
-    import numpy as np
+DEBUG = "OVSEG_DEBUG"
+"""Environment variable: anything but empty prints the traceback of an unexpected error."""
+CLASSES = (LoadOptions, SegmentOptions, SimilarityOptions, RecognitionOptions, MaskOptions)
+OPTION_NAMES = {field.name for options in CLASSES for field in fields(options)} | {"method", "segmenter"}
 
-    from ovseg.model import Model
-    from ovseg.vocabulary import Vocabulary
+
+class _Terminal(Console):
+    """A console that leaves a reader who has gone, as with ``| head``, to ``reported``."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
 
 # Paths are printed as they are: ":cat:" in one is no emoji.
-out, err = Console(soft_wrap=True, emoji=False), Console(stderr=True, soft_wrap=True, emoji=False)
+out, err = _Terminal(soft_wrap=True, emoji=False), _Terminal(stderr=True, soft_wrap=True, emoji=False)
 
-Images = Annotated[
-    list[str], typer.Argument(metavar="IMAGE… NAMES", help="Images or folders, then the names: 'sky, tree'.")
-]
-Out = Annotated[Path, typer.Option(help="Folder for the results.")]
-ModelName = Annotated[str, typer.Option("--model", help="'tiny' (embedded) or a name of open_clip's.")]
-Weights = Annotated[str | None, typer.Option(help="open_clip tag or checkpoint file, e.g. openai.")]
-MethodName = Annotated[
-    str, typer.Option(help="clip, maskclip, clip_surgery, gem, sclip, clearclip, naclip, segearth.")
-]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 …")]
-Precision = Annotated[str, typer.Option(help="fp32, bf16, or fp16 on a GPU.")]
-SizeText = Annotated[
-    str | None, typer.Option("--size", help="Encoder input: 512 for a square, 384x512 for height x width.")
-]
-Templates = Annotated[
-    str, typer.Option(help="Prompts: paper (85), imagenet (80), plain, or 'a photo of a {}'.")
-]
-VocabularyName = Annotated[
-    str | None, typer.Option("--vocabulary", help="A data set's names or a file instead of NAMES.")
-]
-Npz = Annotated[bool, typer.Option("--npz", help="Also write the arrays.")]
-Json = Annotated[bool, typer.Option("--json", help="Also write a JSON per image.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
-Cache = Annotated[bool, typer.Option("--cache/--no-cache", help="Keep text features on disk.")]
 
 
 def reported(command: Callable[..., None]) -> Callable[..., None]:
-    """ovseg's errors become one line and their exit code; so do its warnings, without the code."""
+    """``command`` with every error on one line and its exit code; ovseg's warnings are lines too."""
 
     @functools.wraps(command)
-    def run(*args: Any, **options: Any) -> None:
+    def run(*args: object, **options: object) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # other packages' warnings are for developers
             warnings.simplefilter("always", OvsegWarning)
-            warnings.showwarning = lambda message, *_, **__: err.print(f"warning: {message}", markup=False)
+            warnings.showwarning = lambda message, *_, **__: note(f"warning: {message}")
             try:
                 command(*args, **options)
+                sys.stdout.flush()  # a full disk shows here, and not when Python shuts down
+            except typer.Exit:
+                raise
             except OvsegError as error:
-                say(error)
-                raise typer.Exit(error.exit_code) from None
+                raise end(command_line_form(error), error.exit_code) from None
             except KeyboardInterrupt:
-                err.print("stopped; what was finished is kept")
+                note("stopped")
                 raise typer.Exit(130) from None
+            except BrokenPipeError:
+                discard_stdout()
+                raise typer.Exit(0) from None
+            except OSError as error:
+                discard_stdout()
+                raise end(unexpected(error), 1) from None
+            except Exception as error:
+                raise end(unexpected(error), 1) from None
 
     return run
 
 
-def say(error: Exception) -> None:
-    err.print(f"error: {' '.join(str(error).split())}", markup=False, highlight=False)
+def end(message: str, code: int) -> typer.Exit:
+    """Print an error on one line; the exception that ends the command with ``code``."""
+    note(f"error: {' '.join(message.split())}")
+    return typer.Exit(code)
 
 
-def images_and_names(arguments: Sequence[str], vocabulary: str | None) -> tuple[list[Path], Vocabulary]:
-    from ovseg.io.images import SUFFIXES, find_images
-    from ovseg.vocabulary import as_vocabulary, load_vocabulary
-
-    paths = list(arguments)
-    if vocabulary is not None:
-        names = load_vocabulary(vocabulary)
-    elif len(paths) < 2:
-        raise UsageError(f"wanted images and then the names, got only {paths[0]!r}")
-    else:
-        last = paths.pop()
-        if Path(last).suffix.lower() in SUFFIXES and os.path.isfile(last):
-            raise UsageError(f"wanted the names after the images, got an image last: {last}")
-        names = as_vocabulary(last)
-    files, empty = find_images(paths)
-    if empty and not files:
-        raise UsageError(empty[0])
-    for line in empty:
-        err.print(f"warning: {line}", markup=False)
-    return files, names
+def note(line: str) -> None:
+    """One line on standard error, above a progress bar where one is shown."""
+    err.print(line, markup=False, highlight=False)
 
 
-def load_model(
-    name: str, weights: str | None, method: str, device: str, precision: str, offline: bool, cache: bool
-) -> Model:
-    from ovseg.clip.embedded import NAME
-    from ovseg.model import load_model as load
-
-    if name != NAME and weights is None:
-        raise UsageError(
-            f"wanted --weights (a tag or a file) with --model {name}: random weights see nothing"
-        )
-    return load(
-        name, weights, method=method, device=device, precision=precision, cache=cache, offline=offline
-    )
-
-
-def parse_size(text: str | None) -> int | tuple[int, int] | None:
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.strip().isdigit() for part in parts):
-        raise UsageError(f"wanted --size 512 or 384x512 (height x width), got {text!r}")
-    values = [int(part) for part in parts]
-    return values[0] if len(values) == 1 else (values[0], values[1])
-
-
-def parse_background(text: str | None) -> float | list[str] | None:
-    if text is None:
-        return None
+def tell(line: str) -> bool:
+    """One line on standard output. False: whoever read it has gone, and further lines are dropped."""
     try:
-        return float(text)
-    except ValueError:
-        return [word.strip() for word in text.split(",")]
+        if err.is_terminal and sys.stdout.isatty():
+            err.print(line, markup=False, highlight=False)  # the same screen: keeps clear of a progress bar
+        else:
+            print(line, flush=True)
+    except BrokenPipeError:
+        discard_stdout()
+        return False
+    return True
 
 
-def add_ending(target: Path, ending: str) -> Path:
-    return target.with_name(target.name + ending)
+def discard_stdout() -> None:
+    """Send what is still to come on standard output nowhere; Python would complain when it shuts down."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # it is no file, as in tests
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
 
 
-def run_images(files: list[Path], folder: Path, work: Callable[[np.ndarray, Path], None]) -> None:
-    """Every image through ``work``; what fails is said and counted, the rest is done."""
-    from ovseg.io.images import load_image, output_stems
-    from ovseg.io.writers import make_folder
-
-    make_folder(folder)
-    failed = 0
-    for file, stem in tracked(list(output_stems(files).items())):
-        try:
-            work(load_image(file), folder / stem)
-        except OvsegError as error:
-            if error.exit_code == 2:  # the call is wrong, and would be for every image
-                raise
-            say(error)
-            failed += 1
-    done = len(files) - failed
-    out.print(f"{done} of {len(files)} images, results in {folder}", markup=False, highlight=False)
-    if failed:
-        raise typer.Exit(1)
+def describe(error: Exception, file: str | os.PathLike[str]) -> str:
+    """What went wrong with one image, in one line that names the file."""
+    message = one_line(error) if isinstance(error, OvsegError) else unexpected(error)
+    return message if shown(file) in message else f"{shown(file)}: {message}"
 
 
-def tracked(items: list[tuple[Path, str]]) -> Iterator[tuple[Path, str]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not sys.stderr.isatty()) as progress:
-        yield from progress.track(items, description="images")
+def unexpected(error: Exception) -> str:
+    """An error that ovseg does not raise itself, in one line; its traceback too where OVSEG_DEBUG is set."""
+    if os.environ.get(DEBUG):
+        note("".join(traceback.format_exception(error)))
+    if isinstance(error, OSError) and error.strerror:
+        return f"{shown(error.filename)}: {error.strerror}" if error.filename else f"wanted to write: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    return f"unexpected {type(error).__name__}: {one_line(error)} ({DEBUG}=1 shows where)"
+
+
+def command_line_form(error: OvsegError) -> str:
+    """An error's message with options as one types them: ``--logit-scale``, ``--surgery empty``.
+
+    >>> command_line_form(UsageError("wanted logit_scale above 0, got 0: use surgery='empty'"))
+    'wanted --logit-scale above 0, got 0: use --surgery empty'
+    """
+    message = one_line(error)
+    if not isinstance(error, UsageError):
+        return message
+
+    def flag(name: str) -> str:
+        return f"--{name.replace('_', '-')}" if name in OPTION_NAMES else name
+
+    message = re.sub(r"\b(wanted|unknown|got) (\w+)\b", lambda m: f"{m[1]} {flag(m[2])}", message)
+    message = re.sub(
+        r"\b(\w+)='([\w-]+)'", lambda m: f"{flag(m[1])} {m[2]}" if m[1] in OPTION_NAMES else m[0], message
+    )
+    return message.replace(", None", ", none" if "surgery" in message else "")
+
+
+def prepare_streams() -> None:
+    """Let a terminal that cannot show a letter show its code instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")

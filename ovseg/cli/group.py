@@ -1,0 +1,40 @@
+"""The command group: what typer itself finds wrong is one line as well."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from typer.core import TyperGroup
+
+from ovseg.cli.shared import note, prepare_streams
+
+
+class OneLineGroup(TyperGroup):
+    """Commands whose wrong arguments end in one line "error: …" and exit code 2, without a usage screen."""
+
+    def main(self, *args: object, standalone_mode: bool = True, **extra: object) -> NoReturn:
+        prepare_streams()
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)  # type: ignore[arg-type]
+        except SystemExit as stop:
+            # rich ends with 1 where the reader of standard output has gone, as with `--help | head -1`
+            if isinstance(stop.__context__, BrokenPipeError):
+                sys.exit(0)
+            raise
+        except Exception as error:
+            sys.exit(_said(error))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _said(error: Exception) -> int:
+    """Print what is wrong with the command line, and give the exit code. Other errors are raised again."""
+    message = getattr(error, "format_message", None)
+    if message is None:
+        raise error
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(message())
+        return 0
+    text = " ".join(message().split())
+    note(f"error: {text[:1].lower()}{text[1:].rstrip('.')} (--help lists what there is)")
+    return 2

@@ -1,0 +1,110 @@
+"""The arguments that all commands on images have: which files, which names, and where results go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ovseg.cli.shared import note
+from ovseg.errors import UsageError
+from ovseg.io.sources import expand, shown
+
+if TYPE_CHECKING:
+    from ovseg.vocabulary import Vocabulary
+
+
+def _vocabularies(incomplete: str) -> list[str]:
+    from ovseg.vocabulary import list_vocabularies
+
+    return [name for name in list_vocabularies() if name.startswith(incomplete)]
+
+
+Arguments = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE... NAMES", help="Images or folders, then the names: 'sky, tree'.", show_default=False
+    ),
+]
+Out = Annotated[str, typer.Option("--out", help="Folder for the results.")]
+DEFAULT_OUT = "ovseg-out"
+VocabularyName = Annotated[
+    str | None,
+    typer.Option(
+        "--vocabulary",
+        help="A data set's names (ovseg list vocabularies) or a file with one name a line, in place of NAMES.",
+        autocompletion=_vocabularies,
+    ),
+]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Search the folders of a folder too.")]
+Npz = Annotated[bool, typer.Option("--npz", help="Also write the arrays.")]
+Json = Annotated[bool, typer.Option("--json", help="Also write a JSON file for each image.")]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a command works on.
+
+    Attributes:
+        stems: each image with the beginning of its results' names.
+        names: the names, from an argument or a vocabulary.
+    """
+
+    stems: dict[Path, str]
+    names: Vocabulary
+
+
+def read_inputs(arguments: Sequence[str], vocabulary: str | None, recursive: bool = False) -> Inputs:
+    """The images and names of a command line. No image is opened.
+
+    Raises:
+        UsageError: there are no names, or no images.
+    """
+    from ovseg.io.find import find_images, output_stems
+    from ovseg.vocabulary import load_vocabulary
+
+    paths = list(arguments)
+    names = load_vocabulary(vocabulary) if vocabulary is not None else _names(paths)
+    for path in paths:
+        if not path.strip():
+            raise UsageError(f"wanted an image or a folder, got {path!r}")
+    files, lines = find_images(paths, recursive)
+    if not files:
+        raise UsageError(lines[0])
+    for line in lines:
+        note(f"warning: {line}")
+    return Inputs(output_stems(files, paths), names)
+
+
+def _names(paths: list[str]) -> Vocabulary:
+    """The names that stand last among the arguments; they are taken from ``paths``."""
+    from ovseg.io.find import suffixes
+    from ovseg.vocabulary import as_vocabulary
+
+    if len(paths) < 2:
+        raise UsageError(f"wanted images and then the names, got only {paths[0]!r}")
+    last = paths.pop()
+    if Path(last).suffix.lower() in suffixes() and os.path.isfile(last):
+        raise UsageError(f"wanted the names after the images, got an image last: {shown(last)}")
+    return as_vocabulary(last)
+
+
+def check_out(text: str) -> Path:
+    """The folder for results, which is not made yet.
+
+    Raises:
+        UsageError: the text is empty, or a file is in the way.
+    """
+    if not text.strip():
+        raise UsageError(f"wanted --out as a folder, got {text!r}")
+    folder = expand(text)
+    for part in [folder, *folder.parents]:
+        if os.path.lexists(part):
+            if not part.is_dir():
+                raise UsageError(f"wanted a folder for results, {shown(folder)}: {shown(part)} is no folder")
+            break
+    return folder

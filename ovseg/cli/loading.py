@@ -1,0 +1,93 @@
+"""Models and text features for the commands, with a word on what takes time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ovseg.cli.loop import progress_bar
+from ovseg.cli.shared import err, note
+from ovseg.options import LoadOptions
+
+if TYPE_CHECKING:
+    from ovseg.model import Model
+    from ovseg.segmenters.base import Segmenter
+
+EMBEDDED = "tiny"
+LITTLE = {
+    "model": "note: the embedded model 'tiny' knows about a hundred words; --model and --weights take a real one",
+    "segmenter": "note: the embedded segmenter 'tiny' is for trying out; --segmenter takes a real one",
+}
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model", help="tiny (embedded) or a name of open_clip's (ovseg list models).", rich_help_panel="Model"
+    ),
+]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        help="clip, maskclip, clip_surgery, gem, sclip, clearclip, naclip, segearth (ovseg list methods).",
+        rich_help_panel="Method",
+    ),
+]
+
+
+def say_loading(what: str) -> None:
+    """A line before some seconds of silence, on a terminal only."""
+    if err.is_terminal:
+        note(f"loading {what} ...")
+
+
+def load_model(name: str, method: str, options: LoadOptions) -> Model:
+    """``ovseg.load_model`` with options as one object.
+
+    Raises:
+        OvsegError: as ``ovseg.load_model``.
+    """
+    say_loading(f"the model {name}")
+    from ovseg.model import load_model as load
+
+    return load(
+        name,
+        options.weights,
+        method=method,
+        device=options.device,
+        precision=options.precision,
+        cache=options.cache,
+        offline=options.offline,
+    )
+
+
+def load_segmenter(name: str, weights: str | None, options: LoadOptions) -> Segmenter:
+    """``ovseg.load_segmenter`` on the device of the model.
+
+    Raises:
+        OvsegError: as ``ovseg.load_segmenter``.
+    """
+    say_loading(f"the segmenter {name}")
+    from ovseg.segmenters.load import load_segmenter as load
+
+    return load(name, weights, options.device, offline=options.offline)
+
+
+def encode_texts(model: Model, texts: Sequence[str], templates: str | Sequence[str]) -> None:
+    """Encode the texts before the first image, with progress: a text that is too long is misuse.
+
+    Raises:
+        UsageError: a text is too long, or the templates are wrong.
+    """
+    with progress_bar("prompts") as bar:
+        model.encode_text(texts, templates, progress=bar.to)
+
+
+def little_known(model: str, segmenter: str = "") -> list[str]:
+    """A line for each embedded model that a command used: results of theirs are easily misread."""
+    used = {"model": model, "segmenter": segmenter}
+    return [LITTLE[what] for what, name in used.items() if name == EMBEDDED]
+
+

@@ -1,0 +1,88 @@
+"""``ovseg recognize``: which names are in an image."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ovseg.cli.inputs import Arguments, Recursive, VocabularyName, read_inputs
+from ovseg.cli.loading import EMBEDDED, ModelName, encode_texts, little_known, load_model
+from ovseg.cli.loop import run_images
+from ovseg.cli.options import as_integer, as_surgery, with_options
+from ovseg.cli.records import record_of_run
+from ovseg.cli.shared import note, reported
+from ovseg.io.sources import shown
+from ovseg.names import MAX_NAMES
+from ovseg.options import LoadOptions, RecognitionOptions, check_integer
+
+ONE_NAME = "note: one name alone is compared with the empty text (--surgery empty): no name to tell it from"
+
+
+@reported
+@with_options(LoadOptions, RecognitionOptions, without=["surgery"])
+def recognize(
+    loading: LoadOptions,
+    options: RecognitionOptions,
+    images: Arguments,
+    vocabulary: VocabularyName = None,
+    recursive: Recursive = False,
+    top: Annotated[str, typer.Option("--top", help="How many names for each image.")] = "5",
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    model: ModelName = EMBEDDED,
+    surgery: Annotated[
+        str | None,
+        typer.Option(
+            "--surgery",
+            help="What is taken away from the texts' features: label_set, label_set_code, empty or none; or "
+            "softmax for CLIP's probabilities.",
+            show_default="label_set; empty where there is one name",
+            rich_help_panel="Method",
+        ),
+    ] = None,
+) -> None:
+    """Print the names that fit each image best, with their scores.
+
+    Example: ovseg recognize photos "dog, cat, car" --top 2
+
+    One line for each image on standard output. The score of a single name says little by itself: it is compared with
+    the empty text alone.
+    """
+    given = read_inputs(images, vocabulary, recursive)
+    count = check_integer("--top", as_integer("top", top), 1, MAX_NAMES)
+    if surgery is not None:
+        options = replace(options, surgery=as_surgery("surgery", surgery))
+    elif len(given.names.flat) == 1:
+        options = replace(options, surgery="empty")
+    ready = load_model(model, "clip_surgery", loading)
+    from ovseg.io.images import load_image
+
+    ready.check_surgery(options.surgery, given.names)
+    encode_texts(ready, given.names.flat, options.templates)
+    run = record_of_run("recognize", ready, loading, options, given.names) if json else {}
+    if surgery is None and options.surgery == "empty":
+        note(ONE_NAME)
+
+    def work(file: Path) -> Iterator[str]:
+        image = load_image(file)
+        found = ready.recognize(
+            image,
+            given.names,
+            surgery=options.surgery,
+            size=options.size,
+            resize=options.resize,
+            templates=options.templates,
+        )
+        best = found.best(count)
+        if json:
+            own = {"image": os.path.abspath(file), "size": image.shape[:2], "scores": dict(best)}
+            yield json_module.dumps({**own, **run})
+        else:
+            yield f"{shown(file)}: " + ", ".join(f"{name} {score:.3f}" for name, score in best)
+
+    run_images(list(given.stems), work, None, little_known(model))

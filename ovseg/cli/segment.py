@@ -1,0 +1,126 @@
+"""``ovseg segment``: a label for every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ovseg.cli.inputs import (
+    DEFAULT_OUT,
+    Arguments,
+    Json,
+    Npz,
+    Out,
+    Recursive,
+    VocabularyName,
+    check_out,
+    read_inputs,
+)
+from ovseg.cli.loading import EMBEDDED, MethodName, ModelName, encode_texts, little_known, load_model
+from ovseg.cli.loop import run_images
+from ovseg.cli.options import with_options
+from ovseg.cli.records import beside, record_of_image, record_of_run
+from ovseg.cli.shared import reported
+from ovseg.errors import UsageError
+from ovseg.options import LoadOptions, SegmentOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ovseg.results import LabelMap
+
+VIEW = 2048
+"""Long side in pixels of the picture with the labels over the image; the labels themselves have the image's size."""
+
+
+@reported
+@with_options(LoadOptions, SegmentOptions)
+def segment(
+    loading: LoadOptions,
+    options: SegmentOptions,
+    images: Arguments,
+    out_folder: Out = DEFAULT_OUT,
+    vocabulary: VocabularyName = None,
+    recursive: Recursive = False,
+    npz: Npz = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="The NPZ file also holds every class's probabilities.")
+    ] = False,
+    json: Json = False,
+    model: ModelName = EMBEDDED,
+    method: MethodName = "clip_surgery",
+) -> None:
+    """Give every pixel the name that fits best.
+
+    Example: ovseg segment photo.jpg "sky, tree, building"
+
+    Writes NAME.labels.png (class indices with a palette, at the image's size) and NAME.overlay.png (a picture with a
+    legend) for each image; with --npz NAME.labels.npz, with --json NAME.labels.json. A later run with other names
+    replaces them.
+    """
+    if probabilities and not npz:
+        raise UsageError("--probabilities wanted --npz with it")
+    folder = check_out(out_folder)
+    given = read_inputs(images, vocabulary, recursive)
+    ready = load_model(model, method, loading)
+    from ovseg.io.images import load_image
+    from ovseg.io.writers import make_folder, write_arrays, write_json, write_labels, write_picture
+    from ovseg.model import with_background
+
+    ready.check_window(options)
+    names = with_background(given.names, options)
+    encode_texts(ready, names.flat, options.templates)
+    run = record_of_run("segment", ready, loading, options, given.names) if json else {}
+    make_folder(folder)
+
+    def work(file: Path) -> Iterator[str]:
+        image = load_image(file)
+        target = folder / given.stems[file]
+        make_folder(target.parent)
+        found = ready.segment(
+            image,
+            given.names,
+            size=options.size,
+            window=options.window,
+            stride=options.stride,
+            batch=options.batch,
+            resize=options.resize,
+            logit_scale=options.logit_scale,
+            background=options.background,
+            area_threshold=options.area_threshold,
+            synonyms=options.synonyms,
+            templates=options.templates,
+            probabilities=probabilities,
+        )
+        written = [beside(target, ".labels.png"), beside(target, ".overlay.png")]
+        found.save(written[0])
+        write_picture(written[1], overlay(image, found))
+        if npz:
+            written.append(beside(target, ".labels.npz"))
+            found.save(written[-1])
+        if json:
+            result = {"names": found.names, "void": found.void, "shares": found.shares, "areas": found.areas}
+            content = {**record_of_image(file, found.labels.shape, written), **result, **run}
+            write_json(beside(target, ".labels.json"), content)
+        return iter(())
+
+    run_images(list(given.stems), work, folder, little_known(model))
+
+
+def overlay(image: NDArray[np.uint8], found: LabelMap) -> NDArray[np.uint8]:
+    """The labels as colours over the image with a legend, at most ``VIEW`` pixels wide or high."""
+    import cv2
+
+    from ovseg import figures
+
+    colours = figures.palette(len(found.names))
+    scale = min(1.0, VIEW / max(image.shape[:2]))
+    small = image if scale == 1 else figures.fit(image, max(1, round(image.shape[0] * scale)))
+    size = (small.shape[1], small.shape[0])
+    labels = found.labels if scale == 1 else cv2.resize(found.labels, size, interpolation=cv2.INTER_NEAREST)
+    entries = [(name, tuple(colours[found.index(name)].tolist())) for name in found.shares]
+    return figures.with_legend(figures.overlay_labels(small, labels, colours), entries)
