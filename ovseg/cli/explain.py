@@ -151,7 +151,9 @@ def arrays(found: SimilarityMap, full_size: bool) -> dict[str, NDArray[np.generi
         count = len(found) * found.size[0] * found.size[1]
         takes = f"{len(found)} maps of {found.size[0]} x {found.size[1]} take {count * 4 / 1e9:.1f} GB"
         if count > MAX_VALUES:
-            raise OvsegError(f"wanted at most {MAX_VALUES * 4 / 1e9:.1f} GB of maps, {takes}: ask for fewer texts")
+            raise OvsegError(
+                f"wanted at most {MAX_VALUES * 4 / 1e9:.1f} GB of maps, {takes}: ask for fewer texts"
+            )
         if count * 4 > 1e9:
             note(f"note: {takes}")
         content["values"] = found.values

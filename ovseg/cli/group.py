@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from typer.core import TyperGroup
@@ -13,10 +14,19 @@ from ovseg.cli.shared import note, prepare_streams
 class OneLineGroup(TyperGroup):
     """Commands whose wrong arguments end in one line "error: …" and exit code 2, without a usage screen."""
 
-    def main(self, *args: object, standalone_mode: bool = True, **extra: object) -> NoReturn:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: object,
+    ) -> NoReturn:
+        """Run a command line and end the process; ``standalone_mode`` is always on."""
         prepare_streams()
         try:
-            code = super().main(*args, standalone_mode=False, **extra)  # type: ignore[arg-type]
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except SystemExit as stop:
             # rich ends with 1 where the reader of standard output has gone, as with `--help | head -1`
             if isinstance(stop.__context__, BrokenPipeError):
@@ -32,9 +42,8 @@ def _said(error: Exception) -> int:
     message = getattr(error, "format_message", None)
     if message is None:
         raise error
-    if type(error).__name__ == "NoArgsIsHelpError":
-        print(message())
-        return 0
+    if type(error).__name__ == "NoArgsIsHelpError":  # rich has shown the help already
+        return 2
     text = " ".join(message().split())
     note(f"error: {text[:1].lower()}{text[1:].rstrip('.')} (--help lists what there is)")
     return 2

@@ -24,7 +24,9 @@ LITTLE = {
 ModelName = Annotated[
     str,
     typer.Option(
-        "--model", help="tiny (embedded) or a name of open_clip's (ovseg list models).", rich_help_panel="Model"
+        "--model",
+        help="tiny (embedded) or a name of open_clip's (ovseg list models).",
+        rich_help_panel="Model",
     ),
 ]
 MethodName = Annotated[
@@ -89,5 +91,3 @@ def little_known(model: str, segmenter: str = "") -> list[str]:
     """A line for each embedded model that a command used: results of theirs are easily misread."""
     used = {"model": model, "segmenter": segmenter}
     return [LITTLE[what] for what, name in used.items() if name == EMBEDDED]
-
-

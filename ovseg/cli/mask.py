@@ -93,6 +93,7 @@ def mask(
     from ovseg.io.writers import make_folder, write_picture
     from ovseg.text_to_mask import TextToMask
     from ovseg.text_to_mask.picture import draw_answers
+    from ovseg.text_to_mask.prompts import parse_targets
 
     finder = TextToMask(
         ready,
@@ -113,7 +114,9 @@ def mask(
         resize=options.resize,
         templates=options.templates,
     )
-    targets = finder.check(texts)
+    parts = [name for target in parse_targets(texts)[0] for name in target.names]
+    encode_texts(ready, [*parts, *options.distractors, ""], options.templates)
+    finder.check(texts)
     run = {
         **record_of_run("mask", ready, loading, finder.options, given.names),
         "segmenter": sam.name,

@@ -25,7 +25,9 @@ Content: TypeAlias = "dict[str, object]"
 
 def write_masks(target: Path, found: TextMasks) -> list[str]:
     """Write the masks of one text as TARGET.TEXT.1.png ...; the files' names."""
-    paths = [beside(target, f".{slug([found.text])}.{number}.png") for number in range(1, len(found.masks) + 1)]
+    paths = [
+        beside(target, f".{slug([found.text])}.{number}.png") for number in range(1, len(found.masks) + 1)
+    ]
     for path, mask in zip(paths, found.masks, strict=True):
         write_mask(path, mask)
     return [path.name for path in paths]

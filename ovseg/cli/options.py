@@ -141,7 +141,9 @@ TABLE = {
         "How points are picked: components (a mask for each object) or paper (a mask for each text).",
         choices=RULES,
     ),
-    "threshold": Row("Points come from where the map is above this, 0..1. Without it: the rule's own.", as_number),
+    "threshold": Row(
+        "Points come from where the map is above this, 0..1. Without it: the rule's own.", as_number
+    ),
     "halve": Row("Halve the map before points are picked (rule paper)."),
     "prompt_with": Row(
         "What the segmenter gets besides points: points (nothing), map or box. Without it: what suits the segmenter.",
@@ -153,11 +155,14 @@ TABLE = {
     ),
     "refine": Row("Ask the segmenter once more, with its own mask."),
     "clean": Row("Remove specks and holes below this share of a mask, 0..1.", as_number),
-    "presence_threshold": Row("A text whose presence is below this gets no mask, 0..1; 0: always a mask.", as_number),
+    "presence_threshold": Row(
+        "A text whose presence is below this gets no mask, 0..1; 0: always a mask.", as_number
+    ),
     "distractors": Row("Words that a text is compared with. Without it: 31 everyday words."),
 }
 LISTS = ("templates",)
 """Options that may be given several times."""
+METAVARS: dict[Read, str] = {as_number: "NUMBER", as_integer: "INTEGER", as_size: "SIZE"}
 SWITCHES = {"cache": "--cache/--no-cache", "refine": "--refine/--no-refine"}
 
 
@@ -182,15 +187,19 @@ def with_options(
             command(*objects, **given)
 
         own = list(inspect.signature(command, eval_str=True).parameters.values())[len(classes) :]
-        added = [
-            parameter(one, name) for one, listed in zip(classes, names, strict=True) for name in listed
-        ]
+        added = [parameter(one, name) for one, listed in zip(classes, names, strict=True) for name in listed]
         parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in [*own, *added]]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__doc__ = unwrapped(command.__doc__ or "")
         run.__annotations__ = {each.name: each.annotation for each in parameters}
         return run
 
     return decorate
+
+
+def unwrapped(text: str) -> str:
+    """Paragraphs of one line each, which the help wraps to the terminal."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def read_options(made: type[Options], typed: dict[str, object]) -> Options:
@@ -208,26 +217,25 @@ def read_options(made: type[Options], typed: dict[str, object]) -> Options:
 
 
 def parameter(options: type[Options], name: str) -> inspect.Parameter:
-    """One field of an option class as an option of the command line."""
+    """One field of an option class as an option of the command line, with the class's default."""
     row = TABLE[name]
     default = next(field.default for field in fields(options) if field.name == name)  # type: ignore[arg-type]
-    is_switch = isinstance(default, bool)
-    kind: object = list[str] if name in LISTS else bool if is_switch else str
-    shown = is_switch or (str(default) if isinstance(default, (str, int, float)) else False)
+    kind: object = list[str] if name in LISTS else bool if isinstance(default, bool) else str | None
+    if name in LISTS:
+        default = [default]
+    elif isinstance(default, (int, float)) and not isinstance(default, bool):
+        default = f"{default:g}"
+    elif not isinstance(default, (bool, str)):  # None, or words that would fill the screen
+        default = None
     info = typer.Option(
         SWITCHES.get(name, f"--{name.replace('_', '-')}"),
         help=row.help,
         rich_help_panel=row.panel,
-        show_default=shown,
         autocompletion=_completion(row.choices) if row.choices else None,
-        metavar=None if is_switch else "TEXT",
+        metavar=METAVARS.get(row.read),
     )
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=default if is_switch else None,
-        annotation=Annotated[kind if is_switch else kind | None, info],  # type: ignore[operator]
-    )
+    annotation = Annotated[kind, info]  # type: ignore[valid-type]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ovseg.model import Model
     from ovseg.vocabulary import Vocabulary
 
+PLAIN = re.compile(r"(?:[^\W_]|[+-])+(?: (?:[^\W_]|[+-])+)*")
 LONGEST = 50
 """Bytes of the texts' part in a file name: with the image's part, at most 180, and an ending it stays below 255."""
 
@@ -63,16 +64,16 @@ def record_of_image(file: Path, size: tuple[int, int], outputs: Sequence[Path]) 
 def slug(texts: Sequence[str]) -> str:
     """The part of a file name that stands for some texts, no two alike, also where case does not count.
 
-    Texts of small letters, digits, "_", "+" and "-" are joined by commas as they are. Others are written in such
-    letters as far as possible, and "~" with eight characters of their SHA-256 follows.
+    Texts of small letters, digits, "+", "-" and single spaces are joined by commas, each space written as "_".
+    Others are written in such letters as far as possible, and "~" with eight characters of their SHA-256 follows.
 
-    >>> slug(["cow"]), slug(["bench", "person+dog"])
-    ('cow', 'bench,person+dog')
-    >>> slug(["waves polka dots"]), slug(["waves/polka dots"])
-    ('waves_polka_dots~2a0c8d66', 'waves_polka_dots~b3b8a3a0')
+    >>> slug(["red car"]), slug(["bench", "person+dog"])
+    ('red_car', 'bench,person+dog')
+    >>> slug(["red/car"]), slug(["red_car"])
+    ('red_car~3b2fa1c7', 'red_car~8f6d0f1e')
     """
-    joined = ",".join(texts)
-    plain = all(re.fullmatch(r"[\w+-]+", text) and text == text.casefold() for text in texts)
+    joined = ",".join(texts).replace(" ", "_")
+    plain = all(PLAIN.fullmatch(text) and text == text.casefold() for text in texts)
     if plain and len(joined.encode()) <= LONGEST:
         return joined
     digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:8]

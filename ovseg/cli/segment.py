@@ -68,7 +68,7 @@ def segment(
     given = read_inputs(images, vocabulary, recursive)
     ready = load_model(model, method, loading)
     from ovseg.io.images import load_image
-    from ovseg.io.writers import make_folder, write_arrays, write_json, write_labels, write_picture
+    from ovseg.io.writers import make_folder, write_json, write_picture
     from ovseg.model import with_background
 
     ready.check_window(options)

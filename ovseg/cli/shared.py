@@ -116,7 +116,11 @@ def unexpected(error: Exception) -> str:
     if os.environ.get(DEBUG):
         note("".join(traceback.format_exception(error)))
     if isinstance(error, OSError) and error.strerror:
-        return f"{shown(error.filename)}: {error.strerror}" if error.filename else f"wanted to write: {error.strerror}"
+        return (
+            f"{shown(error.filename)}: {error.strerror}"
+            if error.filename
+            else f"wanted to write: {error.strerror}"
+        )
     if isinstance(error, MemoryError):
         return "not enough memory"
     return f"unexpected {type(error).__name__}: {one_line(error)} ({DEBUG}=1 shows where)"
