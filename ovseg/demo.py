@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ovseg import figures
 from ovseg.data.scenes import make_scene
@@ -23,48 +24,80 @@ ABSENT = "sheep"
 
 @dataclass(frozen=True)
 class Example:
-    """A picture, the names it is segmented into, and the one that is explained."""
+    """A picture (H, W, 3), the names it is segmented into, and the one that is explained."""
 
-    image: np.ndarray
+    image: NDArray[np.uint8]
     names: tuple[str, ...]
     shown: str
 
 
-def examples() -> list[Example]:
-    """Three scenes, and the photographs that scikit-image and matplotlib ship."""
-    found = []
-    for seed in (11, 23, 42):
-        scene = make_scene(seed, (160, 208))
-        found.append(Example(scene.image, scene.present, scene.present[0]))
-    for package, place, names, shown in PHOTOGRAPHS:
-        path = Path(str(resources.files(package))) / place
-        if path.is_file():
-            found.append(Example(load_image(path), names, shown))
-    return found
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph that a package ships, and what is asked about it."""
+
+    package: str
+    place: str
+    names: tuple[str, ...]
+    shown: str
+
+    def path(self) -> Path | None:
+        """The file; None where the package is not installed, or came without it."""
+        try:
+            path = Path(str(resources.files(self.package))) / self.place
+        except ModuleNotFoundError:
+            return None
+        return path if path.is_file() else None
 
 
-PHOTOGRAPHS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
-    ("skimage", "data/rocket.jpg", ("sky", "building", "grass"), "sky"),
-    ("skimage", "data/motorcycle_left.png", ("motorcycle", "wall", "road", "building"), "motorcycle"),
-    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", ("face", "body", "sky"), "face"),
-    ("skimage", "data/chelsea.png", ("cat", "book", "grass"), "cat"),
+PHOTOGRAPHS = (
+    Photograph("skimage", "data/rocket.jpg", ("sky", "building", "grass"), "sky"),
+    Photograph(
+        "skimage", "data/motorcycle_left.png", ("motorcycle", "wall", "road", "building"), "motorcycle"
+    ),
+    Photograph("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", ("face", "body", "sky"), "face"),
+    Photograph("skimage", "data/chelsea.png", ("cat", "book", "grass"), "cat"),
 )
 
 
-def run(model: Model, sam: Segmenter, folder: Path) -> list[Path]:
-    """Two pictures: every example segmented and explained, and masks by words. Their paths."""
+def examples() -> list[Example]:
+    """Three scenes, and those of ``PHOTOGRAPHS`` that are here."""
+    scenes = [make_scene(seed, (160, 208)) for seed in (11, 23, 42)]
+    found = [Example(scene.image, scene.present, scene.present[0]) for scene in scenes]
+    for photograph in PHOTOGRAPHS:
+        path = photograph.path()
+        if path is not None:
+            found.append(Example(load_image(path), photograph.names, photograph.shown))
+    return found
+
+
+def missing() -> int:
+    """How many of ``PHOTOGRAPHS`` are not here."""
+    return sum(photograph.path() is None for photograph in PHOTOGRAPHS)
+
+
+def run(model: Model, segmenter: Segmenter, folder: Path) -> list[Path]:
+    """Write two pictures: every example segmented and explained, and masks of what words name.
+
+    Args:
+        model: segments and explains.
+        segmenter: makes the masks.
+        folder: where the pictures go; made where it is missing.
+
+    Returns:
+        Their paths.
+    """
     shown = examples()
     make_folder(folder)
     pictures = {
         "demo.jpg": figures.grid([_row(model, example) for example in shown]),
-        "masks.jpg": figures.grid(_masks(TextToMask(model, sam), shown)),
+        "masks.jpg": figures.grid(_masks(TextToMask(model, segmenter), shown)),
     }
     for name, picture in pictures.items():
         write_picture(folder / name, picture)
     return [folder / name for name in pictures]
 
 
-def _masks(t2m: TextToMask, shown: list[Example]) -> list[list[np.ndarray]]:
+def _masks(t2m: TextToMask, shown: list[Example]) -> list[list[NDArray[np.uint8]]]:
     """Each example's explained name and one that is in none of them, as masks; four in a row."""
     cells = []
     for example in shown:
@@ -73,7 +106,7 @@ def _masks(t2m: TextToMask, shown: list[Example]) -> list[list[np.ndarray]]:
     return [cells[start : start + 4] for start in range(0, len(cells), 4)]
 
 
-def _row(model: Model, example: Example) -> list[np.ndarray]:
+def _row(model: Model, example: Example) -> list[NDArray[np.uint8]]:
     labels = model.segment(example.image, example.names).labels
     colours = figures.palette(len(example.names))
     surgery = model.similarity(example.image, example.shown)

@@ -61,12 +61,14 @@ def demo(out_folder: Out = DEFAULT_OUT) -> None:
     """
     folder = check_out(out_folder)
     say_loading("the embedded model")
-    from ovseg.demo import run
+    from ovseg.demo import missing, run
     from ovseg.model import load_model
     from ovseg.segmenters.load import load_segmenter
 
     for path in run(load_model(), load_segmenter(), folder):
         tell(str(path.resolve()))
+    if missing():
+        note(f"note: {missing()} photographs are left out: pip install scikit-image brings them")
     for line in little_known(EMBEDDED):
         note(line)
 

@@ -22,6 +22,7 @@ from ovseg.cli.inputs import (
 from ovseg.cli.loading import EMBEDDED, MethodName, ModelName, encode_texts, little_known, load_model
 from ovseg.cli.loop import run_images
 from ovseg.cli.options import with_options
+from ovseg.cli.pictures import shrunk, viewing_size
 from ovseg.cli.records import beside, record_of_image, record_of_run, slug
 from ovseg.cli.shared import note, reported
 from ovseg.errors import OvsegError, UsageError
@@ -120,9 +121,8 @@ def sheets(image: NDArray[np.uint8], found: SimilarityMap) -> Iterator[NDArray[n
     from ovseg import figures
     from ovseg.results import SimilarityMap
 
-    scale = min(1.0, CELL / max(image.shape[:2]))
-    small = image if scale == 1 else figures.fit(image, max(1, round(image.shape[0] * scale)))
-    size = (small.shape[0], small.shape[1])
+    size = viewing_size(image.shape, CELL)
+    small = shrunk(image, size)
     step = COLUMNS * ROWS - 1
     for start in range(0, len(found), step):
         names = found.names[start : start + step]

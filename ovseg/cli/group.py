@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from typer.core import TyperGroup
 
-from ovseg.cli.shared import note, prepare_streams
+from ovseg.cli.shared import discard_stdout, note, prepare_streams, unexpected
 
 
 class OneLineGroup(TyperGroup):
@@ -27,11 +27,20 @@ class OneLineGroup(TyperGroup):
         prepare_streams()
         try:
             code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            sys.stdout.flush()  # a full disk shows here, and not when Python shuts down
         except SystemExit as stop:
-            # rich ends with 1 where the reader of standard output has gone, as with `--help | head -1`
+            # rich and typer end with 1 where the reader of standard output has gone, as with `--help | head -1`
             if isinstance(stop.__context__, BrokenPipeError):
+                discard_stdout()
                 sys.exit(0)
             raise
+        except BrokenPipeError:
+            discard_stdout()
+            sys.exit(0)
+        except OSError as error:
+            discard_stdout()
+            note(f"error: {unexpected(error)}")
+            sys.exit(1)
         except Exception as error:
             sys.exit(_said(error))
         sys.exit(code if isinstance(code, int) else 0)

@@ -12,7 +12,7 @@ import typer
 
 from ovseg.cli.shared import note
 from ovseg.errors import UsageError
-from ovseg.io.sources import expand, shown
+from ovseg.io.sources import check_file, expand, shown
 
 if TYPE_CHECKING:
     from ovseg.vocabulary import Vocabulary
@@ -72,6 +72,8 @@ def read_inputs(arguments: Sequence[str], vocabulary: str | None, recursive: boo
     for path in paths:
         if not path.strip():
             raise UsageError(f"wanted an image or a folder, got {path!r}")
+        if "://" in path:
+            check_file(path)  # says that an address has to be downloaded first
     files, lines = find_images(paths, recursive)
     if not files:
         raise UsageError(lines[0])

@@ -34,7 +34,7 @@ def progress_bar(what: str, total: int | None = None) -> Iterator[Bar]:
         *columns,
         console=err,
         transient=True,
-        disable=not err.is_terminal,
+        disable=not err.is_interactive,
         redirect_stdout=False,
         redirect_stderr=False,
     )

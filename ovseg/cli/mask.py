@@ -23,6 +23,7 @@ from ovseg.cli.loading import (
 from ovseg.cli.loop import run_images
 from ovseg.cli.mask_files import Image, remember, write_masks
 from ovseg.cli.options import as_weights, with_options
+from ovseg.cli.pictures import shrunk, shrunk_labels, viewing_size
 from ovseg.cli.records import beside, record_of_run, slug
 from ovseg.cli.shared import reported
 from ovseg.io.sources import shown
@@ -165,27 +166,21 @@ def for_viewing(
     image: NDArray[np.uint8], answers: Sequence[TextMasks]
 ) -> tuple[NDArray[np.uint8], list[TextMasks]]:
     """An image and its masks with a long side of at most ``VIEW`` pixels."""
-    scale = min(1.0, VIEW / max(image.shape[:2]))
-    if scale == 1:
+    size = viewing_size(image.shape, VIEW)
+    if size == image.shape[:2]:
         return image, list(answers)
-    from ovseg import figures
-
-    small = figures.fit(image, max(1, round(image.shape[0] * scale)))
-    return small, [_shrunk(found, (small.shape[0], small.shape[1]), scale) for found in answers]
+    return shrunk(image, size), [_shrunk(found, size) for found in answers]
 
 
-def _shrunk(found: TextMasks, size: tuple[int, int], scale: float) -> TextMasks:
-    import cv2
+def _shrunk(found: TextMasks, size: tuple[int, int]) -> TextMasks:
     import numpy as np
 
     from ovseg.types import PointPrompts
 
-    masks = [
-        cv2.resize(one.astype(np.uint8), (size[1], size[0]), interpolation=cv2.INTER_NEAREST) > 0
-        for one in found.masks
-    ]
+    scale = np.array([size[1] / found.masks.shape[2], size[0] / found.masks.shape[1]], np.float32)
+    masks = np.array([shrunk_labels(one.view(np.uint8), size) for one in found.masks], bool)
     candidates = tuple(
-        replace(one, prompts=PointPrompts((one.prompts.xy * scale).astype(np.float32), one.prompts.labels))
+        replace(one, prompts=PointPrompts(one.prompts.xy * scale, one.prompts.labels))
         for one in found.candidates
     )
-    return replace(found, masks=np.array(masks, bool).reshape(-1, *size), candidates=candidates)
+    return replace(found, masks=masks.reshape(-1, *size), candidates=candidates)

@@ -34,7 +34,10 @@ WeightsTag = Annotated[
 @models.command("list")
 @reported
 def models_list() -> None:
-    """Known weights: licence, size, SHA-256 where published, and whether they are on disk."""
+    """List known weights: licence, size, SHA-256 where published, and whether they are on disk.
+
+    Example: ovseg models list
+    """
     from ovseg.weights import store
     from ovseg.weights.known import KNOWN
 
@@ -47,7 +50,7 @@ def models_list() -> None:
     # Names are there to be copied: a narrow terminal may wrap them, but none is cut short.
     Console(soft_wrap=True, width=max(out.width, 110)).print(table)
     out.print(
-        "any other name and tag of open_clip's works too: ovseg.list_models()", markup=False, highlight=False
+        "any other name and tag of open_clip's works too: ovseg list models", markup=False, highlight=False
     )
     out.print(f"folder: {store.folder()} (set OVSEG_HOME to move it)", markup=False, highlight=False)
 
@@ -74,6 +77,8 @@ def _checksum(row: Known, origin: Source) -> str:
 @reported
 def models_pull(model: WeightsModel, tag: WeightsTag = None, offline: Offline = False) -> None:
     """Download weights; a download that was cut off goes on where it stopped.
+
+    Example: ovseg models pull ViT-B-16 openai
 
     SAM's and MobileSAM's official files are put in place by hand: this says where, or checks them.
     """
@@ -105,7 +110,10 @@ def _silence_the_hub() -> None:
 @models.command("verify")
 @reported
 def models_verify(model: WeightsModel, tag: WeightsTag = None) -> None:
-    """Compare the file on disk with its published SHA-256."""
+    """Compare the file on disk with its published SHA-256.
+
+    Example: ovseg models verify ViT-B-16 openai
+    """
     from ovseg.weights import store
 
     for origin in _sources(model, tag):
@@ -115,7 +123,10 @@ def models_verify(model: WeightsModel, tag: WeightsTag = None) -> None:
 @models.command("path")
 @reported
 def models_path(model: WeightsModel, tag: WeightsTag = None) -> None:
-    """Where the weights lie, or would."""
+    """Print where the weights are, or would be.
+
+    Example: ovseg models path ViT-B-16 openai
+    """
     for origin in _sources(model, tag):
         out.print(str(origin.find() or origin.path()), markup=False, highlight=False)
 

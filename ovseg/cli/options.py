@@ -17,6 +17,7 @@ import typer
 
 from ovseg.errors import UsageError
 from ovseg.io.sources import expand
+from ovseg.names import short_repr
 from ovseg.options import (
     PRECISIONS,
     PROMPTS,
@@ -62,7 +63,9 @@ def as_size(name: str, text: str) -> int | tuple[int, int]:
     """
     found = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:[xX×]\s*([0-9]{1,9})\s*)?", text)
     if not found:
-        raise UsageError(f"wanted {name} as 512 or 384x512 (height x width) in pixels, got {text!r}")
+        raise UsageError(
+            f"wanted {name} as 512 or 384x512 (height x width) in pixels, got {short_repr(text)}"
+        )
     return int(found[1]) if found[2] is None else (int(found[1]), int(found[2]))
 
 

@@ -16,7 +16,7 @@ from ovseg.cli.loading import EMBEDDED, ModelName, encode_texts, little_known, l
 from ovseg.cli.loop import run_images
 from ovseg.cli.options import as_integer, as_surgery, with_options
 from ovseg.cli.records import record_of_run
-from ovseg.cli.shared import note, reported
+from ovseg.cli.shared import reported
 from ovseg.io.sources import shown
 from ovseg.names import MAX_NAMES
 from ovseg.options import LoadOptions, RecognitionOptions, check_integer
@@ -65,8 +65,7 @@ def recognize(
     ready.check_surgery(options.surgery, given.names)
     encode_texts(ready, given.names.flat, options.templates)
     run = record_of_run("recognize", ready, loading, options, given.names) if json else {}
-    if surgery is None and options.surgery == "empty":
-        note(ONE_NAME)
+    notes = [ONE_NAME] if surgery is None and options.surgery == "empty" else []
 
     def work(file: Path) -> Iterator[str]:
         image = load_image(file)
@@ -85,4 +84,4 @@ def recognize(
         else:
             yield f"{shown(file)}: " + ", ".join(f"{name} {score:.3f}" for name, score in best)
 
-    run_images(list(given.stems), work, None, little_known(model))
+    run_images(list(given.stems), work, None, [*notes, *little_known(model)])

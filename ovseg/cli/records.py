@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import ovseg
 from ovseg.options import LoadOptions, Options, Plain
-from ovseg.weights.digest import WeightsRecord
 
 if TYPE_CHECKING:
     from ovseg.model import Model
@@ -35,14 +34,12 @@ def record_of_run(
         options: what decided the result.
         names: the names that were asked for.
     """
-    given = "embedded" if loading.weights is None else str(loading.weights)
-    weights = WeightsRecord(given, model.loaded.file).describe()
     return {
         "ovseg": ovseg.__version__,
         "command": command,
         "model": {
             "name": model.loaded.name,
-            "weights": weights,
+            "weights": model.loaded.weights.describe(),
             "method": model.method.name,
             "device": loading.device,
             "precision": loading.precision,
@@ -70,7 +67,7 @@ def slug(texts: Sequence[str]) -> str:
     >>> slug(["red car"]), slug(["bench", "person+dog"])
     ('red_car', 'bench,person+dog')
     >>> slug(["red/car"]), slug(["red_car"])
-    ('red_car~3b2fa1c7', 'red_car~8f6d0f1e')
+    ('red_car~b051c95a', 'red_car~ee3f7484')
     """
     joined = ",".join(texts).replace(" ", "_")
     plain = all(PLAIN.fullmatch(text) and text == text.casefold() for text in texts)

@@ -22,6 +22,7 @@ from ovseg.cli.inputs import (
 from ovseg.cli.loading import EMBEDDED, MethodName, ModelName, encode_texts, little_known, load_model
 from ovseg.cli.loop import run_images
 from ovseg.cli.options import with_options
+from ovseg.cli.pictures import shrunk, shrunk_labels, viewing_size
 from ovseg.cli.records import beside, record_of_image, record_of_run
 from ovseg.cli.shared import reported
 from ovseg.errors import UsageError
@@ -113,14 +114,10 @@ def segment(
 
 def overlay(image: NDArray[np.uint8], found: LabelMap) -> NDArray[np.uint8]:
     """The labels as colours over the image with a legend, at most ``VIEW`` pixels wide or high."""
-    import cv2
-
     from ovseg import figures
 
     colours = figures.palette(len(found.names))
-    scale = min(1.0, VIEW / max(image.shape[:2]))
-    small = image if scale == 1 else figures.fit(image, max(1, round(image.shape[0] * scale)))
-    size = (small.shape[1], small.shape[0])
-    labels = found.labels if scale == 1 else cv2.resize(found.labels, size, interpolation=cv2.INTER_NEAREST)
+    size = viewing_size(image.shape, VIEW)
     entries = [(name, tuple(colours[found.index(name)].tolist())) for name in found.shares]
-    return figures.with_legend(figures.overlay_labels(small, labels, colours), entries)
+    labels = shrunk_labels(found.labels, size)
+    return figures.with_legend(figures.overlay_labels(shrunk(image, size), labels, colours), entries)

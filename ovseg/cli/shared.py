@@ -23,6 +23,8 @@ from ovseg.errors import OvsegError, OvsegWarning, UsageError, one_line
 from ovseg.io.sources import shown
 from ovseg.options import LoadOptions, MaskOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
 
+LONGEST = 800
+"""Characters of an error's line; what was typed may be of any length."""
 DEBUG = "OVSEG_DEBUG"
 """Environment variable: anything but empty prints the traceback of an unexpected error."""
 CLASSES = (LoadOptions, SegmentOptions, SimilarityOptions, RecognitionOptions, MaskOptions)
@@ -75,7 +77,8 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
 
 def end(message: str, code: int) -> typer.Exit:
     """Print an error on one line; the exception that ends the command with ``code``."""
-    note(f"error: {' '.join(message.split())}")
+    line = " ".join(message.split())
+    note(f"error: {line if len(line) <= LONGEST else line[:LONGEST] + '…'}")
     return typer.Exit(code)
 
 

@@ -1,0 +1,156 @@
+"""The group of commands: help, version, completion, lists, weights and the demo."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from importlib import resources
+
+import pytest
+
+import ovseg
+from ovseg.cli.options import TABLE
+from ovseg.clip.attention import list_methods
+from ovseg.clip.models import list_models
+from ovseg.options import LoadOptions, MaskOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
+from ovseg.segmenters.load import list_segmenters
+from ovseg.vocabulary import list_vocabularies
+
+COMMANDS = {
+    ("segment",): SegmentOptions,
+    ("explain",): SimilarityOptions,
+    ("recognize",): RecognitionOptions,
+    ("mask",): MaskOptions,
+    ("demo",): None,
+    ("list", "models"): None,
+    ("list", "methods"): None,
+    ("list", "segmenters"): None,
+    ("list", "vocabularies"): None,
+    ("models", "list"): None,
+    ("models", "pull"): None,
+    ("models", "verify"): None,
+    ("models", "path"): None,
+}
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("TERMINAL_WIDTH", "300")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_s_help_has_an_example(run, words, wide):
+    done = run(*words, "--help")
+    assert done.exit_code == 0 and f"Example: ovseg {' '.join(words)}" in done.stdout
+
+
+@pytest.mark.parametrize("words", [words for words, options in COMMANDS.items() if options], ids=" ".join)
+def test_every_option_of_the_classes_is_there_with_its_default(run, words, wide):
+    said = run(*words, "--help").stdout
+    for options in (LoadOptions, COMMANDS[words]):
+        for field in fields(options):
+            assert f"--{field.name.replace('_', '-')}" in said
+            if isinstance(field.default, (str, float)) and field.name != "surgery":
+                default = field.default if isinstance(field.default, str) else f"{field.default:g}"
+                assert re.search(rf"--{field.name.replace('_', '-')} .*\[default: {default}\]", said), (
+                    field.name
+                )
+
+
+def test_the_table_of_options_holds_what_the_classes_have_and_no_more():
+    classes = (LoadOptions, SegmentOptions, SimilarityOptions, RecognitionOptions, MaskOptions)
+    assert set(TABLE) == {field.name for options in classes for field in fields(options)}
+
+
+def test_the_help_names_every_method_and_segmenter(run, wide):
+    said = run("mask", "--help").stdout
+    assert all(name in said for name in [*list_methods(), *list_segmenters()] if "normalised" not in name)
+
+
+def test_the_version_is_shown(run):
+    assert run("--version").stdout == f"ovseg {ovseg.__version__}\n"
+
+
+def test_a_shell_can_complete(run, monkeypatch):
+    assert run("--show-completion", "bash").exit_code in (0, 1)  # 1: the shell is not known here
+    monkeypatch.setenv("_OVSEG_COMPLETE", "complete_bash")
+    for line, expected in (
+        ("ovseg mas", "mask"),
+        ("ovseg segment --resi", "--resize"),
+        ("ovseg segment --resize pil", "pillow"),
+        ("ovseg segment --vocabulary cityscap", "cityscapes"),
+    ):
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+        from typer.testing import CliRunner
+
+        from ovseg.cli import app
+
+        done = CliRunner().invoke(app, [], prog_name="ovseg")
+        assert expected in done.stdout.split(), done.output
+
+
+@pytest.mark.parametrize(
+    "what, names",
+    [
+        ("models", list(list_models())),
+        ("methods", list_methods()),
+        ("segmenters", list(list_segmenters())),
+        ("vocabularies", list_vocabularies()),
+    ],
+    ids=["models", "methods", "segmenters", "vocabularies"],
+)
+def test_names_are_listed_one_a_line(run, what, names):
+    done = run("list", what)
+    assert done.exit_code == 0 and [line.split()[0] for line in done.stdout.splitlines()] == list(names)
+
+
+def test_tags_are_listed_with_their_model(run):
+    (line,) = [one for one in run("list", "models").stdout.splitlines() if one.startswith("ViT-B-16 ")]
+    assert "openai" in line.split()
+
+
+def test_known_weights_are_listed(run, home):
+    done = run("models", "list")
+    assert done.exit_code == 0 and done.stdout.count("openai") >= 5 and str(home) in done.stdout
+    assert run("models", "path", "RN50").stdout.strip() == str(home / "weights" / "RN50.openai.pt")
+
+
+def test_weights_that_are_not_there_end_with_one(run, picture, tmp_path):
+    words = ("--model", "ViT-B-16", "--weights", "openai", "--offline", "--out", tmp_path / "o")
+    done = run("segment", picture, "a", *words)
+    assert done.exit_code == 1 and "ovseg models pull ViT-B-16 openai" in done.stderr
+    assert not (tmp_path / "o").exists()
+    assert run("models", "verify", "RN50").exit_code == 1
+    assert run("models", "pull", "RN50", "--offline").exit_code == 1
+
+
+def test_a_cache_that_cannot_be_written_is_one_warning(run, picture, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("OVSEG_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(ovseg.model, "load_model", ovseg.model.load_model.__wrapped__)
+    done = run("segment", picture, "bricks, waves", "--out", tmp_path / "o", "--templates", "plain")
+    assert done.exit_code == 0 and len(done.errors) == 1 and done.errors[0].startswith("warning: ")
+
+
+def test_the_demo_makes_its_pictures(run, read, tmp_path):
+    done = run("demo", "--out", tmp_path)
+    paths = done.stdout.split()
+    assert done.exit_code == 0 and [path.rsplit("/", 1)[1] for path in paths] == ["demo.jpg", "masks.jpg"]
+    assert min(read(tmp_path / "demo.jpg").shape[:2]) > 600
+    assert min(read(tmp_path / "masks.jpg").shape[:2]) > 400 and not done.errors
+
+
+def test_the_demo_works_without_scikit_image_and_says_so(run, read, tmp_path, monkeypatch):
+    files = resources.files
+
+    def without(package):
+        if package == "skimage":
+            raise ModuleNotFoundError(package)
+        return files(package)
+
+    monkeypatch.setattr("ovseg.demo.resources.files", without)
+    done = run("demo", "--out", tmp_path)
+    assert done.exit_code == 0 and (tmp_path / "demo.jpg").is_file()
+    assert done.errors == ["note: 3 photographs are left out: pip install scikit-image brings them"]

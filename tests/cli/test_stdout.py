@@ -1,0 +1,94 @@
+"""Standard output that is full, gone, or cannot show a letter; and what is loaded for which command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ovseg.cli.shared import command_line_form, tell
+from ovseg.errors import UsageError, WeightsError
+
+LIGHT = (["--help"], ["--version"], ["list", "vocabularies"], ["models", "list"], ["models", "path", "RN50"])
+
+
+def ovseg(*words, **options):
+    command = [sys.executable, "-m", "ovseg.cli", *words]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, **options)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
+def test_a_full_disk_is_one_line(words):
+    with open("/dev/full", "w") as full:
+        done = ovseg(*words, stdout=full)
+    assert done.returncode == 1
+    assert done.stderr == "error: wanted to write: No space left on device\n"
+
+
+@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
+def test_a_reader_who_has_gone_is_no_error(words):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = ovseg(*words, stdout=writing)
+    os.close(writing)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_an_ascii_terminal_shows_what_it_can(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
+    done = ovseg("segment", "--help", stdout=subprocess.PIPE, env=environment)
+    assert done.returncode == 0 and "--logit-scale" in done.stdout and done.stdout.isascii()
+    done = ovseg(
+        "segment", tmp_path / "дерево.png", "--vocabulary", "дом", stdout=subprocess.PIPE, env=environment
+    )
+    assert done.returncode == 2 and done.stderr.startswith(r"error: unknown vocabulary '\u0434")
+
+
+def test_images_are_done_although_nobody_reads_the_lines(run, pictures, tmp_path, monkeypatch):
+    """`| head -1` ended the run with exit code 1."""
+
+    def gone(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", gone)
+    monkeypatch.setattr("ovseg.cli.shared.discard_stdout", lambda: None)
+    words = ("--segmenter", "grabcut", "--templates", "plain", "--presence-threshold", "1")
+    done = run("mask", pictures, "bricks", "--out", tmp_path / "o", *words)
+    assert done.exit_code == 1 and (tmp_path / "o" / "c.masks.json").exists()  # b.jpg is broken
+    done = run("recognize", pictures, "bricks, waves", "--templates", "plain")
+    assert done.exit_code == 0 and not done.errors  # it ends, and never gets to b.jpg
+
+
+@pytest.mark.parametrize("words", [*LIGHT, ["segment", "--help"], ["segment", "nothing"]], ids=" ".join)
+def test_no_torch_is_loaded_for_what_needs_none(words):
+    code = (
+        "import sys\nfrom ovseg.cli import app\ntry: app(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "sys.exit(bool({'torch', 'open_clip', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_messages_name_options_as_one_types_them():
+    for message, shown in (
+        ("wanted logit_scale above 0, got 0", "wanted --logit-scale above 0, got 0"),
+        (
+            "surgery='label_set' wanted two, use surgery='empty'",
+            "--surgery label_set wanted two, use --surgery empty",
+        ),
+        (
+            "unknown surgery 'x': wanted one of empty, None",
+            "unknown --surgery 'x': wanted one of empty, none",
+        ),
+        ("unknown rule 'x': wanted one of a, b, None", "unknown --rule 'x': wanted one of a, b"),
+        ("wanted each name once, got name='x'", "wanted each name once, got name='x'"),
+    ):
+        assert command_line_form(UsageError(message)) == shown
+    assert command_line_form(WeightsError("wanted weights\nof x")) == "wanted weights of x"
+
+
+def test_a_line_is_flushed_at_once(capsys):
+    assert tell("one line") and capsys.readouterr().out == "one line\n"
