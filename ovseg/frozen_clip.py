@@ -17,7 +17,7 @@ from ovseg.checks import Size, pair
 from ovseg.clip.attention import Method, get_method
 from ovseg.clip.encoder import Trace, encode_image
 from ovseg.clip.models import LoadedClip
-from ovseg.clip.text import TextCache, TextEncoder
+from ovseg.clip.text import Progress, TextCache, TextEncoder
 from ovseg.clip.towers import patch_size
 from ovseg.dense import Dense, on_token_grid, stream, whole_patches
 from ovseg.errors import UsageError
@@ -91,17 +91,21 @@ class FrozenClip:
         )
 
     def encode_text(
-        self, names: str | Sequence[str], templates: str | Sequence[str] = InputOptions.templates
+        self,
+        names: str | Sequence[str],
+        templates: str | Sequence[str] = InputOptions.templates,
+        progress: Progress | None = None,
     ) -> Tensor:
         """The prompt ensemble of each name: (K, D) float32, L2-normalised, on the model's device.
 
         Args:
             names: texts as they are, "" included; a single text is one name.
             templates: "paper" (85), "imagenet" (80), "plain", or templates with one ``{}`` each.
+            progress: called with (prompts done, prompts in all) while texts are encoded.
         """
         if isinstance(names, str):
             names = [names]
-        return self._text.encode(names, templates).to(self.device)
+        return self._text.encode(names, templates, progress).to(self.device)
 
     def preprocess(
         self,
