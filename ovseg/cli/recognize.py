@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ovseg.checks import check_integer
 from ovseg.cli.inputs import Arguments, Recursive, VocabularyName, read_inputs
 from ovseg.cli.loading import EMBEDDED, ModelName, encode_texts, little_known, load_model
 from ovseg.cli.loop import run_images
@@ -19,7 +20,7 @@ from ovseg.cli.records import record_of_run
 from ovseg.cli.shared import reported
 from ovseg.io.sources import shown
 from ovseg.names import MAX_NAMES
-from ovseg.options import LoadOptions, RecognitionOptions, check_integer
+from ovseg.options import LoadOptions, RecognitionOptions
 
 ONE_NAME = "note: one name alone is compared with the empty text (--surgery empty): no name to tell it from"
 

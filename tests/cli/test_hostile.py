@@ -8,8 +8,9 @@ import stat
 import pytest
 from PIL import Image
 
+from ovseg.checks import MAX_SIDE
 from ovseg.data.scenes import make_scene
-from ovseg.options import MAX_BATCH, MAX_SIDE
+from ovseg.options import MAX_BATCH
 
 COMMANDS = ("segment", "explain", "recognize", "mask")
 DENSE = ("segment", "explain", "mask")
