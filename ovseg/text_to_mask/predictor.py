@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias, cast, overload
 
 import numpy as np
@@ -12,6 +12,7 @@ from ovseg.cache import ContentCache
 from ovseg.checks import Size
 from ovseg.errors import OvsegError, UsageError
 from ovseg.io.images import ImageLike, load_image
+from ovseg.io.many import OnError, as_images, is_one
 from ovseg.model import Model
 from ovseg.options import MaskOptions
 from ovseg.segmenters.base import Segmenter
@@ -24,8 +25,6 @@ from ovseg.text_to_mask.results import TextMasks
 from ovseg.text_to_mask.session import Session
 
 Answer: TypeAlias = "TextMasks | list[TextMasks]"
-OnError: TypeAlias = "Callable[[int, OvsegError], None]"
-"""Called with the position of an image that cannot be used and what is wrong with it."""
 
 
 class TextToMask:
@@ -174,9 +173,9 @@ class TextToMask:
             found = [find(self._setup, encoded, target, features) for target in targets]
             return found if several else found[0]
 
-        if not _are_several(image):
+        if is_one(image):
             return answers(cast("ImageLike", image))
-        return _each(cast("Iterable[ImageLike]", image), answers, on_error)
+        return _each(as_images(image), answers, on_error)
 
     def check(self, text: str | Sequence[str]) -> list[Target]:
         """What ``predict`` will be asked for, checked before any image is read.
@@ -200,16 +199,6 @@ class TextToMask:
     def _encode(self, image: NDArray[np.uint8]) -> EncodedImage:
         """The same pixels are encoded once; the last few images are kept."""
         return self._encoded.get(image, lambda pixels: encode_image(self._setup, pixels))
-
-
-def _are_several(image: object) -> bool:
-    """Whether the argument is an iterable of pictures, and not one picture that can be iterated over."""
-    one = (str, bytes, bytearray, memoryview, Mapping)
-    return isinstance(image, Iterable) and not isinstance(image, one) and not _is_picture(image)
-
-
-def _is_picture(image: object) -> bool:
-    return any(hasattr(image, name) for name in ("__array__", "__array_interface__", "read"))
 
 
 def _each(
