@@ -77,14 +77,20 @@ def check_text(what: str, value: object) -> str:
 
 
 def check_name_or_path(what: str, value: object) -> str | Path:
-    """A text, which may be a name or a path, or a path object, which is a file and never a name. Raises UsageError."""
+    """A text, which may be a name or a path, or a path object, which is a file and never a name.
+
+    Raises UsageError.
+    """
     if isinstance(value, PathLike):
         return Path(check_text(what, os.fspath(value)))
     return check_text(what, value)
 
 
 def check_size(what: str, value: object) -> Size | None:
-    """None, one side, or (height, width) of 1 to ``MAX_SIDE`` pixels; lists become tuples. Raises UsageError."""
+    """None, one side, or (height, width) of 1 to ``MAX_SIDE`` pixels; lists become tuples.
+
+    Raises UsageError.
+    """
     if value is None:
         return None
     if isinstance(value, (tuple, list)):

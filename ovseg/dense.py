@@ -1,11 +1,12 @@
 """The engine: a stream of images to the scores of every text at every place, in batches of one size.
 
-    images ─> crops (whole images, or windows) ─> batches of one size ─> encoder ─> scores on token grids ─> in order
+    images ─> crops (whole images, or windows) ─> batches of one size ─> encoder ─> scores on token grids ─>
+    in order
 
-``stream`` takes images from an iterator as it needs them and hands out each result as soon as it and all before it
-are there. Memory does not depend on the number of images: at most ``WAITING_PIXELS`` of them wait for a batch to
-fill, and what is kept of an encoded image are scores on its token grids. ``classify`` turns these into a label map in
-bands, so that scores are never held for every text at every pixel.
+``stream`` takes images from an iterator as it needs them and hands out each result as soon as it and all
+before it are there. Memory does not depend on the number of images: at most ``WAITING_PIXELS`` of them wait
+for a batch to fill, and what is kept of an encoded image are scores on its token grids. ``classify`` turns
+these into a label map in bands, so that scores are never held for every text at every pixel.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ def stream(
 
     Args:
         encoder: the model.
-        images: (key, pixels) pairs, pixels (3, H, W) normalised, of any sizes. Crops whose sides are no multiples of
-            the patch are stretched to the nearest ones.
+        images: (key, pixels) pairs, pixels (3, H, W) normalised, of any sizes. Crops whose sides are no
+            multiples of the patch are stretched to the nearest ones.
         score: tokens of a batch to (B, N, C) channels; only these are kept.
         options: window, stride and batch.
 

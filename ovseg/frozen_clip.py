@@ -156,8 +156,8 @@ class FrozenClip:
     def input_size(self, shape: tuple[int, int], size: Size | None = None) -> tuple[int, int]:
         """The encoder's (height, width) for an image of ``shape``: whole patches, nearest to ``size``.
 
-        Without a size the short side becomes the model's default at the image's aspect ratio, which is held to 4:1
-        so that a strip does not become a giant.
+        Without a size the short side becomes the model's default at the image's aspect ratio, which is held
+        to 4:1 so that a strip does not become a giant.
         """
         if size is not None:
             return whole_patches(pair(size), self.patch_size)

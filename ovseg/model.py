@@ -49,11 +49,12 @@ def load_model(
 
     Args:
         name: "tiny" for the embedded model, or a name of open_clip's such as "ViT-B-16".
-        weights: a tag of open_clip's such as "openai", the path of a file, or "random" for untrained weights. The
-            embedded model needs none, every other model needs one of them.
+        weights: a tag of open_clip's such as "openai", the path of a file, or "random" for untrained weights.
+            The embedded model needs none, every other model needs one of them.
         method: how dense tokens are made, a name of ``ovseg.list_methods()``.
         device: "cpu", "cuda", "cuda:1" …
-        precision: "fp32", "bf16" or "fp16" (not on a CPU) of the image tower. Texts are always encoded in fp32.
+        precision: "fp32", "bf16" or "fp16" (not on a CPU) of the image tower. Texts are always encoded in
+            fp32.
         cache: keep text features on disk.
         offline: never ask the network.
 
@@ -131,17 +132,17 @@ class Model(FrozenClip):
         Args:
             image: one picture, or an iterable of pictures, which are read as they are needed.
             names: a text with commas, a list, a dictionary of name to synonyms, or a vocabulary.
-            surgery: "empty" removes the feature of the empty string and treats every text on its own; "label_set"
-                (the paper) and "label_set_code" (the public code) remove what the texts have in common and need
-                at least two; None leaves the cosines.
-            size: the encoder's input in pixels, one side of a square or (height, width); None for the model's own
-                short side at the image's aspect ratio.
+            surgery: "empty" removes the feature of the empty string and treats every text on its own;
+                "label_set" (the paper) and "label_set_code" (the public code) remove what the texts have in
+                common and need at least two; None leaves the cosines.
+            size: the encoder's input in pixels, one side of a square or (height, width); None for the model's
+                own short side at the image's aspect ratio.
             window, stride: sliding windows in pixels of the resized image.
             batch: images or windows in one call of the encoder.
             resize: "opencv", "pillow" or "bilinear" (``options.RESIZES``).
             templates: "paper" (85), "imagenet" (80), "plain", or templates with one ``{}`` each.
-            on_error: called with the position of an image that cannot be read and the error; the image is left out.
-                None: the error is raised after the results of all images before it.
+            on_error: called with the position of an image that cannot be read and the error; the image is
+                left out. None: the error is raised after the results of all images before it.
 
         Returns:
             A SimilarityMap, or for several images an iterator of them in order.
@@ -240,16 +241,17 @@ class Model(FrozenClip):
 
         Args:
             image: one picture, or an iterable of pictures, which are read as they are needed.
-            names: a text with commas, a list, a dictionary of name to synonyms, or a vocabulary. A class named
-                "background" takes the pixels that no other class is sure of.
-            size, window, stride, batch, resize, templates: as in ``similarity``. The windows' maps are averaged
-                where they overlap.
+            names: a text with commas, a list, a dictionary of name to synonyms, or a vocabulary. A class
+                named "background" takes the pixels that no other class is sure of.
+            size, window, stride, batch, resize, templates: as in ``similarity``. The windows' maps are
+                averaged where they overlap.
             logit_scale: times cosine before the softmax over the texts, above 0.
-            background: None; a probability in 0..1 below which a pixel goes to the class "background", or to void
-                where there is none; or words that become one class "background" in front of the others.
+            background: None; a probability in 0..1 below which a pixel goes to the class "background", or to
+                void where there is none; or words that become one class "background" in front of the others.
             area_threshold: classes with at most this share of the foreground's pixels are removed, in 0..1; 0
                 switches the rule off (SCLIP's area rule).
-            synonyms: "probability" takes the largest of a class's texts after the softmax, "cosine" before it.
+            synonyms: "probability" takes the largest of a class's texts after the softmax, "cosine" before
+                it.
             probabilities: also return the class probabilities, (K, H, W) float32 at the image's size.
             on_error: as in ``similarity``.
 
@@ -329,8 +331,8 @@ class Model(FrozenClip):
         Args:
             image: one picture, or an iterable of pictures, which are read as they are needed.
             names: as in ``similarity``.
-            surgery: "label_set" (needs two texts), "label_set_code", "empty", None for cosines, or "softmax" for
-                CLIP's own softmax over the texts at the model's logit scale.
+            surgery: "label_set" (needs two texts), "label_set_code", "empty", None for cosines, or "softmax"
+                for CLIP's own softmax over the texts at the model's logit scale.
             size: the encoder's input; None for a square of the model's native size.
             resize, templates, on_error: as in ``similarity``.
 

@@ -1,8 +1,8 @@
 """What the model gives back: similarity maps, label maps and scores, each with its names.
 
-Results behave like read-only mappings from a name to what was found for it: ``len``, iteration over the names,
-``name in result`` and ``result[name]``. Their arrays cannot be written to; two results are equal where names and
-arrays are. They save themselves and show themselves in a notebook.
+Results behave like read-only mappings from a name to what was found for it: ``len``, iteration over the
+names, ``name in result`` and ``result[name]``. Their arrays cannot be written to; two results are equal where
+names and arrays are. They save themselves and show themselves in a notebook.
 """
 
 from __future__ import annotations
@@ -295,7 +295,8 @@ class Recognition(NamedResult):
     """One score for each name, for a whole image.
 
     Attributes:
-        scores: (K,) float32 in the order of ``names``; what they mean depends on the surgery that was asked for.
+        scores: (K,) float32 in the order of ``names``; what they mean depends on the surgery that was asked
+            for.
         names: the K names.
 
     Example:

@@ -52,7 +52,8 @@ class ImageFeatures:
     """One image as a frozen CLIP sees it, ready to be compared with texts.
 
     Attributes:
-        places: (N, D), row-major over ``grid``; its product with a text's unit feature is the text's score there.
+        places: (N, D), row-major over ``grid``; its product with a text's unit feature is the text's score
+            there.
         class_tokens: (n, D), L2-normalised: one for the whole image, or one for each window.
         grid: (h, w), N = h * w.
     """

@@ -1,7 +1,7 @@
 """The peers' own class lists, held to the facts that are known of the published files.
 
-The digests are those of the lists as they were read from the peers' repositories, one class a line and its texts
-separated by ", ".
+The digests are those of the lists as they were read from the peers' repositories, one class a line and its
+texts separated by ", ".
 """
 
 from __future__ import annotations

@@ -60,9 +60,9 @@ def explain(
 
     Example: ovseg explain photo.jpg "tree, sky"
 
-    Writes sheets NAME.TEXTS.explain.png: the image and a heat map for each text, blue 0 to red 1 of its own range, 20
-    pictures a sheet, further sheets NAME.TEXTS.explain.2.png and so on. --npz writes the maps on the token grid. TEXTS
-    stands for the texts, so a run with other texts replaces nothing.
+    Writes sheets NAME.TEXTS.explain.png: the image and a heat map for each text, blue 0 to red 1 of its own
+    range, 20 pictures a sheet, further sheets NAME.TEXTS.explain.2.png and so on. --npz writes the maps on
+    the token grid. TEXTS stands for the texts, so a run with other texts replaces nothing.
     """
     if full_size and not npz:
         raise UsageError("--full-size wanted --npz with it")

@@ -29,7 +29,8 @@ class OneLineGroup(TyperGroup):
             code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
             sys.stdout.flush()  # a full disk shows here, and not when Python shuts down
         except SystemExit as stop:
-            # rich and typer end with 1 where the reader of standard output has gone, as with `--help | head -1`
+            # rich and typer end with 1 where the reader of standard output has gone, as with `--help | head
+            # -1`
             if isinstance(stop.__context__, BrokenPipeError):
                 discard_stdout()
                 sys.exit(0)

@@ -52,8 +52,8 @@ def run_images(
 
     Args:
         files: the images.
-        work: does one image and gives the lines to print. Whatever it raises concerns this image alone: what is
-            wrong for every image has to be checked before.
+        work: does one image and gives the lines to print. Whatever it raises concerns this image alone: what
+            is wrong for every image has to be checked before.
         folder: where the results go; None for commands that only print, which end when nobody reads any more.
         notes: lines for standard error once something was done.
 

@@ -78,10 +78,10 @@ def mask(
 
     Example: ovseg mask photo.jpg "bench, person+dog"
 
-    "person+dog" is one target. A line is printed for each text. Writes NAME.TEXT.1.png ... (255 on the object),
-    NAME.TEXTS.masks.png (the image with masks and points) and NAME.masks.json (scores, presence, points, reasons, also
-    of the texts of earlier runs on this image). From a vocabulary, the first text of each class is taken, without the
-    background class.
+    "person+dog" is one target. A line is printed for each text. Writes NAME.TEXT.1.png ... (255 on the
+    object), NAME.TEXTS.masks.png (the image with masks and points) and NAME.masks.json (scores, presence,
+    points, reasons, also of the texts of earlier runs on this image). From a vocabulary, the first text of
+    each class is taken, without the background class.
     """
     folder = check_out(out_folder)
     given = read_inputs(images, vocabulary, recursive)

@@ -44,8 +44,8 @@ class Image:
 def remember(target: Path, image: Image, entries: Sequence[Content], run: Content) -> None:
     """Write TARGET.masks.json: these texts, and those of earlier runs on the same image.
 
-    A text that was asked for before is replaced, and of its files those that are not written again are removed.
-    Where the file at hand is of an image with other content, that image's texts and files go.
+    A text that was asked for before is replaced, and of its files those that are not written again are
+    removed. Where the file at hand is of an image with other content, that image's texts and files go.
 
     Args:
         target: the results' path without an ending.

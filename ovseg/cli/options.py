@@ -1,7 +1,9 @@
-"""The options of ``ovseg.options`` on the command line: one table, from which every command takes what it has.
+"""The options of ``ovseg.options`` on the command line: one table, from which every command takes what it
+has.
 
-A command names its option classes, ``@with_options(LoadOptions, SegmentOptions)``, and gets their objects. What a
-value may be and what holds where none is given is decided by the classes alone: this module only reads text.
+A command names its option classes, ``@with_options(LoadOptions, SegmentOptions)``, and gets their objects.
+What a value may be and what holds where none is given is decided by the classes alone: this module only reads
+text.
 """
 
 from __future__ import annotations

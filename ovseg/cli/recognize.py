@@ -51,8 +51,8 @@ def recognize(
 
     Example: ovseg recognize photos "dog, cat, car" --top 2
 
-    One line for each image on standard output. The score of a single name says little by itself: it is compared with
-    the empty text alone.
+    One line for each image on standard output. The score of a single name says little by itself: it is
+    compared with the empty text alone.
     """
     given = read_inputs(images, vocabulary, recursive)
     count = check_integer("--top", as_integer("top", top), 1, MAX_NAMES)

@@ -61,8 +61,9 @@ def record_of_image(file: Path, size: tuple[int, int], outputs: Sequence[Path]) 
 def slug(texts: Sequence[str]) -> str:
     """The part of a file name that stands for some texts, no two alike, also where case does not count.
 
-    Texts of small letters, digits, "+", "-" and single spaces are joined by commas, each space written as "_".
-    Others are written in such letters as far as possible, and "~" with eight characters of their SHA-256 follows.
+    Texts of small letters, digits, "+", "-" and single spaces are joined by commas, each space written as
+    "_". Others are written in such letters as far as possible, and "~" with eight characters of their SHA-256
+    follows.
 
     >>> slug(["red car"]), slug(["bench", "person+dog"])
     ('red_car', 'bench,person+dog')

@@ -59,9 +59,9 @@ def segment(
 
     Example: ovseg segment photo.jpg "sky, tree, building"
 
-    Writes NAME.labels.png (class indices with a palette, at the image's size) and NAME.overlay.png (a picture with a
-    legend) for each image; with --npz NAME.labels.npz, with --json NAME.labels.json. A later run with other names
-    replaces them.
+    Writes NAME.labels.png (class indices with a palette, at the image's size) and NAME.overlay.png (a picture
+    with a legend) for each image; with --npz NAME.labels.npz, with --json NAME.labels.json. A later run with
+    other names replaces them.
     """
     if probabilities and not npz:
         raise UsageError("--probabilities wanted --npz with it")

@@ -1,7 +1,7 @@
 """What the commands share: where they print, and how they end.
 
-Exit codes: 0 done, 1 something failed during the run, 2 misuse, 130 stopped by the user. Every error is one line
-"error: …" on standard error.
+Exit codes: 0 done, 1 something failed during the run, 2 misuse, 130 stopped by the user. Every error is one
+line "error: …" on standard error.
 """
 
 from __future__ import annotations

@@ -35,8 +35,9 @@ class Pictures:
     """Images as (H, W, 3) uint8 RGB arrays, each read when it is asked for.
 
     Attributes:
-        error: what ended the iteration, kept so that the results of the images before can be handed out first. With
-            ``on_error`` an image that cannot be read is told to it and left out, and nothing ends the iteration.
+        error: what ended the iteration, kept so that the results of the images before can be handed out
+            first. With ``on_error`` an image that cannot be read is told to it and left out, and nothing ends
+            the iteration.
     """
 
     def __init__(self, images: Iterable[ImageLike], on_error: OnError | None = None) -> None:

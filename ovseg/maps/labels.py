@@ -63,8 +63,8 @@ def label_map(scores: Tensor, threshold: float | None = None, background: int | 
 
     Args:
         scores: (K, H, W), the classes' probabilities.
-        threshold: where the best score is below, the pixel goes to the background class, or to void where there
-            is none: a doubtful pixel never goes to an object's class. None switches the rule off.
+        threshold: where the best score is below, the pixel goes to the background class, or to void where
+            there is none: a doubtful pixel never goes to an object's class. None switches the rule off.
         background: the index of the background class.
 
     Returns:

@@ -17,8 +17,8 @@ def recognize(
 ) -> Tensor:
     """Feature surgery with the class token in the place of the patches.
 
-    The paper's form subtracts one number from all texts of an image. So it changes the ranking of images for a
-    text, which is what mean average precision measures, and never the ranking of texts for an image.
+    The paper's form subtracts one number from all texts of an image. So it changes the ranking of images for
+    a text, which is what mean average precision measures, and never the ranking of texts for an image.
 
     Args:
         class_token: (B, D).

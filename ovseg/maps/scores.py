@@ -1,8 +1,8 @@
 """Scores of every text at every place, kept small and enlarged row by row.
 
-A label map of a large photograph needs the score of every text at every pixel, but never at all pixels at once. So
-the scores stay on token grids, of the whole image or of its windows, and ``render`` gives any rows of the map at any
-size. All maps are bilinear with aligned pixel centres.
+A label map of a large photograph needs the score of every text at every pixel, but never at all pixels at
+once. So the scores stay on token grids, of the whole image or of its windows, and ``render`` gives any rows
+of the map at any size. All maps are bilinear with aligned pixel centres.
 """
 
 from __future__ import annotations

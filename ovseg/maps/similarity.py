@@ -17,8 +17,9 @@ from ovseg.types import ImageTokens
 def place_features(tokens: ImageTokens, class_token_weight: float = 0.0) -> Tensor:
     """F_i: one feature for each place, whose product with a text's unit feature is the text's score there.
 
-    The L2-normalised patch tokens; with a ``class_token_weight`` (SegEarth-OV: 0.3) that much of the L2-normalised
-    class token of the changed path is taken from each, which takes the same multiple of its cosine from each text's map.
+    The L2-normalised patch tokens; with a ``class_token_weight`` (SegEarth-OV: 0.3) that much of the
+    L2-normalised class token of the changed path is taken from each, which takes the same multiple of its
+    cosine from each text's map.
 
     Returns:
         (B, N, D) float32.
@@ -43,9 +44,9 @@ def class_weights(class_token: Tensor, text: Tensor, tau: float = 2.0) -> Tensor
 def label_set_surgery(cosines: Tensor, weights: Tensor, form: str = "paper") -> Tensor:
     """Feature surgery over a set of texts (Eq. 8-11) without the (N, K, D) product.
 
-    S = Σ_c (F_m − F_r) with F_m = F_i ⊙ F_t and F_r = mean_k(F_m,k · w_k) is, since the sum over channels goes
-    inside, D − mean_k(w · D) in the paper's form and w · D − mean_k(w · D) in the public code's. The first keeps
-    the ranking of the texts at every token, the second does not.
+    S = Σ_c (F_m − F_r) with F_m = F_i ⊙ F_t and F_r = mean_k(F_m,k · w_k) is, since the sum over channels
+    goes inside, D − mean_k(w · D) in the paper's form and w · D − mean_k(w · D) in the public code's. The
+    first keeps the ranking of the texts at every token, the second does not.
 
     Args:
         cosines: D, (B, N, K).
@@ -122,8 +123,8 @@ def similarity_map(
 ) -> Tensor:
     """Equation 1: (B, N, K) -> (B, K, H, W) in 0..1.
 
-    Reshape, bilinear, min-max, so that every map reaches 0 and 1 at the size it is used at; ``normalise_first`` is
-    the order of the public code.
+    Reshape, bilinear, min-max, so that every map reaches 0 and 1 at the size it is used at;
+    ``normalise_first`` is the order of the public code.
     """
     maps = to_grid(similarity, grid)
     return resize(min_max(maps), size) if normalise_first else min_max(resize(maps, size))

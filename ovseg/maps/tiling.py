@@ -11,8 +11,8 @@ Box = tuple[int, int, int, int]
 def windows(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]) -> list[Box]:
     """Windows over an image, row by row.
 
-    The last window of a row or column is moved back so that it ends at the image's edge. Where the image is smaller
-    than the window there is one window as long as the image.
+    The last window of a row or column is moved back so that it ends at the image's edge. Where the image is
+    smaller than the window there is one window as long as the image.
 
     Args:
         size: (height, width) of the image in pixels.

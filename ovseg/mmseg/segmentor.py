@@ -37,8 +37,9 @@ FLIPS = {"horizontal": (True, False), "vertical": (False, True), "diagonal": (Tr
 class OpenVocabularySegmentor(BaseSegmentor):
     """A frozen CLIP, a method and class names as a segmentor.
 
-    Every field is one of ``ovseg.load_model`` or ``Model.segment`` and is checked before any weights are read. The
-    pipeline resizes the image, so ``size`` and ``resize`` are fields of the transform ClipResize and not of this class.
+    Every field is one of ``ovseg.load_model`` or ``Model.segment`` and is checked before any weights are
+    read. The pipeline resizes the image, so ``size`` and ``resize`` are fields of the transform ClipResize
+    and not of this class.
 
     Args:
         vocabulary: a data set's name, a file, "sky, tree", a list of names, or a vocabulary.
@@ -47,10 +48,11 @@ class OpenVocabularySegmentor(BaseSegmentor):
         backbone: "tiny" for the embedded model, or a name of open_clip's.
         weights: a tag, a file or "random"; None for the embedded model.
         precision, cache, offline: as in ``load_model``.
-        templates, window, stride, batch, logit_scale, background, area_threshold, synonyms: as in ``Model.segment``;
+        templates, window, stride, batch, logit_scale, background, area_threshold, synonyms: as in
+        ``Model.segment``;
             a ``window`` makes sliding windows in pixels of the resized image.
-        keep_logits: also return ``seg_logits``, the logarithms of the classes' probabilities, (K, H, W) at the
-            image's size. False for large photographs with many classes.
+        keep_logits: also return ``seg_logits``, the logarithms of the classes' probabilities, (K, H, W) at
+            the image's size. False for large photographs with many classes.
         pretrained, train_cfg, init_cfg: fields that MMSegmentation sets; the first two have to be None.
 
     Raises:
@@ -199,8 +201,8 @@ class OpenVocabularySegmentor(BaseSegmentor):
                 (padding, flips). None: predictions have the inputs' size.
 
         Returns:
-            The samples with ``pred_sem_seg`` (1, H, W) int64, where void is 255 (65535 beyond 255 classes), and
-            ``seg_logits`` unless ``keep_logits`` is off.
+            The samples with ``pred_sem_seg`` (1, H, W) int64, where void is 255 (65535 beyond 255 classes),
+            and ``seg_logits`` unless ``keep_logits`` is off.
         """
         if data_samples is None:
             sizes = [tuple(image.shape[1:]) for image in inputs]
