@@ -16,7 +16,7 @@ class OvsegError(Exception):
 
 
 class OvsegWarning(UserWarning):
-    """Something was done in another way and the result is the same, such as a cache that cannot be written."""
+    """Something was done in another way with the same result: a cache that cannot be written."""
 
 
 class UsageError(OvsegError, ValueError):

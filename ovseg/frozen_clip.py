@@ -113,7 +113,7 @@ class FrozenClip:
         size: tuple[int, int],
         resize: str = InputOptions.resize,
     ) -> Tensor:
-        """Images (H, W, 3) uint8 RGB, stretched to ``size`` (height, width) and normalised: (B, 3, height, width)."""
+        """Images (H, W, 3) uint8 RGB, stretched to ``size`` (height, width) and normalised: (B, 3, H, W)."""
         resized = np.stack([resize_image(image, size, resize) for image in images])
         pixels = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2).float() / 255
         return (pixels - self._mean.to(self.device)) / self._std.to(self.device)
@@ -140,7 +140,7 @@ class FrozenClip:
     # ------------------------------------------------------------------------------ towards the engine
 
     def cosine_scores(self, text: Tensor) -> Callable[[ImageTokens], Tensor]:
-        """A function from tokens to the cosine of every place with every text, (B, N, K), for ``dense.stream``."""
+        """For ``dense.stream``: a function from tokens to each place's cosine with each text, (B, N, K)."""
         return lambda tokens: cosine(self._features(tokens), text)
 
     def check_window(self, options: InputOptions) -> None:

@@ -58,9 +58,9 @@ PROMPTS = ("points", "map", "box")
 SELECTIONS = ("score", "agreement", "both")
 MAX_BATCH = 4096
 DISTRACTORS: tuple[str, ...] = tuple(
-    "person, animal, car, building, house, tree, grass, sky, water, road, wall, floor, furniture, table, food, "
-    "plant, flower, mountain, sand, snow, bird, dog, cat, boat, sign, cloth, book, bottle, shape, pattern, "
-    "background".split(", ")
+    "person, animal, car, building, house, tree, grass, sky, water, road, wall, floor, furniture, table, "
+    "food, plant, flower, mountain, sand, snow, bird, dog, cat, boat, sign, cloth, book, bottle, shape, "
+    "pattern, background".split(", ")
 )
 """Everyday words that a text is compared with to decide whether it is in the picture."""
 

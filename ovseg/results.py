@@ -122,8 +122,9 @@ class SimilarityMap(NamedResult):
         count = len(self) * size[0] * size[1]
         if count > MAX_VALUES:
             raise UsageError(
-                f"wanted at most {MAX_VALUES:,} values in one array, {len(self)} maps of {size[0]} x {size[1]} "
-                f"have {count:,}: ask for single maps, result[name], or for a smaller size, result.at(size)"
+                f"wanted at most {MAX_VALUES:,} values in one array, {len(self)} maps of "
+                f"{size[0]} x {size[1]} have {count:,}: ask for single maps, result[name], or for a "
+                "smaller size, result.at(size)"
             )
         out = np.empty((len(self), *size), np.float32)
         for index in range(len(self)):
@@ -142,7 +143,7 @@ class SimilarityMap(NamedResult):
         return np.asarray(self.values, dtype)
 
     def save(self, path: str | Path) -> None:
-        """Write the maps: ``.npz`` (grid_values, names, size), or a picture of the maps (``.png``, ``.jpg``)."""
+        """Write the maps: ``.npz`` (grid_values, names, size), or a picture of them (``.png``, ``.jpg``)."""
         from ovseg.io.writers import write_arrays, write_picture
 
         if _ending(path, (".npz", ".png", ".jpg", ".jpeg")) == ".npz":
@@ -349,7 +350,7 @@ class Recognition(NamedResult):
 def coco_annotation(
     mask: NDArray[np.bool_], number: int, image_id: int, category_id: int
 ) -> dict[str, object]:
-    """One annotation of COCO's for a mask (H, W): run lengths as text, area in pixels, bbox (x, y, width, height)."""
+    """COCO's annotation of a mask (H, W): run lengths as text, area in pixels, bbox (x, y, width, height)."""
     from pycocotools import mask as rle
 
     coded = rle.encode(np.asfortranarray(mask, np.uint8))

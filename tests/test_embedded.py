@@ -32,7 +32,7 @@ def test_contrast_rises_with_architecture_surgery(scores):
 
 
 def test_feature_surgery_takes_out_what_the_texts_share(scores):
-    """It raises the contrast of MaskCLIP's maps here; of CLIP Surgery's only on photographs (docs/results.md)."""
+    """It raises the contrast of MaskCLIP's maps here; of CLIP Surgery's on photographs (docs/results.md)."""
     assert scores["maskclip"]["mSC"] + 5 < scores["maskclip"]["mSC, own"]
 
 

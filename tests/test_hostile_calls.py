@@ -1,4 +1,4 @@
-"""The Python interface against wrong arguments: every one is an ovseg error in one line, never another exception."""
+"""The Python interface against wrong arguments: each is an error of ovseg in one line."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_encoders_with_wrong_values(model):
 
 
 def test_what_is_unambiguous_is_taken(model):
-    """NumPy scalars, lists for tuples, grey and RGBA pictures, floats, tensors: no surprise, the same labels."""
+    """NumPy scalars, lists for tuples, grey pictures, tensors: no surprise, the same labels."""
     wanted = model.segment(IMAGE, "sky, tree", size=(32, 48), logit_scale=40).labels
     for image in (IMAGE.tolist() and IMAGE, IMAGE[..., 0], torch.from_numpy(IMAGE), IMAGE.transpose(2, 0, 1)):
         found = model.segment(image, ["sky", "tree"], size=[np.int64(32), 48], logit_scale=np.float32(40))

@@ -87,7 +87,8 @@ def test_only_their_own_rooms_know_the_large_packages():
     "code", ["import ovseg", "import ovseg.cli", "from ovseg.vocabulary import list_vocabularies"]
 )
 def test_torch_is_not_loaded_before_it_is_needed(code):
-    check = f"{code}; import sys; sys.exit(bool({{'torch', 'open_clip', 'cv2', 'matplotlib'}} & set(sys.modules)))"
+    heavy = {"torch", "open_clip", "cv2", "matplotlib"}
+    check = f"{code}; import sys; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 

@@ -37,7 +37,7 @@ def test_lists_tuples_and_generators_are_many_and_a_picture_is_one(model, call):
 
 
 def test_pictures_are_read_when_they_are_needed_and_forgotten_afterwards(model, call):
-    """500 pictures would be held at once if the list were decoded first; here a few are, whatever the number."""
+    """Only a few pictures are held at a time, whatever their number."""
     alive: list[weakref.ref] = []
     most = 0
 

@@ -77,7 +77,7 @@ class Pictures:
         return Crop(square.transpose(2, 0, 1), padded, inside)
 
     def _regions(self, labels: np.ndarray) -> list[np.ndarray]:
-        """Connected parts of each class, 1 inside, VOID where unknown; a class in one part now and then whole."""
+        """Connected parts of each class, 1 inside, VOID where unknown; now and then a whole class as one."""
         found = []
         for k in np.unique(labels):
             if k in (VOID, self.ignored):
@@ -163,7 +163,7 @@ def boxes(masks: np.ndarray, rng: np.random.Generator) -> Tensor:
 
 
 def coarse_maps(masks: np.ndarray, rng: np.random.Generator, low: int) -> Tensor:
-    """(N, 1, low, low) logits as ``SegmentAnything.prior`` makes them of a CLIP map: blurred, noisy, moved."""
+    """(N, 1, low, low) logits like ``SegmentAnything.prior``'s of a CLIP map: blurred, noisy, moved."""
     out = np.full((len(masks), 1, low, low), -10, np.float32)
     for n, mask in enumerate(masks):
         known = np.flatnonzero((mask != VOID).any(1)), np.flatnonzero((mask != VOID).any(0))

@@ -163,7 +163,7 @@ def _region_points(
 
 
 def _spread(allowed: np.ndarray, preference: np.ndarray, count: int) -> list[int]:
-    """Up to ``count`` flat indices in ``allowed``: the most preferred, then always the farthest from those."""
+    """Up to ``count`` flat indices in ``allowed``: the most preferred one, then the farthest from those."""
     chosen: list[int] = []
     places = np.flatnonzero(allowed)
     if not len(places):

@@ -6,12 +6,6 @@ import math
 
 import numpy as np
 
-DISTRACTORS: tuple[str, ...] = tuple(
-    "person, animal, car, building, house, tree, grass, sky, water, road, wall, floor, furniture, table, food, "
-    "plant, flower, mountain, sand, snow, bird, dog, cat, boat, sign, cloth, book, bottle, shape, pattern, "
-    "background".split(", ")
-)
-"""Everyday words that a text has to hold its own against, besides the empty string."""
 BORDER = -6.0
 """log(p_place · p_image) where presence and absence are called equally likely. Chance among 33 texts is
 -7.0. Measured with the embedded model (tools/interactive.py): the border that errs least on the mean of

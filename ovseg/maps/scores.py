@@ -166,7 +166,7 @@ def render(scores: ScoreMap, size: tuple[int, int], rows: range | None = None) -
 
 
 def bands(scores: ScoreMap, size: tuple[int, int]) -> Iterator[Tensor]:
-    """The whole map at ``size`` from the top down, in bands (T, rows, width) of at most ``BAND_VALUES`` scores."""
+    """The map at ``size`` from the top down, in bands (T, rows, width) of at most ``BAND_VALUES`` scores."""
     height, width = size
     step = max(1, BAND_VALUES // (width * scores.texts))
     for top in range(0, height, step):

@@ -185,7 +185,8 @@ def _check_sides(config: PretrainedConfig, folder: Path) -> None:
     whole = isinstance(side, int) and isinstance(patch, int) and 0 < patch <= side <= MAX_SIDE
     if not whole or side % patch:
         raise WeightsError(
-            f"wanted an image_size of whole patches in {folder}, got {side!r:.40} and patch_size {patch!r:.40}"
+            f"wanted an image_size of whole patches in {folder}, got {side!r:.40} and "
+            f"patch_size {patch!r:.40}"
         )
 
 

@@ -14,7 +14,8 @@ from ovseg.options import MAX_BATCH
 
 COMMANDS = ("segment", "explain", "recognize", "mask")
 DENSE = ("segment", "explain", "mask")
-SIZES = ("", " ", "²", "0", "-1", "big", "1x2x3", "3.5", "nan", "inf", "1e3", "12x", "x", "0x5", "5x0", "9" * 5000,
+SIZES = ("", " ", "²", "0", "-1", "big", "1x2x3", "3.5", "nan", "inf", "1e3", "12x", "x", "0x5", "5x0",
+    "9" * 5000,
          str(MAX_SIDE + 1), "٣")  # fmt: skip
 NUMBERS = ("", "x", "nan", "inf", "-inf", "-1", "1e999", "²", "0x10")
 WORDS = ("", " ", "x", "OPENCV", "none", "0", "é")
@@ -57,9 +58,11 @@ LINES = [
 ]
 OTHERS = [
     ("nothing",), ("--nothing",), ("segment",), ("segment", "PICTURE"), ("segment", "--size"), ("list", "x"),
-    ("segment", "PICTURE", "PICTURE"), ("segment", "", "bricks"), ("segment", "PICTURE", "--npz", "bricks", "-x"),
+    ("segment", "PICTURE", "PICTURE"), ("segment", "", "bricks"), ("segment", "PICTURE", "--npz", "bricks",
+    "-x"),
     ("segment", "PICTURE", ""), ("segment", "PICTURE", " , "), ("segment", "PICTURE", "sky,"),
-    ("segment", "PICTURE", "a, A"), ("segment", "PICTURE", os.fsdecode(b"caf\xe9")), ("segment", "PICTURE", "\0"),
+    ("segment", "PICTURE", "a, A"), ("segment", "PICTURE", os.fsdecode(b"caf\xe9")), ("segment", "PICTURE",
+    "\0"),
     ("segment", "PICTURE", "word " * 90), ("mask", "PICTURE", "bench+"), ("mask", "PICTURE", "+"),
     ("mask", "PICTURE", "bench " * 90), ("mask", "PICTURE", "a+a"), ("recognize", "PICTURE", "word " * 90),
     ("explain", "PICTURE", "\u200b"), ("segment", "PICTURE", "bricks", "--probabilities"),
@@ -69,12 +72,15 @@ OTHERS = [
     ("recognize", "PICTURE", "bricks", "--surgery", "x"), ("recognize", "PICTURE", "bricks", "--surgery", ""),
     ("recognize", "PICTURE", "bricks", "--window", "16"), ("recognize", "PICTURE", "bricks", "--out", "o"),
     ("models", "path", "RN50", "x"), ("models", "path", "x"), ("models", "path", ""), ("models", "pull", "x"),
-    ("models", "verify", "RN50"), ("models", "verify", "vit_b"), ("models", "path", "hf:"), ("models", "nothing"),
+    ("models", "verify", "RN50"), ("models", "verify", "vit_b"), ("models", "path", "hf:"), ("models",
+    "nothing"),
     ("models", "pull", "RN50", "--offline"), ("models", "path"), ("models", "list", "x"),
     ("demo", "--out", ""), ("demo", "--out", "PICTURE"), ("demo", "x"),
 ]  # fmt: skip
-FILES = ("empty.jpg", "text.jpg", "cut.png", "pipe.jpg", "/dev/null", "folder.jpg", "broken.png", "closed.png",
-         "n" * 240 + ".jpg", "n" * 300, os.fsdecode(b"caf\xe9.jpg"), "nothing\n.jpg", "ftp" + "://x/y.jpg", "~nobody/x.jpg",
+FILES = ("empty.jpg", "text.jpg", "cut.png", "pipe.jpg", "/dev/null", "folder.jpg", "broken.png",
+    "closed.png",
+         "n" * 240 + ".jpg", "n" * 300, os.fsdecode(b"caf\xe9.jpg"), "nothing\n.jpg", "ftp" + "://x/y.jpg",
+         "~nobody/x.jpg",
          "zero.png", "bomb.png")  # fmt: skip
 
 

@@ -156,7 +156,8 @@ def test_the_rest_of_a_run_is_done(run, read, pictures, tmp_path):
 def test_every_option_of_texttomask_is_reachable(run, read, picture, tmp_path):
     options = {
         "rule": "paper", "threshold": "0.7", "prompt_with": "points", "select_by": "both", "clean": "0.1",
-        "presence_threshold": "0", "distractors": "sky, wall", "size": "64x96", "window": "32", "stride": "16",
+        "presence_threshold": "0", "distractors": "sky, wall", "size": "64x96", "window": "32",
+        "stride": "16",
         "batch": "2", "resize": "bilinear", "templates": "a {}",
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
@@ -166,7 +167,8 @@ def test_every_option_of_texttomask_is_reachable(run, read, picture, tmp_path):
     (record,) = read(tmp_path / "o" / "a.masks.json")["runs"].values()
     assert record["options"] == {
         "rule": "paper", "threshold": 0.7, "prompt_with": "points", "select_by": "both", "clean": 0.1,
-        "presence_threshold": 0.0, "distractors": ["sky", "wall"], "size": [64, 96], "window": 32, "stride": 16,
+        "presence_threshold": 0.0, "distractors": ["sky", "wall"], "size": [64, 96], "window": 32,
+        "stride": 16,
         "batch": 2, "resize": "bilinear", "templates": "a {}", "halve": True, "refine": True,
     }  # fmt: skip
 

@@ -569,7 +569,7 @@ def test_an_oblong_native_grid_is_a_grid_like_any_other() -> None:
 
 
 def test_segearths_class_token_is_that_of_the_changed_block() -> None:
-    """The literal last block of SegEarth-OV: attention without residual, its own class token, 0.3 of it taken away."""
+    """The literal last block of SegEarth-OV: no residual, its own class token, 0.3 of it taken away."""
     visual, images = tower(layers=3, heads=2).eval(), pixels(2, 3, 32, 32)
     text = torch.nn.functional.normalize(pixels(3, 8), dim=-1)
     found = encode_image(visual, images, METHODS["segearth"])

@@ -143,7 +143,7 @@ def test_what_is_in_the_way_is_one_line_and_nothing_is_left(tmp_path, write, mak
 
 @each
 def test_a_device_is_never_replaced(tmp_path, monkeypatch, write):
-    """No real device is written to: a regression, run by root, would take /dev/null from the whole machine."""
+    """No real device is written to: run by root, a regression would replace the machine's /dev/null."""
 
     def is_a_device(path):
         return os.stat_result((stat.S_IFCHR | 0o666, *[0] * 9))

@@ -1,4 +1,4 @@
-"""The blocks of the pages marked "data" run in a folder with generated trees, the embedded model and small sizes."""
+"""The pages' blocks marked "data" run on generated trees with the embedded model at small sizes."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def single(patches: Tensor, text: Tensor, empty: Tensor) -> Tensor:
 def similarity_map(
     similarity: Tensor, grid: tuple[int, int], size: tuple[int, int], normalise_first: bool = True
 ) -> Tensor:
-    """Eq. 1: (N, K) -> (K, H, W), a text at a time; min-max before the resize as in the public code, or after."""
+    """Eq. 1: (N, K) -> (K, H, W), text by text; min-max before the resize (the public code), or after."""
     maps = []
     for column in similarity.T:
         values = column.reshape(1, 1, *grid)

@@ -168,15 +168,18 @@ def test_a_strip_that_padding_would_shrink_to_nothing(loaded):
 def meta_name(name: str) -> str:
     """transformers' name of a tensor to segment-anything's."""
     for theirs_, ours in [
-        ("shared_image_embedding.positional_embedding", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+        ("shared_image_embedding.positional_embedding",
+        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
         ("vision_encoder.layers.", "image_encoder.blocks."), ("vision_encoder.", "image_encoder."),
         ("patch_embed.projection", "patch_embed.proj"),
-        ("neck.conv1", "neck.0"), ("neck.layer_norm1", "neck.1"), ("neck.conv2", "neck.2"), ("neck.layer_norm2", "neck.3"),
+        ("neck.conv1", "neck.0"), ("neck.layer_norm1", "neck.1"), ("neck.conv2", "neck.2"),
+        ("neck.layer_norm2", "neck.3"),
         ("mask_embed.conv1", "mask_downscaling.0"), ("mask_embed.layer_norm1", "mask_downscaling.1"),
         ("mask_embed.conv2", "mask_downscaling.3"), ("mask_embed.layer_norm2", "mask_downscaling.4"),
         ("mask_embed.conv3", "mask_downscaling.6"), ("encoder.point_embed.", "encoder.point_embeddings."),
         ("layer_norm_final_attn", "norm_final_attn"), ("layer_norm", "norm"),
-        ("upscale_conv1", "output_upscaling.0"), ("upscale_norm", "output_upscaling.1"), ("upscale_conv2", "output_upscaling.3"),
+        ("upscale_conv1", "output_upscaling.0"), ("upscale_norm", "output_upscaling.1"), ("upscale_conv2",
+        "output_upscaling.3"),
         (".layers.0." if "mlps" in name or "head" in name else "\0", ".layers.1."),  # of three
         ("proj_in", "layers.0"), ("proj_out", "layers.2"),
     ]:  # fmt: skip

@@ -303,7 +303,8 @@ def config_changes(key: str, inner: str | None = None) -> dict[str, object]:
 
 
 CONFIGS = {
-    "tiny sam": {**config_changes("side"), **config_changes("depth"), **config_changes("heads"), **config_changes("channels")},
+    "tiny sam": {**config_changes("side"), **config_changes("depth"), **config_changes("heads"),
+    **config_changes("channels")},
     "embedded": {
         **config_changes("embed_dim"),
         **config_changes("layers", "vision_cfg"),
@@ -323,7 +324,8 @@ CONFIGS = {
 
 @pytest.mark.parametrize(
     "name, change",
-    [pytest.param(name, change, id=f"{name}: {title}") for name, table in CONFIGS.items() for title, change in table.items()],
+    [pytest.param(name, change, id=f"{name}: {title}") for name, table in CONFIGS.items() for title,
+    change in table.items()],
 )  # fmt: skip
 def test_a_config_of_other_values_is_one_line(wholes, tmp_path, name, change, asked):
     whole = wholes[name]

@@ -42,7 +42,8 @@ def test_names_types_and_shapes_are_part_of_the_digest():
 
     zeros = torch.zeros(4)
     made = [
-        holder(a=zeros), holder(b=zeros), holder(a=zeros.view(2, 2)), holder(a=zeros.int()), holder(a=zeros[:2], b=zeros[:2]),
+        holder(a=zeros), holder(b=zeros), holder(a=zeros.view(2, 2)), holder(a=zeros.int()),
+        holder(a=zeros[:2], b=zeros[:2]),
         holder(a=zeros[:0]), holder(a=torch.tensor(0.0)), holder(),
     ]  # fmt: skip
     assert len({state_digest(one) for one in made}) == len(made)
