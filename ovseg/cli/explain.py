@@ -17,6 +17,7 @@ from ovseg.cli.inputs import (
     Recursive,
     VocabularyName,
     check_out,
+    open_image,
     read_inputs,
 )
 from ovseg.cli.loading import EMBEDDED, MethodName, ModelName, encode_texts, little_known, load_model
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 CELL = 512
 """Long side in pixels of one picture on a sheet."""
 COLUMNS, ROWS = 5, 4
+TAKES = 8
+"""Bytes of memory for each pixel of a large image, measured."""
 
 
 @reported
@@ -69,7 +72,6 @@ def explain(
     folder = check_out(out_folder)
     given = read_inputs(images, vocabulary, recursive)
     ready = load_model(model, method, loading)
-    from ovseg.io.images import load_image
     from ovseg.io.writers import make_folder, write_arrays, write_json, write_picture
 
     ready.check_window(options)
@@ -80,7 +82,7 @@ def explain(
     make_folder(folder)
 
     def work(file: Path) -> Iterator[str]:
-        image = load_image(file)
+        image = open_image(file, TAKES)
         target = folder / given.stems[file]
         make_folder(target.parent)
         found = ready.similarity(

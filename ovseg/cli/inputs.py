@@ -15,6 +15,9 @@ from ovseg.errors import UsageError
 from ovseg.io.sources import check_file, expand, shown
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ovseg.vocabulary import Vocabulary
 
 
@@ -31,6 +34,8 @@ Arguments = Annotated[
     ),
 ]
 Out = Annotated[str, typer.Option("--out", help="Folder for the results.")]
+LARGE = 50_000_000
+"""Pixels from which on it is said how much memory an image takes."""
 DEFAULT_OUT = "ovseg-out"
 VocabularyName = Annotated[
     str | None,
@@ -93,6 +98,26 @@ def _names(paths: list[str]) -> Vocabulary:
     if Path(last).suffix.lower() in suffixes() and os.path.isfile(last):
         raise UsageError(f"wanted the names after the images, got an image last: {shown(last)}")
     return as_vocabulary(last)
+
+
+def open_image(file: Path, takes: int) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) of a file; of a large one it is said how much memory the work on it takes.
+
+    Args:
+        file: the image.
+        takes: bytes for each pixel.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    from ovseg.io import images
+
+    image = images.load_image(file)
+    pixels = image.shape[0] * image.shape[1]
+    if pixels > LARGE:
+        gigabytes = pixels * takes / 1e9
+        note(f"note: {shown(file)} has {pixels / 1e6:.0f} megapixels, which take about {gigabytes:.1f} GB")
+    return image
 
 
 def check_out(text: str) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ovseg.cli.inputs import DEFAULT_OUT, Out, Recursive, VocabularyName, check_out, read_inputs
+from ovseg.cli.inputs import DEFAULT_OUT, Out, Recursive, VocabularyName, check_out, open_image, read_inputs
 from ovseg.cli.loading import (
     EMBEDDED,
     MethodName,
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 VIEW = 2048
 """Long side in pixels of the picture with all masks; the masks themselves have the image's size."""
+TAKES = 30
+"""Bytes of memory for each pixel of a large image, measured with GrabCut."""
 DEFAULT_SEGMENTER = "grabcut"
 
 
@@ -90,7 +92,6 @@ def mask(
     chosen = as_weights("weights", segmenter_weights) if segmenter_weights is not None else None
     ready.check_window(options)
     sam = load_segmenter(segmenter, chosen, loading)
-    from ovseg.io.images import load_image
     from ovseg.io.writers import make_folder, write_picture
     from ovseg.text_to_mask import TextToMask
     from ovseg.text_to_mask.picture import draw_answers
@@ -126,7 +127,7 @@ def mask(
     make_folder(folder)
 
     def work(file: Path) -> Iterator[str]:
-        image = load_image(file)
+        image = open_image(file, TAKES)
         target = folder / given.stems[file]
         make_folder(target.parent)
         answers = finder.predict(image, texts)

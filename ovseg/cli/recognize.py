@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ovseg.checks import check_integer
-from ovseg.cli.inputs import Arguments, Recursive, VocabularyName, read_inputs
+from ovseg.cli.inputs import Arguments, Recursive, VocabularyName, open_image, read_inputs
 from ovseg.cli.loading import EMBEDDED, ModelName, encode_texts, little_known, load_model
 from ovseg.cli.loop import run_images
 from ovseg.cli.options import as_integer, as_surgery, with_options
@@ -22,6 +22,8 @@ from ovseg.io.sources import shown
 from ovseg.names import MAX_NAMES
 from ovseg.options import LoadOptions, RecognitionOptions
 
+TAKES = 8
+"""Bytes of memory for each pixel of a large image, measured."""
 ONE_NAME = "note: one name alone is compared with the empty text (--surgery empty): no name to tell it from"
 
 
@@ -61,7 +63,6 @@ def recognize(
     elif len(given.names.flat) == 1:
         options = replace(options, surgery="empty")
     ready = load_model(model, "clip_surgery", loading)
-    from ovseg.io.images import load_image
 
     ready.check_surgery(options.surgery, given.names)
     encode_texts(ready, given.names.flat, options.templates)
@@ -69,7 +70,7 @@ def recognize(
     notes = [ONE_NAME] if surgery is None and options.surgery == "empty" else []
 
     def work(file: Path) -> Iterator[str]:
-        image = load_image(file)
+        image = open_image(file, TAKES)
         found = ready.recognize(
             image,
             given.names,

@@ -17,6 +17,7 @@ from ovseg.cli.inputs import (
     Recursive,
     VocabularyName,
     check_out,
+    open_image,
     read_inputs,
 )
 from ovseg.cli.loading import EMBEDDED, MethodName, ModelName, encode_texts, little_known, load_model
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from ovseg.results import LabelMap
 
+TAKES = 24
+"""Bytes of memory for each pixel of a large image, measured."""
 VIEW = 2048
 """Long side in pixels of the picture with the labels over the image; the labels themselves have the image's size."""
 
@@ -68,7 +71,6 @@ def segment(
     folder = check_out(out_folder)
     given = read_inputs(images, vocabulary, recursive)
     ready = load_model(model, method, loading)
-    from ovseg.io.images import load_image
     from ovseg.io.writers import make_folder, write_json, write_picture
     from ovseg.model import with_background
 
@@ -79,7 +81,7 @@ def segment(
     make_folder(folder)
 
     def work(file: Path) -> Iterator[str]:
-        image = load_image(file)
+        image = open_image(file, TAKES)
         target = folder / given.stems[file]
         make_folder(target.parent)
         found = ready.segment(

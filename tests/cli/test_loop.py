@@ -139,6 +139,14 @@ def test_the_little_that_an_embedded_model_knows_is_said_once(pictures, tmp_path
     assert said.count("note: the embedded segmenter") == 1
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_memory_that_a_large_image_takes_is_said(run, picture, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("ovseg.cli.inputs.LARGE", 5_000)
+    done = run(*command(name, picture, "bricks, waves", out=tmp_path / "o"))
+    assert done.exit_code == 0
+    assert done.errors == [f"note: {picture} has 0 megapixels, which take about 0.0 GB"]
+
+
 @pytest.mark.parametrize("recursive", [(), ("-r",)])
 def test_the_work_before_the_first_image_is_linear_in_the_number_of_files(
     run, tmp_path, monkeypatch, recursive
