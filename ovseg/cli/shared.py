@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from typing import Annotated
 
@@ -84,7 +85,8 @@ def end(message: str, code: int) -> typer.Exit:
 
 def note(line: str) -> None:
     """One line on standard error, above a progress bar where one is shown."""
-    err.print(line, markup=False, highlight=False)
+    with suppress(OSError):  # where it is full or gone, nothing can be said
+        err.print(line, markup=False, highlight=False)
 
 
 def tell(line: str) -> bool:
@@ -150,7 +152,10 @@ def command_line_form(error: OvsegError) -> str:
 
 
 def prepare_streams() -> None:
-    """Let a terminal that cannot show a letter show its code instead of ending the command."""
+    """Let a terminal that cannot show a letter show its code; a stream that is closed goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open to the end
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

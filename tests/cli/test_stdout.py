@@ -47,6 +47,22 @@ def test_an_ascii_terminal_shows_what_it_can(tmp_path):
     assert done.returncode == 2 and done.stderr.startswith(r"error: unknown vocabulary '\u0434")
 
 
+@pytest.mark.parametrize("words", LIGHT, ids=" ".join)
+def test_a_stream_that_is_closed_is_no_error(words):
+    line = f'"{sys.executable}" -m ovseg.cli {" ".join(words)}'
+    done = subprocess.run(["sh", "-c", f"{line} >&-"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr == ""
+    done = subprocess.run(["sh", "-c", f"{line} 2>&-"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout
+
+
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
+def test_errors_that_cannot_be_shown_keep_their_exit_code(where):
+    line = f'"{sys.executable}" -m ovseg.cli nothing {where}'
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr == ""
+
+
 def test_images_are_done_although_nobody_reads_the_lines(run, pictures, tmp_path, monkeypatch):
     """`| head -1` ended the run with exit code 1."""
 
