@@ -14,12 +14,15 @@ from ovseg.data.scenes import make_scene
 from ovseg.io.images import load_image
 from ovseg.io.writers import make_folder, write_picture
 from ovseg.model import Model
+from ovseg.results import SimilarityMap
 from ovseg.segmenters.base import Segmenter
 from ovseg.text_to_mask import TextToMask
 from ovseg.text_to_mask.picture import draw_answers
 
 HEIGHT = 220
 ABSENT = "sheep"
+STEP_BY_STEP = ("red triangle", "sky", "face")
+"""Texts that are shown as image, map, points and mask, for the last example that has the text."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def missing() -> int:
 
 
 def run(model: Model, segmenter: Segmenter, folder: Path) -> list[Path]:
-    """Write two pictures: every example segmented and explained, and masks of what words name.
+    """Write three pictures: the steps to a mask, every example segmented and explained, and masks of words.
 
     Args:
         model: segments and explains.
@@ -88,13 +91,32 @@ def run(model: Model, segmenter: Segmenter, folder: Path) -> list[Path]:
     """
     shown = examples()
     make_folder(folder)
+    finder = TextToMask(model, segmenter)
+    chosen = {example.shown: example for example in shown if example.shown in STEP_BY_STEP}
     pictures = {
+        "steps.jpg": figures.grid([_steps(finder, example) for example in chosen.values()]),
         "demo.jpg": figures.grid([_row(model, example) for example in shown]),
-        "masks.jpg": figures.grid(_masks(TextToMask(model, segmenter), shown)),
+        "masks.jpg": figures.grid(_masks(finder, shown)),
     }
     for name, picture in pictures.items():
         write_picture(folder / name, picture)
     return [folder / name for name in pictures]
+
+
+def _steps(finder: TextToMask, example: Example) -> list[NDArray[np.uint8]]:
+    """The image, the map of its text that points are taken from, the points, and the masks made of them."""
+    image, text = figures.fit(example.image, HEIGHT), example.shown
+    found = finder.predict(image, [text])[0]
+    values = SimilarityMap(found.maps, (text,), (image.shape[0], image.shape[1]))[text]
+    points = masks = image
+    for prompts in found.points:
+        points = figures.draw_points(points, prompts.xy, prompts.labels)
+    for mask, colour in zip(found.masks, figures.palette(len(found)).tolist(), strict=True):
+        masks = figures.overlay_mask(masks, mask, tuple(colour))
+    count = f"{len(found)} mask" + ("s" if len(found) != 1 else "")
+    titles = ("image", f"map of “{text}”", "points", count)
+    steps = (image, figures.overlay_heat(image, values), points, masks)
+    return [figures.titled(step, title) for title, step in zip(titles, steps, strict=True)]
 
 
 def _masks(t2m: TextToMask, shown: list[Example]) -> list[list[NDArray[np.uint8]]]:

@@ -134,14 +134,6 @@ def test_a_cache_that_cannot_be_written_is_one_warning(run, picture, tmp_path, m
     assert done.exit_code == 0 and len(done.errors) == 1 and done.errors[0].startswith("warning: ")
 
 
-def test_the_demo_makes_its_pictures(run, read, tmp_path):
-    done = run("demo", "--out", tmp_path)
-    paths = done.stdout.split()
-    assert done.exit_code == 0 and [path.rsplit("/", 1)[1] for path in paths] == ["demo.jpg", "masks.jpg"]
-    assert min(read(tmp_path / "demo.jpg").shape[:2]) > 600
-    assert min(read(tmp_path / "masks.jpg").shape[:2]) > 400 and not done.errors
-
-
 def test_the_demo_works_without_scikit_image_and_says_so(run, read, tmp_path, monkeypatch):
     files = resources.files
 

@@ -22,7 +22,7 @@ from ovseg.vocabulary import load_vocabulary
 ROOT = Path(__file__).parents[2]
 BLOCKS = [
     pytest.param(kind, body, id=f"{page.name}: {body.splitlines()[-1]}"[:90])
-    for page in sorted((ROOT / "docs").glob("*.md"))
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     for kind, body in re.findall(r"^```(\w+) data\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
 ]
 PIPELINE = "test_dataloader.dataset.pipeline.2"
