@@ -115,7 +115,7 @@ TABLE = {
     "offline": Row("Never touch the network.", panel=_MODEL),
     "size": Row(
         "The size of the encoder's input: 512 for a square, 384x512 for height x width. "
-        "Without it: the model's own short side.",
+        "Without it: the model's own size.",
         as_size,
         _INPUT,
     ),

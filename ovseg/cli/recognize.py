@@ -24,7 +24,7 @@ from ovseg.options import LoadOptions, RecognitionOptions
 
 TAKES = 8
 """Bytes of memory for each pixel of a large image, measured."""
-ONE_NAME = "note: one name alone is compared with the empty text (--surgery empty): no name to tell it from"
+ONE_NAME = "note: with a single name, the score compares it with the empty text (--surgery empty)"
 
 
 @reported
@@ -35,8 +35,10 @@ def recognize(
     images: Arguments,
     vocabulary: VocabularyName = None,
     recursive: Recursive = False,
-    top: Annotated[str, typer.Option("--top", help="How many names for each image.")] = "5",
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    top: Annotated[
+        str, typer.Option("--top", help="How many names for each image.", metavar="INTEGER")
+    ] = "5",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     model: ModelName = EMBEDDED,
     surgery: Annotated[
         str | None,

@@ -142,7 +142,7 @@ def test_a_folder_of_odd_files_does_the_good_one(run, place, command):
     done = run(command, ".", "bricks", "--templates", "plain", *more)
     assert done.exit_code == 1
     assert ("picture.png: " if command == "recognize" else " of 7 images, results in out") in done.stdout
-    lines = [line for line in done.errors if not line.startswith("note: one name")]
+    lines = [line for line in done.errors if not line.startswith("note: with a single name")]
     assert len(lines) >= 4 and all(line.startswith("error: ") for line in lines)
     assert stat.S_ISFIFO(os.stat("pipe.jpg").st_mode)
 

@@ -31,7 +31,7 @@ def test_one_name_is_compared_with_the_empty_text_and_that_is_said(run, picture,
     score = model.recognize(picture, "bricks", surgery="empty")["bricks"]
     assert done.exit_code == 0 and done.stdout == f"{picture}: bricks {score:.3f}\n"
     assert done.errors == [
-        "note: one name alone is compared with the empty text (--surgery empty): no name to tell it from"
+        "note: with a single name, the score compares it with the empty text (--surgery empty)"
     ]
     assert not run("recognize", picture, "bricks", "--surgery", "empty", *PLAIN).errors
     done = run("recognize", picture, "bricks", "--surgery", "label_set", *PLAIN)
