@@ -86,8 +86,8 @@ def check_name_or_path(what: str, value: object) -> str | Path:
     return check_text(what, value)
 
 
-def check_size(what: str, value: object) -> Size | None:
-    """None, one side, or (height, width) of 1 to ``MAX_SIDE`` pixels; lists become tuples.
+def check_size(what: str, value: object, most: int = MAX_SIDE) -> Size | None:
+    """None, one side, or (height, width) of 1 to ``most`` pixels; lists become tuples.
 
     Raises UsageError.
     """
@@ -96,9 +96,9 @@ def check_size(what: str, value: object) -> Size | None:
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise UsageError(f"wanted {what} as an integer or (height, width), got {value!r}")
-        height, width = (check_integer(what, side, 1, MAX_SIDE) for side in value)
+        height, width = (check_integer(what, side, 1, most) for side in value)
         return (height, width)
-    return check_integer(what, value, 1, MAX_SIDE)
+    return check_integer(what, value, 1, most)
 
 
 def pair(size: Size) -> tuple[int, int]:

@@ -114,6 +114,8 @@ class FrozenClip:
         resize: str = InputOptions.resize,
     ) -> Tensor:
         """Images (H, W, 3) uint8 RGB, stretched to ``size`` (height, width) and normalised: (B, 3, H, W)."""
+        if not len(images):
+            raise UsageError("wanted at least one image, got none")
         resized = np.stack([resize_image(image, size, resize) for image in images])
         pixels = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2).float() / 255
         return (pixels - self._mean.to(self.device)) / self._std.to(self.device)
@@ -162,6 +164,8 @@ class FrozenClip:
         if size is not None:
             return whole_patches(pair(size), self.patch_size)
         height, width = shape
+        if min(shape) < 1:
+            raise UsageError(f"wanted an image of at least one pixel, got {height} x {width}")
         ratio = min(4.0, max(height, width) / min(height, width))
         long = round(self.size * ratio)
         return whole_patches((self.size, long) if height <= width else (long, self.size), self.patch_size)

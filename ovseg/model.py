@@ -14,7 +14,7 @@ from typing import TypeVar, overload
 import numpy as np
 from torch import Tensor
 
-from ovseg.checks import Size
+from ovseg.checks import Size, check_flag
 from ovseg.clip.attention import Method, get_method
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TextCache
@@ -274,6 +274,7 @@ class Model(FrozenClip):
             synonyms=synonyms,
             templates=templates,
         )
+        check_flag("probabilities", probabilities)
         vocabulary = with_background(as_vocabulary(names), options)
         text = self.encode_text(vocabulary.flat, options.templates)
 

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ovseg.checks import Size, check_integer, check_name_or_path, check_size, pair
 from ovseg.errors import MissingPackageError, UnknownNameError, UsageError
 from ovseg.types import read_only
 
 if TYPE_CHECKING:
     import supervision
 
+MAX_SIZE = 2**20
+"""The longest side of a map in pixels."""
 MAX_VALUES = 2**30
 """Values at the image's size that one array of maps may hold (4 GiB in float32)."""
 _FLAT = 1e-6  # below float32's resolution of a cosine, differences within a map are rounding
@@ -108,17 +111,24 @@ class SimilarityMap(NamedResult):
         """(K, H, W) float32 in 0..1: every map at the image's size; see ``at``."""
         return self.at(self.size)
 
-    def at(self, size: tuple[int, int]) -> NDArray[np.float32]:
-        """Every map at ``size`` (height, width): bilinear from the grid, then min-max normalised per text.
+    def at(self, size: Size) -> NDArray[np.float32]:
+        """Every map at ``size``: bilinear from the grid, then min-max normalised per text.
 
         A map that is the same everywhere becomes 0 everywhere.
+
+        Args:
+            size: one side of a square, or (height, width), in pixels.
 
         Returns:
             (K, height, width) float32 in 0..1.
 
         Raises:
-            UsageError: the array would hold more than ``MAX_VALUES`` values.
+            UsageError: the size is none, or the array would hold more than ``MAX_VALUES`` values.
         """
+        checked = check_size("size", size, MAX_SIZE)
+        if checked is None:
+            raise UsageError("wanted a size as an integer or (height, width), got None")
+        size = pair(checked)
         count = len(self) * size[0] * size[1]
         if count > MAX_VALUES:
             raise UsageError(
@@ -326,7 +336,12 @@ class Recognition(NamedResult):
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     def best(self, count: int | None = None) -> list[tuple[str, float]]:
-        """The ``count`` names with the highest scores (None: all of them), the highest first."""
+        """The ``count`` names with the highest scores (None: all of them), the highest first.
+
+        Raises UsageError for a ``count`` that is no integer or below 1.
+        """
+        if count is not None:
+            count = check_integer("count", count, 1, 2**31 - 1)
         order = np.argsort(-self.scores, kind="stable")[:count]
         return [(self.names[k], float(self.scores[k])) for k in order]
 
@@ -372,7 +387,7 @@ def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def _ending(path: str | Path, allowed: tuple[str, ...]) -> str:
-    ending = Path(path).suffix.lower()
+    ending = Path(check_name_or_path("a file name", path)).suffix.lower()
     if ending not in allowed:
         raise UsageError(f"wanted a file name ending in {', '.join(allowed)}, got {str(path)!r}")
     return ending

@@ -52,6 +52,8 @@ WRONG_OPTIONS = {
     "area_threshold": [-0.1, 1.1, None, True, "0.1"],
     "synonyms": ["max", None, 1],
     "surgery": ["all", 5, True, ""],
+    "probabilities": ["yes", 1, None],
+    "on_error": [5, "skip"],
 }
 
 
@@ -130,6 +132,8 @@ def test_encoders_with_wrong_values(model):
         torch.zeros(1, 3, 0, 8),
     ):
         refused(lambda pixels=pixels: model.encode_image(pixels))
+    refused(lambda: model.preprocess([], (8, 8)))
+    refused(lambda: model.input_size((0, 5)))
     for names in ([], [None], None, 5, ["a " * 200], [b"a"]):
         refused(lambda names=names: model.encode_text(names))
 

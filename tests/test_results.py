@@ -91,7 +91,26 @@ def test_too_large_arrays_are_refused_before_they_are_made():
     assert MAX_VALUES < 150 * 3000 * 4000
     with pytest.raises(UsageError, match=r"ask for single maps, result\[name\]"):
         _ = found.values
-    assert found.at((30, 40)).shape == (150, 30, 40)
+    assert found.at((30, 40)).shape == (150, 30, 40) and found.at(8).shape == (150, 8, 8)
+
+
+@pytest.mark.parametrize("size", [(0, 5), (-1, 4), "x", None, (5, 5, 5), 2.5, 10**9, True])
+def test_sizes_that_are_none(maps, size):
+    with pytest.raises(UsageError, match="wanted size|wanted a size"):
+        maps.at(size)
+
+
+@pytest.mark.parametrize("count", ["x", -1, 0, 1.5, True])
+def test_counts_that_are_none(scores, count):
+    with pytest.raises(UsageError, match="wanted count"):
+        scores.best(count)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"a.png", ""])
+def test_paths_that_are_none(labels, maps, scores, path):
+    for found in (labels, maps, scores):
+        with pytest.raises(UsageError, match="wanted a file name"):
+            found.save(path)
 
 
 def test_best_names_first(scores):

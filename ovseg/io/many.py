@@ -8,7 +8,7 @@ from typing import TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.errors import OvsegError
+from ovseg.errors import OvsegError, UsageError
 from ovseg.io.images import ImageLike, load_image
 
 OnError: TypeAlias = "Callable[[int, OvsegError], None]"
@@ -31,6 +31,12 @@ def as_images(image: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
     return cast("Iterable[ImageLike]", [image] if is_one(image) else image)
 
 
+def check_on_error(on_error: object) -> None:
+    """Raise UsageError unless ``on_error`` is None or can be called."""
+    if on_error is not None and not callable(on_error):
+        raise UsageError(f"wanted on_error as a function or None, got {type(on_error).__name__}")
+
+
 class Pictures:
     """Images as (H, W, 3) uint8 RGB arrays, each read when it is asked for.
 
@@ -41,6 +47,7 @@ class Pictures:
     """
 
     def __init__(self, images: Iterable[ImageLike], on_error: OnError | None = None) -> None:
+        check_on_error(on_error)
         self.images, self.on_error = images, on_error
         self.error: OvsegError | None = None
 

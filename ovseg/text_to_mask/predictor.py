@@ -12,7 +12,7 @@ from ovseg.cache import ContentCache
 from ovseg.checks import Size
 from ovseg.errors import OvsegError, UsageError
 from ovseg.io.images import ImageLike, load_image
-from ovseg.io.many import OnError, as_images, is_one
+from ovseg.io.many import OnError, as_images, check_on_error, is_one
 from ovseg.model import Model
 from ovseg.options import MaskOptions
 from ovseg.segmenters.base import Segmenter
@@ -173,6 +173,7 @@ class TextToMask:
             found = [find(self._setup, encoded, target, features) for target in targets]
             return found if several else found[0]
 
+        check_on_error(on_error)
         if is_one(image):
             return answers(cast("ImageLike", image))
         return _each(as_images(image), answers, on_error)

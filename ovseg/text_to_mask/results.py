@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from html import escape
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.checks import check_integer, check_name_or_path
-from ovseg.errors import MissingPackageError
+from ovseg.errors import MissingPackageError, UsageError
 from ovseg.results import bounds, coco_annotation
 from ovseg.segmenters.prompts import Box
 from ovseg.types import PointPrompts, read_only
@@ -187,9 +189,10 @@ class TextMasks:
         Args:
             path: ending in ``.npz``, a file with masks, scores, maps, text and the names' presence; else a
                 folder for ``mask_1.png`` … (255 on the object) and ``masks.json``, which names these files.
+                An earlier answer in this folder is replaced: files that its ``masks.json`` names are removed.
 
         Raises:
-            UsageError: the folder cannot be made.
+            UsageError: the path ends like another kind of file, or the folder cannot be made.
             OvsegError: a file cannot be written.
         """
         from ovseg.io.writers import make_folder, write_arrays, write_json, write_mask
@@ -207,11 +210,16 @@ class TextMasks:
                 presence=presence,
             )
             return
+        if target.suffix.lower() in (".png", ".jpg", ".jpeg", ".json"):
+            raise UsageError(f"wanted a folder or a file ending in .npz, got {str(path)!r}")
         make_folder(target)
+        earlier = _named_files(target / "masks.json")
         files = [f"mask_{number}.png" for number in range(1, len(self) + 1)]
         for file, mask in zip(files, self.masks, strict=True):
             write_mask(target / file, mask)
         write_json(target / "masks.json", self.describe(files))
+        for file in earlier - set(files):
+            (target / file).unlink(missing_ok=True)
 
     def describe(self, files: list[str] | None = None) -> dict[str, object]:
         """Everything but the pixels as JSON can hold it.
@@ -260,6 +268,15 @@ class TextMasks:
         line = escape(f"{self.text}: {count}" + (f" ({self.reason})" if self.reason else ""))
         coded = base64.b64encode(self._repr_png_()).decode()
         return f'<p>{line}</p><img alt="{escape(self.text, quote=True)}" src="data:image/png;base64,{coded}">'
+
+
+def _named_files(record: Path) -> set[str]:
+    """The mask files that an earlier ``masks.json`` names; none where there is no such record."""
+    try:
+        masks = json.loads(record.read_text(encoding="utf-8"))["masks"]
+        return {one["file"] for one in masks if re.fullmatch(r"mask_\d+\.png", one["file"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def no_masks(

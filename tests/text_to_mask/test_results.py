@@ -109,8 +109,11 @@ def test_a_result_saves_itself(found, tmp_path):
     found.save(str(tmp_path / "all.npz"))
     with np.load(tmp_path / "all.npz") as arrays:
         assert (arrays["masks"] == found.masks).all() and arrays["names"].tolist() == ["cat", "dog"]
+    (tmp_path / "out" / "mask_9.png").write_text("somebody else's")
+    no_masks("dog", (24, 32), {}, np.zeros((0, 1, 1), np.float32), "none").save(tmp_path / "out")
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["mask_9.png", "masks.json"]
     (tmp_path / "file").write_text("")
-    for wrong in (None, 5, b"x", "", tmp_path / "file"):
+    for wrong in (None, 5, b"x", "", tmp_path / "file", tmp_path / "out.png"):
         with pytest.raises(UsageError, match="wanted"):
             found.save(wrong)
 
