@@ -1,0 +1,21 @@
+"""What the model gives back: similarity maps, label maps and scores, each with its names.
+
+Results behave like read-only mappings from a name to what was found for it: ``len``, iteration over the
+names, ``name in result`` and ``result[name]``. Their arrays cannot be written to; two results are equal where
+names and arrays are. They save themselves and show themselves in a notebook.
+"""
+
+from ovseg.results.base import bounds, coco_annotation, void_value
+from ovseg.results.labels import LabelMap
+from ovseg.results.recognition import Recognition
+from ovseg.results.similarity import MAX_VALUES, SimilarityMap
+
+__all__ = [
+    "MAX_VALUES",
+    "LabelMap",
+    "Recognition",
+    "SimilarityMap",
+    "bounds",
+    "coco_annotation",
+    "void_value",
+]

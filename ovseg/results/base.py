@@ -1,0 +1,90 @@
+"""What all results have in common, and forms that several of them take."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.checks import check_name_or_path
+from ovseg.errors import UnknownNameError, UsageError
+
+
+def void_value(classes: int) -> int:
+    """The label of pixels that belong to none of ``classes`` classes: 255 up to 255 classes, 65535 beyond.
+
+    >>> void_value(255), void_value(256)
+    (255, 65535)
+    """
+    return 255 if classes <= 255 else 65535
+
+
+class NamedResult:
+    """Base of the results: a read-only mapping whose keys are ``names``."""
+
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def index(self, name: str) -> int:
+        """The position of ``name`` among ``names``.
+
+        Raises:
+            UnknownNameError: the result holds no such name.
+        """
+        if name not in self.names:
+            shown = ", ".join(map(repr, self.names[:8])) + (" …" if len(self.names) > 8 else "")
+            raise UnknownNameError(f"wanted one of {shown}, got {name!r}")
+        return self.names.index(name)
+
+
+def coco_annotation(
+    mask: NDArray[np.bool_], number: int, image_id: int, category_id: int
+) -> dict[str, object]:
+    """COCO's annotation of a mask (H, W): run lengths as text, area in pixels, bbox (x, y, width, height)."""
+    from pycocotools import mask as rle
+
+    coded = rle.encode(np.asfortranarray(mask, np.uint8))
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "segmentation": {"size": list(mask.shape), "counts": coded["counts"].decode()},
+        "area": int(mask.sum()),
+        "bbox": [float(side) for side in rle.toBbox(coded)],
+        "iscrowd": 0,
+    }
+
+
+def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The bounds (x0, y0, x1, y1) of a mask (H, W) that has pixels; x1 and y1 are exclusive."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def check_ending(path: str | Path, allowed: tuple[str, ...]) -> str:
+    ending = Path(check_name_or_path("a file name", path)).suffix.lower()
+    if ending not in allowed:
+        raise UsageError(f"wanted a file name ending in {', '.join(allowed)}, got {str(path)!r}")
+    return ending
+
+
+def as_html(picture: NDArray[np.uint8], description: str) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    coded = base64.b64encode(file.getvalue()).decode()
+    return f'<img alt="{escape(description, quote=True)}" src="data:image/png;base64,{coded}">'
