@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovseg.clip.text_cache import TextCache as TextCache
-from ovseg.clip.text_key import State, Tokenizer, feature_key, head_key, text_state
+from ovseg.clip.text_key import Tokenizer, feature_key, head_key
+from ovseg.clip.text_state import State, hooks, text_state
 from ovseg.clip.text_tower import check_lengths, feature_length, text_device, text_tower
 from ovseg.errors import UsageError, WeightsError
 from ovseg.names import in_order, is_unicode, short_repr
@@ -79,9 +80,9 @@ def resolve_templates(templates: str | Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Known:
-    """What was computed with the weights in one state: each ensemble, and each key's first part."""
+    """What was computed with the text side in one state: each ensemble, and each key's first part."""
 
-    state: State
+    state: State = field(default_factory=State)
     features: dict[tuple[tuple[str, ...], str], Tensor] = field(default_factory=dict)
     heads: dict[tuple[str, ...], str] = field(default_factory=dict)
 
@@ -89,20 +90,21 @@ class _Known:
 class TextEncoder:
     """Prompt ensembles of one model's text tower, which is only read. May be used by several threads.
 
-    Features follow the model: after its weights were changed, by loading a checkpoint for example, they are
-    computed anew.
+    Features follow the model: after a weight, a setting or a module of its text side was changed in whatever
+    way, they are computed anew.
 
     Args:
         clip: an open_clip model.
         tokenizer: the tokenizer that belongs to it.
-        cache: where features are kept on disk; None for nowhere.
+        cache: where features are kept on disk; None for nowhere. It is not used for a model whose text side
+            has forward hooks, because nothing tells what a hook computes.
     """
 
     def __init__(self, clip: nn.Module, tokenizer: Tokenizer, cache: TextCache | None = None) -> None:
         self.clip = clip
         self.tokenizer = tokenizer
         self.cache = cache
-        self._known = _Known(())
+        self._known = _Known()
 
     def encode(
         self,
@@ -142,7 +144,7 @@ class TextEncoder:
         return torch.stack([known.features[frames, name] for name in listed])
 
     def _current(self) -> _Known:
-        """What is known of the weights as they are now; emptied after a change, and when it is too much."""
+        """What is known of the model as it is now; emptied after a change, and when it is too much."""
         known = self._known
         state = text_state(self.clip)
         if known.state != state or len(known.features) > REMEMBERED:
@@ -155,24 +157,26 @@ class TextEncoder:
     ) -> None:
         """Add the features of ``names`` to ``known``, from the cache or in one go through the text tower."""
         missing = [name for name in names if (frames, name) not in known.features]
-        keys = self._keys(known, missing, frames)
-        if self.cache and keys:
+        cache = None if hooks(self.clip) else self.cache
+        keys = self._keys(known, missing, frames) if cache and missing else {}
+        if cache and keys:
             length = feature_length(self.clip)
             for name in missing:
-                stored = self.cache.read(keys[name], length)
+                stored = cache.read(keys[name], length)
                 if stored is not None:
                     known.features[frames, name] = torch.from_numpy(stored)
             missing = [name for name in missing if (frames, name) not in known.features]
-        for name, feature in self._encode_all(missing, frames, progress):
-            known.features[frames, name] = feature
-            if self.cache:  # at once: what was encoded is kept when the rest is interrupted
-                self.cache.write(keys[name], feature.numpy())
-        if self.cache and missing:
-            self.cache.trim()
+        for encoded in self._encode_all(missing, frames, progress):
+            known.features.update({(frames, name): feature for name, feature in encoded.items()})
+            if text_state(self.clip) != known.state:  # changed meanwhile: neither kept nor written
+                self._known, cache = _Known(), None
+            for name, feature in encoded.items():
+                if cache:  # at once: what was encoded is kept when the rest is interrupted
+                    cache.write(keys[name], feature.numpy())
+        if cache and missing:
+            cache.trim()
 
     def _keys(self, known: _Known, names: list[str], frames: tuple[str, ...]) -> dict[str, str]:
-        if self.cache is None or not names:
-            return {}
         if frames not in known.heads:
             known.heads[frames] = head_key(self.clip, self.tokenizer, frames)
         rows = self.tokenizer(names).tolist()
@@ -180,8 +184,8 @@ class TextEncoder:
 
     def _encode_all(
         self, names: list[str], frames: tuple[str, ...], progress: Progress | None
-    ) -> Iterator[tuple[str, Tensor]]:
-        """Each name with its feature (D,), as soon as it is there."""
+    ) -> Iterator[dict[str, Tensor]]:
+        """The features (D,) of some names after the other, as soon as they are there."""
         if not names:
             return
         check_lengths(self.tokenizer, names, frames)
@@ -198,7 +202,7 @@ class TextEncoder:
         step = max(1, PROMPTS_AT_ONCE // len(frames))
         for start in range(0, len(names), step):
             part = names[start : start + step]
-            yield from zip(part, self._ensembles(part, frames, report), strict=True)
+            yield dict(zip(part, self._ensembles(part, frames, report), strict=True))
 
     def _ensembles(self, names: list[str], frames: tuple[str, ...], report: Callable[[int], None]) -> Tensor:
         """(K, D) float32 on the CPU, L2-normalised."""

@@ -11,7 +11,8 @@ from open_clip.model import CLIP
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
 
-from ovseg.clip.text_key import Tokenizer, is_text
+from ovseg.clip.text_key import Tokenizer
+from ovseg.clip.text_state import is_text
 from ovseg.errors import UsageError
 from ovseg.names import short_repr
 
