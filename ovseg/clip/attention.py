@@ -4,8 +4,8 @@ Every form is a sum of terms ``softmax(scale * a bᵀ + bias) v``; a term names 
 and ``bias``, so the fast path (fused attention) and the explicit path (attention weights that
 can be looked at) are computed from the same description.
 
-Shapes: ``q``, ``k``, ``v`` are (B, heads, 1+N, head_dim) with the class token first; N is the
-grid h x w, row-major.
+Shapes: ``q``, ``k``, ``v`` are (B, heads, P+N, head_dim) with P leading tokens first: the class token, or
+none in towers without one; N is the grid h x w, row-major.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from ovseg.errors import UsageError
 class Heads(NamedTuple):
     """Queries, keys and values of one block, and what some forms need besides."""
 
-    q: Tensor  # (B, heads, 1+N or 1, d); 1 where only the class token's query was computed
-    k: Tensor  # (B, heads, 1+N, d)
-    v: Tensor  # (B, heads, 1+N, d)
-    hidden: Tensor  # (B, 1+N, C), what q, k and v were projected from
+    q: Tensor  # (B, heads, P+N or 1, d); 1 where only the class token's query was computed
+    k: Tensor  # (B, heads, P+N, d)
+    v: Tensor  # (B, heads, P+N, d)
+    hidden: Tensor  # (B, P+N, C), what q, k and v were projected from
     grid: tuple[int, int]
+    prefix: int = 1  # P, leading tokens without a place: the class token, or 0
 
     @property
     def scale(self) -> float:
@@ -38,10 +39,10 @@ class Heads(NamedTuple):
 class Term(NamedTuple):
     """One summand ``softmax(scale * a bᵀ + bias) v`` of an attention form."""
 
-    a: Tensor  # (B, heads, 1+N, d)
-    b: Tensor  # (B, heads, 1+N, d)
+    a: Tensor  # (B, heads, P+N, d)
+    b: Tensor  # (B, heads, P+N, d)
     scale: float
-    bias: Tensor | None = None  # (1+N, 1+N)
+    bias: Tensor | None = None  # (P+N, P+N)
     weight: float = 1.0
 
 
@@ -81,7 +82,7 @@ def qq_kk_vv(x: Heads) -> list[Term]:
 
 def kk_near(x: Heads) -> list[Term]:
     """NACLIP: softmax(s k kᵀ + G) v, G a Gaussian of the patches' distance in grid steps."""
-    bias = gaussian_bias(x.grid, device=x.k.device).to(x.k.dtype)
+    bias = gaussian_bias(x.grid, device=x.k.device, prefix=x.prefix).to(x.k.dtype)
     return [Term(x.k, x.k, x.scale, bias)]
 
 
@@ -105,20 +106,22 @@ def identity(x: Heads) -> list[Term]:
     return []
 
 
-def gaussian_bias(grid: tuple[int, int], std: float = 5.0, device: torch.device | None = None) -> Tensor:
-    """exp(-d² / (2 std²)) of the distance d between two patches in grid steps, (1+N, 1+N).
+def gaussian_bias(
+    grid: tuple[int, int], std: float = 5.0, device: torch.device | None = None, prefix: int = 1
+) -> Tensor:
+    """exp(-d² / (2 std²)) of the distance d between two patches in grid steps, (P+N, P+N).
 
-    Zero in the class token's row and column (NACLIP).
+    Zero in the rows and columns of the P = ``prefix`` leading tokens (NACLIP: the class token).
     """
     height, width = grid
     rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
     places = torch.cartesian_prod(rows, columns).float()  # (N, 2)
     squared = (places[:, None] - places[None]).square().sum(-1)  # (N, N)
-    return F.pad(torch.exp(-squared / (2 * std**2)), (1, 0, 1, 0))
+    return F.pad(torch.exp(-squared / (2 * std**2)), (prefix, 0, prefix, 0))
 
 
 def attend(terms: list[Term], v: Tensor, start: int = 0) -> Tensor:
-    """The form's output for the queries from ``start`` on, (B, heads, 1+N-start, d), fused."""
+    """The form's output for the queries from ``start`` on, (B, heads, P+N-start, d), fused."""
     if not terms:
         return v[:, :, start:]
     total: Tensor | None = None
@@ -134,7 +137,7 @@ def attend(terms: list[Term], v: Tensor, start: int = 0) -> Tensor:
 
 
 def weights(terms: list[Term], v: Tensor) -> Tensor:
-    """The form's attention weights, (B, heads, 1+N, 1+N), kept in the graph."""
+    """The form's attention weights, (B, heads, P+N, P+N), kept in the graph."""
     if not terms:
         return torch.eye(v.shape[2], dtype=v.dtype, device=v.device).expand(*v.shape[:2], -1, -1)
     total: Tensor | None = None
@@ -164,7 +167,8 @@ class Method:
         resize: how the position embedding reaches other grids: "bilinear", "bicubic" or "bicubic_antialias".
         source: the paper.
         class_token_weight: this much of the changed path's class token, L2-normalised, is taken from every
-            L2-normalised patch token, and so from each text's map (SegEarth-OV: 0.3); 0 switches it off.
+            L2-normalised patch token, and so from each text's map (SegEarth-OV: 0.3); 0 switches it off. Towers
+            that pool otherwise give what their pooling makes of the changed path in its place.
     """
 
     name: str

@@ -12,6 +12,10 @@ original tokens ``x`` run through every block unchanged, and the changed tokens 
 the first changed block and collect ``P(attention)`` from there on (Eq. 6-7). A method with one path feeds its
 changed tokens back into the next changed block instead. Of the last block only what is read is computed: one query
 and one feed-forward token for the class token, and attention rows of patches for the changed path.
+
+Towers without a class token, or that pool otherwise (SigLIP, CLIPA, CoCa, PE-Core), have the same two paths: the
+tower's own pooling of the original path is handed out as the class token, and all of its last block is computed.
+``towers/base.py`` says what a place means there. Below, P is the number of leading tokens, 1 or 0.
 """
 
 from __future__ import annotations
@@ -19,24 +23,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from ovseg.clip.attention import Form, Heads, Method, attend, qk, weights
-from ovseg.clip.towers import (
-    block_heads,
-    check_visual,
-    embed_pixels,
-    feed_forward,
-    merge_heads,
-    patch_size,
-    pooling_heads,
-    pooling_input,
-    project_attention,
-    project_tokens,
-)
-from ovseg.errors import UsageError
+from ovseg.clip.towers import BlockTower, CellTower, ResNetTower, tower_of
+from ovseg.clip.towers.base import Layout
+from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.types import ImageTokens
 
 
@@ -48,11 +40,11 @@ class Trace:
     CLIP costs.
 
     Attributes:
-        attention: (B, heads, 1+N, 1+N) attention weights of the original path.
+        attention: (B, heads, P+N, P+N) attention weights of the original path.
         new_attention: those of the method's form, None in blocks that the method leaves alone.
-        attention_out: (B, 1+N, C) what the attention adds to the original path, before the final norm.
-        ffn_out: (B, 1+N, C) what the feed-forward network adds to the original path.
-        new_attention_out: (B, 1+N, C) what the attention adds to the changed path, or None.
+        attention_out: (B, P+N, C) what the attention adds to the original path, before the final norm.
+        ffn_out: (B, P+N, C) what the feed-forward network adds to the original path.
+        new_attention_out: (B, P+N, C) what the attention adds to the changed path, or None.
     """
 
     attention: list[Tensor] = field(default_factory=list)
@@ -93,21 +85,24 @@ def encode_image(
 
     Raises:
         UsageError: H or W is no multiple of the patch size.
-        UnsupportedModelError: the image tower has no class token.
+        UnsupportedModelError: the image tower's tokens cannot be read, or it has no attention that the method
+            could replace or that could be traced.
     """
-    check_visual(visual)
-    step = patch_size(visual)
+    tower = tower_of(visual)
+    step = tower.patch_size
     fits = pixels.ndim == 4 and all(n and n % s == 0 for n, s in zip(pixels.shape[2:], step, strict=True))
     if not fits or pixels.shape[1] != 3:
         raise UsageError(
             f"wanted pixels (B, 3, H, W) with H and W multiples of {step}, got {tuple(pixels.shape)}"
         )
     pixels = pixels.to(next(visual.parameters()).dtype)
-    if isinstance(visual, VisionTransformer):
-        found = _encode_vit(visual, pixels, method, patches, trace)
+    if isinstance(tower, BlockTower):
+        found = _encode_blocks(tower, pixels, method, patches, trace)
+    elif isinstance(tower, ResNetTower):
+        found = _encode_resnet(tower, pixels, method, patches, trace)
     else:
-        assert isinstance(visual, ModifiedResNet)  # check_visual knows no other
-        found = _encode_resnet(visual, pixels, method, patches, trace)
+        assert isinstance(tower, CellTower)  # tower_of knows no other
+        found = _encode_cells(tower, pixels, method, patches, trace)
     token = found.class_token.float()
     if found.patches is None:
         return ImageTokens(token[:, None][:, :0], token, (0, 0))
@@ -115,61 +110,66 @@ def encode_image(
     return ImageTokens(found.patches.float(), token, found.grid, bias)
 
 
-# ---------------------------------------------------------------------------------------- ViT
+# ------------------------------------------------------------------------------------- blocks
 
 
-def _encode_vit(
-    visual: VisionTransformer, pixels: Tensor, method: Method, patches: bool, trace: Trace | None
+def _encode_blocks(
+    tower: BlockTower, pixels: Tensor, method: Method, patches: bool, trace: Trace | None
 ) -> _Encoded:
-    x, grid = embed_pixels(visual, pixels, method.resize)  # original path, (B, 1+N, C)
+    x, layout = tower.embed(pixels, method.resize)  # original path, (B, P+N, C)
     new: Tensor | None = None  # changed path: patches only, or all tokens where it feeds itself
-    blocks = list(visual.transformer.resblocks)
+    blocks = tower.blocks
     first = max(0, len(blocks) - method.blocks) if patches else len(blocks)
     for index, block in enumerate(blocks):
         last = index == len(blocks) - 1
         changed = index >= first
-        class_only = last and (changed or not patches) and trace is None
+        class_only = tower.reads_class_token and last and (changed or not patches) and trace is None
         shared = changed and (method.paths == 2 or index == first)  # the changed path reads x's heads
-        heads = block_heads(block, x, grid, queries=not class_only or (shared and method.needs_queries))
+        queries = not class_only or (shared and method.needs_queries)
+        heads = tower.heads(block, x, layout, queries=queries)
         if changed:
-            new = _changed_path(block, x, new, heads, method, last, shared, trace)
+            new = _changed_path(tower, block, x, new, heads, layout, method, last, shared, trace)
         elif trace is not None:
             trace.new_attention.append(None)
             trace.new_attention_out.append(None)
-        x = _original_path(block, x, heads, class_only, trace)
-    class_token = project_tokens(visual, x[:, :1])[:, 0]
+        x = _original_path(tower, block, x, heads, class_only, trace)
+    class_token = tower.pooled(x[:, :1] if tower.reads_class_token else x)
     if not patches:
-        return _Encoded(class_token, None, None, grid)
-    tokens = project_tokens(visual, x[:, 1:] if new is None else new)
-    if method.class_token_weight:
-        return _Encoded(class_token, tokens[:, 1:], tokens[:, 0], grid)
-    return _Encoded(class_token, tokens, None, grid)
+        return _Encoded(class_token, None, None, layout.grid)
+    if method.class_token_weight:  # of a method that changes blocks, so that all tokens of its path are here
+        assert new is not None
+        places = tower.places(new[:, tower.prefix :])
+        return _Encoded(class_token, places, tower.pooled(new), layout.grid)
+    places = tower.places(x[:, tower.prefix :] if new is None else new)
+    return _Encoded(class_token, places, None, layout.grid)
 
 
 def _original_path(
-    block: ResidualAttentionBlock, x: Tensor, heads: Heads, class_only: bool, trace: Trace | None
+    tower: BlockTower, block: nn.Module, x: Tensor, heads: Heads, class_only: bool, trace: Trace | None
 ) -> Tensor:
     if class_only:
         x, heads = x[:, :1], heads._replace(q=heads.q[:, :, :1])
     if trace is None:
-        out = project_attention(block, attend(qk(heads), heads.v))
+        out = tower.project_attention(block, attend(qk(heads), heads.v))
     else:
         share = weights(qk(heads), heads.v)
-        out = project_attention(block, share @ heads.v)
+        out = tower.project_attention(block, share @ heads.v)
         trace.attention.append(share)
         trace.attention_out.append(out)
     x = x + out
-    out = feed_forward(block, x)
+    out = tower.feed_forward(block, x)
     if trace is not None:
         trace.ffn_out.append(out)
     return x + out
 
 
 def _changed_path(
-    block: ResidualAttentionBlock,
+    tower: BlockTower,
+    block: nn.Module,
     x: Tensor,
     new: Tensor | None,
     heads: Heads,
+    layout: Layout,
     method: Method,
     last: bool,
     shared: bool,
@@ -177,46 +177,45 @@ def _changed_path(
 ) -> Tensor:
     # A path that feeds itself keeps its class token until the last block, or beyond where a method reads it.
     patches_only = (last or method.paths == 2) and not method.class_token_weight
-    start = 1 if patches_only else 0
+    start = tower.prefix if patches_only else 0
     if not shared:
         assert new is not None  # the first changed block is always shared
-        heads = block_heads(block, new, heads.grid)
+        heads = tower.heads(block, new, layout)
     before = x if new is None else new
     before = before[:, before.shape[1] - (x.shape[1] - start) :]  # the rows this block goes on with
     terms = method.form(heads)
     if trace is None:
-        out = project_attention(block, attend(terms, heads.v, start))
+        out = tower.project_attention(block, attend(terms, heads.v, start))
     else:
         share = weights(terms, heads.v)
-        full = project_attention(block, share @ heads.v)
+        full = tower.project_attention(block, share @ heads.v)
         trace.new_attention.append(share)
         trace.new_attention_out.append(full)
         out = full[:, start:]
     new = before + out if method.residual else out
-    return new + feed_forward(block, new) if method.ffn else new
+    return new + tower.feed_forward(block, new) if method.ffn else new
 
 
 # ------------------------------------------------------------------------------------- ResNet
 
 
 def _encode_resnet(
-    visual: ModifiedResNet, pixels: Tensor, method: Method, patches: bool, trace: Trace | None
+    tower: ResNetTower, pixels: Tensor, method: Method, patches: bool, trace: Trace | None
 ) -> _Encoded:
     """One attention pooling at the end: the method's form for the patches, no residual and no feed-forward."""
-    x, grid = pooling_input(visual, pixels, method.resize)
-    pool = visual.attnpool
+    x, grid = tower.pooling_input(pixels, method.resize)
     form = method.form if method.blocks else qk
     queries = (patches and (form is qk or method.needs_queries)) or trace is not None
-    heads = pooling_heads(pool, x, grid, queries)
+    heads = tower.pooling_heads(x, grid, queries)
     if trace is not None:
-        class_token, new = _trace_pool(pool, heads, form, trace)
+        class_token, new = _trace_pool(tower, heads, form, trace)
     else:
         own = heads._replace(q=heads.q[:, :, :1])
-        class_token = pool.c_proj(merge_heads(attend(qk(own), heads.v)))[:, 0]
+        class_token = tower.project(attend(qk(own), heads.v))[:, 0]
         if not patches:
             return _Encoded(class_token, None, None, grid)
         start = 0 if method.class_token_weight else 1
-        new = pool.c_proj(merge_heads(attend(form(heads), heads.v, start=start)))
+        new = tower.project(attend(form(heads), heads.v, start=start))
     if not patches:
         return _Encoded(class_token, None, None, grid)
     if method.class_token_weight:
@@ -224,12 +223,28 @@ def _encode_resnet(
     return _Encoded(class_token, new[:, 1:] if trace is not None else new, None, grid)
 
 
-def _trace_pool(pool: AttentionPool2d, heads: Heads, form: Form, trace: Trace) -> tuple[Tensor, Tensor]:
-    """Class token (B, D) and all changed tokens (B, 1+N, D) by explicit weights, so that gradients reach them."""
+def _trace_pool(tower: ResNetTower, heads: Heads, form: Form, trace: Trace) -> tuple[Tensor, Tensor]:
+    """Class token (B, D) and all changed tokens (B, P+N, D) by explicit weights, so that gradients reach them."""
     original, new = (weights(terms, heads.v) for terms in (qk(heads), form(heads)))
-    original_out, new_out = (pool.c_proj(merge_heads(share @ heads.v)) for share in (original, new))
+    original_out, new_out = (tower.project(share @ heads.v) for share in (original, new))
     trace.attention.append(original)
     trace.attention_out.append(original_out)
     trace.new_attention.append(new)
     trace.new_attention_out.append(new_out)
     return original_out[:, 0], new_out
+
+
+# -------------------------------------------------------------------------------------- cells
+
+
+def _encode_cells(
+    tower: CellTower, pixels: Tensor, method: Method, patches: bool, trace: Trace | None
+) -> _Encoded:
+    tower.check_method(method)
+    if trace is not None:
+        raise UnsupportedModelError(
+            f"wanted a model with attention to trace, got a {type(tower.trunk).__name__}"
+        )
+    cells = tower.cells(pixels)
+    grid = (cells.shape[2], cells.shape[3])
+    return _Encoded(tower.pooled(cells), tower.places(cells) if patches else None, None, grid)

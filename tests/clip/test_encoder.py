@@ -544,12 +544,14 @@ def tower(**options: Any) -> VisionTransformer:
     ("visual", "said"),
     [
         (nn.Linear(2, 2), "got Linear"),
-        (tower(pool_type="avg"), "got avg pooling"),
         (tower(pool_type="none"), "got none pooling"),
-        (tower(attentional_pool=True, attn_pooler_heads=1), "got attentional pooling"),
+        (
+            tower(attentional_pool="parallel", attn_pooler_heads=1, output_dim=64),
+            "got parallel attentional pooling",
+        ),
         (tower(block_type="custom"), "got CustomResidualAttentionBlock"),
     ],
-    ids=["module", "avg", "none", "attentional", "custom block"],
+    ids=["module", "none", "two poolings", "custom block"],
 )
 def test_unsupported_towers(visual: nn.Module, said: str) -> None:
     with pytest.raises(UnsupportedModelError, match=said):

@@ -1,0 +1,144 @@
+"""timm's transformers: ViT (SigLIP, MobileCLIP-B, ViTamin) and Eva (EVA-CLIP, PE-Core).
+
+Queries and keys are taken as a block's own attention compares them, that is after its norms and after the rotation
+by their places (EVA-02, PE-Core). A self-self attention of queries or keys is then relative to the distance of two
+places, as the block's own attention is; values are never turned, so v-v attention is the same for every family.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from open_clip.timm_model import TimmModel
+from timm.layers.attention_pool import AttentionPoolLatent
+from timm.layers.hybrid_embed import HybridEmbed
+from timm.layers.patch_embed import PatchEmbed
+from timm.layers.pos_embed_sincos import RotaryEmbeddingCat, build_rotary_pos_embed
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from ovseg.clip.attention import Heads
+from ovseg.clip.towers.base import BlockTower, Layout, resize_positions
+from ovseg.clip.towers.timm_blocks import add_attention, add_feed_forward, check_block, read_heads
+from ovseg.errors import UnsupportedModelError
+
+
+class TimmViT(BlockTower):
+    """timm's VisionTransformer or Eva inside open_clip's TimmModel."""
+
+    def __init__(self, visual: TimmModel) -> None:
+        trunk = cast("VisionTransformer | Eva", visual.trunk)
+        _check(trunk)
+        embedding = trunk.patch_embed
+        ratio = embedding.feature_ratio if isinstance(embedding, HybridEmbed) else (1, 1)
+        patch = embedding.patch_size
+        self.visual = visual
+        self.trunk = trunk
+        self.blocks = list(trunk.blocks)
+        self.prefix = int(trunk.num_prefix_tokens)
+        self.pool = cast("AttentionPoolLatent | None", trunk.attn_pool)
+        self.reads_class_token = self.pool is None and trunk.global_pool == "token"
+        self.patch_size = (int(ratio[0] * patch[0]), int(ratio[1] * patch[1]))
+        # Where the side is no multiple of the patch (SigLIP's 384 and 14), the tower reads no further than this.
+        self.grid = (int(embedding.grid_size[0]), int(embedding.grid_size[1]))
+        self.native_size = (self.grid[0] * self.patch_size[0], self.grid[1] * self.patch_size[1])
+
+    def embed(self, pixels: Tensor, how: str) -> tuple[Tensor, Layout]:
+        trunk, embedding = self.trunk, self.trunk.patch_embed
+        if isinstance(embedding, HybridEmbed):
+            cells = embedding.backbone(pixels)
+            cells = embedding.proj(cells[-1] if isinstance(cells, (list, tuple)) else cells)
+        else:
+            cells = embedding.proj(pixels)  # (B, C, h, w)
+        grid = (cells.shape[2], cells.shape[3])
+        x = cells.flatten(2).transpose(1, 2)  # (B, N, C)
+        if not isinstance(embedding, HybridEmbed):
+            x = embedding.norm(x)
+        table = None
+        if trunk.pos_embed is not None:
+            leading = 0 if trunk.no_embed_class else self.prefix
+            table = resize_positions(trunk.pos_embed[0], self.grid, grid, how, leading).to(x.dtype)
+        if table is not None and trunk.no_embed_class:
+            x = x + table
+        if trunk.cls_token is not None:
+            x = torch.cat([trunk.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
+        if table is not None and not trunk.no_embed_class:
+            x = x + table
+        return trunk.norm_pre(x), Layout(grid, self._rotary(grid, x.device))
+
+    def _rotary(self, grid: tuple[int, int], device: torch.device) -> Tensor | None:
+        rope = getattr(self.trunk, "rope", None)
+        if rope is None:
+            return None
+        assert isinstance(rope, RotaryEmbeddingCat)
+        if grid == self.grid:
+            return rope.get_embed(shape=list(grid))
+        # The module keeps the places of one grid, and must not be changed: built anew by its own rule.
+        turned = build_rotary_pos_embed(
+            list(grid),
+            dim=rope.dim,
+            max_res=rope.max_res,
+            temperature=rope.temperature,
+            linear_bands=rope.linear_bands,
+            in_pixels=rope.in_pixels,
+            ref_feat_shape=rope.ref_feat_shape,
+            grid_offset=rope.grid_offset,
+            grid_indexing=rope.grid_indexing,
+            device=device,
+        )
+        return torch.cat(turned, dim=-1)
+
+    def heads(self, block: nn.Module, x: Tensor, layout: Layout, queries: bool = True) -> Heads:
+        return read_heads(block, x, layout, self.prefix, queries)
+
+    def project_attention(self, block: nn.Module, x: Tensor) -> Tensor:
+        return add_attention(block, x)
+
+    def feed_forward(self, block: nn.Module, x: Tensor) -> Tensor:
+        return add_feed_forward(block, x)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        return self.visual.head(self.trunk.forward_head(self.trunk.norm(x)))
+
+    def places(self, x: Tensor) -> Tensor:
+        trunk = self.trunk
+        x = trunk.norm(x)
+        if self.pool is not None:
+            x = _values(self.pool, x)
+        return self.visual.head(trunk.head(trunk.fc_norm(x)))
+
+
+def _values(pool: AttentionPoolLatent, x: Tensor) -> Tensor:
+    """What the pooling gives for each token alone: its value, projected, and the feed-forward network, (B, n, C)."""
+    x = pool.proj(pool.kv(x).chunk(2, dim=-1)[1])
+    return x if pool.mlp is None else x + pool.mlp(pool.norm(x))
+
+
+def _check(trunk: VisionTransformer | Eva) -> None:
+    """Raise UnsupportedModelError for what timm can build and no model of open_clip's uses."""
+    kind, pool = type(trunk).__name__, trunk.attn_pool
+    if not isinstance(trunk.patch_embed, (PatchEmbed, HybridEmbed)):
+        raise UnsupportedModelError(
+            f"wanted patches of timm's PatchEmbed or HybridEmbed, got {type(trunk.patch_embed).__name__}"
+        )
+    if trunk.num_prefix_tokens > 1 or getattr(trunk, "reg_token", None) is not None:
+        raise UnsupportedModelError(
+            f"wanted a {kind} with a class token or none, got {trunk.num_prefix_tokens} leading tokens"
+        )
+    if pool is None and trunk.global_pool not in ("token", "avg"):
+        raise UnsupportedModelError(
+            f"wanted a {kind} with class token, average or attention pooling, got {trunk.global_pool!r} pooling"
+        )
+    if pool is not None and not (isinstance(pool, AttentionPoolLatent) and pool.pos_embed is None):
+        raise UnsupportedModelError(
+            f"wanted timm's AttentionPoolLatent without positions, got {type(pool).__name__}"
+        )
+    rope = getattr(trunk, "rope", None)
+    if rope is not None and (type(rope) is not RotaryEmbeddingCat or getattr(rope, "rotate_half", False)):
+        raise UnsupportedModelError(
+            f"wanted timm's interleaved RotaryEmbeddingCat or none, got {type(rope).__name__}"
+        )
+    for block in trunk.blocks:
+        check_block(block)
