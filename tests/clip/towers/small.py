@@ -13,28 +13,34 @@ from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 2}
+COCA = {"attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 5}
 OPEN_CLIP: dict[str, dict[str, Any]] = {
     "clip": {},
     "clipa": {"pool_type": "avg", "final_ln_after_pool": True, "no_ln_pre": True},
     "average": {"pool_type": "avg"},
-    "coca": {"attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 5},
-    "coca of one width": {"attentional_pool": True, "attn_pooler_heads": 2, "width": 64, "head_width": 64},
-    "coca, average": {"attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 5, "pool_type": "avg"},
+    "coca": COCA,
+    "coca of one width": {**COCA, "width": 64, "head_width": 64},
+    "coca, average": {**COCA, "pool_type": "avg"},
 }  # fmt: skip
 # timm's name, its pooling and projection in open_clip's config, and what makes it small.
 SMALL = {"embed_dim": 128, "depth": 7, "num_heads": 2, "img_size": 64}
 TIMM: dict[str, tuple[str, str, str | None, dict[str, Any]]] = {
     "siglip": ("vit_base_patch16_siglip_224", "map", "none", SMALL),
-    "mobileclip": ("vit_base_mci_224", "token", None, SMALL),
+    "mobileclip": ("vit_base_mci_224", "token", None, {"depth": 2, "img_size": 64}),
     "mobileclip2-l": ("vit_large_patch16_224", "token", None, {**SMALL, "pre_norm": True}),
     "mean": ("vit_medium_patch16_gap_256", "", "linear", SMALL),
     "vitamin": ("vitamin_small_224", "", "linear", {"depth": 3, "img_size": 64}),
-    "vitamin without positions": ("vitamin_small_224", "", "linear", {"depth": 2, "img_size": 64, "pos_embed": "none"}),
+    "vitamin without positions": (
+        "vitamin_small_224", "", "linear", {"depth": 2, "img_size": 64, "pos_embed": "none"},
+    ),
     "eva01": ("eva_giant_patch14_224", "token", None, {**SMALL, "patch_size": 16}),
     "eva02": ("eva02_base_patch16_clip_224", "token", None, SMALL),
     "eva02-e": ("eva02_enormous_patch14_clip_224", "token", None, {**SMALL, "patch_size": 16}),
-    "pe": ("vit_pe_core_base_patch16_224", "map", None, {**SMALL, "attn_pool_num_heads": 2, "ref_feat_shape": None}),
-    "pe-g": ("vit_pe_core_gigantic_patch14_448", "map", None, {**SMALL, "patch_size": 16, "attn_pool_num_heads": 2}),
+    "pe": ("vit_pe_core_base_patch16_224", "map", None, {**SMALL, "attn_pool_num_heads": 2}),
+    "pe-g": (
+        "vit_pe_core_gigantic_patch14_448", "map", None,
+        {**SMALL, "patch_size": 16, "attn_pool_num_heads": 2},
+    ),
 }  # fmt: skip
 BLOCKS = [*OPEN_CLIP, *TIMM]
 CELLS = {
@@ -58,7 +64,7 @@ def timm_tower(
 
 @functools.cache
 def tower(family: str, size: int | tuple[int, int] = 64) -> Any:
-    """The tower of a family, the same at each call, with values in every parameter that timm leaves at 0 or 1."""
+    """The tower of a family, the same at each call, without an initialisation's zeros and ones."""
     torch.manual_seed(0)
     if family in OPEN_CLIP:
         config = {"layers": 7, "width": 128, "head_width": 64, "patch_size": 16, "image_size": size}
@@ -70,7 +76,11 @@ def tower(family: str, size: int | tuple[int, int] = 64) -> Any:
         if "img_size" in small:
             small = {**small, "img_size": size}
         visual = timm_tower(name, pool, proj, size, small)
-    for parameter in visual.parameters():
+    for name, parameter in visual.named_parameters():
+        if "blocks" in name and any(part in name for part in ("qkv.w", "q_proj.w", "k_proj.w", "v_proj.w")):
+            parameter.data *= 3  # timm begins with attention that is nearly the same everywhere
+        if name == "trunk.head.weight" and parameter.std() < 0.01:
+            parameter.data *= 0.05 / parameter.std()  # Eva begins with a head of nearly nothing
         if parameter.ndim == 1 or not parameter.any():
             parameter.data += 0.1 * torch.randn_like(parameter)
     for module in visual.modules():  # statistics that nobody has trained

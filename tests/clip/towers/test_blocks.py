@@ -1,4 +1,4 @@
-"""Towers of blocks: each family against its own forward, and each method against a formula by its own modules."""
+"""Towers of blocks: each family against its own forward, each method against a formula by its own modules."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ MIX: dict[str, Mix] = {
 
 
 def own_attention(block: Any, x: Tensor, mix: Mix, rope: dict[str, Tensor]) -> Tensor:
-    """What a block's own attention adds, its fused attention replaced by ``mix``: q, k and v are what timm hands it."""
+    """What a block's own attention adds with ``mix`` of timm's own q and k in place of the fused one."""
 
     def instead(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
         return mix(q, k, v) @ v
@@ -115,6 +115,15 @@ def own_attention(block: Any, x: Tensor, mix: Mix, rope: dict[str, Tensor]) -> T
     if isinstance(block, EvaBlock):
         return out if block.gamma_1 is None else block.gamma_1 * out
     return block.ls1(out)
+
+
+def own_feed_forward(block: Any, x: Tensor) -> Tensor:
+    if isinstance(block, EvaBlockPostNorm):
+        return block.norm2(block.mlp(x))
+    out = block.mlp(block.norm2(x))
+    if isinstance(block, EvaBlock):
+        return out if block.gamma_2 is None else block.gamma_2 * out
+    return block.ls2(out)
 
 
 def literal(visual: Any, x: Tensor, name: str) -> Tensor:
@@ -131,13 +140,7 @@ def literal(visual: Any, x: Tensor, name: str) -> Tensor:
             out = own_attention(block, x, MIX[name], rope)
             new = new + out if method.residual else out
             if method.ffn:
-                ffn = (
-                    block.norm2(block.mlp(new))
-                    if isinstance(block, EvaBlockPostNorm)
-                    else block.mlp(block.norm2(new))
-                )
-                scale = getattr(block, "gamma_2", None)
-                new = new + (ffn if scale is None else scale * ffn)
+                new = new + own_feed_forward(block, new)
             x = block(x, **rope)
         else:
             x = new = block(x, **rope)
