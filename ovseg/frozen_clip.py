@@ -18,7 +18,7 @@ from ovseg.clip.attention import Method, get_method
 from ovseg.clip.encoder import Trace, encode_image
 from ovseg.clip.models import LoadedClip
 from ovseg.clip.text import Progress, TextCache, TextEncoder
-from ovseg.clip.towers import patch_size
+from ovseg.clip.towers import check_method, patch_size
 from ovseg.dense import Dense, on_token_grid, stream, whole_patches
 from ovseg.errors import UsageError
 from ovseg.io.images import ImageLike, resize_image
@@ -42,6 +42,7 @@ class FrozenClip:
     """
 
     def __init__(self, loaded: LoadedClip, method: Method, cache: TextCache | None = None) -> None:
+        check_method(loaded.clip.visual, method)
         self.loaded = loaded
         self.method = method
         self.size = loaded.size
@@ -64,6 +65,15 @@ class FrozenClip:
     def logit_scale(self) -> float:
         """The model's own factor of its cosines before a softmax (100 for OpenAI's)."""
         return float(self.clip.logit_scale.exp())
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What a model of the sigmoid loss (SigLIP) adds to its scaled cosines, None for other models.
+
+        There, ``sigmoid(logit_scale * cosine + logit_bias)`` is the probability that a text fits the image.
+        """
+        bias = getattr(self.clip, "logit_bias", None)
+        return None if bias is None else float(bias)
 
     def with_method(self, method: str | Method) -> Self:
         """The same weights under another method; nothing is loaded or copied."""

@@ -33,7 +33,7 @@ def small_models(tmp_path_factory):
     """ovseg-a, ovseg-b (another width) and ovseg-pooled, as open_clip configs."""
     folder = tmp_path_factory.mktemp("configs")
     wide = {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "width": 96}}
-    pooled = {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "pool_type": "avg"}}
+    pooled = {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "pool_type": "none"}}
     for name, config in (("ovseg-a", CONFIG), ("ovseg-b", wide), ("ovseg-pooled", pooled)):
         (folder / f"{name}.json").write_text(json.dumps(config))
     open_clip.add_model_config(folder)
@@ -179,8 +179,8 @@ def test_missing_weights():
         load_clip("ViT-B-16", "openai", offline=True)
 
 
-def test_a_tower_without_class_token_is_refused():
-    with pytest.raises(UnsupportedModelError, match="avg pooling"):
+def test_a_tower_without_pooling_is_refused():
+    with pytest.raises(UnsupportedModelError, match="got none pooling"):
         load_clip("ovseg-pooled", "random")
 
 
@@ -306,7 +306,7 @@ def test_a_text_tower_of_the_hub_is_one_line_offline_and_asks_nothing(name, aske
 
 
 def test_there_are_fifteen_of_them():
-    """Every model whose image tower is read and whose tokenizer is the hub's is in the list above."""
+    """Every model with an image tower as CLIP's own and a tokenizer of the hub is in the list above."""
     found = []
     for name in open_clip.list_models():
         config = open_clip.get_model_config(name)
@@ -334,9 +334,7 @@ def test_online_the_hub_is_asked(monkeypatch):
     assert wanted == ["roberta-base"]
 
 
-@pytest.mark.parametrize(
-    "name", ["convnext_base", "ViT-B-16-SigLIP", "coca_ViT-B-32", "nllb-clip-base-siglip", "EVA02-E-14-plus"]
-)
+@pytest.mark.parametrize("name", ["swin_base_patch4_window7_224", "vit_relpos_medium_patch16_cls_224"])
 def test_the_image_tower_is_refused_before_anything_is_asked_or_built(name, asked, monkeypatch):
     monkeypatch.setattr(
         "ovseg.clip.models.build_tokenizer", lambda *_, **__: pytest.fail("a tokenizer was made")

@@ -1,0 +1,59 @@
+"""Whole models around the towers of every family: methods by name, images of any size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from small_towers import CELLS, TEXT, TIMM, tower
+
+from ovseg.clip.attention import METHODS, get_method
+from ovseg.clip.models import LoadedClip
+from ovseg.errors import UnsupportedModelError
+from ovseg.model import Model
+
+
+def model(family: str, method: str) -> Model:
+    """A small model with the tower of a family and an untrained text tower."""
+    torch.manual_seed(0)
+    text = {**TEXT, "context_length": 77, "vocab_size": 49408}
+    vision = {"layers": 1, "width": 64, "patch_size": 16, "image_size": 32}
+    options = {"init_logit_bias": -10.0} if family == "siglip" else {}
+    dimension = 128 if family == "siglip" else 48  # SigLIP's pooling is its projection
+    clip: Any = open_clip.CustomTextCLIP(dimension, vision, text, **options).eval().requires_grad_(False)
+    clip.visual = tower(family)
+    half = (0.5, 0.5, 0.5)
+    loaded = LoadedClip(clip, open_clip.SimpleTokenizer(), family, half, half, 64)
+    return Model(loaded, get_method(method))
+
+
+@pytest.mark.parametrize("family", ["clip", "clipa", "coca", *TIMM])
+@pytest.mark.parametrize("name", ["clip_surgery", "segearth"])
+def test_every_family_segments_and_recognizes(family: str, name: str) -> None:
+    found = model(family, name)
+    image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
+    assert found.segment(image, "sky, grass").labels.shape == (50, 70)
+    assert np.isfinite(found.similarity(image, "sky, grass").grid_values).all()
+    assert found.recognize(image, "sky, grass").scores.shape == (2,)
+
+
+@pytest.mark.parametrize("family", CELLS)
+def test_towers_of_cells_segment_with_clip_and_refuse_surgery(family: str) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
+    found = model(family, "clip")
+    labels = found.segment(image, "sky, grass").labels
+    assert labels.shape == (50, 70)
+    assert (found.with_method("maskclip").segment(image, "sky, grass").labels == labels).all()
+    for name in set(METHODS) - {"clip", "maskclip"}:
+        with pytest.raises(UnsupportedModelError, match="wanted method 'clip' or 'maskclip'"):
+            model(family, name)
+        with pytest.raises(UnsupportedModelError, match="wanted method 'clip' or 'maskclip'"):
+            found.with_method(name)
+
+
+def test_the_bias_of_siglips_sigmoid_is_told() -> None:
+    assert model("siglip", "clip").logit_bias == -10
+    assert model("pe", "clip").logit_bias is None
