@@ -1,4 +1,4 @@
-"""What README and docs say of ovseg, held to the code: links, flags, variables, lists, pictures, the citation."""
+"""What README and docs say of ovseg against the code: links, flags, variables, lists, pictures, citation."""
 
 from __future__ import annotations
 
@@ -15,12 +15,8 @@ from ovseg.cli import app
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
-PAGES = [
-    README,
-    CONTRIBUTING,
-    *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "ovseg/assets").glob("*.md")),
-]
+CARDS = sorted((ROOT / "ovseg/assets").glob("*.md"))
+PAGES = [README, CONTRIBUTING, *sorted((ROOT / "docs").glob("*.md")), *CARDS]
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
 PROSE = {page: re.sub(r"^```.*?^```", "", text, flags=re.M | re.S) for page, text in TEXT.items()}
 
