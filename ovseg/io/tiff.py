@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ovseg.errors import ImageError
 from ovseg.io.limits import BYTES, check_pixels
 from ovseg.io.orientation import TAG, turn_upright
-from ovseg.io.values import GROUND, missing_pixels, to_rgb
+from ovseg.io.values import to_rgb
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -20,17 +20,26 @@ if TYPE_CHECKING:
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # a damaged file is one line: the error's
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 GDAL_NODATA = 42113
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2  # PhotometricInterpretation
+SIGNED = 2  # SampleFormat
+ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples: opacity, with colours multiplied by it or not
 
 
 @dataclass(frozen=True)
 class TiffFacts:
-    """What decides who reads a TIFF: the ``bits`` of a sample, its ``nodata`` value, and its layout."""
+    """What decides who reads a TIFF: the ``bits`` of a sample, its sign and layout, and ``nodata``."""
 
     bits: int
     nodata: float | None
     samples: int
     planar: bool
+    signed: bool = False
+
+    @property
+    def is_for_pillow(self) -> bool:
+        """Whether Pillow reads such samples rightly: it takes signed bytes for unsigned ones."""
+        separate = self.planar and self.samples not in (1, 3)
+        return self.bits <= 8 and not self.signed and not separate
 
 
 def is_tiff(stream: BinaryIO) -> bool:
@@ -50,7 +59,8 @@ def tiff_facts(stream: BinaryIO) -> TiffFacts | None:
         with TiffFile(stream) as file:
             page = _first(file.pages[0])
             bits = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
-            return TiffFacts(bits, _nodata(page), page.samplesperpixel, page.planarconfig == 2)
+            planar, signed = page.planarconfig == 2, page.sampleformat == SIGNED
+            return TiffFacts(bits, _nodata(page), page.samplesperpixel, planar, signed)
     except Exception:  # Pillow's turn, and its error if it cannot read the file either
         return None
 
@@ -81,13 +91,13 @@ def read_samples(stream: BinaryIO, name: str, limit: int) -> tuple[NDArray[np.ge
         return (np.moveaxis(values[..., 0], 0, -1) if len(values) > 1 else values[0]), page
 
 
-def deep_tiff_to_rgb(stream: BinaryIO, name: str, limit: int, facts: TiffFacts) -> NDArray[np.uint8] | None:
-    """A TIFF of more than 8 bits a sample as (H, W, 3) uint8 RGB, upright.
+def samples_to_rgb(stream: BinaryIO, name: str, limit: int, facts: TiffFacts) -> NDArray[np.uint8] | None:
+    """A TIFF's samples as tifffile reads them, as (H, W, 3) uint8 RGB, upright.
 
     Returns None where a codec is missing and Pillow reads such a file rightly.
 
     Raises:
-        ImageError: the bands are neither grey nor RGB, or a codec is missing.
+        ImageError: the bands are neither grey nor RGB, the samples are complex, or a codec is missing.
     """
     found = read_samples(stream, name, limit)
     simple = facts.samples == 1 or not facts.planar
@@ -100,12 +110,17 @@ def deep_tiff_to_rgb(stream: BinaryIO, name: str, limit: int, facts: TiffFacts) 
     values, page = found
     if page.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB) and simple:
         return None  # CMYK, for one
+    if values.dtype.kind not in "biuf":
+        raise ImageError(f"wanted samples as integers or floats, {name} has {values.dtype}")
     colours, alpha = _bands(turn_upright(values, orientation_tag(page)), page, name)
-    picture = to_rgb(colours, alpha, facts.nodata, facts.bits if 8 < facts.bits < 16 else 16)
-    if page.photometric == WHITE_IS_ZERO:
-        picture = 255 - picture
-        picture[missing_pixels(colours, facts.nodata)] = GROUND
-    return picture
+    return to_rgb(
+        colours,
+        alpha,
+        facts.nodata,
+        facts.bits if 8 < facts.bits < 16 else 16,
+        associated=_opacity(page) == ASSOCIATED,
+        white_is_zero=page.photometric == WHITE_IS_ZERO,
+    )
 
 
 def _bands(
@@ -114,17 +129,20 @@ def _bands(
     """Colours (H, W, 1 or 3) and opacity of a page's samples."""
     photometric = page.photometric
     if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
-        raise ImageError(
-            f"wanted grey or RGB beyond 8 bits, {name} is {getattr(photometric, 'name', photometric)}"
-        )
-    extra = tuple(page.extrasamples or ())
-    alpha = values[..., -1] if extra and extra[-1] in (1, 2) else None
+        raise ImageError(f"wanted grey or RGB, {name} is {getattr(photometric, 'name', photometric)}")
+    alpha = values[..., -1] if _opacity(page) else None
     bands = values.shape[2] - (alpha is not None)
     if bands == 1 or bands == 3:
         return values[..., :bands], alpha
     if photometric == RGB and bands > 3:  # by the standard, its first three are red, green and blue
         return values[..., :3], alpha
     raise ImageError(f"wanted 1 or 3 bands, {name} has {bands}: pass an array (H, W, 3) of the three to show")
+
+
+def _opacity(page: TiffPage) -> int:
+    """Which kind of opacity the last sample is, ``ASSOCIATED`` or ``UNASSOCIATED``; 0 where it is none."""
+    extra = tuple(page.extrasamples or ())
+    return int(extra[-1]) if extra and extra[-1] in (ASSOCIATED, UNASSOCIATED) else 0
 
 
 def orientation_tag(page: TiffPage) -> int:

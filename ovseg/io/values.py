@@ -27,6 +27,9 @@ def to_rgb(
     alpha: Values | None = None,
     nodata: float | None = None,
     bits: int = 16,
+    *,
+    associated: bool = False,
+    white_is_zero: bool = False,
 ) -> NDArray[np.uint8]:
     """Convert colour or grey values of any numeric type to an RGB picture.
 
@@ -52,6 +55,8 @@ def to_rgb(
         alpha: (H, W) opacity of the same type, laid on ``GROUND``; None for opaque pictures.
         nodata: the value that marks missing pixels, as a file's tag says, or None.
         bits: the bits of an unsigned 16-bit type that are used, 9..16.
+        associated: the colours are multiplied by the opacity already, so that only the ground is added.
+        white_is_zero: the smallest value is white and the largest black, as in some TIFFs.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -62,7 +67,8 @@ def to_rgb(
     >>> to_rgb(np.array([[[0.0], [0.5], [np.nan]]]))[0, :, 0].tolist()
     [0, 128, 255]
     """
-    if values.dtype == np.uint8 and values.shape[2] == 3 and alpha is None and nodata is None:
+    plain = alpha is None and nodata is None and not white_is_zero
+    if values.dtype == np.uint8 and values.shape[2] == 3 and plain:
         return np.ascontiguousarray(values, np.uint8)
     height, width = values.shape[:2]
     shown, gaps = _colours(values, nodata)
@@ -71,10 +77,13 @@ def to_rgb(
         raise ImageError("wanted finite values of a picture's opacity, got NaN or infinity")
     convert, opaque = (_converter(values.dtype, one, bits) for one in (shown, opacity))
     picture = np.empty((height, width, 3), np.uint8)
+    ground = tuple(255 - one for one in GROUND) if white_is_zero else GROUND  # it is inverted with the rest
     for rows in row_bands(height, width):
         picture[rows] = convert(_native(values[rows]))
         if alpha is not None:
-            picture[rows] = _laid_on_ground(picture[rows], opaque(_native(alpha[rows])))
+            picture[rows] = _laid_on(ground, picture[rows], opaque(_native(alpha[rows])), associated)
+        if white_is_zero:
+            picture[rows] = 255 - picture[rows]
         if rows.start in gaps:
             picture[rows][gaps[rows.start]] = GROUND
     return picture
@@ -108,9 +117,15 @@ def _colours(values: Values, nodata: float | None) -> tuple[_Range, dict[int, ND
     return shown, gaps
 
 
-def _laid_on_ground(colours: NDArray[np.uint8], opacity: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _laid_on(
+    ground: tuple[int, ...], colours: NDArray[np.uint8], opacity: NDArray[np.uint8], associated: bool
+) -> NDArray[np.uint8]:
     shares = opacity[..., None].astype(np.float32) / 255
-    return np.rint(colours * shares + np.array(GROUND, np.float32) * (1 - shares)).astype(np.uint8)
+    shown = colours if associated else colours * shares
+    laid = np.rint(shown + np.array(ground, np.float32) * (1 - shares))
+    return np.minimum(laid, 255).astype(
+        np.uint8
+    )  # associated colours may exceed their opacity in damaged files
 
 
 def _fits(value: float, dtype: np.dtype[np.generic]) -> bool:

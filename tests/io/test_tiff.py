@@ -136,3 +136,56 @@ def test_a_damaged_file_writes_nothing_to_the_log(tmp_path, capfd):
     with pytest.raises(ImageError):
         load_image(tmp_path / "a.tif")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("colours", ["rgb", "minisblack", "miniswhite"])
+@pytest.mark.parametrize(
+    "dtype, unit", [(np.uint8, 1), (np.uint16, 257), (np.float32, 1 / 255), (np.float64, 1 / 255)]
+)
+@pytest.mark.parametrize("kind, wanted", [("unassalpha", 163), ("assocalpha", 195)])
+def test_both_kinds_of_opacity_are_laid_on_white_once(tmp_path, kind, wanted, dtype, unit, colours, planar):
+    """A colour of 60 with an opacity of 120: 60 * 120/255 + 135, or 60 + 135 where it is multiplied."""
+    values = np.full((3, 4, 4 if colours == "rgb" else 2), 60, np.float64)
+    values[..., -1] = 120
+    if colours == "miniswhite":
+        values[..., 0] = (120 if kind == "assocalpha" else 255) - 60
+    values[0, 0] = 0  # fully transparent
+    values = (values * unit).astype(dtype)
+    if planar == "separate":
+        values = np.moveaxis(values, -1, 0)
+    file = tmp_path / "a.tif"
+    tifffile.imwrite(file, values, photometric=colours, planarconfig=planar, extrasamples=[kind])
+    assert np.unique(load_image(file)[1:]).tolist() == [wanted]
+    assert load_image(file)[0, 0].tolist() == list(GROUND)
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_complex_samples_are_refused_without_a_warning(tmp_path, dtype, recwarn):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((4, 4), dtype))
+    with pytest.raises(ImageError, match=r"wanted samples as integers or floats, .*a.tif has complex"):
+        load_image(tmp_path / "a.tif")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("bands", [4, 5, 7])
+def test_bytes_in_bands_without_a_meaning_are_refused_as_such(tmp_path, bands, planar):
+    shape = (9, 8, bands) if planar == "contig" else (bands, 9, 8)
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros(shape, np.uint8), photometric="minisblack", planarconfig=planar
+    )
+    with pytest.raises(ImageError, match=rf"wanted 1 or 3 bands, .* has {bands}: pass an array"):
+        load_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 3)])
+def test_signed_bytes_are_read_by_the_rule_for_values(tmp_path, shape):
+    values = RNG.integers(0, 128, shape, np.int8)
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    assert np.array_equal(
+        load_image(tmp_path / "a.tif"), np.broadcast_to(values.reshape(9, 8, -1), (9, 8, 3))
+    )
+    tifffile.imwrite(tmp_path / "b.tif", values - 1 - values.max())
+    with pytest.raises(ImageError, match="wanted pixel values in .* got -"):
+        load_image(tmp_path / "b.tif")
