@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+Picture: TypeAlias = "NDArray[np.uint8]"
+"""(H, W, 3) RGB; also a palette (K, 3)."""
+Integers: TypeAlias = "NDArray[np.integer[Any]]"
+Floats: TypeAlias = "NDArray[np.floating[Any]]"
+Mask: TypeAlias = "NDArray[np.bool_]"
 PAPER = (255, 255, 255)
 INK = (32, 32, 32)
 VOID_COLOUR = (0, 0, 0)
 POSITIVE, NEGATIVE = (24, 160, 60), (220, 40, 40)
 
 
-def palette(count: int) -> np.ndarray:
+def palette(count: int) -> Picture:
     """``count`` colours (K, 3) uint8, neighbours far apart: hues by the golden angle, three brightnesses."""
     index = np.arange(count)
     hue = (index * 0.61803398875 % 1.0) * 180
@@ -26,15 +33,13 @@ def palette(count: int) -> np.ndarray:
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0]) if count else np.zeros((0, 3), np.uint8)
 
 
-def colour_labels(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
+def colour_labels(labels: Integers, colours: Picture) -> Picture:
     """(H, W) class indices to colours; indices beyond the palette (void) are black."""
     table = np.concatenate([colours, [VOID_COLOUR]]).astype(np.uint8)
     return table[np.minimum(labels, len(colours))]
 
 
-def overlay_labels(
-    image: np.ndarray, labels: np.ndarray, colours: np.ndarray, opacity: float = 0.55
-) -> np.ndarray:
+def overlay_labels(image: Picture, labels: Integers, colours: Picture, opacity: float = 0.55) -> Picture:
     """Classes as colour over the image, their borders in white."""
     mixed = (1 - opacity) * image + opacity * colour_labels(labels, colours)
     out = mixed.astype(np.uint8)
@@ -45,20 +50,18 @@ def overlay_labels(
     return out
 
 
-def overlay_heat(image: np.ndarray, values: np.ndarray, opacity: float = 0.6) -> np.ndarray:
+def overlay_heat(image: Picture, values: Floats, opacity: float = 0.6) -> Picture:
     """A map (H, W) in 0..1 as colours over the image (H, W, 3): blue is 0, red is 1."""
     return ((1 - opacity) * image + opacity * heat(values)).astype(np.uint8)
 
 
-def heat(values: np.ndarray) -> np.ndarray:
+def heat(values: Floats) -> Picture:
     """A map (H, W) in 0..1 as colours (H, W, 3): blue is 0, red is 1."""
     shades = np.round(values * 255).clip(0, 255).astype(np.uint8)
     return np.ascontiguousarray(cv2.applyColorMap(shades, cv2.COLORMAP_TURBO)[..., ::-1])
 
 
-def overlay_mask(
-    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], opacity: float = 0.5
-) -> np.ndarray:
+def overlay_mask(image: Picture, mask: Mask, colour: tuple[int, int, int], opacity: float = 0.5) -> Picture:
     """One mask (H, W) bool as colour over the image, its outline in white."""
     out = image.copy()
     out[mask] = ((1 - opacity) * image[mask] + opacity * np.array(colour)).astype(np.uint8)
@@ -66,7 +69,7 @@ def overlay_mask(
     return np.asarray(cv2.drawContours(out, outlines, -1, PAPER, max(1, round(min(mask.shape) / 200))))
 
 
-def draw_points(image: np.ndarray, xy: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def draw_points(image: Picture, xy: Floats, labels: Integers) -> Picture:
     """Prompts on the image: (P, 2) pixels (x, y), green where ``labels`` (P,) is 1 and red where it is 0."""
     out = image.copy()
     radius = max(2, round(min(image.shape[:2]) / 90))
@@ -77,7 +80,7 @@ def draw_points(image: np.ndarray, xy: np.ndarray, labels: np.ndarray) -> np.nda
     return out
 
 
-def legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int, size: int = 15) -> np.ndarray:
+def legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int, size: int = 15) -> Picture:
     """Names beside their colours in rows of ``width`` pixels, (h, width, 3)."""
     font, margin, box = _font(size), size // 2, size
     places, x, y = [], margin, margin
@@ -96,13 +99,13 @@ def legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int, size
     return np.asarray(canvas)
 
 
-def with_legend(picture: np.ndarray, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> np.ndarray:
+def with_legend(picture: Picture, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> Picture:
     """The picture, padded to at least 200 pixels in width, with its legend below."""
     padded = _pad_to(picture, picture.shape[0], max(200, picture.shape[1]))
     return np.concatenate([padded, legend(entries, padded.shape[1])])
 
 
-def titled(picture: np.ndarray, title: str, size: int = 15) -> np.ndarray:
+def titled(picture: Picture, title: str, size: int = 15) -> Picture:
     """The picture with a line of text above it."""
     font, title = _font(size), " ".join(title.split())
     canvas = Image.new("RGB", (picture.shape[1], size + 9), PAPER)
@@ -114,7 +117,7 @@ def titled(picture: np.ndarray, title: str, size: int = 15) -> np.ndarray:
     return np.concatenate([np.asarray(canvas), picture])
 
 
-def grid(pictures: Sequence[Sequence[np.ndarray]], gap: int = 6) -> np.ndarray:
+def grid(pictures: Sequence[Sequence[Picture]], gap: int = 6) -> Picture:
     """Rows of pictures in one, each cell as large as the largest of its row and column."""
     heights = [max(p.shape[0] for p in row) for row in pictures]
     columns = max(len(row) for row in pictures)
@@ -131,14 +134,14 @@ def grid(pictures: Sequence[Sequence[np.ndarray]], gap: int = 6) -> np.ndarray:
     return canvas
 
 
-def fit(image: np.ndarray, height: int) -> np.ndarray:
+def fit(image: Picture, height: int) -> Picture:
     """The image at another height in pixels, its aspect ratio kept."""
     width = max(1, round(image.shape[1] * height / image.shape[0]))
     how = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_NEAREST
     return np.asarray(cv2.resize(image, (width, height), interpolation=how))
 
 
-def _pad_to(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+def _pad_to(picture: Picture, height: int, width: int) -> Picture:
     missing = ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0))
     return np.pad(picture, missing, constant_values=255)
 
@@ -152,7 +155,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
 
-def bar_chart(series: dict[str, list[float]], groups: Sequence[str], title: str) -> np.ndarray:
+def bar_chart(series: dict[str, list[float]], groups: Sequence[str], title: str) -> Picture:
     """Bars in ``groups``, one a series: (H, W, 3) uint8. NaN leaves a gap."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

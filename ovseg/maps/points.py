@@ -1,25 +1,29 @@
-"""Similarity maps to point prompts: the paper's rule, and one of our own that makes fewer points.
+"""Similarity maps to point prompts: the paper's rule, and a rule with fewer points for each component.
 
-Both take the map on the token grid (h, w), of any shape and range, and the image's (height, width);
-points are (x, y) in pixels of that image. A constant map points nowhere and gives no points.
+Both take the map on the token grid (h, w), with values of any range, and the image's (height, width). Points are
+(x, y) in pixels of that image. A constant map gives no points.
 """
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from ovseg.types import PointPrompts
 
-RULES = ("components", "paper")
+Floats: TypeAlias = "NDArray[np.floating[Any]]"
+Mask: TypeAlias = "NDArray[np.bool_]"
 FINE = 96
 """The long side of the map on which components are found: the grid, interpolated."""
 _FLAT = 1e-6  # as in maps.similarity.min_max: smaller spreads of a cosine are rounding
 
 
-def normalise(values: np.ndarray) -> np.ndarray | None:
+def normalise(values: Floats) -> NDArray[np.float32] | None:
     """(h, w) to 0..1 in float32, or None for a constant map, where nothing stands out."""
     if values.ndim != 2 or values.size == 0:
         raise ValueError(f"wanted a map (h, w), got {values.shape}")
@@ -30,6 +34,7 @@ def normalise(values: np.ndarray) -> np.ndarray | None:
 
 
 def no_points() -> PointPrompts:
+    """An empty prompt set."""
     return PointPrompts(np.zeros((0, 2), np.float32), np.zeros(0, np.uint8))
 
 
@@ -37,13 +42,18 @@ def no_points() -> PointPrompts:
 
 
 def paper_points(
-    values: np.ndarray, size: tuple[int, int], threshold: float = 0.8, halve: bool = False
+    values: Floats, size: tuple[int, int], threshold: float, halve: bool = False
 ) -> PointPrompts:
-    """Every cell at or above ``threshold`` of the min-max map, and as many of the lowest (paper, 4.5).
+    """The points of the paper's section 4.5: every cell at or above a threshold, and as many of the lowest cells.
 
-    At most half of the cells become positives. Points are whole pixels, cell centres, in ascending
-    order of the map among positives and among negatives. ``halve`` first shrinks the grid to half
-    its side, bilinear, as the public code does to smooth it.
+    At most half of the cells become positives. Points are whole pixels at the cells' centres, in ascending order of
+    the map among the positives and among the negatives.
+
+    Args:
+        values: the map on its grid, (h, w).
+        size: (height, width) of the image in pixels.
+        threshold: on the min-max normalised map, in 0..1.
+        halve: shrink the grid to half its side first, bilinear, as the public code does to smooth it.
     """
     if halve:
         values = _halve(values)
@@ -58,7 +68,7 @@ def paper_points(
 
 
 def paper_points_of_several(
-    maps: np.ndarray, size: tuple[int, int], threshold: float = 0.8, halve: bool = False
+    maps: Floats, size: tuple[int, int], threshold: float, halve: bool = False
 ) -> PointPrompts:
     """Combined targets ("person+bench"): maps (K, h, w), positives from each, negatives from their mean."""
     units = [unit for unit in map(normalise, maps) if unit is not None]
@@ -72,13 +82,15 @@ def paper_points_of_several(
     return PointPrompts(xy, labels)
 
 
-def _halve(values: np.ndarray) -> np.ndarray:
+def _halve(values: Floats) -> NDArray[np.float32]:
     shape = (max(1, values.shape[0] // 2), max(1, values.shape[1] // 2))
     tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
     return np.asarray(F.interpolate(tensor, shape, mode="bilinear", align_corners=False)[0, 0])
 
 
-def _centres(cells: np.ndarray, grid: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
+def _centres(
+    cells: NDArray[np.integer[Any]], grid: tuple[int, ...], size: tuple[int, int]
+) -> NDArray[np.float32]:
     """Flat cell indices of ``grid`` (h, w) to (x, y) at the cells' centres in an image of ``size``."""
     scale = np.array([size[1] / grid[1], size[0] / grid[0]])
     xy = (np.stack([cells % grid[1], cells // grid[1]], axis=-1) + 0.5) * scale
@@ -89,26 +101,34 @@ def _centres(cells: np.ndarray, grid: tuple[int, ...], size: tuple[int, int]) ->
 
 
 def component_points(
-    values: np.ndarray,
+    values: Floats,
     size: tuple[int, int],
-    threshold: float = 0.6,
+    threshold: float,
     positives: int = 3,
     negatives: int = 4,
     smallest: float = 0.12,
     most: int = 8,
-    avoid: np.ndarray | None = None,
-) -> list[tuple[PointPrompts, np.ndarray]]:
-    """One prompt set per connected component of the map above ``threshold``, the strongest first.
+    avoid: Floats | None = None,
+) -> list[tuple[PointPrompts, NDArray[np.float32]]]:
+    """One prompt set for each connected component of the map above a threshold, the strongest first.
 
-    With each comes the map it was taken from, (h', w') in 0..1, the other components cut out of it.
-    A component gets up to ``positives`` points: its peak, then the places farthest from those taken,
-    away from its border. It gets up to ``negatives`` points around it, on the low part of the map,
-    nearest first and spread; none where the map falls off too slowly for a low part to be near.
-    Components under ``smallest`` of the largest's area are dropped, and all beyond ``most``.
-    ``avoid`` (h, w) in 0..1: where other targets are, which takes no negatives.
+    The map is first interpolated to ``FINE`` cells on its long side, so that points are finer than a patch. Ties
+    fall to the first cell in reading order, so the result is always the same.
 
-    The map is interpolated to ``FINE`` cells on its long side before, so that points are finer than
-    a patch. Deterministic: ties fall to the first in reading order.
+    Args:
+        values: the map on its grid, (h, w).
+        size: (height, width) of the image in pixels.
+        threshold: on the min-max normalised map, in 0..1.
+        positives: at most so many points on a component: its peak, then the places farthest from the points that
+            are taken, away from its border.
+        negatives: at most so many points around it, on the low part of the map, the nearest first and spread; none
+            where the map falls off too slowly for a low part to be near.
+        smallest: components below this share of the largest one's area are left out.
+        most: at most so many components.
+        avoid: (h, w) in 0..1, where other targets are; no negatives are put there.
+
+    Returns:
+        For each component its prompts, and the map (h', w') in 0..1 without the other components.
     """
     fine = fine_map(values, size)
     if fine is None:
@@ -124,13 +144,13 @@ def component_points(
     ]
 
 
-def fine_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+def fine_map(values: Floats, size: tuple[int, int]) -> NDArray[np.float32] | None:
     """The map (h', w') in 0..1 on which components are found, or None for a constant one."""
     unit = normalise(values)
     return None if unit is None else normalise(enlarge(unit, size))
 
 
-def components(mask: np.ndarray, values: np.ndarray, smallest: float) -> list[np.ndarray]:
+def components(mask: Mask, values: Floats, smallest: float) -> list[Mask]:
     """The 8-connected parts of ``mask`` (h, w), each (h, w) bool, by the sum of ``values`` on them."""
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     areas = np.bincount(labels.ravel(), minlength=count)
@@ -141,9 +161,9 @@ def components(mask: np.ndarray, values: np.ndarray, smallest: float) -> list[np
 
 
 def _region_points(
-    region: np.ndarray,
-    fine: np.ndarray,
-    taken: np.ndarray,
+    region: Mask,
+    fine: Floats,
+    taken: Floats,
     size: tuple[int, int],
     positives: int,
     negatives: int,
@@ -162,7 +182,7 @@ def _region_points(
     return PointPrompts(_centres(cells, fine.shape, size), labels)
 
 
-def _spread(allowed: np.ndarray, preference: np.ndarray, count: int) -> list[int]:
+def _spread(allowed: Mask, preference: Floats, count: int) -> list[int]:
     """Up to ``count`` flat indices in ``allowed``: the most preferred one, then the farthest from those."""
     chosen: list[int] = []
     places = np.flatnonzero(allowed)
@@ -180,7 +200,7 @@ def _spread(allowed: np.ndarray, preference: np.ndarray, count: int) -> list[int
     return chosen
 
 
-def enlarge(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def enlarge(values: Floats, size: tuple[int, int]) -> NDArray[np.float32]:
     """Bilinear to the image's aspect ratio with ``FINE`` on the long side, never finer than the image.
 
     A grid with more cells, as windows make it, keeps as many: small objects would be lost between fewer.

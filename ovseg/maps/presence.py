@@ -1,10 +1,17 @@
-"""Is a text in the picture at all? From similarities as they are: a min-max map always reaches 1."""
+"""How likely a text is in an image, from similarities as they are.
+
+A min-max normalised map cannot tell: it reaches 1 for every text, also for one that is not in the image.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = "NDArray[np.floating[Any]]"
 
 BORDER = -6.0
 """log(p_place · p_image) where presence and absence are called equally likely. Chance among 33 texts is
@@ -15,14 +22,19 @@ _PLACES = 0.02  # share of the patches that speak for a text: its best
 
 
 def presence(
-    patches: np.ndarray, image: float, rival_patches: np.ndarray, rival_images: np.ndarray, scale: float
+    patches: Floats, image: float, rival_patches: Floats, rival_images: Floats, scale: float
 ) -> float:
-    """0..1, 0.5 where presence and absence are called equally likely.
+    """How likely a text is in an image, in 0..1; 0.5 where presence and absence are called equally likely.
 
-    All similarities are F·(F_t − F_empty), so that 0 stands for the empty string: ``patches`` (N,)
-    and ``image`` (of the class token) for the text, ``rival_patches`` (N, R) and ``rival_images``
-    (R,) for the distractors. ``scale`` is the model's own logit scale. The text's probability among
-    them all is taken at its best places and for the image as a whole.
+    All similarities are F·(F_t − F_empty), so that 0 stands for the empty string. The text's probability among the
+    distractors and the empty string is taken at its best places and for the image as a whole.
+
+    Args:
+        patches: (N,), the text's similarity at each place.
+        image: its similarity with the class token.
+        rival_patches: (N, R), those of the distractors at each place.
+        rival_images: (R,), those of the distractors with the class token.
+        scale: the model's own logit scale.
     """
     place = probability(patches, rival_patches, scale)
     best = np.sort(place)[-max(1, round(_PLACES * len(place))) :].mean()
@@ -31,15 +43,27 @@ def presence(
     return 1 / (1 + math.exp(-(score - BORDER) / WIDTH))
 
 
-def probability(text: np.ndarray, rivals: np.ndarray, scale: float) -> np.ndarray:
-    """(N,) and (N, R) similarities to (N,): softmax of ``scale`` times them, the empty string being 0."""
+def probability(text: Floats, rivals: Floats, scale: float) -> Floats:
+    """The softmax probability of a text among its rivals and the empty string, whose similarity is 0.
+
+    Args:
+        text: (N,) similarities.
+        rivals: (N, R) similarities.
+        scale: the factor before the softmax.
+
+    Returns:
+        (N,) in 0..1.
+    """
     return np.asarray(1 / (1 + np.exp(-scale * log_odds(text, rivals, scale))))
 
 
-def log_odds(text: np.ndarray, rivals: np.ndarray, scale: float) -> np.ndarray:
-    """(N,) log(p / (1 - p)) / ``scale`` of that probability: s - log(1 + Σ exp(scale · r)) / scale.
+def log_odds(text: Floats, rivals: Floats, scale: float) -> Floats:
+    """log(p / (1 - p)) / ``scale`` of that probability p, in units of similarity.
 
-    In units of similarity; without rivals it is the similarity to the text itself.
+    It is s - log(1 + Σ exp(scale · r)) / scale for a similarity s with rivals r; without rivals it is s itself.
+
+    Returns:
+        (N,).
     """
     others = np.concatenate([rivals, np.zeros((len(text), 1))], axis=1).astype(np.float64) * scale
     top = others.max(axis=1)
