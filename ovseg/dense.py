@@ -224,7 +224,8 @@ def classify(
         keep: also return the probabilities at every pixel.
 
     Returns:
-        (H, W) int64 labels on the scores' device, and (K, H, W) probabilities or None.
+        (H, W) labels on the scores' device, uint8 up to 255 classes and int32 beyond, and (K, H, W)
+        probabilities or None.
     """
     classes, background = len(vocabulary), vocabulary.background
     threshold = options.background if isinstance(options.background, float) else None
@@ -235,11 +236,12 @@ def classify(
         if not kept:  # without a background class nothing is left that a pixel could belong to
             background, threshold = void_value(classes), math.inf
         removed = sorted(set(range(classes)) - set(kept))
+    dtype = torch.uint8 if classes <= 255 else torch.int32  # a large photograph has many pixels
     labels, kept_bands = [], []
     for band in _class_bands(scores, size, vocabulary, options):
         if removed:
             band[removed] = 0
-        labels.append(label_map(band, threshold, background))
+        labels.append(label_map(band, threshold, background).to(dtype))
         if keep:
             kept_bands.append(band)
     return torch.cat(labels), torch.cat(kept_bands, dim=1) if keep else None

@@ -142,6 +142,14 @@ class FrozenClip:
         Raises:
             UsageError: the window is not made of whole patches.
             ImageError: the image cannot be read.
+
+        Example:
+            >>> import ovseg
+            >>> model = ovseg.load_model()
+            >>> features = model.dense_features(ovseg.make_scene(11).image, InputOptions(size=128))
+            >>> maps = features.places @ model.encode_text(["stripes", "gravel"]).T  # (N, 2)
+            >>> features.grid, tuple(maps.shape)
+            ((16, 16), (256, 2))
         """
         options = options or InputOptions()
         (dense,) = self._stream([image], options, self._features, None)

@@ -77,7 +77,13 @@ def load_model(
 
 
 class Model(FrozenClip):
-    """A frozen CLIP with one method that segments, explains and recognizes; see ``load_model``."""
+    """A frozen CLIP with one method that segments, explains and recognizes; see ``load_model``.
+
+    Example:
+        >>> model = load_model(method="naclip")
+        >>> model.method.name, model.patch_size, model.with_method("gem").method.name
+        ('naclip', (8, 8), 'gem')
+    """
 
     # ------------------------------------------------------------------------------- what it is for
 
@@ -150,6 +156,13 @@ class Model(FrozenClip):
         Raises:
             UsageError: an argument is wrong.
             ImageError: an image cannot be read.
+
+        Example:
+            >>> import ovseg
+            >>> scene = ovseg.make_scene(11)
+            >>> found = load_model().similarity(scene.image, "stripes, gravel")
+            >>> found.names, found["gravel"].shape == scene.labels.shape
+            (('stripes', 'gravel'), True)
         """
         options = SimilarityOptions(
             surgery=surgery,
@@ -261,6 +274,13 @@ class Model(FrozenClip):
         Raises:
             UsageError: an argument is wrong.
             ImageError: an image cannot be read.
+
+        Example:
+            >>> import ovseg
+            >>> scenes = [ovseg.make_scene(seed).image for seed in (11, 23)]
+            >>> found = load_model().segment(iter(scenes), "stripes, waves, gravel", size=128)
+            >>> [labels.labels.shape for labels in found]  # read and segmented as they are asked for
+            [(128, 128), (128, 128)]
         """
         options = SegmentOptions(
             size=size,
@@ -343,6 +363,12 @@ class Model(FrozenClip):
         Raises:
             UsageError: an argument is wrong.
             ImageError: an image cannot be read.
+
+        Example:
+            >>> import ovseg
+            >>> found = load_model().recognize(ovseg.make_scene(11).image, "stripes, waves, gravel")
+            >>> len(found.best(2)), found.best(1)[0][1] == found.scores.max()
+            (2, True)
         """
         options = RecognitionOptions(surgery=surgery, size=size, resize=resize, templates=templates)
         vocabulary = as_vocabulary(names)

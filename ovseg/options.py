@@ -53,7 +53,9 @@ shrinks. "pillow": antialiased bicubic, as in OpenAI's preprocessing and CLIP Su
 without antialiasing, as in the code of SCLIP and its successors."""
 SYNONYMS = ("probability", "cosine")
 SURGERIES = ("empty", "label_set", "label_set_code")
-RULES = ("components", "paper")
+THRESHOLDS = {"components": 0.6, "paper": 0.8}
+"""The rules for points, and the threshold of each on the min-max map where none is given."""
+RULES = tuple(THRESHOLDS)
 PROMPTS = ("points", "map", "box")
 SELECTIONS = ("score", "agreement", "both")
 MAX_BATCH = 4096

@@ -31,6 +31,11 @@ class ImageTokens:
         grid: (h, w).
         bias_token: (B, D) class token of the changed path, for methods that subtract it from every
             patch (SegEarth-OV), None otherwise.
+
+    Example:
+        >>> import torch
+        >>> ImageTokens(torch.zeros(1, 6, 8), torch.zeros(1, 8), (2, 3)).grid
+        (2, 3)
     """
 
     patches: Tensor
@@ -70,6 +75,11 @@ class PointPrompts:
     Attributes:
         xy: (P, 2) float32, (x, y) in pixels of the original image. P may be 0.
         labels: (P,) uint8, 1 on the object and 0 beside it. Positives come first.
+
+    Example:
+        >>> prompts = PointPrompts(np.array([[5, 9], [1, 2]], np.float32), np.array([1, 0], np.uint8))
+        >>> len(prompts), prompts.positives.tolist()
+        (2, [[5.0, 9.0]])
     """
 
     xy: NDArray[np.float32]

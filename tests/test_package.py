@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ FLOORS = [
     {"errors"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-STRANGERS = {"labels", "points", "recognition", "tiling"}  # rooms of maps that do not know each other
+STRANGERS = {"maps.labels", "maps.points", "maps.recognition", "maps.tiling", "metrics", "figures"}
 
 
 def imports(path: Path) -> set[str]:
@@ -60,10 +61,57 @@ def test_rooms_import_only_from_below():
             assert other == parts[0] or FLOOR[other] > FLOOR[parts[0]], (
                 f"{path.relative_to(ROOT)} imports {name}, which is not below it"
             )
-            if parts[-1] in STRANGERS:
-                assert name.split(".")[-1] not in STRANGERS - {parts[-1]}
+            own, met = (
+                {one for one in STRANGERS if f"{module}.".startswith(f"ovseg.{one}.")}
+                for module in (".".join(("ovseg", *parts)), name)
+            )
+            assert not own or not met - own, f"{path.relative_to(ROOT)} knows {name}"
             looked += 1
     assert looked > 40
+
+
+def modules_of(path: Path) -> tuple[str, set[str]]:
+    """A file's module name, and every module that it imports, absolutely or relatively."""
+    parts = ("ovseg", *path.relative_to(ROOT).with_suffix("").parts)
+    package = parts[:-1]  # of an __init__ the folder itself
+    name = ".".join(package if parts[-1] == "__init__" else parts)
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {origin} | {f"{origin}.{alias.name}" for alias in node.names}
+    return name, found
+
+
+def test_no_file_leads_back_to_itself():
+    """Imports form no circle, within a folder neither; those for type checking count as well."""
+    read = dict(modules_of(path) for path in ROOT.rglob("*.py"))
+    del read["ovseg"]  # the package's list of public names, which nothing imports from
+    graph = {name: {one for one in found if one in read and one != name} for name, found in read.items()}
+    for name, found in graph.items():  # a package's __init__ collects its own files
+        if any(other.startswith(f"{name}.") for other in read):
+            continue
+        found -= {other for other in found if name.startswith(f"{other}.")}
+    assert len(graph) > 100 and sum(map(len, graph.values())) > 300
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+def test_a_circle_would_be_found(tmp_path, monkeypatch):
+    for name, text in {
+        "a": "from ovseg.room import b",
+        "b": "from . import c",
+        "c": "from .a import x",
+    }.items():
+        (tmp_path / "room").mkdir(exist_ok=True)
+        (tmp_path / "room" / f"{name}.py").write_text(text)
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    read = dict(modules_of(path) for path in tmp_path.rglob("*.py"))
+    graph = {name: {one for one in found if one in read} for name, found in read.items()}
+    with pytest.raises(CycleError):
+        list(TopologicalSorter(graph).static_order())
 
 
 def test_only_their_own_rooms_know_the_large_packages():

@@ -41,7 +41,7 @@ VocabularyName = Annotated[
     str | None,
     typer.Option(
         "--vocabulary",
-        help="A data set's names (ovseg list vocabularies) or a file with one name a line, in place of NAMES.",
+        help="A data set's names (ovseg list vocabularies) or a file, a name a line, in place of NAMES.",
         autocompletion=_vocabularies,
     ),
 ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "tiny"
 LITTLE = {
-    "model": "note: the embedded model 'tiny' knows about a hundred words; --model and --weights take a real one",
+    "model": "note: the embedded model 'tiny' knows a hundred words or so; --model and --weights take others",
     "segmenter": "note: the embedded segmenter 'tiny' is for trying out; --segmenter takes a real one",
 }
 

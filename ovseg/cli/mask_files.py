@@ -118,7 +118,7 @@ def _remove(target: Path, names: set[str]) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes that use this too out of a folder; where the system cannot, nothing is kept out."""
+    """Keep other ovseg processes out of a folder, where the system can lock files."""
     try:
         import fcntl
 

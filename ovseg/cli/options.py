@@ -124,7 +124,7 @@ TABLE = {
     "batch": Row("Windows in one call of the encoder.", as_integer, _INPUT),
     "resize": Row("How an image is resized: opencv, pillow or bilinear.", panel=_INPUT, choices=RESIZES),
     "templates": Row(
-        "Prompts: paper (85), imagenet (80), plain, or a text such as 'a photo of a {}'. Several: repeat the option.",
+        "Prompts: paper (85), imagenet (80), plain, or a text such as 'a photo of a {}'. May be repeated.",
         panel=_INPUT,
         choices=("paper", "imagenet", "plain"),
     ),
@@ -151,7 +151,7 @@ TABLE = {
     ),
     "halve": Row("Halve the map before points are picked (rule paper)."),
     "prompt_with": Row(
-        "What the segmenter gets besides points: points (nothing), map or box. Without it: what suits the segmenter.",
+        "What the segmenter gets besides points: points (nothing), map or box. Default: what suits it.",
         choices=PROMPTS,
     ),
     "select_by": Row(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PLAIN = re.compile(r"(?:[^\W_]|[+-])+(?: (?:[^\W_]|[+-])+)*")
 LONGEST = 50
-"""Bytes of the texts' part in a file name: with the image's part, at most 180, and an ending it stays below 255."""
+"""Bytes of the texts' part in a file name; with the image's part (180) and an ending it is below 255."""
 
 
 def record_of_run(

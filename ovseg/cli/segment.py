@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 TAKES = 24
 """Bytes of memory for each pixel of a large image, measured."""
 VIEW = 2048
-"""Long side in pixels of the picture with the labels over the image; the labels themselves have the image's size."""
+"""Long side in pixels of the picture with the labels over the image; label files have the image's size."""
 
 
 @reported

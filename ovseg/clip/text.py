@@ -23,6 +23,7 @@ from ovseg.clip.text_state import State, hooks, text_state
 from ovseg.clip.text_tower import check_lengths, feature_length, text_device, text_tower
 from ovseg.errors import UsageError, WeightsError
 from ovseg.names import in_order, is_unicode, short_repr
+from ovseg.options import InputOptions
 
 _SCENE = (
     "there is a {} in the scene.",
@@ -109,7 +110,7 @@ class TextEncoder:
     def encode(
         self,
         names: Sequence[str],
-        templates: str | Iterable[str] = "paper",
+        templates: str | Iterable[str] = InputOptions.templates,
         progress: Progress | None = None,
     ) -> Tensor:
         """The feature of each name's prompt ensemble.

@@ -1,7 +1,7 @@
 """Similarity maps to point prompts: the paper's rule, and a rule with fewer points for each component.
 
-Both take the map on the token grid (h, w), with values of any range, and the image's (height, width). Points are
-(x, y) in pixels of that image. A constant map gives no points.
+Both take the map on the token grid (h, w), with values of any range, and the image's (height, width). Points
+are (x, y) in pixels of that image. A constant map gives no points.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from ovseg.options import THRESHOLDS
 from ovseg.types import PointPrompts
 
 Floats: TypeAlias = "NDArray[np.floating[Any]]"
@@ -42,12 +43,13 @@ def no_points() -> PointPrompts:
 
 
 def paper_points(
-    values: Floats, size: tuple[int, int], threshold: float, halve: bool = False
+    values: Floats, size: tuple[int, int], threshold: float = THRESHOLDS["paper"], halve: bool = False
 ) -> PointPrompts:
-    """The points of the paper's section 4.5: every cell at or above a threshold, and as many of the lowest cells.
+    """The points of the paper's section 4.5: every cell at or above a threshold, and as many of the lowest
+    cells.
 
-    At most half of the cells become positives. Points are whole pixels at the cells' centres, in ascending order of
-    the map among the positives and among the negatives.
+    At most half of the cells become positives. Points are whole pixels at the cells' centres, in ascending
+    order of the map among the positives and among the negatives.
 
     Args:
         values: the map on its grid, (h, w).
@@ -68,7 +70,7 @@ def paper_points(
 
 
 def paper_points_of_several(
-    maps: Floats, size: tuple[int, int], threshold: float, halve: bool = False
+    maps: Floats, size: tuple[int, int], threshold: float = THRESHOLDS["paper"], halve: bool = False
 ) -> PointPrompts:
     """Combined targets ("person+bench"): maps (K, h, w), positives from each, negatives from their mean."""
     units = [unit for unit in map(normalise, maps) if unit is not None]
@@ -103,7 +105,7 @@ def _centres(
 def component_points(
     values: Floats,
     size: tuple[int, int],
-    threshold: float,
+    threshold: float = THRESHOLDS["components"],
     positives: int = 3,
     negatives: int = 4,
     smallest: float = 0.12,
@@ -112,17 +114,17 @@ def component_points(
 ) -> list[tuple[PointPrompts, NDArray[np.float32]]]:
     """One prompt set for each connected component of the map above a threshold, the strongest first.
 
-    The map is first interpolated to ``FINE`` cells on its long side, so that points are finer than a patch. Ties
-    fall to the first cell in reading order, so the result is always the same.
+    The map is first interpolated to ``FINE`` cells on its long side, so that points are finer than a patch.
+    Ties fall to the first cell in reading order, so the result is always the same.
 
     Args:
         values: the map on its grid, (h, w).
         size: (height, width) of the image in pixels.
         threshold: on the min-max normalised map, in 0..1.
-        positives: at most so many points on a component: its peak, then the places farthest from the points that
-            are taken, away from its border.
-        negatives: at most so many points around it, on the low part of the map, the nearest first and spread; none
-            where the map falls off too slowly for a low part to be near.
+        positives: at most so many points on a component: its peak, then the places farthest from the points
+            that are taken, away from its border.
+        negatives: at most so many points around it, on the low part of the map, the nearest first and spread;
+            none where the map falls off too slowly for a low part to be near.
         smallest: components below this share of the largest one's area are left out.
         most: at most so many components.
         avoid: (h, w) in 0..1, where other targets are; no negatives are put there.

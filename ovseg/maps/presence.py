@@ -26,8 +26,8 @@ def presence(
 ) -> float:
     """How likely a text is in an image, in 0..1; 0.5 where presence and absence are called equally likely.
 
-    All similarities are F·(F_t − F_empty), so that 0 stands for the empty string. The text's probability among the
-    distractors and the empty string is taken at its best places and for the image as a whole.
+    All similarities are F·(F_t − F_empty), so that 0 stands for the empty string. The text's probability
+    among the distractors and the empty string is taken at its best places and for the image as a whole.
 
     Args:
         patches: (N,), the text's similarity at each place.
@@ -60,7 +60,8 @@ def probability(text: Floats, rivals: Floats, scale: float) -> Floats:
 def log_odds(text: Floats, rivals: Floats, scale: float) -> Floats:
     """log(p / (1 - p)) / ``scale`` of that probability p, in units of similarity.
 
-    It is s - log(1 + Σ exp(scale · r)) / scale for a similarity s with rivals r; without rivals it is s itself.
+    It is s - log(1 + Σ exp(scale · r)) / scale for a similarity s with rivals r; without rivals it is s
+    itself.
 
     Returns:
         (N,).

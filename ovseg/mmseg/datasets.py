@@ -17,7 +17,7 @@ from ovseg.checks import check_choice
 from ovseg.errors import UsageError
 from ovseg.figures import palette
 from ovseg.io.resize import resize_image
-from ovseg.options import RESIZES
+from ovseg.options import RESIZES, InputOptions
 from ovseg.vocabulary import load_vocabulary
 
 VOCABULARIES = {
@@ -80,7 +80,7 @@ class ClipResize(BaseTransform):
         size: int | tuple[int, int] | None = None,
         short_side: int | None = None,
         long_side: int = 2048,
-        interpolation: str = "opencv",
+        interpolation: str = InputOptions.resize,
         scored: str = "original",
     ) -> None:
         if (size is None) == (short_side is None):

@@ -247,7 +247,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
             scores = Flipped(scores, *FLIPS[direction])
         height, width = meta["ori_shape"][:2]
         labels, kept = classify(scores, (height, width), self.vocabulary, self.options, self.keep_logits)
-        sample.set_data({"pred_sem_seg": PixelData(data=labels[None])})
+        sample.set_data({"pred_sem_seg": PixelData(data=labels[None].long())})
         if kept is not None:
             logits = kept.clamp_min(torch.finfo(kept.dtype).tiny).log_()
             sample.set_data({"seg_logits": PixelData(data=logits)})

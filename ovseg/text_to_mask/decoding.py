@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ovseg.maps.points import no_points
 from ovseg.metrics import mask_iou
-from ovseg.options import MaskOptions
+from ovseg.options import THRESHOLDS, MaskOptions
 from ovseg.segmenters.base import MaskSet, Segmenter
 from ovseg.segmenters.prompts import Box, Prompt
 from ovseg.text_to_mask.encoded import EncodedImage, Frame, frames, is_small
@@ -29,8 +29,6 @@ COMPARED = 256
 """Long side in pixels at which candidates are compared with the map and with each other."""
 SAME = 0.8
 """Two masks with a larger IoU are one object that was found twice."""
-THRESHOLDS = {"components": 0.6, "paper": 0.8}
-"""The threshold of each rule on the min-max map, where none is given."""
 
 
 @dataclass(frozen=True, eq=False)

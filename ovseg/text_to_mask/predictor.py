@@ -194,6 +194,13 @@ class TextToMask:
         Raises:
             UsageError: an argument of a wrong type.
             ImageError: the image cannot be read.
+
+        Example:
+            >>> import ovseg
+            >>> scene = ovseg.make_scene(3)
+            >>> session = TextToMask(ovseg.load_model(), ovseg.load_segmenter("grabcut")).session(scene.image)
+            >>> len(session.click(64, 64)) <= 1, len(session.undo())
+            (True, 0)
         """
         return Session(self._setup, self._encode(load_image(image)))
 
