@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -21,6 +22,8 @@ Templates: TypeAlias = "str | Sequence[str]"
 """A name of a set of templates, one template, or several."""
 Background: TypeAlias = "float | str | Sequence[str] | None"
 """A probability, words, or neither."""
+DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "npu", "mlu", "xla")
+"""Kinds of devices that can hold and compute a model, where PyTorch was built for them."""
 MAX_SIDE = 16_384
 """The longest side of an encoder input, a window or a stride, in pixels."""
 
@@ -73,6 +76,16 @@ def check_text(what: str, value: object) -> str:
     """``value`` if it is a text with at least one visible character. Raises UsageError."""
     if not isinstance(value, str) or not value.strip():
         raise UsageError(f"wanted {what} as a text, got {value!r}")
+    return value
+
+
+def check_device_name(value: object) -> str:
+    """``value`` if it has the form of a device's name; whether this machine has it is asked elsewhere.
+
+    Raises UsageError.
+    """
+    if not isinstance(value, str) or not re.fullmatch(rf"({'|'.join(DEVICES)})(:\d+)?", value, re.ASCII):
+        raise UsageError(f"unknown device {value!r}: wanted cpu, cuda, cuda:1 …")
     return value
 
 

@@ -187,6 +187,8 @@ def load_vocabulary(name_or_path: str | os.PathLike[str]) -> Vocabulary:
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise UsageError(f"wanted a vocabulary's name or file, got {short_repr(name_or_path)}")
     name = os.fsdecode(name_or_path)
+    if not name.strip():
+        raise UsageError(f"wanted a vocabulary's name or file, got {short_repr(name)}")
     known = list_vocabularies()
     if name in known:
         return parse_vocabulary(read_text(_folder() / f"{name}.txt", "a vocabulary"), name)

@@ -326,3 +326,9 @@ def test_background_words_make_a_class_in_front():
     assert found.owners == (0, 0, 1, 2)
     with pytest.raises(UsageError, match="background class already"):
         found.with_background(["road"])
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t"])
+def test_an_empty_text_names_no_vocabulary(name):
+    with pytest.raises(UsageError, match="wanted a vocabulary's name or file, got '"):
+        load_vocabulary(name)

@@ -132,6 +132,6 @@ def check_out(text: str) -> Path:
     for part in [folder, *folder.parents]:
         if os.path.lexists(part):
             if not part.is_dir():
-                raise UsageError(f"wanted a folder for results, {shown(folder)}: {shown(part)} is no folder")
+                raise UsageError(f"wanted a folder for results, {shown(part)} is no folder")
             break
     return folder

@@ -20,8 +20,13 @@ KINDS = (
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
-    """A path whose leading ``~`` stands for the home folder, unless a file of that very name exists."""
+    """A path whose leading ``~`` stands for the home folder, unless a file of that very name exists.
+
+    Raises UsageError where it is no path, or an empty text, which would stand for the current folder.
+    """
     text = as_text(path)
+    if not text:
+        raise UsageError("wanted a path, got an empty text")
     plain = Path(text)
     if not text.startswith("~") or os.path.lexists(text):
         return plain
@@ -64,7 +69,7 @@ def check_file(source: str | os.PathLike[str], what: str = "an image file") -> P
     """The path of a regular file, ``~`` expanded.
 
     Raises:
-        UsageError: the path is an address on a network.
+        UsageError: the path is empty, or an address on a network.
         ImageError: the path is no regular file, or cannot be looked at.
 
     >>> check_file("/dev/null")
@@ -75,6 +80,8 @@ def check_file(source: str | os.PathLike[str], what: str = "an image file") -> P
     text = as_text(source, what)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise UsageError(f"wanted {what}, got the address {shown(text)}: download it first")
+    if not text:
+        raise UsageError(f"wanted the path of {what}, got an empty text")
     path = expand(text)
     try:
         mode = os.stat(path).st_mode

@@ -43,6 +43,8 @@ def make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise UsageError(f"wanted a folder for results, {_no_folder(folder)}") from None
         raise UsageError(f"wanted a folder for results, {folder}: {_reason(error, folder)}") from None
     return folder
 
@@ -136,8 +138,11 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         fill: writes the content to the open file it is given.
 
     Raises:
+        UsageError: the path has no file name.
         OvsegError: the file cannot be written; what was there before is unchanged.
     """
+    if not path.name:  # the current folder or the root
+        raise UsageError(f"wanted the path of a file to write, got {str(path)!r}")
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise OvsegError(f"wanted a file name of at most {LONGEST_NAME} bytes, got {path.name}")
     partial = path.with_name(f".ovseg-{os.getpid()}-{secrets.token_hex(6)}")
@@ -176,11 +181,17 @@ def _write_png(path: Path, image: Image.Image) -> None:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Why, and which part of the path is no folder where that is the reason."""
     if isinstance(error, (FileExistsError, NotADirectoryError)):
-        wrong = next((p for p in [path, *path.parents] if os.path.lexists(p) and not p.is_dir()), path)
-        return f"{wrong} is no folder"
+        return _no_folder(path)
     return (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+
+
+def _no_folder(path: Path) -> str:
+    """Which part of a path is no folder."""
+    wrong = next(
+        (part for part in [path, *path.parents] if os.path.lexists(part) and not part.is_dir()), path
+    )
+    return f"{wrong} is no folder"
 
 
 def _finite(content: object) -> object:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
 
-from ovseg.checks import check_text
+from ovseg.checks import check_device_name, check_text
 from ovseg.errors import UsageError, WeightsError
 from ovseg.options import LoadOptions
 from ovseg.segmenters.base import Segmenter
@@ -62,7 +62,7 @@ def load_segmenter(
         weights: None for the embedded weights of "tiny", for the official file in the weights folder under
             its authors' name, and for those in a folder or repository of transformers'. A file for "tiny",
             SAM and MobileSAM. "random" for untrained weights.
-        device: "cpu", "cuda", "cuda:1" …
+        device: "cpu", "cuda", "cuda:1" … GrabCut takes any such name and computes on the CPU.
         offline: never ask the Hugging Face hub.
 
     Raises:
@@ -84,6 +84,8 @@ def load_segmenter(
         from ovseg.weights.device import check_device  # torch comes only with a segmenter that needs it
 
         check_device(options.device)
+    else:
+        check_device_name(options.device)
     try:
         module = import_module(f"ovseg.segmenters.{family.module}")
     except ImportError as error:

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ovseg.errors import OvsegError, WeightsError
-from ovseg.weights.files import brief, check_file
+from ovseg.weights.files import brief, check_file, check_no_text
 from ovseg.weights.torchscript import is_archive, read_archive
 
 State = dict[str, Tensor]
@@ -63,6 +63,7 @@ def read(file: Path, what: str = "a checkpoint") -> Checkpoint:
     scripted = False
     found: object
     try:
+        check_no_text(file, what)
         if _is_safetensors(file):
             found, metadata = _read_safetensors(file)
         elif scripted := is_archive(file):
@@ -71,6 +72,8 @@ def read(file: Path, what: str = "a checkpoint") -> Checkpoint:
             found = _read_torch(file)
     except OvsegError:
         raise
+    except (LookupError, EOFError, AttributeError, TypeError):  # a damaged pickle; their messages say nothing
+        raise WeightsError(f"wanted {what}, {file} cannot be read: it is damaged") from None
     except pickle.UnpicklingError as error:
         raise _unpicklable(file, error) from None
     except Exception as error:  # on damage the readers raise whatever they stumble over

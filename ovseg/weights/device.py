@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from ovseg.checks import DEVICES
 from ovseg.errors import UsageError
-
-_COMPUTING = ("cuda", "mps", "xpu", "hpu", "npu", "mlu", "xla")
-"""Kinds of devices besides the CPU that can hold and compute a model, where PyTorch was built for them."""
 
 
 def check_device(device: str, precision: str = "fp32") -> torch.device:
@@ -32,7 +30,7 @@ def check_device(device: str, precision: str = "fp32") -> torch.device:
         if precision == "fp16":
             raise UsageError("fp16 wanted a GPU, got cpu: use fp32 or bf16")
         return torch.device("cpu")
-    if target.type not in _COMPUTING or not _computes(target):
+    if target.type not in DEVICES or not _computes(target):
         raise UsageError(f"wanted device {device}, this machine offers {_offered()}")
     return target
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
 from ovseg.errors import WeightsError
 
+_LFS = "version https"
+_TEXT = re.compile(r"[^\x00-\x08\x0e-\x1f]+")
 LARGEST_JSON = 64 << 20
 """Bytes; an index of a sharded model takes some hundred kilobytes."""
 
@@ -32,6 +36,21 @@ def check_file(file: Path, what: str) -> None:
         raise WeightsError(f"wanted {what}, {file} is empty and cannot be read")
     if not os.access(file, os.R_OK):
         raise WeightsError(f"wanted {what}, {file} cannot be read: permission denied")
+
+
+def check_no_text(file: Path, what: str) -> None:
+    """Raise WeightsError for a text file, such as the pointer that Git LFS leaves in a file's place."""
+    with file.open("rb") as stream:
+        head = stream.read(512)
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
+    except UnicodeDecodeError:
+        return
+    if not _TEXT.fullmatch(text):
+        return
+    if text.startswith(_LFS):
+        raise WeightsError(f"wanted {what}, {file} is a pointer of Git LFS: run `git lfs pull`")
+    raise WeightsError(f"wanted {what}, {file} is a text file: not loaded")
 
 
 def read_json(file: Path, what: str) -> dict[str, object]:

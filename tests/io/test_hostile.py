@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ovseg.errors import OvsegError
+from ovseg.errors import OvsegError, UsageError
 from ovseg.io.images import find_images, load_image, load_labels, resize_image
 
 PICTURE = np.zeros((4, 5, 3), np.uint8)
@@ -120,3 +120,9 @@ def test_anything_ends_in_a_result_or_one_line(call, wrong):
         CALLS[call](WRONG[wrong])
     except OvsegError as error:
         assert "\n" not in str(error) and len(str(error)) < 1200
+
+
+@pytest.mark.parametrize("read", [load_image, load_labels, lambda path: find_images([path])])
+def test_an_empty_text_is_no_path(read):
+    with pytest.raises(UsageError, match=r"wanted (a path|the path of .*), got an empty text"):
+        read("")

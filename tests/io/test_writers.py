@@ -216,6 +216,20 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, folder, message):
         writers.make_folder(tmp_path / folder)
 
 
+def test_a_file_in_the_folders_place_is_named_once(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UsageError) as caught:
+            writers.make_folder(folder)
+        assert str(caught.value) == f"wanted a folder for results, {tmp_path / 'file'} is no folder"
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_path_without_a_file_name_is_misuse(path):
+    with pytest.raises(UsageError, match="wanted the path of a file to write, got '[./]'"):
+        writers.write_json(Path(path), {})
+
+
 @pytest.mark.parametrize("device", ["/dev/null", "/dev/full", "/dev/null/below"])
 def test_a_device_is_no_folder(device):
     with pytest.raises(UsageError, match=r"/dev/\w+ is no folder"):

@@ -217,7 +217,7 @@ def test_misuse_is_one_line_and_exit_code_2(arguments, message, tool, tree, root
     "content, code, message",
     [
         (None, 1, "mine.pt does not exist"),
-        (b"nonsense", 1, "mine.pt holds code or other objects, or is no checkpoint"),
+        (b"nonsense", 1, "mine.pt is a text file: not loaded"),
     ],
     ids=["missing", "nonsense"],
 )

@@ -13,6 +13,7 @@ from ovseg.cache import KEPT
 from ovseg.errors import ImageError, UsageError
 from ovseg.segmenters.base import MaskSet
 from ovseg.segmenters.grabcut import GrabCut
+from ovseg.segmenters.load import load_segmenter
 from ovseg.segmenters.prompts import Prompt
 from ovseg.segmenters.segment_anything import SegmentAnything
 
@@ -296,3 +297,14 @@ def test_masks_are_enlarged_when_they_are_asked_for(sam, disk):
         assert iou(found.at((60, 80))[0], found.masks[0][::2, ::2]) > 0.8
     with pytest.raises(ValueError, match="wanted logits"):
         MaskSet(found.logits, found.scores[:1], found.size, found.enlarge)
+
+
+@pytest.mark.parametrize("device", ["x", "cuda:", "cpu0", "cuda:-1", "CPU", "meta", " cpu"])
+def test_a_device_that_is_none_is_misuse_for_grabcut_too(device):
+    with pytest.raises(UsageError, match=f"unknown device '{device}': wanted cpu, cuda, cuda:1"):
+        load_segmenter("grabcut", device=device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1", "mps"])
+def test_grabcut_computes_on_the_cpu_whatever_the_device(device):
+    assert load_segmenter("grabcut", device=device).name == "grabcut"

@@ -415,3 +415,29 @@ def test_no_code_in_an_archive_is_run(archive, tmp_path):
         with pytest.raises(WeightsError, match="wanted") as caught:
             checkpoints.read(file)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors", "a"])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"a: 1", "is a text file: not loaded"),
+        (b"hello\nworld\n", "is a text file: not loaded"),
+        (b"#!/bin/sh\nexport A=1\n", "is a text file: not loaded"),
+        ("\u0434\u0435\u0440\u0435\u0432\u043e".encode() * 99, "is a text file: not loaded"),
+        (b"version https" + b"://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS: run"),
+    ],
+    ids=["yaml", "words", "shell", "not ASCII", "Git LFS"],
+)
+def test_a_text_file_is_told_as_one(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=f"wanted a checkpoint, .*{name} {message}"):
+        checkpoints.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02.", b"\x80\x02a.", b"\x80\x02}", b"\x80\x02h\x09."])
+def test_a_damaged_pickle_is_told_without_the_readers_own_words(tmp_path, content):
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        checkpoints.read(tmp_path / "a.pt")
+    assert "pop from" not in str(caught.value) and "\n" not in str(caught.value)
