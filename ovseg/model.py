@@ -367,7 +367,7 @@ class Model(FrozenClip):
         Example:
             >>> import ovseg
             >>> found = load_model().recognize(ovseg.make_scene(11).image, "stripes, waves, gravel")
-            >>> len(found.best(2)), found.best(1)[0][1] == found.scores.max()
+            >>> len(found.best(2)), found.best(1) == found.best()[:1]
             (2, True)
         """
         options = RecognitionOptions(surgery=surgery, size=size, resize=resize, templates=templates)
