@@ -23,7 +23,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--cfg-options", nargs="+", action=Assignments, help="fields of every config: model.logit_scale=40 …"
     )
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 @reported

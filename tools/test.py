@@ -32,7 +32,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--tta", action="store_true", help="average the views of the config's tta_pipeline")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by the launcher")
-    return parser.parse_args()
+    args = parser.parse_intermixed_args()  # the checkpoint may also come after flags
+    if args.weights is not None and args.checkpoint is not None:
+        parser.error("wanted the checkpoint once, got --weights and " + args.checkpoint)
+    return args
 
 
 @reported
@@ -41,7 +44,8 @@ def main() -> None:
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     from ovseg.mmseg.evaluate import Run, evaluate, load_config
 
-    flags = (args.cfg_options, args.method, args.backbone, args.weights or args.checkpoint)
+    weights = args.checkpoint if args.weights is None else args.weights
+    flags = (args.cfg_options, args.method, args.backbone, weights)
     run = Run(args.work_dir, args.out, args.show, args.show_dir, args.wait_time, args.tta, args.launcher)
     found = evaluate(load_config(args.config, *flags), run)
     if "file" in found:  # the first process
@@ -54,7 +58,8 @@ def main() -> None:
         if not found["weights"].get("sha256"):
             print("warning: the weights are random", file=sys.stderr)
         score = "no score" if found["mIoU"] is None else f"mIoU {found['mIoU']:.2f}"
-        print(f"{score} over {found['dataset']['images']} images: {found['file']}")
+        images, of = found["dataset"]["images"], found["dataset"]["images in the data set"]
+        print(f"{score} over {images if images == of else f'{images} of {of}'} images: {found['file']}")
 
 
 if __name__ == "__main__":

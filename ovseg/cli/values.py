@@ -9,16 +9,19 @@ from ovseg.errors import UsageError
 Value: TypeAlias = "str | int | float | bool | list[Value] | tuple[Value, ...] | None"
 WORDS: dict[str, bool] = {"true": True, "false": False}
 PAIRS = {"(": ")", "[": "]"}
+DEEPEST = 50
+"""So many brackets may stand within each other."""
 
 
 def parse_assignment(text: str) -> tuple[str, Value]:
     """A key and its value, parted at the first "=".
 
     Values are integers, floats, true, false, None, lists ("1,2" or "[1,2]"), tuples ("(1,2)"), nested at
-    will, or texts. Spaces and the quotation marks around a value are left out.
+    will, or texts. There are no dicts: "dict(type=A,size=2)" is a text. Spaces and the quotation marks around
+    a value are left out.
 
     Raises:
-        UsageError: there is no "=", no key, or a bracket is not closed.
+        UsageError: there is no "=", no key, a bracket is not closed, or too many stand within each other.
 
     >>> parse_assignment("model.window=(224,112)")
     ('model.window', (224, 112))
@@ -39,12 +42,18 @@ def parse_value(text: str) -> Value:
     if text.startswith("[") and text.endswith("]"):
         return _parts(text[1:-1])
     if "," in text:
-        return _parts(text)
+        parts = _split(text)
+        if parts != [text]:  # "f(1,2)" has its comma within brackets that are no tuple's
+            return [parse_value(part) for part in parts]
     return _scalar(text)
 
 
 def _parts(text: str) -> list[Value]:
-    """The values between commas that are in no bracket; a comma at the end adds none."""
+    return [parse_value(part) for part in _split(text)]
+
+
+def _split(text: str) -> list[str]:
+    """The texts between commas that are in no bracket; a comma at the end adds none."""
     for opening, closing in PAIRS.items():
         if text.count(opening) != text.count(closing):
             raise UsageError(f"wanted each {opening} closed by {closing}, got {text!r}")
@@ -52,6 +61,8 @@ def _parts(text: str) -> list[Value]:
     for place, letter in enumerate(text):
         depth += letter in PAIRS
         depth -= letter in PAIRS.values()
+        if depth > DEEPEST:
+            raise UsageError(f"wanted at most {DEEPEST} brackets within each other, got {text[:60]!r} …")
         if depth < 0:
             raise UsageError(f"wanted brackets around a list or within it, got {text!r}")
         if letter == "," and depth == 0:
@@ -59,7 +70,7 @@ def _parts(text: str) -> list[Value]:
             start = place + 1
     if start < len(text):
         parts.append(text[start:])
-    return [parse_value(part) for part in parts]
+    return parts
 
 
 def _scalar(text: str) -> Value:

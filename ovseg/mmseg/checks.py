@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,19 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS, METRICS
+from mmseg.registry import DATASETS
 
 from ovseg.checks import check_integer
 from ovseg.errors import DataError, OvsegError, UsageError
-from ovseg.mmseg.files import check_files, check_nothing_is_skipped, check_some_labels
-from ovseg.mmseg.scores import ExactIoUMetric
+from ovseg.mmseg.files import check_files, check_no_image_twice, check_nothing_is_skipped, check_some_labels
+from ovseg.mmseg.metrics import check_metrics
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
 from ovseg.results import void_value
 from ovseg.vocabulary import find_vocabulary
 
 MOST_WORKERS = 1024
+OMITTING = ("drop_last", "num_batch_per_epoch")
+"""Fields of a data loader that leave out images; test_dataloader.dataset.indices takes some on purpose."""
 LOADERS = ("LoadAnnotations", "LoadLabels")
 
 
@@ -55,31 +56,26 @@ def building(what: str) -> Iterator[None]:
         raise UsageError(f"{what} cannot be used: {type(error).__name__}: {reason}") from None
 
 
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def check_dataset(config: Config) -> Checked:
     """Check the data set of ``config.test_dataloader``, its pipeline and the metrics.
 
     Raises:
-        DataError: a folder, an image or a label is missing or no image; an image would be skipped; a label
-            has no image, another size than its image, or, among some that are read, a value outside the
-            classes.
+        DataError: a folder, an image or a label is missing or no image; an image would be skipped or is
+            listed twice; a label has no image, another size than its image, or, among some that are read, a
+            value outside the classes.
         UsageError: the vocabulary has another number of classes than the data set; a part of the config
-            cannot be built.
+            cannot be built, or a field of the data loader or of a metric is wrong.
     """
     loader = config.test_dataloader
     check_integer("test_dataloader.batch_size", loader.get("batch_size", 1), 1, 2**20)
     check_integer("test_dataloader.num_workers", loader.get("num_workers", 0), 0, MOST_WORKERS)
+    if loader.get("timeout") and not loader.get("num_workers"):
+        raise UsageError(f"test_dataloader.timeout {loader.timeout!r} wanted num_workers above 0")
+    for name in OMITTING:
+        if loader.get(name):
+            raise UsageError(f"wanted no test_dataloader.{name}, got {loader[name]!r}: it omits images")
     settings = loader.dataset
-    init_default_scope(config.get("default_scope", "mmseg"))  # mmcv has a LoadAnnotations of its own
+    init_default_scope(config.get("default_scope") or "mmseg")  # mmcv has a LoadAnnotations of its own
     with building("test_dataloader.dataset"):
         _check_folders(settings)
         whole = {key: value for key, value in settings.to_dict().items() if key != "indices"}
@@ -92,16 +88,14 @@ def check_dataset(config: Config) -> Checked:
     fit_to_classes(config, classes)
     with building("test_dataloader.dataset.pipeline"):
         Compose(settings.pipeline)
-    with building("test_evaluator"), _unlogged():  # the runner builds them again and says the same
-        for metric in metrics_of(config):
-            made = METRICS.build(metric)
-            if isinstance(made, ExactIoUMetric):
-                made.void(classes)
+    with building("test_evaluator"):
+        check_metrics(config, classes)
     check_nothing_is_skipped(everything)
     entries = [dataset.get_data_info(index) for index in range(len(dataset))]
     if not entries:
         ending = dataset.img_suffix or "of any kind"
         raise DataError(f"wanted images {ending} in {dataset.data_prefix['img_path']}, found none")
+    check_no_image_twice(entries, dataset.ann_file)
     turned = sum(check_files(entry) for entry in entries)
     check_some_labels(entries, classes)
     return Checked(len(entries), classes, turned)
@@ -114,45 +108,6 @@ def fit_to_classes(config: Config, classes: int) -> None:
             if step.get("type") in LOADERS:
                 step.setdefault("classes", classes)
     config.test_dataloader.dataset.setdefault("ignore_index", void_value(classes))
-
-
-def metrics_of(config: Config) -> list[Any]:
-    """The settings of the metrics: ``test_evaluator`` may be one or a list of several."""
-    evaluator = config.get("test_evaluator")
-    found = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
-    if not found or not all(isinstance(metric, Mapping) and "type" in metric for metric in found):
-        raise UsageError(f"wanted test_evaluator as a metric or a list of metrics, got {evaluator!r}")
-    return found
-
-
-def check_config(config: Config, path: str | Path) -> None:
-    """Raise UsageError where a part of the config is missing or of another type than MMSegmentation takes."""
-    if "model" not in config or "test_dataloader" not in config:
-        raise UsageError(f"wanted a config with model and test_dataloader, {path} lacks one")
-    for name in ("model", "test_dataloader", "test_dataloader.dataset"):
-        part: Any = config
-        for key in name.split("."):
-            part = part.get(key)
-        if not isinstance(part, Mapping):
-            raise UsageError(f"wanted {name} of {path} as a dict, got {part!r}")
-    for name in ("model", "test_dataloader.dataset"):
-        part = config.model if name == "model" else config.test_dataloader.dataset
-        if not isinstance(part.get("type"), str):
-            raise UsageError(f"wanted {name}.type of {path} as a text, got {part.get('type')!r}")
-    dataset = config.test_dataloader.dataset
-    paths = {"data_root": dataset.get("data_root"), "ann_file": dataset.get("ann_file")}
-    prefixes = dataset.get("data_prefix") or {}
-    if not isinstance(prefixes, Mapping):
-        raise UsageError(f"wanted test_dataloader.dataset.data_prefix of {path} as a dict, got {prefixes!r}")
-    for name, value in {**paths, **prefixes}.items():
-        if value is not None and not isinstance(value, str):
-            raise UsageError(f"wanted test_dataloader.dataset's {name} of {path} as a text, got {value!r}")
-    pipeline = dataset.get("pipeline")
-    if not isinstance(pipeline, list) or not all(isinstance(step, Mapping) for step in pipeline):
-        raise UsageError(
-            f"wanted test_dataloader.dataset.pipeline of {path} as a list of dicts, got {pipeline!r}"
-        )
-    metrics_of(config)
 
 
 def _check_folders(settings: Any) -> None:

@@ -54,7 +54,7 @@ def compare(
     for _, _, config in jobs[:: len(chosen)]:
         check_dataset(prepare(config, run))
     for stem, name, config in jobs:
-        folder = Path(run.work_dir or "work_dirs") / stem / name
+        folder = Path("work_dirs" if run.work_dir is None else run.work_dir) / stem / name
         yield name, evaluate(config, replace(run, work_dir=str(folder)))
 
 

@@ -13,7 +13,7 @@ from mmcv.transforms import BaseTransform
 from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
-from ovseg.checks import check_choice
+from ovseg.checks import MAX_SIDE, check_choice, check_integer, check_size, pair
 from ovseg.errors import UsageError
 from ovseg.figures import palette
 from ovseg.io.resize import resize_image
@@ -88,12 +88,10 @@ class ClipResize(BaseTransform):
         check_choice("interpolation", interpolation, RESIZES)
         if scored not in ("original", "input"):
             raise UsageError(f"unknown scored {scored!r}: wanted 'original' or 'input'")
-        sides = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
-        if sides is not None and (len(sides) != 2 or min(sides) < 1):
-            raise UsageError(f"ClipResize wanted a size of two positive sides, got {size}")
-        if long_side < 1 or (short_side is not None and short_side < 1):
-            raise UsageError(f"ClipResize wanted positive sides, got {short_side} and {long_side}")
-        self.size, self.short_side, self.long_side = sides, short_side, long_side
+        sides = check_size("size", size)
+        self.size = None if sides is None else pair(sides)
+        self.short_side = None if short_side is None else check_integer("short_side", short_side, 1, MAX_SIDE)
+        self.long_side = check_integer("long_side", long_side, 1, MAX_SIDE)
         self.interpolation, self.scored = interpolation, scored
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import difflib
-import inspect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,17 +15,19 @@ from uuid import uuid4
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ovseg.checks import check_number
 from ovseg.clip import embedded
-from ovseg.clip.attention import get_method
 from ovseg.errors import UsageError
-from ovseg.mmseg.checks import building, check_config, check_dataset, metrics_of
+from ovseg.mmseg.checks import building, check_dataset
 from ovseg.mmseg.environment import connect, writable_folder
+from ovseg.mmseg.fields import check_config, check_fields, check_options, metrics_of
+from ovseg.mmseg.metrics import ImageCount
 from ovseg.mmseg.results import record, write_results
 from ovseg.mmseg.runtime import progress_of
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
 
-IOU_METRICS = ("IoUMetric", "ExactIoUMetric", "CityscapesIoUMetric")
-"""Metrics that write predictions."""
+WRITERS = ("ExactIoUMetric", "CityscapesIoUMetric")
+"""Metrics that write predictions, each image to a file of its own."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,15 @@ def load_config(
         The config.
 
     Raises:
-        UsageError: the file is missing or cannot be read, an option fits nowhere, a part has another type
-            than MMSegmentation takes, or the segmentor has no such field.
+        UsageError: the file is missing or cannot be read, no run reads the field of an option, a part has
+            another type than MMSegmentation takes, or the segmentor has no such field.
     """
     if not Path(path).is_file():
         problem = "is a folder" if Path(path).is_dir() else "does not exist"
         raise UsageError(f"wanted a config file, {path} {problem}")
     with building(str(path)):
         config = Config.fromfile(path)
+    check_options(options or {})
     with building("--cfg-options"):
         config.merge_from_dict(dict(options or {}))
     check_config(config, path)
@@ -91,17 +93,6 @@ def load_config(
     if config.model.type == OpenVocabularySegmentor.__name__:
         check_fields(config.model)
     return config
-
-
-def check_fields(model: Mapping[str, Any]) -> None:
-    """Raise UsageError for a field that the segmentor lacks, or a method that does not exist."""
-    known = list(inspect.signature(OpenVocabularySegmentor.__init__).parameters)[1:]
-    for name in model:
-        if name != "type" and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f": did you mean {near[0]}?" if near else f": wanted one of {', '.join(known)}"
-            raise UsageError(f"the model has no field {name!r}{hint}")
-    get_method(model.get("method", "clip_surgery"))
 
 
 def evaluate(config: Config, run: Run | None = None) -> dict[str, Any]:
@@ -129,10 +120,12 @@ def evaluate(config: Config, run: Run | None = None) -> dict[str, Any]:
         with building(f"load_from {config.load_from}"):
             runner.load_or_resume()
     started, clock = datetime.now(timezone.utc), perf_counter()
+    count = ImageCount()
+    runner.test_evaluator.metrics.append(count)
     with progress_of(runner):
         summary = runner.test()
     seconds = perf_counter() - clock
-    found = record(runner, summary, checked, started, seconds)
+    found = record(runner, summary, checked, count.images, started, seconds)
     return write_results(found, Path(runner.log_dir)) if runner.rank == 0 else found
 
 
@@ -145,8 +138,10 @@ def prepare(config: Config, run: Run) -> Config:
     config = copy.deepcopy(config)
     stem = Path(config.filename or "config").stem
     config.launcher = run.launcher
-    config.work_dir = run.work_dir or config.get("work_dir") or str(Path("work_dirs") / stem)
+    given = config.get("work_dir") if run.work_dir is None else run.work_dir
+    config.work_dir = str(Path("work_dirs") / stem) if given is None else given
     config.experiment_name = f"{stem}_{uuid4().hex[:8]}"  # mmengine keeps one logger and visualizer a name
+    check_number("--wait-time", run.wait_time, 0, math.inf)
     connect(run.launcher)
     for what, folder in (("--work-dir", config.work_dir), ("--out", run.out), ("--show-dir", run.show_dir)):
         if folder is not None:
@@ -171,13 +166,13 @@ def _write_predictions(config: Config, run: Run) -> None:
     settings = config.test_dataloader.dataset
     images = (settings.get("data_prefix") or {}).get("img_path") or ""
     image_root = str(Path(settings.get("data_root") or "") / images)
-    writers = [metric for metric in metrics_of(config) if metric["type"] in IOU_METRICS]
+    writers = [metric for metric in metrics_of(config) if metric["type"] in WRITERS]
     for metric in writers:
         if metric["type"] == "ExactIoUMetric":
             metric.setdefault("image_root", image_root)
     if run.out is not None:
         if not writers:
-            raise UsageError(f"--out wanted one of {', '.join(IOU_METRICS)} in test_evaluator, found none")
+            raise UsageError(f"--out wanted {' or '.join(WRITERS)} in test_evaluator, found none")
         writers[0].update(output_dir=run.out)
     if run.show or run.show_dir:
         hook = dict(

@@ -51,6 +51,17 @@ def check_nothing_is_skipped(dataset: Any) -> None:
         _check_owners(Path(labels), dataset.seg_map_suffix, {os.path.normpath(label) for label in owners})
 
 
+def check_no_image_twice(entries: Sequence[dict[str, Any]], listed_in: str) -> None:
+    """Raise DataError where an image is in the data set twice: its pixels would count twice in the score."""
+    counts = Counter(os.path.normpath(entry["img_path"]) for entry in entries)
+    repeated = [path for path, number in counts.items() if number > 1]
+    if repeated:
+        where = f" in {listed_in}" if listed_in else ""
+        raise DataError(
+            f"wanted each image once{where}, {len(repeated)} come more often, first {repeated[0]}"
+        )
+
+
 def _check_owners(folder: Path, ending: str, owned: set[str]) -> None:
     alone = [
         name

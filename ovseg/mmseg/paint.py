@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
+from ovseg.checks import check_flag, check_number
 from ovseg.figures import overlay_labels, palette
 from ovseg.io.images import load_image, resize_image
 from ovseg.io.writers import make_folder, write_picture
@@ -38,6 +40,8 @@ class PaintHook(Hook):
         show: bool = False,
         wait_time: float = 2.0,
     ) -> None:
+        check_flag("show", show)
+        check_number("wait_time", wait_time, 0, math.inf)
         self.names = None if folder is None else OutputNames(make_folder(Path(folder)), image_root)
         self.show, self.wait_time = show, wait_time
 

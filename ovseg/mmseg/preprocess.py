@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from mmseg.registry import MODELS
 
+from ovseg.checks import check_flag
 from ovseg.errors import UsageError
 
 
@@ -27,6 +28,7 @@ class ClipPreProcessor(BaseDataPreprocessor):
         super().__init__()
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise UsageError(f"wanted mean and std of three channels, got {list(mean)} and {list(std)}")
+        check_flag("bgr_to_rgb", bgr_to_rgb)
         self.bgr_to_rgb = bgr_to_rgb
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None], False)

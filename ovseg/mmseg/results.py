@@ -36,7 +36,12 @@ PACKAGES = (
 
 
 def record(
-    runner: Any, summary: Mapping[str, float], checked: Checked, started: datetime, seconds: float
+    runner: Any,
+    summary: Mapping[str, float],
+    checked: Checked,
+    images: int,
+    started: datetime,
+    seconds: float,
 ) -> dict[str, Any]:
     """Everything about a finished run as JSON can hold it.
 
@@ -44,6 +49,7 @@ def record(
         runner: mmengine's, after its test.
         summary: what the metrics returned.
         checked: what is known about the data set.
+        images: how many images were segmented and reached the metrics.
         started: when the run began.
         seconds: how long it took.
 
@@ -58,12 +64,13 @@ def record(
     names = list(runner.test_dataloader.dataset.metainfo["classes"])
     found = {
         "summary": {name: _number(value) for name, value in summary.items()},
-        "mIoU": _mean_iou(runner),
+        "mIoU": _mean_iou(runner, summary),
         "classes": _classes(runner, names),
         "dataset": {
             "type": config.test_dataloader.dataset.type,
             "data_root": config.test_dataloader.dataset.get("data_root"),
-            "images": checked.images,
+            "images": images,
+            "images in the data set": checked.images,
             "classes": checked.classes,
             "turned by EXIF at the same size": checked.turned,
         },
@@ -75,7 +82,7 @@ def record(
         "time": {
             "started": started.isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
-            "seconds per image": round(seconds / checked.images, 4),
+            "seconds per image": round(seconds / images, 4) if images else None,
             "processes": runner.world_size,
             "device": str(next(segmentor.parameters()).device),
             "device name": device_name(next(segmentor.parameters()).device),
@@ -179,10 +186,15 @@ def _classes(runner: Any, names: Sequence[str]) -> list[dict[str, Any]]:
     return [{"name": name, **dict(zip(scores, row))} for name, row in zip(names, zip(*scores.values()))]
 
 
-def _mean_iou(runner: Any) -> float | None:
-    """In percent, not rounded, over the classes that occur in label or prediction."""
+def _mean_iou(runner: Any, summary: Mapping[str, float]) -> float | None:
+    """In percent over the classes that occur in label or prediction.
+
+    Of ExactIoUMetric it is not rounded; another metric's is the one in its summary.
+    """
     metric = _metric(runner)
-    known = [] if metric is None else [v for v in metric.per_class["IoU"] if not math.isnan(v)]
+    if metric is None:
+        return _number(summary["mIoU"]) if "mIoU" in summary else None
+    known = [v for v in metric.per_class["IoU"] if not math.isnan(v)]
     return sum(known) / len(known) if known else None
 
 

@@ -16,6 +16,7 @@ from mmseg.registry import METRICS
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ovseg.checks import check_integer
 from ovseg.errors import DataError, UsageError
 from ovseg.io.writers import make_folder, write_labels, write_picture
 from ovseg.metrics import check_labels, confusion
@@ -37,7 +38,12 @@ class ExactIoUMetric(IoUMetric):
         image_root: the folder of the images; sub-folders below it are kept below ``output_dir``. None: file
             names alone, which then have to differ.
         ignore_index: the label of pixels that do not count; None for ``void_value`` of the number of classes.
-        **options: those of mmseg's IoUMetric.
+        iou_metrics: some of "mIoU", "mDice" and "mFscore".
+        nan_to_num: the score of classes that do not occur; None leaves them out of the means.
+        beta: the weight of recall in mFscore.
+        collect_device: "cpu" or "gpu", over which several processes collect their counts.
+        format_only: files and no score, for images without labels.
+        prefix: put before the names of the scores, to tell several metrics apart.
 
     Raises DataError for a label of another size than its prediction or with a value that is neither a class
     nor void, with the file's name; UsageError where ``ignore_index`` is one of the classes.
@@ -50,15 +56,28 @@ class ExactIoUMetric(IoUMetric):
         output_dir: str | None = None,
         image_root: str | None = None,
         ignore_index: int | None = None,
-        **options: Any,
+        iou_metrics: str | Sequence[str] = ("mIoU",),
+        nan_to_num: float | None = None,
+        beta: float = 1,
+        collect_device: str = "cpu",
+        format_only: bool = False,
+        prefix: str | None = None,
     ) -> None:
-        super().__init__(ignore_index=ignore_index, output_dir=None, **options)
+        super().__init__(
+            ignore_index=ignore_index,
+            iou_metrics=iou_metrics,
+            nan_to_num=nan_to_num,
+            beta=beta,
+            collect_device=collect_device,
+            format_only=format_only,
+            prefix=prefix,
+        )
         self.names = None if output_dir is None else OutputNames(make_folder(Path(output_dir)), image_root)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Count the pixels of a batch; the samples' tensors may be on any device."""
         classes = len(self.dataset_meta["classes"])
-        void = self.void(classes)
+        void = check_void(self.ignore_index, classes)
         for sample in data_samples:
             labels = to_array(sample["pred_sem_seg"]["data"])
             if not self.format_only:
@@ -70,13 +89,6 @@ class ExactIoUMetric(IoUMetric):
                 target = self.names.path(sample["img_path"], ".png")
                 make_folder(target.parent)
                 _write(target, to_stored(labels, classes, sample.get("reduce_zero_label", False)))
-
-    def void(self, classes: int) -> int:
-        """The label of pixels that do not count. Raises UsageError where it is one of the classes."""
-        void = void_value(classes) if self.ignore_index is None else int(self.ignore_index)
-        if 0 <= void < classes:
-            raise UsageError(f"wanted ignore_index outside the {classes} classes, got {void}")
-        return void
 
     @staticmethod
     def _areas(
@@ -106,6 +118,15 @@ class ExactIoUMetric(IoUMetric):
             "predicted": predicted.tolist(),
         }
         return dict(super().compute_metrics(results))
+
+
+def check_void(ignore_index: int | None, classes: int) -> int:
+    """The label of pixels that do not count. Raises UsageError where it is one of the classes."""
+    void = void_value(classes) if ignore_index is None else ignore_index
+    check_integer("ignore_index", void, -(2**31), 2**31)
+    if 0 <= void < classes:
+        raise UsageError(f"wanted ignore_index outside the {classes} classes, got {void}")
+    return void
 
 
 def to_array(labels: Tensor | NDArray[np.integer]) -> NDArray[np.integer]:

@@ -16,17 +16,19 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ovseg.checks import check_flag
 from ovseg.clip.attention import get_method
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TextCache, resolve_templates
 from ovseg.dense import classify, stream
-from ovseg.errors import UsageError, WeightsError
+from ovseg.errors import UsageError
 from ovseg.figures import palette
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.scores import Cropped, Flipped, Resized, ScoreMap, render
 from ovseg.model import Model, with_background
 from ovseg.options import LoadOptions, Plain, SegmentOptions
 from ovseg.vocabulary import Vocabulary, find_vocabulary
+from ovseg.weights.checkpoints import fitted
 
 Images = Sequence[Tensor] | Tensor
 """(3, H, W) each, normalised, of any sizes; a tensor (B, 3, H, W) holds images of one size."""
@@ -87,6 +89,8 @@ class OpenVocabularySegmentor(BaseSegmentor):
     ) -> None:
         if pretrained is not None or train_cfg is not None:  # mmseg.apis.init_model sets both to None
             raise UsageError("the segmentor is not trained: wanted weights, got pretrained or train_cfg")
+        check_flag("cache", cache)
+        check_flag("keep_logits", keep_logits)
         fields = {
             "templates": templates,
             "window": window,
@@ -257,15 +261,10 @@ class OpenVocabularySegmentor(BaseSegmentor):
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         """A checkpoint given to init_model or MMSegInferencer: it fits whole, or it is an error.
 
-        mmengine loads what happens to fit and only logs the rest. Texts are encoded anew afterwards.
+        mmengine loads what happens to fit and only logs the rest, casts integers, and takes NaN. The checks
+        are those of any other file with weights. Texts are encoded anew afterwards.
         """
-        wanted = {f"{prefix}{key}": value.shape for key, value in self.state_dict().items()}
-        wrong = [key for key in wanted if key not in state_dict or state_dict[key].shape != wanted[key]]
-        wrong += [key for key in state_dict if key not in wanted]
-        if wrong:
-            raise WeightsError(
-                f"wanted a checkpoint of {self.core.loaded.name} with {len(wanted)} tensors, this one "
-                f"does not fit in {len(wrong)}, first {wrong[0]}"
-            )
+        wanted = {f"{prefix}{key}": value for key, value in self.state_dict().items()}
+        fitted(wanted, state_dict, self.core.loaded.name, "the checkpoint")
         super()._load_from_state_dict(state_dict, prefix, *rest)
         self.core = Model(self.core.loaded, self.core.method, TextCache() if self._cached else None)

@@ -186,7 +186,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, file: Path) 
     module.load_state_dict(fitted(module.state_dict(), state, what, file), strict=True)
 
 
-def fitted(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str, file: Path) -> State:
+def fitted(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str, file: Path | str) -> State:
     """``state`` in the types of ``wanted``, a model's state dictionary, which may be on the meta device.
 
     Raises WeightsError as ``fill`` does.
@@ -210,7 +210,9 @@ def mismatch(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str |
     return None
 
 
-def _other_kind(value: Tensor, wanted: Tensor) -> str | None:
+def _other_kind(value: object, wanted: Tensor) -> str | None:
+    if not isinstance(value, Tensor):
+        return f"wanted a tensor, got {type(value).__name__}"
     if value.layout != torch.strided or value.is_quantized:
         return f"wanted a dense tensor, got {str(value.layout).removeprefix('torch.')}"
     if value.is_meta:
@@ -223,7 +225,7 @@ def _other_kind(value: Tensor, wanted: Tensor) -> str | None:
     return None
 
 
-def finite(key: str, value: Tensor, what: str, file: Path) -> Tensor:
+def finite(key: str, value: Tensor, what: str, file: Path | str) -> Tensor:
     """``value`` if none of its numbers is NaN or infinite. Raises WeightsError."""
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
         count = int((~torch.isfinite(value)).sum())

@@ -69,6 +69,18 @@ def test_values_are_those_of_mmengines_dictaction(value):
     assert type(found[0]["model.field"]) is type(found[1]["model.field"])
 
 
+@pytest.mark.parametrize("value", ["dict(type=A,size=2)", "f(1,2)", "[f(1,2)]", "f[a,b],c", "(1,2)x"])
+def test_a_comma_within_brackets_of_a_text_parts_nothing(value):
+    wanted = {"[f(1,2)]": ["f(1,2)"], "f[a,b],c": ["f[a,b]", "c"]}.get(value, value)
+    assert parse_assignment(f"field={value}") == ("field", wanted)
+
+
+def test_brackets_within_each_other_have_a_limit():
+    assert parse_assignment("a=" + "[" * 50 + "1" + "]" * 50)[1]
+    with pytest.raises(UsageError, match="wanted at most 50 brackets within each other"):
+        parse_assignment("a=" + "[" * 5000 + "]" * 5000)
+
+
 @pytest.mark.parametrize("text", ["model", "=3", "a=(1,2", "a=1),(2", "a=[1,2", ""])
 def test_what_is_no_assignment_is_misuse(text, capsys):
     with pytest.raises(UsageError, match="wanted"):

@@ -52,6 +52,10 @@ def labels(segmentor):
         ({"templates": "photo"}, "unknown templates 'photo'"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"pretrained": "x.pth"}, "wanted weights, got pretrained"),
+        ({"cache": 5}, "wanted cache as True or False, got 5"),
+        ({"keep_logits": "no"}, "wanted keep_logits as True or False, got 'no'"),
+        ({"offline": 5}, "wanted offline as True or False, got 5"),
+        ({"weights": ""}, "wanted weights as a text, got ''"),
     ],
 )
 def test_wrong_fields_are_misuse_in_one_line(fields, message):
@@ -84,11 +88,60 @@ def test_a_checkpoint_of_mmengine_fits_whole_and_texts_follow(tmp_path):
     assert (segmentor.core.encode_text(["sky"], "plain") - text).abs().max() > 1e-3
 
 
-def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path):
+def spoilt(value):
+    """A change of one tensor: its first number becomes ``value``."""
+
+    def change(tensor):
+        tensor = tensor.clone()
+        tensor.view(-1)[0] = value
+        return tensor
+
+    return change
+
+
+IMAGE, TEXT = "clip.visual.proj", "clip.token_embedding.weight"
+CHANGES = [
+    (lambda tensor: tensor.int(), "wanted type float32, got int32 of {}"),
+    (lambda tensor: tensor.bool(), "wanted type float32, got bool of {}"),
+    (lambda tensor: tensor.to(torch.complex64), "wanted type float32, got complex64 of {}"),
+    (lambda tensor: tensor.to_sparse(), "wanted a dense tensor, got sparse_coo of {}"),
+    (lambda tensor: tensor[:1], "size mismatch: .* of {}"),
+    (lambda tensor: tensor.tolist(), "wanted a tensor, got list of {}"),
+    (spoilt(float("nan")), "is damaged: 1 of .* values of {} are NaN or infinite"),
+    (spoilt(-float("inf")), "is damaged: 1 of .* values of {} are NaN or infinite"),
+    (lambda tensor: tensor.double() * 1e300, "values of {} are NaN or infinite"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
+@pytest.mark.parametrize("name", [IMAGE, TEXT])
+@pytest.mark.parametrize("change, message", CHANGES)
+def test_one_wrong_tensor_of_a_checkpoint_is_one_line(change, message, name, tmp_path):
+    segmentor = build("sky, tree")
+    state = dict(segmentor.state_dict())
+    before = {key: value.clone() for key, value in state.items()}
+    torch.save({"state_dict": {**state, name: change(state[name])}}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=message.format(name)) as caught:
+        load_checkpoint(segmentor, str(tmp_path / "x.pth"), map_location="cpu")
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(value, before[key]) for key, value in segmentor.state_dict().items())
+
+
+def test_a_checkpoint_of_other_names_is_one_line(tmp_path):
     segmentor = build("sky, tree")
     torch.save({"state_dict": {"backbone.weight": torch.zeros(3)}, "meta": {}}, tmp_path / "x.pth")
-    with pytest.raises(WeightsError, match=r"with \d+ tensors, this one does not fit in \d+, first clip\."):
+    with pytest.raises(WeightsError, match=r"of tiny, the checkpoint does not fit: Missing key 'clip\."):
         load_checkpoint(segmentor, str(tmp_path / "x.pth"), map_location="cpu")
+    torch.save({**segmentor.state_dict(), "more": torch.zeros(3)}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="Unexpected key 'more'"):
+        load_checkpoint(segmentor, str(tmp_path / "x.pth"), map_location="cpu")
+
+
+def test_a_checkpoint_in_half_precision_is_converted(tmp_path):
+    segmentor = build("sky, tree")
+    torch.save({key: value.half() for key, value in segmentor.state_dict().items()}, tmp_path / "x.pth")
+    load_checkpoint(segmentor, str(tmp_path / "x.pth"), map_location="cpu")
+    assert segmentor.clip.visual.proj.dtype == torch.float32
 
 
 def test_weights_may_be_a_file_of_the_embedded_kind(tmp_path):
