@@ -14,7 +14,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ovseg.checks import check_text
+from ovseg.checks import check_flag, check_text
 from ovseg.clip.attention import get_method
 from ovseg.errors import UsageError
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
@@ -147,6 +147,9 @@ def _check_dataset_fields(dataset: Mapping[str, Any], path: str | Path) -> None:
     for name, value in paths.items():
         if value is not None and not isinstance(value, str):
             raise UsageError(f"wanted test_dataloader.dataset's {name} of {path} as a text, got {value!r}")
+    for name in ("reduce_zero_label", "test_mode", "lazy_init"):
+        if dataset.get(name) is not None:
+            check_flag(f"test_dataloader.dataset.{name} of {path}", dataset[name])
     if dataset.get("pipeline") is None:
         raise UsageError(f"wanted test_dataloader.dataset.pipeline of {path} as a list of dicts, got None")
     _wanted_list("test_dataloader.dataset.pipeline", dataset["pipeline"], path)

@@ -55,7 +55,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
             a ``window`` makes sliding windows in pixels of the resized image.
         keep_logits: also return ``seg_logits``, the logarithms of the classes' probabilities, (K, H, W) at
             the image's size. False for large photographs with many classes.
-        pretrained, train_cfg, init_cfg: fields that MMSegmentation sets; the first two have to be None.
+        pretrained, train_cfg, init_cfg: fields that MMSegmentation sets; they have to be None.
 
     Raises:
         UsageError: a field is wrong.
@@ -85,10 +85,12 @@ class OpenVocabularySegmentor(BaseSegmentor):
         offline: bool = LoadOptions.offline,
         pretrained: None = None,
         train_cfg: None = None,
-        init_cfg: Any = None,
+        init_cfg: None = None,
     ) -> None:
-        if pretrained is not None or train_cfg is not None:  # mmseg.apis.init_model sets both to None
-            raise UsageError("the segmentor is not trained: wanted weights, got pretrained or train_cfg")
+        if any(field is not None for field in (pretrained, train_cfg, init_cfg)):  # a test would ignore them
+            raise UsageError(
+                "the segmentor is not trained: wanted weights, got pretrained, train_cfg or init_cfg"
+            )
         check_flag("cache", cache)
         check_flag("keep_logits", keep_logits)
         fields = {
@@ -109,7 +111,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
             data_preprocessor = MODELS.build(
                 data_preprocessor
             )  # mmseg's registry, whatever the default scope is
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        super().__init__(data_preprocessor=data_preprocessor)
         device = "cuda" if precision == "fp16" else "cpu"  # otherwise the runner moves it
         loaded = load_clip(backbone, weights, device=device, precision=precision, offline=offline)
         self.core = Model(loaded, row, TextCache() if cache else None)

@@ -153,6 +153,7 @@ def one_line(said: str) -> bool:
         (["--cfg-options", "env_cfg=5"], "wanted env_cfg of"),
         (["--cfg-options", "test_dataloader.sampler=5"], "wanted test_dataloader.sampler of"),
         (["--cfg-options", "test_dataloader.drop_last=True"], "wanted no test_dataloader.drop_last"),
+        (["--cfg-options", "test_dataloader.dataset.reduce_zero_label=x"], "reduce_zero_label of"),
         (["--cfg-options", "model.cache=5"], "wanted cache as True or False, got 5"),
         (["--cfg-options", "model.keep_logits=5"], "wanted keep_logits as True or False, got 5"),
         (["--cfg-options", "model.data_preprocessor.bgr_to_rgb=5"], "wanted bgr_to_rgb as True or False"),

@@ -52,6 +52,7 @@ def labels(segmentor):
         ({"templates": "photo"}, "unknown templates 'photo'"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
         ({"pretrained": "x.pth"}, "wanted weights, got pretrained"),
+        ({"init_cfg": {"type": "Pretrained", "checkpoint": "x.pth"}}, "wanted weights, got .* or init_cfg"),
         ({"cache": 5}, "wanted cache as True or False, got 5"),
         ({"keep_logits": "no"}, "wanted keep_logits as True or False, got 'no'"),
         ({"offline": 5}, "wanted offline as True or False, got 5"),

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import ovseg.frozen_clip
@@ -256,3 +257,45 @@ def test_the_script_for_several_processes_says_what_it_wants(root):
     )
     assert "--nproc_per_node=2" in done.stdout and "--master_port=1234" in done.stdout
     assert done.stdout.strip().endswith("test.py x.py --launcher pytorch --tta")
+
+
+def test_a_checkpoint_may_come_after_flags_and_a_metric_of_mmsegs_shows_its_score(
+    tool, trees, root, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    trees.write_tree("voc21", tmp_path / "data", 2, (24, 32))
+    mine = tmp_path / "mine.safetensors"
+    shutil.copy(embedded.asset_path(), mine)
+    code, printed, _ = tool(
+        *("test", root / VOC, "--backbone", "tiny", "--work-dir", tmp_path / "w", mine),
+        *("--cfg-options", *SMALL, "test_evaluator.type=IoUMetric"),
+    )
+    assert code == 0, printed
+    (file,) = (tmp_path / "w").glob("*/results.json")
+    found = json.loads(file.read_text())
+    assert found["weights"]["file"] == "mine.safetensors"
+    last = printed.strip().splitlines()[-1]
+    assert last == f"mIoU {found['summary']['mIoU']:.2f} over 2 images: {file}"
+
+
+@pytest.mark.parametrize("change", ["integers", "NaN"])
+@pytest.mark.parametrize("tower", ["visual.proj", "text_projection"])
+def test_a_damaged_load_from_gives_no_score(change, tower, tool, tree, root, encoded):
+    state = dict(torch.load(clip_checkpoint(root), weights_only=True))
+    value = state[f"clip.{tower}"]
+    state[f"clip.{tower}"] = value.int() if change == "integers" else value * float("nan")
+    torch.save({"state_dict": state}, "damaged.pth")
+    options = [*SMALL, "load_from=damaged.pth"]
+    code, printed, said = tool("test", root / VOC, "--backbone", "tiny", "--cfg-options", *options)
+    assert code == 1 and "mIoU" not in printed and not encoded
+    assert said.startswith("error: wanted weights of tiny, the checkpoint ") and f"clip.{tower}" in said
+    assert said.count("\n") == 1
+
+
+def clip_checkpoint(root):
+    """A file of the embedded model's tensors by the segmentor's names."""
+    from ovseg.clip.models import load_clip
+
+    state = load_clip().clip.state_dict()
+    torch.save({f"clip.{key}": value for key, value in state.items()}, "sound.pth")
+    return "sound.pth"
