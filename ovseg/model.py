@@ -63,6 +63,7 @@ def load_model(
 
     Raises:
         UsageError: a name, tag, method, device or precision is unknown, or weights are missing.
+        UnsupportedModelError: the image tower cannot be read, or has no attention for the method to replace.
         WeightsError: the weights cannot be had or do not fit.
 
     Example:
@@ -72,7 +73,7 @@ def load_model(
     """
     row = get_method(method)
     options = LoadOptions(weights=weights, device=device, precision=precision, cache=cache, offline=offline)
-    loaded = load_clip(name, options.weights, device=device, precision=precision, offline=offline)
+    loaded = load_clip(name, options.weights, device=device, precision=precision, offline=offline, method=row)
     return Model(loaded, row, TextCache() if options.cache else None)
 
 

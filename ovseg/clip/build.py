@@ -17,7 +17,8 @@ import torch
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg, _build_vision_tower
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
-from ovseg.clip.towers import check_visual
+from ovseg.clip.attention import Method
+from ovseg.clip.towers import Tower, check_method, tower_of
 from ovseg.errors import OvsegError, WeightsError
 from ovseg.weights import hub, store
 from ovseg.weights.files import brief
@@ -67,11 +68,11 @@ def _check_values(value: object, what: str) -> None:
         raise WeightsError(f"wanted a config of {what} with numbers up to {_LARGEST}, got {value!r:.60}")
 
 
-def check_tower(config: Config, what: str) -> None:
-    """Check the image tower of a config without its memory, before anything of the texts is made.
+def check_tower(config: Config, what: str, method: Method | None = None) -> Tower:
+    """The image tower of a config without its memory, checked before anything of the texts is made.
 
     Raises:
-        UnsupportedModelError: it has no tokens that ovseg reads.
+        UnsupportedModelError: it has no tokens that ovseg reads, or nothing that ``method`` could change.
         WeightsError: the config cannot be built.
     """
     try:
@@ -82,7 +83,9 @@ def check_tower(config: Config, what: str) -> None:
         raise WeightsError(
             f"wanted an image tower of {what}, its config cannot be built: {brief(error)}"
         ) from None
-    check_visual(visual)
+    if method is not None:
+        check_method(visual, method)
+    return tower_of(visual)
 
 
 def build_clip(config: Config, what: str, *, offline: bool = True) -> Clip:

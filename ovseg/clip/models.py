@@ -15,6 +15,7 @@ from open_clip.model import convert_to_custom_text_state_dict
 
 from ovseg.checks import check_text
 from ovseg.clip import embedded
+from ovseg.clip.attention import Method
 from ovseg.clip.build import Clip, Config, Tokenizer, build_clip, build_tokenizer, check_config, check_tower
 from ovseg.clip.towers import check_visual
 from ovseg.errors import OvsegError, UsageError, WeightsError
@@ -90,6 +91,7 @@ def load_clip(
     device: str = LoadOptions.device,
     precision: str = LoadOptions.precision,
     offline: bool = LoadOptions.offline,
+    method: Method | None = None,
 ) -> LoadedClip:
     """An open_clip model by name, its weights loaded whole, ready for ``encode_image``.
 
@@ -100,11 +102,12 @@ def load_clip(
         device: "cpu", "cuda", "cuda:1" …
         precision: "fp32", "bf16" or "fp16", of the image tower; the text tower stays in fp32.
         offline: never touch the network.
+        method: what it is loaded for, refused before any download where the image tower cannot take it.
 
     Raises:
         UsageError: an argument is wrong, or the name or tag is unknown.
-        UnsupportedModelError: the image tower has no tokens that ovseg reads. Known from the config, before
-            anything is downloaded.
+        UnsupportedModelError: the image tower has no tokens that ovseg reads, or nothing that ``method``
+            could change. Known from the config, before anything is downloaded.
         WeightsError: the weights are missing, damaged or of another model.
 
     Example:
@@ -121,7 +124,9 @@ def load_clip(
     if name == embedded.NAME:
         loaded = _load_embedded(given)
     else:
-        loaded = _load_open_clip(name.replace("/", "-") if ":" not in name else name, given, options.offline)
+        loaded = _load_open_clip(
+            name.replace("/", "-") if ":" not in name else name, given, options.offline, method
+        )
     check_visual(loaded.clip.visual)
     loaded.clip.eval().requires_grad_(False).to(target)
     loaded.clip.visual.to(PRECISIONS[options.precision])
@@ -146,8 +151,8 @@ def _load_embedded(given: str | Path | None) -> LoadedClip:
     return LoadedClip(clip, tokenizer, embedded.NAME, mean, std, embedded.SIZE, file, record)
 
 
-def _load_open_clip(name: str, given: str | Path | None, offline: bool) -> LoadedClip:
-    origin = (_folder_origin if ":" in name else _named_origin)(name, given, offline)
+def _load_open_clip(name: str, given: str | Path | None, offline: bool, method: Method | None) -> LoadedClip:
+    origin = (_folder_origin if ":" in name else _named_origin)(name, given, offline, method)
     state, quick = None, bool(origin.config.get("quick_gelu"))
     if origin.file is not None:
         state = checkpoints.read(origin.file, f"weights of {name}")
@@ -163,7 +168,7 @@ def _load_open_clip(name: str, given: str | Path | None, offline: bool) -> Loade
 # -------------------------------------------------------------------------- where a model comes from
 
 
-def _named_origin(name: str, given: str | Path | None, offline: bool) -> _Origin:
+def _named_origin(name: str, given: str | Path | None, offline: bool, method: Method | None) -> _Origin:
     """One of open_clip's own names: config and tags from its tables, the image tower checked first."""
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
@@ -175,7 +180,7 @@ def _named_origin(name: str, given: str | Path | None, offline: bool) -> _Origin
         raise UsageError(
             f"wanted weights for {name}: a tag, a file, or 'random' for untrained ones, got none"
         )
-    check_tower(config, name)
+    check_tower(config, name, method)
     # A tag wins over a file of the same name, as in open_clip; a path is told by its shape.
     entry = open_clip.get_pretrained_cfg(name, given) if isinstance(given, str) else {}
     is_file = not entry and (isinstance(given, Path) or (given != RANDOM and _looks_like_file(given)))
@@ -192,7 +197,7 @@ def _named_origin(name: str, given: str | Path | None, offline: bool) -> _Origin
     return _Origin(config, tokenizer, file, str(given), mean, std)
 
 
-def _folder_origin(name: str, given: str | Path | None, offline: bool) -> _Origin:
+def _folder_origin(name: str, given: str | Path | None, offline: bool, method: Method | None) -> _Origin:
     """ "hf-hub:…" or "local-dir:…": a folder with open_clip's config and weights."""
     if not name.startswith((CLIP_HUB, CLIP_FOLDER)):
         raise UsageError(f"unknown model {name!r}, wanted {CLIP_HUB}org/name or {CLIP_FOLDER}FOLDER")
@@ -202,7 +207,7 @@ def _folder_origin(name: str, given: str | Path | None, offline: bool) -> _Origi
     if not isinstance(config, Mapping):
         raise WeightsError(f"wanted a config with a model_cfg, {folder / CLIP_CONFIG} has none")
     check_config(config, name)
-    check_tower(config, name)
+    check_tower(config, name, method)
     if given == RANDOM:
         file: Path | None = None
     elif given is None:

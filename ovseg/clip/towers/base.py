@@ -43,8 +43,10 @@ class Tower(ABC):
     Attributes:
         patch_size: pixels of one place, (height, width).
         native_size: the input (height, width) in pixels that the tower was built for.
+        family: the class and the pooling in words, for tables and messages.
     """
 
+    family: str
     patch_size: tuple[int, int]
     native_size: tuple[int, int]
 

@@ -32,6 +32,7 @@ class CellTower(Tower):
         stride = int(trunk.feature_info[-1]["reduction"])
         self.visual = visual
         self.trunk = trunk
+        self.family = f"timm {type(trunk).__name__}, average over cells"
         self.patch_size = (stride, stride)
         self.native_size = (int(visual.image_size[0]), int(visual.image_size[1]))
 

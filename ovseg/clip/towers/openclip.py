@@ -37,6 +37,8 @@ class OpenClipViT(BlockTower):
         self.visual = visual
         self.pool = cast("AttentionalPooler | None", pool)
         self.blocks = list(visual.transformer.resblocks)
+        pooling = "attention pooling" if pool is not None else "class token"
+        self.family = f"open_clip ViT, {'average' if visual.pool_type == 'avg' else pooling}"
         self.reads_class_token = visual.pool_type == "tok" and pool is None
         self.patch_size = visual.patch_size
         self.native_size = (int(visual.image_size[0]), int(visual.image_size[1]))

@@ -16,6 +16,7 @@ class ResNetTower(Tower):
     def __init__(self, visual: ModifiedResNet) -> None:
         size = visual.image_size
         self.visual = visual
+        self.family = "open_clip ResNet, attention pooling"
         self.patch_size = (32, 32)  # the total stride
         self.native_size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 

@@ -40,6 +40,8 @@ class TimmViT(BlockTower):
         self.prefix = int(trunk.num_prefix_tokens)
         self.pool = cast("AttentionPoolLatent | None", trunk.attn_pool)
         self.reads_class_token = self.pool is None and trunk.global_pool == "token"
+        pooling = {"token": "class token", "avg": "average", "map": "attention pooling"}[trunk.global_pool]
+        self.family = f"timm {'Eva' if isinstance(trunk, Eva) else 'ViT'}, {pooling}"
         self.patch_size = (int(ratio[0] * patch[0]), int(ratio[1] * patch[1]))
         # Where the side is no multiple of the patch (SigLIP's 384 and 14), the tower reads no further than this.
         self.grid = (int(embedding.grid_size[0]), int(embedding.grid_size[1]))

@@ -1,0 +1,45 @@
+"""Every architecture that open_clip lists, by its config alone: what is read, and what of the rest."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import open_clip
+import pytest
+
+from ovseg.clip.attention import METHODS
+from ovseg.clip.models import list_models, load_clip
+from ovseg.errors import UnsupportedModelError
+
+ROOT = Path(__file__).parents[3]
+# Wanted by no weights that open_clip knows.
+UNREAD = {
+    "swin_base_patch4_window7_224": "got SwinTransformer",
+    "vit_relpos_medium_patch16_cls_224": "got VisionTransformerRelPos",
+}
+
+
+def test_the_table_of_the_docs_is_what_the_configs_give():
+    tool = runpy.run_path(str(ROOT / "tools" / "list_models.py"))
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    if f"open_clip {open_clip.__version__}:" not in page:
+        pytest.skip("the table is of another version of open_clip")
+    assert tool["with_tables"](page) == page, "run: python tools/list_models.py --write"
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_what_is_not_read_is_said_in_one_line(name):
+    with pytest.raises(UnsupportedModelError, match=f"wanted timm's .* as the image tower, {UNREAD[name]}$"):
+        load_clip(name, "random")
+    assert list_models()[name] == ()
+
+
+@pytest.mark.parametrize("name", ["convnext_base", "MobileCLIP-S1"])
+@pytest.mark.parametrize("method", ["clip_surgery", "segearth"])
+def test_a_method_that_a_tower_cannot_take_is_refused_before_any_download(name, method, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("ovseg.clip.models.build_clip", lambda *_, **__: pytest.fail("a model was built"))
+    for weights in ("random", list_models()[name][0]):
+        with pytest.raises(UnsupportedModelError, match="wanted method 'clip' or 'maskclip'"):
+            load_clip(name, weights, method=METHODS[method])
