@@ -47,7 +47,8 @@ def find_images(
 
     Returns:
         The files, sorted within each folder, none twice; and a line for each folder that held no image,
-        could not be searched, or held files that nothing installed here reads.
+        could not be searched, or held files that nothing installed here reads, and for each pipe or link to
+        nothing that is named like an image.
 
     Raises:
         UsageError: ``paths`` is not a list of paths.
@@ -62,7 +63,7 @@ def find_images(
             files.append(path)
             continue
         refused: list[str] = []
-        names = list(_visible(path, recursive, refused))
+        names = list(_visible(path, recursive, known, refused))
         lines += refused
         inside, results = _without_results([name for name in names if name.suffix.lower() in known])
         files += inside
@@ -141,8 +142,12 @@ def cut_name(name: str, most: int = LONGEST) -> str:
     return f"{folder}/{last}" if folder else last
 
 
-def _visible(folder: Path, recursive: bool, refused: list[str]) -> Iterator[Path]:
-    """Files that are neither hidden nor devices, sorted by name; ``refused`` gets a line for what failed."""
+def _visible(folder: Path, recursive: bool, known: frozenset[str], refused: list[str]) -> Iterator[Path]:
+    """Files that are not hidden, sorted by name.
+
+    ``refused`` gets a line for each folder that cannot be searched, and for whatever is named like an image
+    by an ending of ``known`` and is no file: a pipe, a device, a link to nothing.
+    """
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -155,7 +160,10 @@ def _visible(folder: Path, recursive: bool, refused: list[str]) -> Iterator[Path
         if entry.is_file():
             yield folder / entry.name
         elif recursive and entry.is_dir(follow_symlinks=False):
-            yield from _visible(folder / entry.name, recursive, refused)
+            yield from _visible(folder / entry.name, recursive, known, refused)
+        elif not entry.is_dir() and Path(entry.name).suffix.lower() in known:
+            reason = "exists, but is no file" if os.path.exists(entry.path) else "is a link to nothing"
+            refused.append(f"wanted an image file, {shown(entry.path)} {reason}")
 
 
 def _without_results(images: list[Path]) -> tuple[list[Path], int]:

@@ -9,6 +9,7 @@ keeps its table in another form, open_clip itself is imported and asked.
 from __future__ import annotations
 
 import ast
+import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +37,8 @@ def entry(model: str, tag: str) -> Entry:
     """
     model, tag = clean(model, tag)
     known = tags(model)
+    if not known and not _has_config(model):
+        raise UsageError(f"unknown model {model!r}: wanted a name that `ovseg list models` shows")
     if tag not in known:
         choices = f"a file or one of {', '.join(known)}" if known else "a file, as open_clip lists no weights"
         raise UsageError(f"unknown weights {tag!r} for {model}: wanted {choices}")
@@ -51,6 +54,20 @@ def tags(model: str) -> dict[str, Entry]:
     import open_clip  # another form of the table than the one that is read here
 
     return {tag: dict(open_clip.get_pretrained_cfg(model, tag)) for tag in _own_tags(open_clip, model)}
+
+
+def _has_config(model: str) -> bool:
+    """Whether open_clip can build a model of this name: by a file of its own, or one that was added."""
+    spec = find_spec("open_clip")
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    if any(f"{model}.json" in _names(Path(folder) / "model_configs") for folder in folders):
+        return True
+    loaded = sys.modules.get("open_clip")
+    return loaded is not None and model in loaded.list_models()
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
 
 def _own_tags(module: object, model: str) -> list[str]:

@@ -185,3 +185,23 @@ def test_names_of_many_files_take_linear_work(monkeypatch):
     files = [Path(f"d{number % 50}/{number // 50}/x.jpg") for number in range(20_000)]
     stems = output_stems(files)
     assert len(set(stems.values())) == len(stems) == len(counted)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize(
+    "make, reason",
+    [
+        (lambda path: path.symlink_to("gone"), "is a link to nothing"),
+        (lambda path: os.mkfifo(path), "exists, but is no file"),
+    ],
+    ids=["link", "pipe"],
+)
+def test_what_is_named_like_an_image_and_is_no_file_is_said(tmp_path, make, reason, others):
+    for number in range(others):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    make(tmp_path / "a.PNG")
+    (tmp_path / "notes.txt").symlink_to("gone")
+    (tmp_path / "folder.png").mkdir()
+    files, lines = find_images([tmp_path])
+    assert len(files) == others
+    assert lines == [f"wanted an image file, {tmp_path / 'a.PNG'} {reason}"]

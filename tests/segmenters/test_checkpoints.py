@@ -80,7 +80,7 @@ def test_damaged_and_foreign_checkpoints_are_one_clear_line(tmp_path, monkeypatc
     cases = {
         "cut": ("wanted weights of vit_b, .* cannot be read", whole.read_bytes()[:5000]),
         "empty": ("is empty and cannot be read", b""),
-        "text": ("or is no checkpoint", b"not found, sorry"),
+        "text": ("is a text file: not loaded", b"not found, sorry"),
     }
     for name, (message, content) in cases.items():
         file = tmp_path / f"{name}.pth"

@@ -195,7 +195,7 @@ def test_names_of_every_family_have_their_kind():
         (
             "nothing",
             "openai",
-            "unknown weights 'openai' for nothing: wanted a file, as open_clip lists no weights",
+            "unknown model 'nothing': wanted a name that `ovseg list models` shows",
         ),
         ("RN50", None, "wanted a tag of open_clip's with RN50"),
         ("hf-hub:", None, "wanted hf-hub: and a repository"),
@@ -288,3 +288,14 @@ def test_pull_of_the_command_line_says_one_line_for_what_cannot_be(home, monkeyp
         done = CliRunner().invoke(cli.app, ["models", *arguments])
         assert done.exit_code in (1, 2) and isinstance(done.exception, SystemExit), done.output
         assert done.output.startswith(("error: wanted", "error: unknown")), done.output
+
+
+@pytest.mark.parametrize("name", ["x", "", "ViT-B-16:openai", "../ViT-B-16", "a\0b", "ViT-B-17"])
+def test_a_model_that_nobody_knows_is_said_before_its_tag(name):
+    with pytest.raises(UsageError, match="unknown model .*: wanted a name that `ovseg list models` shows"):
+        store.path(name, "openai")
+
+
+def test_a_model_without_published_weights_is_known():
+    with pytest.raises(UsageError, match="unknown weights 'openai' for ViT-H-16: wanted a file"):
+        store.path("ViT-H-16", "openai")
