@@ -69,7 +69,7 @@ def one_line(said: str) -> bool:
         (["--out", ""], "wanted --out as a folder, got an empty text"),
         (["--out", "file"], "wanted a folder for results, file"),
         (["--show-dir", "file"], "wanted a folder for results, file"),
-        (["--work-dir", "/dev/null/x"], "wanted a folder for results, /dev/null/x"),
+        (["--work-dir", "/dev/null/x"], "wanted a folder for results, /dev/null is no folder"),
         (["--work-dir", "file"], "wanted a folder for results, file"),
         (["--work-dir", ""], "wanted --work-dir as a folder, got an empty text"),
         (["--weights", ""], "wanted weights as a text, got ''"),

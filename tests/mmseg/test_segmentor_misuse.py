@@ -150,5 +150,5 @@ def test_weights_may_be_a_file_of_the_embedded_kind(tmp_path):
     copied.write_bytes(embedded.asset_path().read_bytes())
     assert build("sky, tree", weights=str(copied)).core.loaded.file == copied
     (tmp_path / "broken.safetensors").write_bytes(b"12345678")
-    with pytest.raises(WeightsError, match="broken.safetensors cannot be read"):
+    with pytest.raises(WeightsError, match="broken.safetensors is a text file: not loaded"):
         build("sky, tree", weights=str(tmp_path / "broken.safetensors"))
