@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from ovseg.data.convert.write import Converted, files_in, look_up, read_json, read_labels, write_all
@@ -27,7 +28,7 @@ STUFF_ENDING = "_labelTrainIds.png"
 OBJECT_ENDING = "_instanceTrainIds.png"
 
 
-def stuff_table() -> np.ndarray:
+def stuff_table() -> NDArray[np.int_]:
     """(256,): pixel value in stuffthingmaps -> class 0 to 170; -1 where COCO-Stuff has no class."""
     table = np.full(256, -1)
     used = [k - 1 for k in range(1, IDS + 1) if k not in UNUSED]
@@ -36,7 +37,7 @@ def stuff_table() -> np.ndarray:
     return table
 
 
-def object_table() -> np.ndarray:
+def object_table() -> NDArray[np.int_]:
     """(256,): pixel value in stuffthingmaps -> 1 to 80, or 0 for stuff and what has no label."""
     table = stuff_table()
     things = np.arange(256) < THINGS
@@ -75,7 +76,9 @@ def convert_coco_object(source: Path, out: Path) -> Converted:
     return write_all(jobs, "COCO-Object")
 
 
-def draw_objects(image: dict[str, Any], objects: list[dict[str, Any]], classes: dict[int, int]) -> np.ndarray:
+def draw_objects(
+    image: dict[str, Any], objects: list[dict[str, Any]], classes: dict[int, int]
+) -> NDArray[np.uint8]:
     """(H, W) uint8 of one image's annotations, 0 where there is none."""
     labels = np.zeros((image["height"], image["width"]), np.uint8)
     for each in sorted(objects, key=lambda o: (-o["iscrowd"], -o["area"], o["id"])):
@@ -87,7 +90,7 @@ def draw_objects(image: dict[str, Any], objects: list[dict[str, Any]], classes: 
     return labels
 
 
-def _decode(segmentation: Any, size: tuple[int, ...]) -> np.ndarray:
+def _decode(segmentation: Any, size: tuple[int, ...]) -> NDArray[np.uint8]:
     """Polygons, or run lengths as numbers or as text: (H, W) uint8."""
     if isinstance(segmentation, list):
         return np.asarray(rle.decode(rle.merge(rle.frPyObjects(segmentation, *size))))
@@ -96,7 +99,7 @@ def _decode(segmentation: Any, size: tuple[int, ...]) -> np.ndarray:
     return np.asarray(rle.decode(segmentation))
 
 
-def _convert_maps(maps: Path, out: Path, table: np.ndarray, ending: str, title: str) -> Converted:
+def _convert_maps(maps: Path, out: Path, table: NDArray[np.int_], ending: str, title: str) -> Converted:
     sources = [p for p in files_in(maps, ".png") if not p.name.endswith((STUFF_ENDING, OBJECT_ENDING))]
     if not sources:
         raise DataError(f"wanted stuffthingmaps, {maps} holds only converted files")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from ovseg.data.convert.write import Converted, look_up, read_json, write_all, write_list
@@ -35,7 +36,7 @@ OTHER_NAMES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "clo
 SPLITS = ("train", "val")
 
 
-def class_table() -> np.ndarray:
+def class_table() -> NDArray[np.int_]:
     """(460,): id of a label -> 1 to 59, 0 for the other 400."""
     table = np.zeros(460, int)
     table[list(IDS)] = np.arange(1, len(IDS) + 1)
@@ -103,7 +104,7 @@ def convert_context_json(path: Path, devkit: Path, split: str = "val") -> Conver
     return _write(devkit, split, jobs)
 
 
-def draw_regions(image: dict[str, Any], regions: list[dict[str, Any]]) -> np.ndarray:
+def draw_regions(image: dict[str, Any], regions: list[dict[str, Any]]) -> NDArray[np.uint8]:
     """(H, W) uint8 of one image: regions in the file's order, later ones over earlier ones, 0 elsewhere."""
     ids = np.zeros((image["height"], image["width"]), int)
     for region in regions:
@@ -123,7 +124,7 @@ def _write(devkit: Path, split: str, jobs: Mapping[str, Any]) -> Converted:
 
 
 def _mat_job(path: Path) -> Any:
-    def make() -> np.ndarray:
+    def make() -> NDArray[np.uint8]:
         loadmat = _mat_reader()
         try:
             ids = loadmat(path)["LabelMap"].astype(int)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ovseg.data.convert.write import Converted, look_up, read_labels, write_all
 from ovseg.errors import DataError, UsageError
@@ -52,7 +53,7 @@ def arrange_photos(source: Path, vocabulary: str | Vocabulary, out: Path, split:
     return write_all(jobs, source.name)
 
 
-def _table(classes: list[str], vocabulary: Vocabulary, source: Path) -> np.ndarray:
+def _table(classes: list[str], vocabulary: Vocabulary, source: Path) -> NDArray[np.int_]:
     """(256,): value in a mask -> index in the vocabulary, VOID, or -1 where there is no such class."""
     absent = [name for name in vocabulary.names if name not in classes]
     if absent:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ovseg.errors import DataError, UsageError
 from ovseg.io.writers import make_folder, write_file, write_picture
 
-Job = tuple[Path, Callable[[], np.ndarray]]  # a file, and what makes its label map (H, W) uint8
+Job = tuple[Path, Callable[[], NDArray[np.uint8]]]  # a file, and what makes its label map (H, W) uint8
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def write_list(path: Path, names: Sequence[str]) -> None:
     write_file(path, lambda file: file.write(content.encode()))
 
 
-def read_labels(path: Path) -> np.ndarray:
+def read_labels(path: Path) -> NDArray[np.uint8]:
     """(H, W) uint8 of a PNG of one channel, a palette's indices as they are. Raises DataError."""
     try:
         labels = np.asarray(Image.open(path))
@@ -68,7 +69,9 @@ def read_labels(path: Path) -> np.ndarray:
     return labels
 
 
-def look_up(values: np.ndarray, table: np.ndarray, source: object, what: str) -> np.ndarray:
+def look_up(
+    values: NDArray[np.integer], table: NDArray[np.int_], source: object, what: str
+) -> NDArray[np.uint8]:
     """``table[values]`` as uint8. Raises DataError for a value that ``table`` lacks or marks with -1."""
     found = np.unique(values)
     wrong = found[(found < 0) | (found >= len(table)) | (table[np.clip(found, 0, len(table) - 1)] < 0)]
