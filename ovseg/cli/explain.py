@@ -112,7 +112,7 @@ def explain(
             write_json(beside(target, f"{tag}.json"), content)
         return iter(())
 
-    run_images(list(given.stems), work, folder, little_known(model))
+    run_images(list(given.stems), work, folder, little_known(model, loading.weights))
 
 
 def sheets(image: NDArray[np.uint8], found: SimilarityMap) -> Iterator[NDArray[np.uint8]]:

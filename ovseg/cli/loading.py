@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "tiny"
 LITTLE = {
-    "model": "note: the embedded model 'tiny' knows a hundred words or so; --model and --weights take others",
+    "model": "note: the embedded model 'tiny' knows about a hundred words; --model and --weights take others",
     "segmenter": "note: the embedded segmenter 'tiny' is for trying out; --segmenter takes a real one",
 }
 
@@ -87,7 +87,15 @@ def encode_texts(model: Model, texts: Sequence[str], templates: str | Sequence[s
         model.encode_text(texts, templates, progress=bar.to)
 
 
-def little_known(model: str, segmenter: str = "") -> list[str]:
-    """A line for each embedded model that a command used: results of theirs are easily misread."""
-    used = {"model": model, "segmenter": segmenter}
-    return [LITTLE[what] for what, name in used.items() if name == EMBEDDED]
+def little_known(
+    model: str, weights: object = None, segmenter: str = "", segmenter_weights: object = None
+) -> list[str]:
+    """A line for each embedded or untrained model that a command used: their results are easily misread."""
+    used = {"model": (model, weights), "segmenter": (segmenter, segmenter_weights)}
+    lines = []
+    for what, (name, given) in used.items():
+        if given == "random":
+            lines.append(f"warning: the weights of the {what} {name} are random: its results mean nothing")
+        elif name == EMBEDDED:
+            lines.append(LITTLE[what])
+    return lines

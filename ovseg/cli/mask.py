@@ -89,7 +89,7 @@ def mask(
     given = read_inputs(images, vocabulary, recursive)
     texts = list(given.names.names) if vocabulary is None else first_texts(given.names)
     ready = load_model(model, method, loading)
-    chosen = as_weights("weights", segmenter_weights) if segmenter_weights is not None else None
+    chosen = as_weights("segmenter_weights", segmenter_weights) if segmenter_weights is not None else None
     ready.check_window(options)
     sam = load_segmenter(segmenter, chosen, loading)
     from ovseg.io.writers import make_folder, write_picture
@@ -138,7 +138,7 @@ def mask(
         for found in answers:
             yield f"{shown(file)}: {found.text}: {outcome(found, options.presence_threshold)}"
 
-    run_images(list(given.stems), work, folder, little_known(model, segmenter))
+    run_images(list(given.stems), work, folder, little_known(model, loading.weights, segmenter, chosen))
 
 
 def first_texts(names: Vocabulary) -> list[str]:

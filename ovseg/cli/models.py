@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from ovseg.cli.shared import Offline, err, out, reported
+from ovseg.errors import UsageError
 
 if TYPE_CHECKING:
     from ovseg.weights.known import Known
@@ -135,9 +136,15 @@ def _sources(model: str, tag: str | None) -> list[Source]:
     """Where the weights of a name come from; "tiny" is the name of two embedded models, CLIP and SAM."""
     from ovseg.weights import store
     from ovseg.weights.known import DEFAULT_TAG, EMBEDDED
+    from ovseg.weights.table import tags
 
     if model == EMBEDDED and tag is None:
         return [store.embedded("clip"), store.embedded("segmenter")]
+    if store.needs_tag(model) and not tags(model):
+        raise UsageError(
+            f"unknown model {model!r}: wanted one that `ovseg models list` shows, or another that "
+            "open_clip has weights for"
+        )
     if tag is None and store.needs_tag(model):
         tag = DEFAULT_TAG
     return [store.source(model, tag)]

@@ -88,4 +88,4 @@ def recognize(
         else:
             yield f"{shown(file)}: " + ", ".join(f"{name} {score:.3f}" for name, score in best)
 
-    run_images(list(given.stems), work, None, [*notes, *little_known(model)])
+    run_images(list(given.stems), work, None, [*notes, *little_known(model, loading.weights)])

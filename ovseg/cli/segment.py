@@ -111,7 +111,7 @@ def segment(
             write_json(beside(target, ".labels.json"), content)
         return iter(())
 
-    run_images(list(given.stems), work, folder, little_known(model))
+    run_images(list(given.stems), work, folder, little_known(model, loading.weights))
 
 
 def overlay(image: NDArray[np.uint8], found: LabelMap) -> NDArray[np.uint8]:

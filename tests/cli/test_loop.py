@@ -236,3 +236,20 @@ def test_texts_are_encoded_once_for_all_images(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Model, "encode_text", counted)
     assert run("segment", tmp_path, "bricks", "--out", tmp_path / "o", *PLAIN).exit_code == 0
     assert calls == [True, False, False, False]  # the later ones find them in memory
+
+
+def test_random_weights_are_told_and_not_taken_for_the_embedded_ones(pictures, tmp_path, run):
+    picture = next(one for one in sorted(pictures.iterdir()) if one.suffix == ".png")
+    words = ("mask", picture, "bricks", "--weights", "random", "--segmenter", "tiny")
+    done = run(*words, "--out", tmp_path / "out")
+        "mask", picture, "bricks", "--weights", "random", "--segmenter", "tiny", "--out", tmp_path / "out"
+    )
+    assert "warning: the weights of the model tiny are random: its results mean nothing" in done.stderr
+    assert "knows about a hundred words" not in done.stderr and "for trying out" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["path", "pull", "verify"])
+@pytest.mark.parametrize("model", ["x", "", "ViT-B-16:openai"])
+def test_an_unknown_model_is_told_as_such(run, command, model):
+    done = run("models", command, model)
+    assert done.exit_code == 2 and f"unknown model {model!r}" in done.stderr
