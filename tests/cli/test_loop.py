@@ -242,8 +242,6 @@ def test_random_weights_are_told_and_not_taken_for_the_embedded_ones(pictures, t
     picture = next(one for one in sorted(pictures.iterdir()) if one.suffix == ".png")
     words = ("mask", picture, "bricks", "--weights", "random", "--segmenter", "tiny")
     done = run(*words, "--out", tmp_path / "out")
-        "mask", picture, "bricks", "--weights", "random", "--segmenter", "tiny", "--out", tmp_path / "out"
-    )
     assert "warning: the weights of the model tiny are random: its results mean nothing" in done.stderr
     assert "knows about a hundred words" not in done.stderr and "for trying out" in done.stderr
 
