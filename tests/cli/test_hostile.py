@@ -143,7 +143,13 @@ def test_a_folder_of_odd_files_does_the_good_one(run, place, command):
     assert done.exit_code == 1
     assert ("picture.png: " if command == "recognize" else " of 7 images, results in out") in done.stdout
     lines = [line for line in done.errors if not line.startswith("note: with a single name")]
-    assert len(lines) >= 4 and all(line.startswith("error: ") for line in lines)
+    told = [line for line in lines if line.startswith("warning: wanted an image file, ")]
+    assert [line.split(", ")[1] for line in told] == [
+        "./broken.png is a link to nothing",
+        "./pipe.jpg exists",
+    ]
+    errors = [line for line in lines if line not in told]
+    assert len(errors) >= 4 and all(line.startswith("error: ") for line in errors)
     assert stat.S_ISFIFO(os.stat("pipe.jpg").st_mode)
 
 
