@@ -50,6 +50,9 @@ def check_config(config: Config, what: str) -> None:
                 raise WeightsError(
                     f"wanted a config of {what} with 1..{_MOST_LAYERS} layers, got {number!r:.60}"
                 )
+    trunk = _vision(config).get("timm_model_name")
+    if trunk and (not isinstance(trunk, str) or ":" in trunk or "/" in trunk):  # timm would ask the hub
+        raise WeightsError(f"wanted a config of {what} with a plain name of timm's, got {trunk!r:.60}")
     dimension = config.get("embed_dim")
     if isinstance(dimension, bool) or not isinstance(dimension, int):
         raise WeightsError(f"wanted a config of {what} with an integer embed_dim, got {dimension!r:.60}")
@@ -77,8 +80,7 @@ def check_tower(config: Config, what: str, method: Method | None = None) -> Towe
     """
     try:
         with torch.device("meta"):
-            vision = deepcopy(config["vision_cfg"])
-            visual = _build_vision_tower(config["embed_dim"], vision, bool(config.get("quick_gelu")))
+            visual = _build_vision_tower(config["embed_dim"], _vision(config), bool(config.get("quick_gelu")))
     except Exception as error:  # open_clip and timm raise whatever the values lead to
         raise WeightsError(
             f"wanted an image tower of {what}, its config cannot be built: {brief(error)}"
@@ -86,6 +88,13 @@ def check_tower(config: Config, what: str, method: Method | None = None) -> Towe
     if method is not None:
         check_method(visual, method)
     return tower_of(visual)
+
+
+def _vision(config: Config) -> dict[str, object]:
+    """A copy of the image tower's config, without the weights that timm would fetch for its part."""
+    vision = config["vision_cfg"]
+    assert isinstance(vision, Mapping)  # check_config has seen to it
+    return {**deepcopy(dict(vision)), "timm_model_pretrained": False}
 
 
 def build_clip(config: Config, what: str, *, offline: bool = True) -> Clip:
@@ -99,7 +108,7 @@ def build_clip(config: Config, what: str, *, offline: bool = True) -> Clip:
     Raises:
         WeightsError: the config cannot be built, or a text tower's parts cannot be had.
     """
-    values = deepcopy(dict(config))
+    values = deepcopy({**config, "vision_cfg": _vision(config)})
     text = values["text_cfg"]
     assert isinstance(text, dict)
     repository = text.get("hf_model_name")

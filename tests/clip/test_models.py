@@ -416,6 +416,9 @@ CONFIGS = {
     "negative": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "width": -64}}},
     "an unknown key": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "colour": 1}}},
     "an unknown part": {"model_cfg": {**CONFIG, "audio_cfg": {}}},
+    "a timm model of the hub": {
+        "model_cfg": {**CONFIG, "vision_cfg": {"timm_model_name": "hf-hub:timm/resnet18"}}
+    },
     "an unknown timm model": {"model_cfg": {**CONFIG, "vision_cfg": {"timm_model_name": "nothing"}}},
     "two means": {"model_cfg": CONFIG, "preprocess_cfg": {"mean": [1, 2]}},
     "words as means": {"model_cfg": CONFIG, "preprocess_cfg": {"mean": ["a", "b", "c"]}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from small_towers import CELLS, TEXT, TIMM, tower
 
 from ovseg.clip.attention import METHODS, get_method
+from ovseg.clip.build import build_clip, check_config, check_tower
+from ovseg.clip.encoder import encode_image
 from ovseg.clip.models import LoadedClip
 from ovseg.errors import UnsupportedModelError
 from ovseg.model import Model
@@ -52,6 +55,40 @@ def test_towers_of_cells_segment_with_clip_and_refuse_surgery(family: str) -> No
             model(family, name)
         with pytest.raises(UnsupportedModelError, match="wanted method 'clip' or 'maskclip'"):
             found.with_method(name)
+
+
+def test_timms_own_weights_are_never_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A config may ask for them, though the weights of the whole model replace them at once."""
+    monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *_, **__: pytest.fail("timm fetches"))
+    vision = {"timm_model_name": "test_convnext", "timm_model_pretrained": True, "image_size": 64}
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {**vision, "timm_pool": "avg", "timm_proj": "linear"},
+        "text_cfg": TEXT,
+    }
+    check_config(config, "a model")
+    assert check_tower(config, "a model").patch_size == (32, 32)
+    assert build_clip(config, "a model").visual.trunk is not None
+    assert vision["timm_model_pretrained"]
+
+
+@pytest.mark.parametrize("family", [*TIMM, *CELLS, "clipa", "coca"])
+def test_bf16_is_close_in_every_family(family: str) -> None:
+    x = torch.randn(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
+    half = copy.deepcopy(tower(family)).to(torch.bfloat16)
+    method = METHODS["clip" if family in CELLS else "clip_surgery"]
+    found, wanted = encode_image(half, x, method), encode_image(tower(family), x, method)
+    assert found.patches.dtype == found.class_token.dtype == torch.float32
+    for a, b in ((found.patches, wanted.patches), (found.class_token, wanted.class_token)):
+        assert torch.cosine_similarity(a, b, dim=-1).min() > 0.998
+
+
+@pytest.mark.parametrize("family", ["coca", "siglip", "eva02", "convnext"])
+def test_other_towers_compile_without_a_graph_break(family: str) -> None:
+    x = torch.randn(1, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+    method = METHODS["clip" if family in CELLS else "clip_surgery"]
+    found = torch.compile(encode_image, backend="aot_eager", fullgraph=True)(tower(family), x, method)
+    torch.testing.assert_close(found.patches, encode_image(tower(family), x, method).patches)
 
 
 def test_the_bias_of_siglips_sigmoid_is_told() -> None:
