@@ -266,13 +266,16 @@ def test_tools_read_their_documented_arguments(monkeypatch, words):
     arguments = [found for word in words[2:] for found in (sorted(glob.glob(word, root_dir=ROOT)) or [word])]
     for word in arguments:
         assert not word.startswith("configs/") or (ROOT / word).is_file(), f"no file {word}"
-    parse = argparse.ArgumentParser.parse_args
 
-    def stop(parser, *given):
-        parse(parser, *given)  # SystemExit where an argument is wrong
-        raise Parsed
+    def stopping(parse):
+        def stop(parser, *given):
+            parse(parser, *given)  # SystemExit where an argument is wrong
+            raise Parsed
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+        return stop
+
+    for name in ("parse_args", "parse_intermixed_args"):
+        monkeypatch.setattr(argparse.ArgumentParser, name, stopping(getattr(argparse.ArgumentParser, name)))
     monkeypatch.setattr(sys, "argv", [words[1], *arguments])
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     with pytest.raises(Parsed):
