@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import runpy
 from pathlib import Path
 
 import open_clip
 import pytest
+import torch
+from open_clip.model import _build_vision_tower
 
 from ovseg.clip.attention import METHODS
+from ovseg.clip.encoder import encode_image
 from ovseg.clip.models import list_models, load_clip
+from ovseg.clip.towers import patch_size
 from ovseg.errors import UnsupportedModelError
 
 ROOT = Path(__file__).parents[3]
@@ -43,3 +48,27 @@ def test_a_method_that_a_tower_cannot_take_is_refused_before_any_download(name, 
     for weights in ("random", list_models()[name][0]):
         with pytest.raises(UnsupportedModelError, match="wanted method 'clip' or 'maskclip'"):
             load_clip(name, weights, method=METHODS[method])
+
+
+GIANTS = {
+    "ViT-bigG-14-CLIPA": "clip_surgery",
+    "coca_ViT-L-14": "clip_surgery",
+    "ViT-gopt-16-SigLIP2-256": "clip_surgery",
+    "MobileCLIP2-L-14": "clip_surgery",
+    "ViTamin-XL-256": "clip_surgery",
+    "EVA02-E-14": "clip_surgery",
+    "PE-Core-bigG-14-448": "clip_surgery",
+    "convnext_xxlarge": "clip",
+    "MobileCLIP2-S4": "clip",
+}
+
+
+@pytest.mark.parametrize("name", GIANTS)
+def test_the_largest_of_each_family_is_encoded_without_memory(name):
+    """Shapes only: the largest towers have gigabytes of weights."""
+    config = open_clip.get_model_config(name)
+    with torch.device("meta"), torch.no_grad():
+        visual = _build_vision_tower(config["embed_dim"], copy.deepcopy(config["vision_cfg"]), False).eval()
+        height, width = patch_size(visual)
+        found = encode_image(visual, torch.empty(2, 3, 3 * height, 5 * width), METHODS[GIANTS[name]])
+    assert found.grid == (3, 5) and found.patches.shape == (2, 15, config["embed_dim"])
