@@ -27,6 +27,7 @@ Clip: TypeAlias = "open_clip.CLIP | open_clip.CustomTextCLIP | open_clip.CoCa"
 Tokenizer: TypeAlias = "SimpleTokenizer | HFTokenizer"
 Config = Mapping[str, object]
 _INTEGERS = {"width", "heads", "head_width", "vocab_size", "context_length"}
+_MOST_CHANNELS = 65_536
 _MOST_LAYERS = 256
 _LARGEST = 10_000_000  # of any number in a config; open_clip's largest is a vocabulary of 901,629
 
@@ -41,9 +42,12 @@ def check_config(config: Config, what: str) -> None:
             raise WeightsError(
                 f"wanted a config of {what}, its {part} has the unknown key {strange[0][:60]!r}"
             )
-        for key in _INTEGERS & set(found):
-            if isinstance(found[key], bool) or not isinstance(found[key], int):
-                raise WeightsError(f"wanted a config of {what} with an integer {key}, got {found[key]!r:.60}")
+        for key in sorted(_INTEGERS & set(found)):
+            _check_count(found[key], key, what)
+        for key in ("image_size", "patch_size"):
+            sizes = found.get(key, 1)
+            for side in sizes if isinstance(sizes, (list, tuple)) else [sizes]:
+                _check_count(side, key, what)
         layers = found.get("layers", 1)
         for number in layers if isinstance(layers, (list, tuple)) else [layers]:
             if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST_LAYERS:
@@ -53,10 +57,17 @@ def check_config(config: Config, what: str) -> None:
     trunk = _vision(config).get("timm_model_name")
     if trunk and (not isinstance(trunk, str) or ":" in trunk or "/" in trunk):  # timm would ask the hub
         raise WeightsError(f"wanted a config of {what} with a plain name of timm's, got {trunk!r:.60}")
-    dimension = config.get("embed_dim")
-    if isinstance(dimension, bool) or not isinstance(dimension, int):
-        raise WeightsError(f"wanted a config of {what} with an integer embed_dim, got {dimension!r:.60}")
+    _check_count(config.get("embed_dim"), "embed_dim", what, _MOST_CHANNELS)
+    if not isinstance(config.get("quick_gelu", False), (bool, type(None))):
+        raise WeightsError(
+            f"wanted a config of {what} with quick_gelu true or false, got {config['quick_gelu']!r:.60}"
+        )
     _check_values(config, what)
+
+
+def _check_count(value: object, key: str, what: str, most: int = _LARGEST) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise WeightsError(f"wanted a config of {what} with {key} in 1..{most}, got {value!r:.60}")
 
 
 def _check_values(value: object, what: str) -> None:

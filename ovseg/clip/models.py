@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -240,11 +241,15 @@ def _triple(values: Mapping[str, object], key: str, name: str) -> Triple:
     default = open_clip.OPENAI_DATASET_MEAN if key == "mean" else open_clip.OPENAI_DATASET_STD
     found = values.get(key, default)
     numbers = (
-        [value for value in found if isinstance(value, (int, float))]
+        [value for value in found if isinstance(value, (int, float)) and not isinstance(value, bool)]
         if isinstance(found, (list, tuple))
         else []
     )
-    if len(numbers) != 3 or (key == "std" and not all(number > 0 for number in numbers)):
+    if (
+        len(numbers) != 3
+        or not all(map(math.isfinite, numbers))
+        or (key == "std" and not all(number > 0 for number in numbers))
+    ):
         raise WeightsError(f"wanted {key} of {name} as three numbers, got {str(found)[:60]}")
     return (float(numbers[0]), float(numbers[1]), float(numbers[2]))
 

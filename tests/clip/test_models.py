@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import pickle
 import warnings
 from pathlib import Path
@@ -408,6 +409,20 @@ CONFIGS = {
     "a word for a size": {"model_cfg": {**CONFIG, "embed_dim": "wide"}},
     "true for a size": {"model_cfg": {**CONFIG, "embed_dim": True}},
     "null for a size": {"model_cfg": {**CONFIG, "embed_dim": None}},
+    "0 for a size": {"model_cfg": {**CONFIG, "embed_dim": 0}},
+    "a giant size": {"model_cfg": {**CONFIG, "embed_dim": 10**7}},
+    "no image": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "image_size": 0}}},
+    "a negative image": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "image_size": -1}}},
+    "true for an image": {
+        "model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "image_size": True}}
+    },
+    "true for a patch": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "patch_size": True}}},
+    "no context": {"model_cfg": {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "context_length": 0}}},
+    "no words": {"model_cfg": {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": 0}}},
+    "a word for quick_gelu": {"model_cfg": {**CONFIG, "quick_gelu": "x"}},
+    "a list for quick_gelu": {"model_cfg": {**CONFIG, "quick_gelu": []}},
+    "no number as a mean": {"model_cfg": CONFIG, "preprocess_cfg": {"mean": [math.nan] * 3}},
+    "true as a mean": {"model_cfg": CONFIG, "preprocess_cfg": {"mean": [True] * 3}},
     "a million layers": {"model_cfg": {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "layers": 10**6}}},
     "no layers": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "layers": 0}}},
     "half a layer": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "layers": 1.5}}},
