@@ -167,8 +167,8 @@ class Method:
         resize: how the position embedding reaches other grids: "bilinear", "bicubic" or "bicubic_antialias".
         source: the paper.
         class_token_weight: this much of the changed path's class token, L2-normalised, is taken from every
-            L2-normalised patch token, and so from each text's map (SegEarth-OV: 0.3); 0 switches it off. Towers
-            that pool otherwise give what their pooling makes of the changed path in its place.
+            L2-normalised patch token, and so from each text's map (SegEarth-OV: 0.3); 0 switches it off.
+            Towers that pool otherwise give what their pooling makes of the changed path in its place.
     """
 
     name: str
@@ -183,7 +183,7 @@ class Method:
 
     @property
     def needs_queries(self) -> bool:
-        """Whether the form reads the query of every token; otherwise the last block computes one query only."""
+        """Whether the form reads every token's query; otherwise the last block computes one query only."""
         return self.form not in (vv, vv_normalised, kk_near, identity)
 
 

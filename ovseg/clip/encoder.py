@@ -3,19 +3,20 @@
     pixels ─ patch embedding + position ─ blocks ─┬─ original path ─> class token
                                                   └─ changed path ──> patch tokens
 
-Why two paths. The dense tokens of a CLIP are poor because its last blocks mix every patch with the rest of the
-image; a method replaces the attention of those blocks. But the class token must stay what the model was trained to
-give, for recognition, presence and feature surgery, and in methods such as CLIP Surgery the queries, keys and
-values of a changed block come from the *original* tokens: computed from changed tokens they would drift away from
-what the block's weights expect (Table 4 of the paper: mSC falls from 32.3 to −7.7). So both are carried along: the
-original tokens ``x`` run through every block unchanged, and the changed tokens ``new`` start as a copy of ``x`` at
-the first changed block and collect ``P(attention)`` from there on (Eq. 6-7). A method with one path feeds its
-changed tokens back into the next changed block instead. Of the last block only what is read is computed: one query
-and one feed-forward token for the class token, and attention rows of patches for the changed path.
+Why two paths. The dense tokens of a CLIP are poor because its last blocks mix every patch with the rest of
+the image; a method replaces the attention of those blocks. But the class token must stay what the model was
+trained to give, for recognition, presence and feature surgery, and in methods such as CLIP Surgery the
+queries, keys and values of a changed block come from the *original* tokens: computed from changed tokens they
+would drift away from what the block's weights expect (Table 4 of the paper: mSC falls from 32.3 to −7.7). So
+both are carried along: the original tokens ``x`` run through every block unchanged, and the changed tokens
+``new`` start as a copy of ``x`` at the first changed block and collect ``P(attention)`` from there on (Eq.
+6-7). A method with one path feeds its changed tokens back into the next changed block instead. Of the last
+block only what is read is computed: one query and one feed-forward token for the class token, and attention
+    rows of patches for the changed path.
 
-Towers without a class token, or that pool otherwise (SigLIP, CLIPA, CoCa, PE-Core), have the same two paths: the
-tower's own pooling of the original path is handed out as the class token, and all of its last block is computed.
-``towers/base.py`` says what a place means there. Below, P is the number of leading tokens, 1 or 0.
+Towers without a class token, or that pool otherwise (SigLIP, CLIPA, CoCa, PE-Core), have the same two paths:
+the tower's own pooling of the original path is handed out as the class token, and all of its last block is
+computed. ``towers/base.py`` says what a place means there. Below, P is the number of leading tokens, 1 or 0.
 """
 
 from __future__ import annotations
@@ -202,7 +203,7 @@ def _changed_path(
 def _encode_resnet(
     tower: ResNetTower, pixels: Tensor, method: Method, patches: bool, trace: Trace | None
 ) -> _Encoded:
-    """One attention pooling at the end: the method's form for the patches, no residual and no feed-forward."""
+    """One attention pooling at the end: the method's form for the patches, no residual, no feed-forward."""
     x, grid = tower.pooling_input(pixels, method.resize)
     form = method.form if method.blocks else qk
     queries = (patches and (form is qk or method.needs_queries)) or trace is not None
@@ -224,7 +225,7 @@ def _encode_resnet(
 
 
 def _trace_pool(tower: ResNetTower, heads: Heads, form: Form, trace: Trace) -> tuple[Tensor, Tensor]:
-    """Class token (B, D) and all changed tokens (B, P+N, D) by explicit weights, so that gradients reach them."""
+    """Class token (B, D) and changed tokens (B, P+N, D) by explicit weights, so that gradients reach them."""
     original, new = (weights(terms, heads.v) for terms in (qk(heads), form(heads)))
     original_out, new_out = (tower.project(share @ heads.v) for share in (original, new))
     trace.attention.append(original)

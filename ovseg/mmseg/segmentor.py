@@ -108,12 +108,11 @@ class OpenVocabularySegmentor(BaseSegmentor):
         row = get_method(method)
         words = with_background(find_vocabulary(vocabulary), options)
         if not isinstance(data_preprocessor, torch.nn.Module):
-            data_preprocessor = MODELS.build(
-                data_preprocessor
-            )  # mmseg's registry, whatever the default scope is
+            # From mmseg's registry, whatever the default scope is.
+            data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor)
         device = "cuda" if precision == "fp16" else "cpu"  # otherwise the runner moves it
-        loaded = load_clip(backbone, weights, device=device, precision=precision, offline=offline)
+        loaded = load_clip(backbone, weights, device=device, precision=precision, offline=offline, method=row)
         self.core = Model(loaded, row, TextCache() if cache else None)
         self.clip = loaded.clip  # a submodule: .to() and state_dict() reach it
         self.core.check_window(options)

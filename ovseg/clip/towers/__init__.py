@@ -1,7 +1,7 @@
 """Image towers of open_clip, read part by part and never changed: one adapter for each family.
 
-``encoder.py`` computes new tokens beside the tower's own modules; what it needs of a tower is in ``base.py``. A
-further family is a further adapter, and a line in ``tower_of``.
+``encoder.py`` computes new tokens beside the tower's own modules; what it needs of a tower is in ``base.py``.
+A further family is a further adapter, and a line in ``tower_of``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def tower_of(visual: nn.Module) -> Tower:
     if type(trunk) in (ConvNeXt, FastVit):
         return CellTower(visual)
     raise UnsupportedModelError(
-        f"wanted timm's VisionTransformer, Eva, ConvNeXt or FastVit as the image tower, got {type(trunk).__name__}"
+        "wanted timm's VisionTransformer, Eva, ConvNeXt or FastVit as the image tower, "
+        f"got {type(trunk).__name__}"
     )
 
 

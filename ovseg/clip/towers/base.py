@@ -1,14 +1,15 @@
 """What the encoder asks of an image tower, whichever family it belongs to.
 
-What a place means in the common space. The tower's own pooling makes one feature of all its tokens, and only that
-feature was trained to be compared with texts. **The feature of a place is what the tower would answer if its
-pooling saw this place's token alone.** For each pooling this is what the literature does:
+What a place means in the common space. The tower's own pooling makes one feature of all its tokens, and only
+that feature was trained to be compared with texts. **The feature of a place is what the tower would answer if
+its pooling saw this place's token alone.** For each pooling this is what the literature does:
 
 - class token: ``proj(norm(x_i))``, as CLIP does it with its class token (MaskCLIP, CLIP Surgery);
 - mean of the places (CLIPA, ViTamin, ConvNeXt, FastViT): the mean of one token is that token, so
-  ``head(norm(x_i))``. Where the norm comes before the mean and the head is linear, the mean of the places is the
-  image's own feature;
-- attention pooling (CLIP's ResNets, CoCa, SigLIP, PE-Core): the softmax over one token is 1 whatever the query,
+  ``head(norm(x_i))``. Where the norm comes before the mean and the head is linear, the mean of the places is
+  the image's own feature;
+- attention pooling (CLIP's ResNets, CoCa, SigLIP, PE-Core): the softmax over one token is 1 whatever the
+query,
   so the value path alone is left: ``head(W_o W_v norm(x_i))``, and SigLIP's feed-forward network after it.
 """
 
@@ -66,11 +67,12 @@ class BlockTower(Tower):
 
     @abstractmethod
     def embed(self, pixels: Tensor, how: str) -> tuple[Tensor, Layout]:
-        """Pixels (B, 3, H, W) to the input of the first block, (B, P+N, C), positions resized as ``how`` says."""
+        """Pixels (B, 3, H, W) to the first block's input, (B, P+N, C), positions resized as ``how`` says."""
 
     @abstractmethod
     def heads(self, block: nn.Module, x: Tensor, layout: Layout, queries: bool = True) -> Heads:
-        """Queries, keys and values as the block's own attention reads them: normalised and turned, where it does.
+        """Queries, keys and values as the block's own attention reads them: normalised and turned, where it
+        does.
 
         ``queries=False`` computes the first token's query only.
         """
@@ -100,8 +102,8 @@ def resize_positions(
 ) -> Tensor:
     """The position embedding for another grid, as a new tensor.
 
-    It is interpolated in float32; the rows of leading tokens stay as they are. The native grid gives the input
-    back, so a model at its own size is exactly its own.
+    It is interpolated in float32; the rows of leading tokens stay as they are. The native grid gives the
+    input back, so a model at its own size is exactly its own.
 
     Args:
         positions: (P+N, C), leading tokens first, then the native grid row by row.

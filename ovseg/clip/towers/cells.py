@@ -1,10 +1,10 @@
 """Towers that average over the cells of their last feature map: ConvNeXt and FastViT (MobileCLIP).
 
-Every cell goes through the tower's norm and head as if the map had this cell alone. There is no attention at the
-end that mixes cells with the rest of the image, so there is nothing for a method to replace: the untouched tokens
-(``clip``) and those without attention (``maskclip``) are the same, and any other method is refused. FastViT has
-attention in its last stages, but with no class token and followed by convolutions; the methods' papers say nothing
-of such blocks, and they stay as they are.
+Every cell goes through the tower's norm and head as if the map had this cell alone. There is no attention at
+the end that mixes cells with the rest of the image, so there is nothing for a method to replace: the
+untouched tokens (``clip``) and those without attention (``maskclip``) are the same, and any other method is
+refused. FastViT has attention in its last stages, but with no class token and followed by convolutions; the
+methods' papers say nothing of such blocks, and they stay as they are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""open_clip's own ViT, with its class token (CLIP), the mean of its places (CLIPA) or attention pooling (CoCa)."""
+"""open_clip's own ViT: with class token (CLIP), the mean of places (CLIPA) or attention pooling (CoCa)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from ovseg.errors import UnsupportedModelError
 
 
 class OpenClipViT(BlockTower):
-    """open_clip's VisionTransformer. Every one of them has a class token, also where the pooling ignores it."""
+    """open_clip's VisionTransformer.
+
+    Every one of them has a class token, also where the pooling ignores it.
+    """
 
     prefix = 1
 
@@ -27,7 +30,8 @@ class OpenClipViT(BlockTower):
         ):
             kind = visual.pool_type if pool is None else f"{visual.attn_pool_type} attentional"
             raise UnsupportedModelError(
-                f"wanted an image tower with a class token, average or attentional pooling, got {kind} pooling"
+                "wanted an image tower with a class token, average or attentional pooling, "
+                f"got {kind} pooling"
             )
         for block in visual.transformer.resblocks:
             if not isinstance(block, ResidualAttentionBlock):

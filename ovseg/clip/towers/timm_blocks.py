@@ -1,4 +1,4 @@
-"""The parts of timm's blocks: before or after their norms, with q, k and v together or apart, turned or not."""
+"""The parts of timm's blocks: pre-norm or post-norm, q, k and v together or apart, rotated or not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def check_block(block: nn.Module) -> None:
         )
     if getattr(attn, "gate", None) is not None or getattr(attn, "num_kv_groups", 1) != 1:
         raise UnsupportedModelError(
-            f"wanted attention without gates and with as many keys as queries, got another {type(attn).__name__}"
+            "wanted attention without gates and with as many keys as queries, "
+            f"got another {type(attn).__name__}"
         )
 
 

@@ -1,8 +1,9 @@
 """timm's transformers: ViT (SigLIP, MobileCLIP-B, ViTamin) and Eva (EVA-CLIP, PE-Core).
 
-Queries and keys are taken as a block's own attention compares them, that is after its norms and after the rotation
-by their places (EVA-02, PE-Core). A self-self attention of queries or keys is then relative to the distance of two
-places, as the block's own attention is; values are never turned, so v-v attention is the same for every family.
+Queries and keys are taken as a block's own attention compares them, that is after its norms and after the
+rotation by their places (EVA-02, PE-Core). A self-self attention of queries or keys is then relative to the
+distance of two places, as the block's own attention is; values are never turned, so v-v attention is the same
+for every family.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class TimmViT(BlockTower):
         pooling = {"token": "class token", "avg": "average", "map": "attention pooling"}[trunk.global_pool]
         self.family = f"timm {'Eva' if isinstance(trunk, Eva) else 'ViT'}, {pooling}"
         self.patch_size = (int(ratio[0] * patch[0]), int(ratio[1] * patch[1]))
-        # Where the side is no multiple of the patch (SigLIP's 384 and 14), the tower reads no further than this.
+        # Where the side is no multiple of the patch (SigLIP's 384 and 14), the tower reads no further than
+        # this.
         self.grid = (int(embedding.grid_size[0]), int(embedding.grid_size[1]))
         self.native_size = (self.grid[0] * self.patch_size[0], self.grid[1] * self.patch_size[1])
 
@@ -113,7 +115,7 @@ class TimmViT(BlockTower):
 
 
 def _values(pool: AttentionPoolLatent, x: Tensor) -> Tensor:
-    """What the pooling gives for each token alone: its value, projected, and the feed-forward network, (B, n, C)."""
+    """What the pooling gives for each token alone, (B, n, C): its value, projected, and the feed-forward."""
     x = pool.proj(pool.kv(x).chunk(2, dim=-1)[1])
     return x if pool.mlp is None else x + pool.mlp(pool.norm(x))
 
@@ -131,7 +133,8 @@ def _check(trunk: VisionTransformer | Eva) -> None:
         )
     if pool is None and trunk.global_pool not in ("token", "avg"):
         raise UnsupportedModelError(
-            f"wanted a {kind} with class token, average or attention pooling, got {trunk.global_pool!r} pooling"
+            f"wanted a {kind} with class token, average or attention pooling, "
+            f"got {trunk.global_pool!r} pooling"
         )
     if pool is not None and not (isinstance(pool, AttentionPoolLatent) and pool.pos_embed is None):
         raise UnsupportedModelError(
