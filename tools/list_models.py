@@ -54,10 +54,11 @@ class Support(NamedTuple):
 
 
 def supported() -> dict[str, Support]:
-    """Every architecture that open_clip lists, by name."""
+    """Every architecture that open_clip ships, by name; others may have been registered in this process."""
+    shipped = {file.stem for file in (Path(open_clip.__file__).parent / "model_configs").glob("*.json")}
     known: dict[str, Support] = {}  # many architectures differ in their text tower only
     found = {}
-    for name in open_clip.list_models():
+    for name in filter(shipped.__contains__, open_clip.list_models()):
         config = open_clip.get_model_config(name)
         key = json.dumps([config["vision_cfg"], config["embed_dim"]], sort_keys=True)
         if key not in known:

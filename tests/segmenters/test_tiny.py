@@ -53,7 +53,7 @@ def test_files_that_are_none_of_its_kind(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors", metadata={"config": json.dumps(SMALL)})
     for name, message in (
         ("none.safetensors", "does not exist"),
-        ("text.safetensors", "cannot be read"),
+        ("text.safetensors", "is a text file"),
         ("bare.safetensors", "no config in its metadata"),
         ("other.safetensors", "does not fit"),
     ):
