@@ -1,0 +1,5 @@
+"""Label Studio: tasks with predictions of brush regions."""
+
+from __future__ import annotations
+
+from ovseg.annotate.brush import encode_brush as encode_brush
