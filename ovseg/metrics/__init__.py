@@ -1,16 +1,35 @@
-"""Scores of label maps, similarity maps, points and masks: functions of arrays, and accumulators over them.
+"""Scores of label maps, similarity maps, attention, points and masks: functions of arrays, and accumulators.
 
-    segmentation  confusion matrix, IoU of each class, mean IoU of a data set
-    maps          contrast (mSC) and IoU of similarity maps against the mask of a label
-    points        accuracy of point prompts, IoU of two masks, means over samples and then over classes
+    segmentation   confusion matrix, IoU of each class, mean IoU of a data set
+    maps           contrast (mSC) and IoU of similarity maps against the mask of a label
+    attention      share of attention on the foreground (mFSR), affinity of modules with texts
+    redundancy     how much of a text's map is there without any text
+    multilabel     mean average precision of scores for several labels at once
+    points         accuracy of point prompts, the pointing game, IoU of two masks
+    perturbation   deletion and insertion
+    randomisation  how a map changes as a model's weights become random
+    means          means over the samples of a class and then over the classes
 
 An accumulator holds the state of a score over many images. ``update`` adds one image, ``merge`` adds what
 another accumulator (of another process, say) has counted, and ``compute`` gives the score of everything so
 far.
 """
 
-from ovseg.metrics.maps import PerLabelScore, score_contrast
-from ovseg.metrics.points import MeanPerClass, mask_iou, point_accuracy
+from ovseg.metrics.attention import AffinityScore, ForegroundScore, affinity, foreground_share
+from ovseg.metrics.maps import (
+    THRESHOLDS_PER,
+    MapSample,
+    PerLabelScore,
+    iou_at_thresholds,
+    score_contrast,
+    score_map,
+)
+from ovseg.metrics.means import MeanPerClass
+from ovseg.metrics.multilabel import MultiLabelScore, average_precision
+from ovseg.metrics.perturbation import area_under, perturbation_curve
+from ovseg.metrics.points import mask_iou, point_accuracy, pointing_game
+from ovseg.metrics.randomisation import RandomisationScore, rank_correlation
+from ovseg.metrics.redundancy import RedundancyScore, redundancy
 from ovseg.metrics.segmentation import (
     VOID,
     SegmentationScore,
@@ -21,15 +40,32 @@ from ovseg.metrics.segmentation import (
 )
 
 __all__ = [
+    "THRESHOLDS_PER",
     "VOID",
+    "AffinityScore",
+    "ForegroundScore",
+    "MapSample",
     "MeanPerClass",
+    "MultiLabelScore",
     "PerLabelScore",
+    "RandomisationScore",
+    "RedundancyScore",
     "SegmentationScore",
+    "affinity",
+    "area_under",
+    "average_precision",
     "check_labels",
     "confusion",
+    "foreground_share",
+    "iou_at_thresholds",
     "iou_per_class",
     "mask_iou",
     "mean_iou",
+    "perturbation_curve",
     "point_accuracy",
+    "pointing_game",
+    "rank_correlation",
+    "redundancy",
     "score_contrast",
+    "score_map",
 ]

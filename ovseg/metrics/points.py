@@ -1,9 +1,8 @@
-"""Scores of point prompts and masks, and the mean over samples and classes that the paper's tables take."""
+"""Scores of point prompts and of masks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,37 +66,34 @@ def mask_iou(
     return int((mask & truth).sum()) / union if union else 0.0
 
 
-@dataclass
-class MeanPerClass:
-    """A mean over the samples of each class and then over the classes: "per positive label" in the paper.
+def pointing_game(
+    values: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    valid: NDArray[np.bool_] | None = None,
+    tolerance: float = 0.0,
+) -> float:
+    """Whether the highest place of a map lies on the object (Zhang et al., ECCV 2016: the pointing game).
 
-    Attributes:
-        values: for each class its samples.
+    Args:
+        values: (H, W), the map.
+        mask: (H, W), True on the object.
+        valid: (H, W), True for the pixels that count; None for all.
+        tolerance: a place within this distance in pixels of the object is a hit; the original takes 15.
 
-    >>> score = MeanPerClass()
-    >>> for name, value in [("cat", 0.0), ("cat", 1.0), ("dog", 1.0)]:
-    ...     score.update(name, value)
-    >>> score.compute()
-    0.75
+    Returns:
+        1 for a hit and 0 for a miss. Where several places are the highest, the share of them that hit: what a
+        random choice among them would score, so a constant map scores what chance does. NaN where the object
+        has no valid pixel.
+
+    >>> pointing_game(np.array([[0.1, 0.9, 0.9]]), np.array([[False, False, True]]))
+    0.5
     """
-
-    values: dict[str, list[float]] = field(default_factory=dict)
-
-    def update(self, name: str, value: float) -> None:
-        """Add one sample; NaN stands for "not defined" and is left out."""
-        if not np.isnan(value):
-            self.values.setdefault(name, []).append(value)
-
-    def merge(self, other: MeanPerClass) -> None:
-        """Add the samples of ``other``."""
-        for name, samples in other.values.items():
-            self.values.setdefault(name, []).extend(samples)
-
-    def compute(self) -> float:
-        """The mean; NaN without any sample."""
-        means = [float(np.mean(samples)) for samples in self.values.values()]
-        return float(np.mean(means)) if means else float("nan")
-
-    def mean(self) -> float:
-        """The same as ``compute``."""
-        return self.compute()
+    valid = np.ones(mask.shape, bool) if valid is None else valid
+    if not (mask & valid).any():
+        return float("nan")
+    hit = mask
+    if tolerance > 0:
+        distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        hit = distance <= tolerance
+    highest = valid & (values == values[valid].max())
+    return float(hit[highest].mean())

@@ -1,0 +1,171 @@
+"""Where attention goes, and how close the parts of a model are to its answer (the paper's Fig. 4 and 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.errors import UsageError
+from ovseg.metrics.means import MeanPerClass
+
+
+def cell_shares(mask: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.float64]:
+    """The pixels of a mask in each cell of a grid that is laid over it; a pixel on a border is divided.
+
+    Args:
+        mask: (H, W).
+        grid: (h, w).
+
+    Returns:
+        (h, w), areas in pixels; their sum is the area of the mask.
+
+    >>> cell_shares(np.array([[True, True, False]]), (1, 2))
+    array([[1.5, 0.5]])
+    """
+    rows, columns = (_overlaps(*pair) for pair in zip(mask.shape, grid, strict=True))
+    return rows @ mask.astype(np.float64) @ columns.T
+
+
+def _overlaps(pixels: int, cells: int) -> NDArray[np.float64]:
+    """(cells, pixels): the length that each pixel has in each of the equal cells along one side."""
+    edges = np.arange(cells + 1) * pixels / cells
+    start = np.arange(pixels)
+    return np.clip(np.minimum(edges[1:, None], start + 1) - np.maximum(edges[:-1, None], start), 0, None)
+
+
+def foreground_share(
+    attention: NDArray[np.floating], mask: NDArray[np.bool_], valid: NDArray[np.bool_] | None = None
+) -> float:
+    """FSR of one map of attention: the share of it that lies on the foreground (the paper's Eq. 4).
+
+    A place's attention is spread evenly over its cell of the image.
+
+    Args:
+        attention: (h, w) on the token grid, 0 and above: of one token, the mean of the heads.
+        mask: (H, W), True on the foreground.
+        valid: (H, W), True for the pixels that count; None for all.
+
+    Returns:
+        In 0..1; NaN where no attention lies on pixels that count.
+
+    >>> foreground_share(np.array([[0.75, 0.25]]), np.array([[True, True, True, False]]))
+    0.875
+    """
+    valid = np.ones(mask.shape, bool) if valid is None else valid
+    grid = (attention.shape[0], attention.shape[1])
+    everywhere = float((attention * cell_shares(valid, grid)).sum())
+    inside = float((attention * cell_shares(mask & valid, grid)).sum())
+    return inside / everywhere if everywhere > 0 else float("nan")
+
+
+def _shares() -> NDArray[np.float64]:
+    return np.linspace(0, 1, 101)
+
+
+@dataclass
+class ForegroundScore:
+    """mFSR over a data set, and the share of samples above each threshold (the paper's Fig. 4b).
+
+    Attributes:
+        thresholds: (T,) in 0..1, ascending.
+        shares: the mean over samples, then over classes.
+        above: (T,) the number of samples whose share is above each threshold.
+
+    >>> score = ForegroundScore(np.array([0.5]))
+    >>> score.update("dog", 0.25)
+    >>> score.update("cat", 0.75)
+    >>> score.compute(), score.curve().tolist()
+    (0.5, [0.5])
+    """
+
+    thresholds: NDArray[np.float64] = field(default_factory=_shares)
+    shares: MeanPerClass = field(default_factory=MeanPerClass)
+    above: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.above = np.zeros(len(self.thresholds), np.int64)
+
+    def update(self, name: str, share: float) -> None:
+        """Add one sample of ``foreground_share``; NaN is left out."""
+        if not np.isnan(share):
+            self.shares.update(name, share)
+            self.above += share > self.thresholds
+
+    def merge(self, other: ForegroundScore) -> None:
+        """Add the samples of ``other``. Raises UsageError where its thresholds differ."""
+        if not np.array_equal(self.thresholds, other.thresholds):
+            raise UsageError("wanted a score with the same thresholds, got others")
+        self.shares.merge(other.shares)
+        self.above += other.above
+
+    def compute(self) -> float:
+        """mFSR in 0..1; NaN without any sample."""
+        return self.shares.compute()
+
+    def curve(self) -> NDArray[np.float64]:
+        """(T,): the share of samples above each threshold, in 0..1; NaN without any sample."""
+        count = sum(self.shares.counts.values())
+        return self.above / count if count else np.full(len(self.thresholds), np.nan)
+
+
+def affinity(features: NDArray[np.floating], text: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The mean cosine of each feature with several texts (the paper's Eq. 5).
+
+    Args:
+        features: (M, D), what each module of a model gives for its class token, projected like the output.
+        text: (K, D), the texts.
+
+    Returns:
+        (M,) in -1..1; NaN where there is no text, and for a feature of length 0.
+
+    >>> affinity(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0]])).tolist()
+    [1.0, 0.0]
+    """
+    if not len(text):
+        return np.full(len(features), np.nan)
+    lengths = np.linalg.norm(features, axis=1)
+    units = np.divide(
+        features, lengths[:, None], out=np.full(features.shape, np.nan), where=lengths[:, None] > 0
+    )
+    return np.asarray(
+        (units @ (text / np.linalg.norm(text, axis=1, keepdims=True)).T).mean(axis=1), np.float64
+    )
+
+
+@dataclass
+class AffinityScore:
+    """The mean affinity of each module over a data set, beside that of the model's answer (Fig. 5).
+
+    Attributes:
+        modules: the names of the modules, in order; that of the model's own answer among them.
+        means: the mean of each module over the images.
+
+    >>> score = AffinityScore(("attention 1", "answer"))
+    >>> score.update(np.array([0.1, 0.3]))
+    >>> score.compute()
+    {'attention 1': 0.1, 'answer': 0.3}
+    """
+
+    modules: Sequence[str]
+    means: MeanPerClass = field(default_factory=MeanPerClass)
+
+    def update(self, values: NDArray[np.floating]) -> None:
+        """Add one image: (M,) of ``affinity``; NaN is left out. Raises UsageError for another length."""
+        if values.shape != (len(self.modules),):
+            raise UsageError(f"wanted {len(self.modules)} values, got {values.shape}")
+        for module, value in zip(self.modules, values.tolist(), strict=True):
+            self.means.update(module, value)
+
+    def merge(self, other: AffinityScore) -> None:
+        """Add the images of ``other``. Raises UsageError where its modules differ."""
+        if tuple(self.modules) != tuple(other.modules):
+            raise UsageError("wanted a score of the same modules, got others")
+        self.means.merge(other.means)
+
+    def compute(self) -> dict[str, float]:
+        """The mean of each module, in -1..1; NaN for one without any image."""
+        found = self.means.per_class()
+        return {module: found.get(module, float("nan")) for module in self.modules}
