@@ -151,11 +151,34 @@ class FrozenClip:
             >>> features.grid, tuple(maps.shape)
             ((16, 16), (256, 2))
         """
-        options = options or InputOptions()
-        (dense,) = self._stream([image], options, self._features, None)
-        grid = on_token_grid(dense, self.patch_size)
-        places = grid.flatten(1).T.contiguous()
-        return ImageFeatures(places, F.normalize(dense.class_tokens, dim=-1), (grid.shape[1], grid.shape[2]))
+        (features,) = self.dense_features_of([image], options)
+        return features
+
+    def dense_features_of(
+        self, images: Iterable[ImageLike], options: InputOptions | None = None
+    ) -> Iterator[ImageFeatures]:
+        """``dense_features`` of several images in order; images of one size go through the encoder together.
+
+        Args:
+            images: pictures in any form that ``load_image`` takes, read as they are needed.
+            options: size, window, stride, batch and resize.
+
+        Raises:
+            UsageError: the window is not made of whole patches.
+            ImageError: an image cannot be read; it is raised after the features of the images before it.
+
+        Example:
+            >>> import ovseg
+            >>> scenes = [ovseg.make_scene(seed).image for seed in (11, 23)]
+            >>> [one.grid for one in ovseg.load_model().dense_features_of(scenes, InputOptions(size=64))]
+            [(8, 8), (8, 8)]
+        """
+        for dense in self._stream(images, options or InputOptions(), self._features, None):
+            grid = on_token_grid(dense, self.patch_size)
+            places = grid.flatten(1).T.contiguous()
+            yield ImageFeatures(
+                places, F.normalize(dense.class_tokens, dim=-1), (grid.shape[1], grid.shape[2])
+            )
 
     # ------------------------------------------------------------------------------ towards the engine
 

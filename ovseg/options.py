@@ -58,6 +58,9 @@ THRESHOLDS = {"components": 0.6, "paper": 0.8}
 RULES = tuple(THRESHOLDS)
 PROMPTS = ("points", "map", "box")
 SELECTIONS = ("score", "agreement", "both")
+FORMATS = ("coco", "coco-panoptic", "yolo", "labelme", "label-studio", "cvat", "voc", "mmseg", "cityscapes")
+SHAPES = ("mask", "polygon")
+TASKS = ("instances", "labels")
 MAX_BATCH = 4096
 DISTRACTORS: tuple[str, ...] = tuple(
     "person, animal, car, building, house, tree, grass, sky, water, road, wall, floor, furniture, table, "
@@ -265,6 +268,64 @@ class MaskOptions(InputOptions):
         _set(self, "clean", check_number("clean", self.clean, 0, 1))
         _set(self, "presence_threshold", check_number("presence_threshold", self.presence_threshold, 0, 1))
         _set(self, "distractors", check_words("distractors", self.distractors, empty=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateOptions(MaskOptions):
+    """How a folder of images is annotated (``ovseg.annotate``); the choices of ``MaskOptions`` and these.
+
+    Attributes:
+        task: "instances" makes masks of objects, by points and a segmenter; "labels" gives every pixel a
+            class, as ``Model.segment`` does.
+        overlap: objects may share pixels; otherwise each pixel belongs to the object that fits it best.
+        logit_scale, background, area_threshold, synonyms: as in ``SegmentOptions``, for the task "labels".
+
+    >>> AnnotateOptions(task="boxes")
+    Traceback (most recent call last):
+    ...
+    ovseg.errors.UsageError: unknown task 'boxes': wanted one of instances, labels
+    """
+
+    task: str = "instances"
+    overlap: bool = False
+    logit_scale: float = SegmentOptions.logit_scale
+    background: Background = SegmentOptions.background
+    area_threshold: float = SegmentOptions.area_threshold
+    synonyms: str = SegmentOptions.synonyms
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("task", self.task, TASKS)
+        check_flag("overlap", self.overlap)
+        labels = SegmentOptions(
+            logit_scale=self.logit_scale,
+            background=self.background,
+            area_threshold=self.area_threshold,
+            synonyms=self.synonyms,
+        )
+        for name in ("logit_scale", "background", "area_threshold"):
+            _set(self, name, getattr(labels, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatOptions(Options):
+    """Choices that some formats of annotation files have.
+
+    Attributes:
+        shape: "mask", or "polygon" where a tool reads no masks (formats coco and labelme).
+        image_prefix: what stands before an image's name in Label Studio's tasks.
+        overlaps: regions may share pixels.
+    """
+
+    shape: str = "mask"
+    image_prefix: str = "/data/local-files/?d="
+    overlaps: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("shape", self.shape, SHAPES)
+        if not isinstance(self.image_prefix, str):
+            raise UsageError(f"wanted image_prefix as a text, got {self.image_prefix!r}")
+        check_flag("overlaps", self.overlaps)
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The command line: ovseg segment | explain | recognize | mask | list | models | demo.
+"""The command line: ovseg segment | explain | recognize | mask | annotate | list | models | demo.
 
 No command loads torch before its arguments have been checked, and ``--help`` never does.
 """
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import ovseg
+from ovseg.cli.annotate import annotate
 from ovseg.cli.explain import explain
 from ovseg.cli.group import OneLineGroup
 from ovseg.cli.inputs import DEFAULT_OUT, Out, check_out
@@ -29,7 +30,7 @@ app = typer.Typer(
     'Example: ovseg segment photo.jpg "sky, tree, building"\n\n'
     "Without --model, the small embedded model is used, which is made for trying out.",
 )
-for command in (segment, explain, recognize, mask):
+for command in (segment, explain, recognize, mask, annotate):
     app.command()(command)
 app.add_typer(lists, name="list")
 app.add_typer(models, name="models")

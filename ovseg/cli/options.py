@@ -28,6 +28,7 @@ from ovseg.options import (
     SELECTIONS,
     SURGERIES,
     SYNONYMS,
+    TASKS,
     Options,
 )
 
@@ -163,6 +164,11 @@ TABLE = {
     "presence_threshold": Row(
         "A text whose presence is below this gets no mask, 0..1; 0: always a mask.", as_number
     ),
+    "task": Row(
+        "instances: masks of objects, by points and a segmenter; labels: a class for every pixel.",
+        choices=TASKS,
+    ),
+    "overlap": Row("Objects may share pixels. Without it a pixel belongs to the object that fits it best."),
     "distractors": Row("Words that a text is compared with. Without it: 31 everyday words."),
 }
 LISTS = ("templates",)

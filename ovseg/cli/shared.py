@@ -22,13 +22,20 @@ from rich.console import Console
 
 from ovseg.errors import OvsegError, OvsegWarning, UsageError, one_line
 from ovseg.io.sources import shown
-from ovseg.options import LoadOptions, MaskOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
+from ovseg.options import (
+    AnnotateOptions,
+    LoadOptions,
+    MaskOptions,
+    RecognitionOptions,
+    SegmentOptions,
+    SimilarityOptions,
+)
 
 LONGEST = 800
 """Characters of an error's line; what was typed may be of any length."""
 DEBUG = "OVSEG_DEBUG"
 """Environment variable: anything but empty prints the traceback of an unexpected error."""
-CLASSES = (LoadOptions, SegmentOptions, SimilarityOptions, RecognitionOptions, MaskOptions)
+CLASSES = (LoadOptions, SegmentOptions, SimilarityOptions, RecognitionOptions, MaskOptions, AnnotateOptions)
 OPTION_NAMES = {field.name for options in CLASSES for field in fields(options)} | {"method", "segmenter"}
 
 

@@ -65,7 +65,7 @@ def find_images(
         refused: list[str] = []
         names = list(_visible(path, recursive, known, refused))
         lines += refused
-        inside, results = _without_results([name for name in names if name.suffix.lower() in known])
+        inside, results = without_results([name for name in names if name.suffix.lower() in known])
         files += inside
         skipped = _skipped(names, known)
         if not inside and not refused:
@@ -120,6 +120,8 @@ def output_stems(files: Iterable[Path], searched: Sequence[str | os.PathLike[str
 def _choices(file: Path, roots: set[Path]) -> tuple[str, str, str]:
     root = next((parent for parent in file.parents if parent in roots), file.parent)
     inner = file.relative_to(root).parent
+    if ".." in inner.parts:  # "." was searched and "../photo.jpg" named: results stay in their folder
+        root, inner = file.parent, Path()
     front = os.path.basename(os.path.abspath(root))
     names = file.stem, file.name, f"{front}_{file.stem}" if front else file.stem
     one, two, three = ((inner / name).as_posix() for name in names)
@@ -166,7 +168,7 @@ def _visible(folder: Path, recursive: bool, known: frozenset[str], refused: list
             refused.append(f"wanted an image file, {shown(entry.path)} {reason}")
 
 
-def _without_results(images: list[Path]) -> tuple[list[Path], int]:
+def without_results(images: Sequence[Path]) -> tuple[list[Path], int]:
     """The images that are no results of ovseg, and the number of those that are."""
     stems = {(image.parent, name) for image in images for name in (image.stem, image.name)}
     kept = [image for image in images if not _is_result(image, stems)]

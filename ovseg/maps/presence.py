@@ -5,7 +5,6 @@ A min-max normalised map cannot tell: it reaches 1 for every text, also for one 
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -36,29 +35,42 @@ def presence(
         rival_images: (R,), those of the distractors with the class token.
         scale: the model's own logit scale.
     """
-    place = probability(patches, rival_patches, scale)
-    best = np.sort(place)[-max(1, round(_PLACES * len(place))) :].mean()
-    whole = probability(np.array([image]), rival_images[None], scale)[0]
-    score = math.log(max(float(best * whole), 1e-300))
-    return 1 / (1 + math.exp(-(score - BORDER) / WIDTH))
+    shares = presences(
+        patches[:, None],
+        np.array([[image]]),
+        level(rival_patches, scale),
+        level(rival_images[None], scale),
+        scale,
+    )
+    return float(shares[0])
 
 
-def probability(text: Floats, rivals: Floats, scale: float) -> Floats:
-    """The softmax probability of a text among its rivals and the empty string, whose similarity is 0.
+def presences(
+    places: Floats, images: Floats, place_levels: Floats, image_levels: Floats, scale: float
+) -> Floats:
+    """``presence`` of many texts with the same rivals at once, the rivals' part computed once.
 
     Args:
-        text: (N,) similarities.
-        rivals: (N, R) similarities.
-        scale: the factor before the softmax.
+        places: (N, T), each text's similarity at each place.
+        images: (n, T), with the class token of the image or of each window; the best window counts.
+        place_levels: (N,), ``level`` of the rivals at each place.
+        image_levels: (n,), ``level`` of the rivals with each class token.
+        scale: the model's own logit scale.
 
     Returns:
-        (N,) in 0..1.
+        (T,) in 0..1.
     """
-    return np.asarray(1 / (1 + np.exp(-scale * log_odds(text, rivals, scale))))
+    at_places = _sigmoid(scale * (places - place_levels[:, None]))
+    best = np.sort(at_places, axis=0)[-max(1, round(_PLACES * len(places))) :].mean(axis=0)
+    whole = _sigmoid(scale * (images - image_levels[:, None])).max(axis=0)
+    scores = np.log(np.maximum(best * whole, 1e-300))
+    return np.asarray(1 / (1 + np.exp(-(scores - BORDER) / WIDTH)))
 
 
 def log_odds(text: Floats, rivals: Floats, scale: float) -> Floats:
-    """log(p / (1 - p)) / ``scale`` of that probability p, in units of similarity.
+    """log(p / (1 - p)) / ``scale`` in units of similarity, for the text's probability p among its rivals.
+
+    p is that of a softmax over the text, its rivals and the empty string, whose similarity is 0.
 
     It is s - log(1 + Σ exp(scale · r)) / scale for a similarity s with rivals r; without rivals it is s
     itself.
@@ -66,6 +78,23 @@ def log_odds(text: Floats, rivals: Floats, scale: float) -> Floats:
     Returns:
         (N,).
     """
-    others = np.concatenate([rivals, np.zeros((len(text), 1))], axis=1).astype(np.float64) * scale
+    return np.asarray(text - level(rivals, scale))
+
+
+def level(rivals: Floats, scale: float) -> Floats:
+    """log(1 + Σ exp(scale · r)) / ``scale`` at each place: what a text has to reach for even odds.
+
+    Args:
+        rivals: (N, R) similarities.
+        scale: the factor before the softmax.
+
+    Returns:
+        (N,).
+    """
+    others = np.concatenate([rivals, np.zeros((len(rivals), 1))], axis=1).astype(np.float64) * scale
     top = others.max(axis=1)
-    return np.asarray(text - (top + np.log(np.exp(others - top[:, None]).sum(axis=1))) / scale)
+    return np.asarray((top + np.log(np.exp(others - top[:, None]).sum(axis=1))) / scale)
+
+
+def _sigmoid(values: Floats) -> Floats:
+    return np.asarray(1 / (1 + np.exp(-values)))

@@ -1,0 +1,154 @@
+"""Pixels belong to one object: what two masks of one image share goes to the one that fits it better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAME = 0.8
+"""Two masks with a larger IoU are one object that two words found; the word that fits better keeps it."""
+LEAST = 0.2
+"""A mask that keeps less than this share of its pixels is left out."""
+SAMPLED = 65_536
+"""At most about so many pixels of an overlap are compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A mask that a word found, kept as the part of the image around it.
+
+    Attributes:
+        label: the index of its class.
+        crop: (h, w) bool, the mask inside ``box``.
+        box: x0, y0, x1, y1 in pixels of the image.
+        score: the segmenter's estimate.
+    """
+
+    label: int
+    crop: NDArray[np.bool_]
+    box: tuple[int, int, int, int]
+    score: float
+
+    @classmethod
+    def of(cls, label: int, mask: NDArray[np.bool_], score: float) -> Found:
+        """A mask (H, W) that has pixels."""
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+        return cls(label, mask[y0:y1, x0:x1].copy(), (x0, y0, x1, y1), score)
+
+    def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """(H, W) bool in an image of ``size`` (height, width)."""
+        out = np.zeros(size, bool)
+        x0, y0, x1, y1 = self.box
+        out[y0:y1, x0:x1] = self.crop
+        return out
+
+
+def exclusive(
+    found: Sequence[Found], maps: dict[int, NDArray[np.float32]], size: tuple[int, int]
+) -> list[Found]:
+    """The masks of one image without shared pixels.
+
+    Of two masks of different classes, the shared pixels go to the class whose map is higher there on the
+    mean; of two masks of one class, to the one with the higher score; in a tie, to the earlier one. Masks
+    that are nearly equal (IoU above ``SAME``) are one object, of which one is kept whole. What is left of
+    less than ``LEAST`` of a mask is dropped.
+
+    Args:
+        found: the masks, in the order of the classes.
+        maps: (h, w) for each class of ``found``, comparable between classes.
+        size: (height, width) of the image.
+
+    Returns:
+        The masks that are left, in the same order.
+    """
+    left: list[Found | None] = list(found)
+    for same in (True, False):  # whole objects first: what is dropped takes no pixel from others
+        for i, j in combinations(range(len(found)), 2):
+            one, other = left[i], left[j]
+            if one is None or other is None:
+                continue
+            shared = _shared(one, other)
+            if shared is None:
+                continue
+            if same and _iou(one, other, shared.area) <= SAME:
+                continue
+            first_wins = _wins(one, other, shared, maps, size)
+            loser = j if first_wins else i
+            left[loser] = None if same else _without(other if first_wins else one, shared)
+    kept = (
+        one
+        for one, whole in zip(left, found, strict=True)
+        if one is not None and one.crop.sum() >= max(1, LEAST * whole.crop.sum())
+    )
+    return [_tight(one) for one in kept]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """Pixels that two masks share: (h, w) bool in ``box``."""
+
+    crop: NDArray[np.bool_]
+    box: tuple[int, int, int, int]
+    area: int
+
+
+def _shared(one: Found, other: Found) -> _Shared | None:
+    x0, y0 = max(one.box[0], other.box[0]), max(one.box[1], other.box[1])
+    x1, y1 = min(one.box[2], other.box[2]), min(one.box[3], other.box[3])
+    if x0 >= x1 or y0 >= y1:
+        return None
+    box = (x0, y0, x1, y1)
+    crop = one.crop[_inside(one, box)] & other.crop[_inside(other, box)]
+    area = int(crop.sum())
+    return _Shared(crop, box, area) if area else None
+
+
+def _inside(one: Found, box: tuple[int, int, int, int]) -> tuple[slice, slice]:
+    x0, y0 = one.box[:2]
+    return slice(box[1] - y0, box[3] - y0), slice(box[0] - x0, box[2] - x0)
+
+
+def _iou(one: Found, other: Found, shared: int) -> float:
+    return shared / float(one.crop.sum() + other.crop.sum() - shared)
+
+
+def _wins(
+    one: Found, other: Found, shared: _Shared, maps: dict[int, NDArray[np.float32]], size: tuple[int, int]
+) -> bool:
+    """Whether the shared pixels go to ``one``, which comes before ``other``."""
+    if one.label == other.label:
+        return one.score >= other.score
+    rows, columns = np.nonzero(shared.crop[:: (step := _step(shared)), ::step])
+    if not rows.size:
+        step = 1
+        rows, columns = np.nonzero(shared.crop)
+    means = []
+    for label in (one.label, other.label):
+        grid = maps[label]
+        y = (shared.box[1] + rows * step) * grid.shape[0] // size[0]
+        x = (shared.box[0] + columns * step) * grid.shape[1] // size[1]
+        means.append(float(grid[y, x].mean(dtype=np.float64)))
+    return means[0] >= means[1]
+
+
+def _step(shared: _Shared) -> int:
+    return max(1, math.isqrt(shared.area // SAMPLED))
+
+
+def _without(one: Found, shared: _Shared) -> Found:
+    crop = one.crop.copy()
+    crop[_inside(one, shared.box)] &= ~shared.crop
+    return replace(one, crop=crop)
+
+
+def _tight(one: Found) -> Found:
+    """The same mask with the box around what is left of it."""
+    tight = Found.of(one.label, one.crop, one.score)
+    x0, y0, x1, y1 = tight.box
+    return replace(tight, box=(one.box[0] + x0, one.box[1] + y0, one.box[0] + x1, one.box[1] + y1))
