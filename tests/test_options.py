@@ -12,6 +12,8 @@ import pytest
 from ovseg.checks import check_integer
 from ovseg.errors import UsageError
 from ovseg.options import (
+    AnnotateOptions,
+    FormatOptions,
     InputOptions,
     LoadOptions,
     MaskOptions,
@@ -20,7 +22,16 @@ from ovseg.options import (
     SimilarityOptions,
 )
 
-CLASSES = [LoadOptions, InputOptions, SegmentOptions, SimilarityOptions, RecognitionOptions, MaskOptions]
+CLASSES = [
+    LoadOptions,
+    InputOptions,
+    SegmentOptions,
+    SimilarityOptions,
+    RecognitionOptions,
+    MaskOptions,
+    AnnotateOptions,
+    FormatOptions,
+]
 NONSENSE = [b"bytes", object(), {"a": 1}, np.zeros(3), float("nan"), float("inf"), -1, "²", "", [None], 10**5]
 MAY_BE = {  # what of NONSENSE an option takes as it is
     "device": [],

@@ -12,7 +12,14 @@ import ovseg
 from ovseg.cli.options import TABLE
 from ovseg.clip.attention import list_methods
 from ovseg.clip.models import list_models
-from ovseg.options import LoadOptions, MaskOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
+from ovseg.options import (
+    AnnotateOptions,
+    LoadOptions,
+    MaskOptions,
+    RecognitionOptions,
+    SegmentOptions,
+    SimilarityOptions,
+)
 from ovseg.segmenters.load import list_segmenters
 from ovseg.vocabulary import list_vocabularies
 
@@ -21,6 +28,7 @@ COMMANDS = {
     ("explain",): SimilarityOptions,
     ("recognize",): RecognitionOptions,
     ("mask",): MaskOptions,
+    ("annotate",): AnnotateOptions,
     ("demo",): None,
     ("list", "models"): None,
     ("list", "methods"): None,
@@ -59,7 +67,14 @@ def test_every_option_of_the_classes_is_there_with_its_default(run, words, wide)
 
 
 def test_the_table_of_options_holds_what_the_classes_have_and_no_more():
-    classes = (LoadOptions, SegmentOptions, SimilarityOptions, RecognitionOptions, MaskOptions)
+    classes = (
+        LoadOptions,
+        SegmentOptions,
+        SimilarityOptions,
+        RecognitionOptions,
+        MaskOptions,
+        AnnotateOptions,
+    )
     assert set(TABLE) == {field.name for options in classes for field in fields(options)}
 
 
