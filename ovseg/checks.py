@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 
 Size: TypeAlias = "int | tuple[int, int]"
 """One side of a square, or (height, width), in pixels."""
@@ -32,7 +32,7 @@ def check_choice(what: str, value: object, allowed: Sequence[str], none: bool = 
     """Raise UsageError unless ``value`` is one of ``allowed``; ``none`` says that None is possible too."""
     if not isinstance(value, str) or value not in allowed:
         choices = ", ".join([*allowed, "None"] if none else allowed)
-        raise UsageError(f"unknown {what} {value!r}: wanted one of {choices}")
+        raise UsageError(f"unknown {what} {described(value)}: wanted one of {choices}")
 
 
 def check_number(what: str, value: object, low: float, high: float, above: bool = False) -> float:
@@ -47,7 +47,7 @@ def check_number(what: str, value: object, low: float, high: float, above: bool 
         number = math.nan
     is_bool = isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
     if is_bool or isinstance(value, (str, bytes)) or not math.isfinite(number):
-        raise UsageError(f"wanted {what} as a number {wanted}, got {value!r}")
+        raise UsageError(f"wanted {what} as a number {wanted}, got {described(value)}")
     if not (low < number if above else low <= number) or number > high:
         raise UsageError(f"wanted {what} {wanted}, got {number:g}")
     return number
@@ -60,7 +60,7 @@ def check_integer(what: str, value: object, low: int, high: int) -> int:
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]  # raises TypeError for what is no integer
     except TypeError:
-        raise UsageError(f"wanted {what} as an integer in {low}..{high}, got {value!r}") from None
+        raise UsageError(f"wanted {what} as an integer in {low}..{high}, got {described(value)}") from None
     if not low <= number <= high:
         raise UsageError(f"wanted {what} in {low}..{high}, got {number}")
     return number
@@ -69,13 +69,13 @@ def check_integer(what: str, value: object, low: int, high: int) -> int:
 def check_flag(what: str, value: object) -> None:
     """Raise UsageError unless ``value`` is True or False."""
     if not isinstance(value, bool):
-        raise UsageError(f"wanted {what} as True or False, got {value!r}")
+        raise UsageError(f"wanted {what} as True or False, got {described(value)}")
 
 
 def check_text(what: str, value: object) -> str:
     """``value`` if it is a text with at least one visible character. Raises UsageError."""
     if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"wanted {what} as a text, got {value!r}")
+        raise UsageError(f"wanted {what} as a text, got {described(value)}")
     return value
 
 
@@ -85,7 +85,7 @@ def check_device_name(value: object) -> str:
     Raises UsageError.
     """
     if not isinstance(value, str) or not re.fullmatch(rf"({'|'.join(DEVICES)})(:\d+)?", value, re.ASCII):
-        raise UsageError(f"unknown device {value!r}: wanted cpu, cuda, cuda:1 …")
+        raise UsageError(f"unknown device {described(value)}: wanted cpu, cuda, cuda:1 …")
     return value
 
 
@@ -108,7 +108,7 @@ def check_size(what: str, value: object, most: int = MAX_SIDE) -> Size | None:
         return None
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
-            raise UsageError(f"wanted {what} as an integer or (height, width), got {value!r}")
+            raise UsageError(f"wanted {what} as an integer or (height, width), got {described(value)}")
         height, width = (check_integer(what, side, 1, most) for side in value)
         return (height, width)
     return check_integer(what, value, 1, most)
@@ -128,8 +128,11 @@ def check_words(what: str, value: object, empty: bool = False) -> tuple[str, ...
     if isinstance(value, str):
         value = [word.strip() for word in value.split(",")]
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
-        raise UsageError(f"wanted {what} as words, got {value!r}")
-    words = tuple(value)
+        raise UsageError(f"wanted {what} as words, got {described(value)}")
+    try:
+        words = tuple(value)
+    except TypeError:  # an array without axes calls itself iterable and is not
+        raise UsageError(f"wanted {what} as words, got {described(value)}") from None
     for word in words:
         check_text(f"each word of {what}", word)
     if not words and not empty:

@@ -68,3 +68,23 @@ def one_line(error: BaseException) -> str:
     if text.startswith("Caught ") and "DataLoader worker" in text:
         text = re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])
     return " ".join(text.split()) or type(error).__name__
+
+
+def described(value: object) -> str:
+    """A value for a message, on one short line: shape and type of an array, other values themselves.
+
+    >>> described("a\\nb"), described("n" * 500)[:12]
+    ("'a\\\\nb'", "str 'nnnnnnn")
+    """
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(shape, tuple) and dtype is not None:
+        return f"{tuple(shape)} {dtype}"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a repr of the caller's that fails
+        text = ""
+    return (
+        text
+        if 0 < len(text) <= 60
+        else f"{type(value).__name__} {text[:50]}".rstrip() + ("…" if text else "")
+    )

@@ -13,14 +13,14 @@ from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovseg.checks import Size, pair
+from ovseg.checks import Size, check_size, pair
 from ovseg.clip.attention import Method, get_method
 from ovseg.clip.encoder import Trace, encode_image
 from ovseg.clip.models import LoadedClip
 from ovseg.clip.text import Progress, TextCache, TextEncoder
 from ovseg.clip.towers import check_method, patch_size
 from ovseg.dense import Dense, on_token_grid, stream, whole_patches
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 from ovseg.io.images import ImageLike, resize_image
 from ovseg.io.many import OnError, Pictures
 from ovseg.maps.similarity import cosine, place_features
@@ -96,6 +96,8 @@ class FrozenClip:
         Returns:
             Tokens in float32. Gradients flow unless the caller switches them off.
         """
+        if not isinstance(pixels, Tensor):
+            raise UsageError(f"wanted pixels (B, 3, H, W) as a tensor, got {described(pixels)}")
         return encode_image(
             self.clip.visual, pixels.to(self.device), self.method, patches=patches, trace=trace
         )
@@ -124,8 +126,9 @@ class FrozenClip:
         resize: str = InputOptions.resize,
     ) -> Tensor:
         """Images (H, W, 3) uint8 RGB, stretched to ``size`` (height, width) and normalised: (B, 3, H, W)."""
-        if not len(images):
-            raise UsageError("wanted at least one image, got none")
+        several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim > 0)
+        if not several or not len(images):
+            raise UsageError("wanted a list of at least one image")
         resized = np.stack([resize_image(image, size, resize) for image in images])
         pixels = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2).float() / 255
         return (pixels - self._mean.to(self.device)) / self._std.to(self.device)
@@ -173,12 +176,15 @@ class FrozenClip:
             >>> [one.grid for one in ovseg.load_model().dense_features_of(scenes, InputOptions(size=64))]
             [(8, 8), (8, 8)]
         """
-        for dense in self._stream(images, options or InputOptions(), self._features, None):
-            grid = on_token_grid(dense, self.patch_size)
-            places = grid.flatten(1).T.contiguous()
-            yield ImageFeatures(
-                places, F.normalize(dense.class_tokens, dim=-1), (grid.shape[1], grid.shape[2])
-            )
+        options = InputOptions() if options is None else options
+        if not isinstance(options, InputOptions):
+            raise UsageError(f"wanted options as InputOptions, got {type(options).__name__}")
+        return map(self._placed, self._stream(images, options, self._features, None))
+
+    def _placed(self, dense: Dense[tuple[int, int]]) -> ImageFeatures:
+        grid = on_token_grid(dense, self.patch_size)
+        places = grid.flatten(1).T.contiguous()
+        return ImageFeatures(places, F.normalize(dense.class_tokens, dim=-1), (grid.shape[1], grid.shape[2]))
 
     # ------------------------------------------------------------------------------ towards the engine
 
@@ -202,12 +208,14 @@ class FrozenClip:
         Without a size the short side becomes the model's default at the image's aspect ratio, which is held
         to 4:1 so that a strip does not become a giant.
         """
-        if size is not None:
-            return whole_patches(pair(size), self.patch_size)
-        height, width = shape
-        if min(shape) < 1:
-            raise UsageError(f"wanted an image of at least one pixel, got {height} x {width}")
-        ratio = min(4.0, max(height, width) / min(height, width))
+        checked = check_size("size", size)
+        if checked is not None:
+            return whole_patches(pair(checked), self.patch_size)
+        sides = check_size("the shape of an image", shape, 2**31 - 1)
+        if not isinstance(sides, tuple):
+            raise UsageError(f"wanted the shape of an image as (height, width), got {described(shape)}")
+        height, width = sides
+        ratio = min(4.0, max(sides) / min(sides))
         long = round(self.size * ratio)
         return whole_patches((self.size, long) if height <= width else (long, self.size), self.patch_size)
 

@@ -23,7 +23,7 @@ from ovseg.dense import Dense, classify, on_token_grid
 from ovseg.errors import UsageError
 from ovseg.frozen_clip import FrozenClip, no_channels
 from ovseg.io.images import ImageLike
-from ovseg.io.many import OnError, as_images, is_one
+from ovseg.io.many import OnError, as_images, for_several, is_one
 from ovseg.maps import recognition
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import apply_surgery
@@ -186,7 +186,7 @@ class Model(FrozenClip):
             grid = merge_synonyms(on_token_grid(dense, self.patch_size), vocabulary.owners)
             return SimilarityMap(grid.cpu().numpy(), vocabulary.names, dense.key)
 
-        found = self._stream(as_images(image), options, score, on_error)
+        found = self._stream(as_images(image), options, score, for_several(image, on_error))
         return _one_or_all(image, (finish(dense) for dense in found))
 
     @staticmethod
@@ -308,7 +308,8 @@ class Model(FrozenClip):
                 None if kept is None else kept.cpu().numpy(),
             )
 
-        found = self._stream(as_images(image), options, self.cosine_scores(text), on_error)
+        score = self.cosine_scores(text)
+        found = self._stream(as_images(image), options, score, for_several(image, on_error))
         return _one_or_all(image, (finish(dense) for dense in found))
 
     @overload  # a str is an iterable of str too, but it is one picture
@@ -384,6 +385,7 @@ class Model(FrozenClip):
 
         wanted = options.size if options.size is not None else native_size(self.clip.visual)
         inputs = InputOptions(size=wanted, resize=options.resize)
+        on_error = for_several(image, on_error)
         found = self._stream(as_images(image), inputs, no_channels, on_error, class_token_only=True)
         return _one_or_all(image, (finish(dense) for dense in found))
 

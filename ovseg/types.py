@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg.errors import UsageError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -19,6 +21,20 @@ def read_only(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def check_array(what: str, value: object, axes: str, kinds: str = "uif") -> None:
+    """Raise UsageError unless ``value`` is an array of numbers with the axes that ``axes`` names.
+
+    ``kinds`` are the letters of NumPy's kinds of types that are taken.
+
+    >>> check_array("a map", np.zeros((2, 3)), "(H, W)")
+    """
+    count = len([axis for axis in axes.strip("()").split(",") if axis])
+    if not isinstance(value, np.ndarray):
+        raise UsageError(f"wanted {what} {axes} as an array, got {type(value).__name__}")
+    if value.ndim != count or value.dtype.kind not in kinds:
+        raise UsageError(f"wanted {what} {axes} of numbers, got {value.shape} {value.dtype}")
 
 
 @dataclass(frozen=True)
@@ -86,10 +102,12 @@ class PointPrompts:
     labels: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        if self.xy.ndim != 2 or self.xy.shape[1] != 2 or self.labels.shape != self.xy.shape[:1]:
-            raise ValueError(f"wanted xy (P, 2) and labels (P,), got {self.xy.shape} and {self.labels.shape}")
+        check_array("xy", self.xy, "(P, 2)")
+        check_array("labels", self.labels, "(P,)", "uifb")
+        if self.xy.shape[1] != 2 or self.labels.shape != self.xy.shape[:1]:
+            raise UsageError(f"wanted xy (P, 2) and labels (P,), got {self.xy.shape} and {self.labels.shape}")
         if not np.isin(self.labels, (0, 1)).all():
-            raise ValueError(f"wanted labels 0 and 1, got {np.unique(self.labels).tolist()}")
+            raise UsageError(f"wanted labels 0 and 1, got {str(np.unique(self.labels).tolist())[:60]}")
         object.__setattr__(self, "xy", read_only(self.xy))
         object.__setattr__(self, "labels", read_only(self.labels))
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from typer.core import TyperGroup
 
-from ovseg.cli.shared import discard_stdout, note, prepare_streams, unexpected
+from ovseg.cli.shared import LONGEST, discard_stdout, note, prepare_streams, unexpected
 
 
 class OneLineGroup(TyperGroup):
@@ -55,5 +55,6 @@ def _said(error: Exception) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":  # rich has shown the help already
         return 2
     text = " ".join(message().split())
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     note(f"error: {text[:1].lower()}{text[1:].rstrip('.')} (--help lists what there is)")
     return 2

@@ -57,6 +57,9 @@ def check_config(config: Config, what: str) -> None:
     trunk = _vision(config).get("timm_model_name")
     if trunk and (not isinstance(trunk, str) or ":" in trunk or "/" in trunk):  # timm would ask the hub
         raise WeightsError(f"wanted a config of {what} with a plain name of timm's, got {trunk!r:.60}")
+    side, patch = _vision(config).get("image_size"), _vision(config).get("patch_size")
+    if isinstance(side, int) and isinstance(patch, int) and patch > side:
+        raise WeightsError(f"wanted a config of {what} with an image_size of patches, got {side} and {patch}")
     _check_count(config.get("embed_dim"), "embed_dim", what, _MOST_CHANNELS)
     if not isinstance(config.get("quick_gelu", False), (bool, type(None))):
         raise WeightsError(

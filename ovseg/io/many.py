@@ -37,6 +37,15 @@ def check_on_error(on_error: object) -> None:
         raise UsageError(f"wanted on_error as a function or None, got {type(on_error).__name__}")
 
 
+def for_several(image: object, on_error: OnError | None) -> OnError | None:
+    """``on_error`` where there are several pictures; the error of a single picture is always raised.
+
+    Raises UsageError where it cannot be called.
+    """
+    check_on_error(on_error)
+    return None if is_one(image) else on_error
+
+
 class Pictures:
     """Images as (H, W, 3) uint8 RGB arrays, each read when it is asked for.
 

@@ -46,7 +46,10 @@ def as_text(path: str | os.PathLike[str], what: str = "an image file") -> str:
 
 def brief(value: object) -> str:
     """A value as messages show it: on one line, cut where it is long."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a repr of the caller's that fails
+        text = type(value).__name__
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.checks import check_name_or_path
-from ovseg.errors import UnknownNameError, UsageError
+from ovseg.errors import UnknownNameError, UsageError, described
+from ovseg.io.sources import shown
 
 
 def void_value(classes: int) -> int:
@@ -36,7 +37,7 @@ class NamedResult:
         return iter(self.names)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names
+        return isinstance(name, str) and name in self.names
 
     def index(self, name: str) -> int:
         """The position of ``name`` among ``names``.
@@ -44,10 +45,18 @@ class NamedResult:
         Raises:
             UnknownNameError: the result holds no such name.
         """
-        if name not in self.names:
+        if name not in self:
             shown = ", ".join(map(repr, self.names[:8])) + (" …" if len(self.names) > 8 else "")
-            raise UnknownNameError(f"wanted one of {shown}, got {name!r}")
+            raise UnknownNameError(f"wanted one of {shown}, got {described(name)}")
         return self.names.index(name)
+
+
+def check_names(result: NamedResult) -> None:
+    """Turn a list of names into a tuple. Raises UsageError unless each is a text."""
+    names: object = result.names
+    if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"wanted names as a tuple of texts, got {type(names).__name__}")
+    object.__setattr__(result, "names", tuple(names))
 
 
 def coco_annotation(
@@ -77,7 +86,7 @@ def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 def check_ending(path: str | Path, allowed: tuple[str, ...]) -> str:
     ending = Path(check_name_or_path("a file name", path)).suffix.lower()
     if ending not in allowed:
-        raise UsageError(f"wanted a file name ending in {', '.join(allowed)}, got {str(path)!r}")
+        raise UsageError(f"wanted a file name ending in {', '.join(allowed)}, got '{shown(path)}'")
     return ending
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ovseg.errors import MissingPackageError
-from ovseg.results.base import NamedResult, as_html, bounds, check_ending, coco_annotation
-from ovseg.types import read_only
+from ovseg.errors import MissingPackageError, UsageError
+from ovseg.results.base import NamedResult, as_html, bounds, check_ending, check_names, coco_annotation
+from ovseg.types import check_array, read_only
 
 if TYPE_CHECKING:
     import supervision
@@ -39,15 +39,18 @@ class LabelMap(NamedResult):
     probabilities: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        if self.labels.ndim != 2 or self.labels.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"wanted (H, W) uint8 or uint16, got {self.labels.shape} {self.labels.dtype}")
+        check_names(self)
+        check_array("labels", self.labels, "(H, W)")
+        if self.labels.dtype not in (np.uint8, np.uint16) or 0 in self.labels.shape:
+            raise UsageError(f"wanted (H, W) uint8 or uint16, got {self.labels.shape} {self.labels.dtype}")
         known = self.labels[self.labels != self.void]
         if known.size and int(known.max()) >= len(self.names):
-            raise ValueError(f"wanted labels below {len(self.names)} or {self.void}, got {int(known.max())}")
+            raise UsageError(f"wanted labels below {len(self.names)} or {self.void}, got {int(known.max())}")
         object.__setattr__(self, "labels", read_only(self.labels))
         if self.probabilities is not None:
+            check_array("probabilities", self.probabilities, "(K, H, W)")
             if self.probabilities.shape != (len(self.names), *self.labels.shape):
-                raise ValueError(f"wanted probabilities (K, H, W), got {self.probabilities.shape}")
+                raise UsageError(f"wanted probabilities (K, H, W), got {self.probabilities.shape}")
             object.__setattr__(self, "probabilities", read_only(self.probabilities))
 
     def __getitem__(self, name: str) -> NDArray[np.bool_]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ovseg.checks import check_integer
-from ovseg.results.base import NamedResult, check_ending
-from ovseg.types import read_only
+from ovseg.errors import UsageError
+from ovseg.results.base import NamedResult, check_ending, check_names
+from ovseg.types import check_array, read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +34,10 @@ class Recognition(NamedResult):
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.scores.shape != (len(self.names),):
-            raise ValueError(f"wanted ({len(self.names)},) scores, got {self.scores.shape}")
+        check_names(self)
+        check_array("scores", self.scores, "(K,)")
+        if len(self.scores) != len(self.names):
+            raise UsageError(f"wanted ({len(self.names)},) scores, got {self.scores.shape}")
         object.__setattr__(self, "scores", read_only(self.scores))
 
     def __getitem__(self, name: str) -> float:

@@ -10,8 +10,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from ovseg.checks import Size, check_size, pair
 from ovseg.errors import UsageError
-from ovseg.results.base import NamedResult, as_html, check_ending
-from ovseg.types import read_only
+from ovseg.results.base import NamedResult, as_html, check_ending, check_names
+from ovseg.types import check_array, read_only
 
 MAX_SIZE = 2**20
 """The longest side of a map in pixels."""
@@ -43,8 +43,14 @@ class SimilarityMap(NamedResult):
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
-        if self.grid_values.ndim != 3 or len(self.grid_values) != len(self.names):
-            raise ValueError(f"wanted ({len(self.names)}, h, w) values, got {self.grid_values.shape}")
+        check_names(self)
+        check_array("values", self.grid_values, "(K, h, w)")
+        if len(self.grid_values) != len(self.names) or 0 in self.grid_values.shape[1:]:
+            raise UsageError(f"wanted ({len(self.names)}, h, w) values, got {self.grid_values.shape}")
+        size = check_size("size", self.size, MAX_SIZE)
+        if not isinstance(size, tuple):
+            raise UsageError(f"wanted size as (height, width), got {size}")
+        object.__setattr__(self, "size", size)
         object.__setattr__(self, "grid_values", read_only(self.grid_values))
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """The protocol of a promptable segmenter: ``encode(image)`` once, ``decode(prompts)`` many times.
 
 A segmenter keeps nothing of an image but a small cache of embeddings by content, so several sessions and
-threads can share one. A family implements ``_encode``, ``_decode`` and ``prior``, and ``_decode_many`` where
+threads can share one. A family implements ``_encode``, ``_decode`` and ``_prior``, and ``_decode_many`` where
 its decoder takes several prompts in one call.
 """
 
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ovseg.cache import ContentCache
-from ovseg.errors import UsageError
-from ovseg.segmenters.prompts import CheckedPrompt, Prompt, check_boxes, check_prompt, described
+from ovseg.errors import UsageError, described
+from ovseg.segmenters.prompts import CheckedPrompt, Prompt, check_boxes, check_prompt
+from ovseg.types import check_array
 
 Features = TypeVar("Features")
 Enlarge = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
@@ -174,13 +175,8 @@ class Segmenter(ABC, Generic[Features]):
         Raises:
             UsageError: as in ``decode``.
         """
-        if not isinstance(embedding, Embedding):
-            raise UsageError(f"wanted an embedding that encode() gave, got {described(embedding)}")
-        if embedding.owner != self.name:
-            raise UsageError(f"wanted an embedding of {self.name}, got one of {embedding.owner}")
-        if isinstance(prompts, (str, bytes)) or not isinstance(prompts, Iterable):
-            raise UsageError(f"wanted a list of prompts, got {described(prompts)}")
-        return self._decode_many(embedding, [check_prompt(embedding.size, prompt) for prompt in prompts])
+        self._check_own(embedding)
+        return self._decode_many(embedding, [check_prompt(embedding.size, one) for one in _listed(prompts)])
 
     def segment_boxes(
         self, image: NDArray[np.uint8] | Embedding[Features], boxes: ArrayLike
@@ -201,7 +197,6 @@ class Segmenter(ABC, Generic[Features]):
         found = check_boxes(boxes, embedding.size)
         return self.decode_many(embedding, [Prompt(box=box) for box in found])
 
-    @abstractmethod
     def prior(self, embedding: Embedding[Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
         """A coarse map as a mask prompt.
 
@@ -211,7 +206,24 @@ class Segmenter(ABC, Generic[Features]):
 
         Returns:
             (h, w) logits for ``decode(mask=…)``.
+
+        Raises:
+            UsageError: the map is no array with two axes, or the embedding is of another segmenter.
         """
+        self._check_own(embedding)
+        check_array("a map", values, "(H, W)", "uifb")
+        if values.size == 0:
+            raise UsageError(f"wanted a map (H, W) with at least one value, got {values.shape}")
+        return self._prior(embedding, values.astype(np.float32))
+
+    def _check_own(self, embedding: object) -> None:
+        if not isinstance(embedding, Embedding):
+            raise UsageError(f"wanted an embedding that encode() gave, got {described(embedding)}")
+        if embedding.owner != self.name:
+            raise UsageError(f"wanted an embedding of {self.name}, got one of {embedding.owner}")
+
+    @abstractmethod
+    def _prior(self, embedding: Embedding[Features], values: NDArray[np.float32]) -> NDArray[np.float32]: ...
 
     @abstractmethod
     def _encode(self, image: NDArray[np.uint8]) -> Features: ...
@@ -223,6 +235,15 @@ class Segmenter(ABC, Generic[Features]):
         return [self._decode(embedding, prompt) for prompt in prompts]
 
 
+def _listed(prompts: Iterable[Prompt]) -> list[Prompt]:
+    try:
+        if isinstance(prompts, (str, bytes)):
+            raise TypeError
+        return list(prompts)
+    except TypeError:  # an array without axes calls itself iterable and is not
+        raise UsageError(f"wanted a list of prompts, got {described(prompts)}") from None
+
+
 def framed(values: NDArray[np.float32], size: tuple[float, float], side: int) -> NDArray[np.float32]:
     """A map (H, W) in 0..1 as logits (side, side) of SAM, which pads images below and on the right.
 
@@ -230,5 +251,5 @@ def framed(values: NDArray[np.float32], size: tuple[float, float], side: int) ->
     """
     logits = np.full((side, side), -10, np.float32)
     height, width = (max(1, round(length)) for length in size)
-    logits[:height, :width] = cv2.resize((values.astype(np.float32) - 0.5) * 20, (width, height))
+    logits[:height, :width] = cv2.resize((values - 0.5) * 20, (width, height))
     return logits

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ovseg.checks import check_integer
 from ovseg.errors import UsageError
+from ovseg.io.sources import shown
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter
 from ovseg.segmenters.prompts import CheckedPrompt
 
@@ -55,11 +56,11 @@ class GrabCut(Segmenter[NDArray[np.uint8]]):
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         return np.ascontiguousarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
-    def prior(
+    def _prior(
         self, embedding: Embedding[NDArray[np.uint8]], values: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         height, width = embedding.features.shape[:2]
-        return np.asarray(cv2.resize((values.astype(np.float32) - 0.5) * 6, (width, height)))
+        return np.asarray(cv2.resize((values - 0.5) * 6, (width, height)))
 
     def _decode(self, embedding: Embedding[NDArray[np.uint8]], prompt: CheckedPrompt) -> MaskSet:
         image = embedding.features
@@ -105,7 +106,7 @@ def load(
 ) -> GrabCut:
     """GrabCut, which has no weights and computes on the CPU. Raises UsageError where weights are given."""
     if weights is not None:
-        raise UsageError(f"grabcut has no weights: wanted none, got {str(weights)!r}")
+        raise UsageError(f"grabcut has no weights: wanted none, got '{shown(str(weights))}'")
     return GrabCut()
 
 

@@ -25,6 +25,7 @@ from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel
 
 from ovseg.checks import MAX_SIDE
 from ovseg.errors import ImageError, OvsegError, UsageError, WeightsError
+from ovseg.io.sources import shown
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, framed
 from ovseg.segmenters.prompts import CheckedPrompt
 from ovseg.segmenters.segment_anything import file_state
@@ -73,7 +74,7 @@ class HuggingFace(Segmenter[_Features]):
         self.side = int(prompts.image_size)
         self.low_side = 4 * self.side // int(prompts.patch_size)
 
-    def prior(self, embedding: Embedding[_Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _prior(self, embedding: Embedding[_Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = embedding.features.input_size
         share = self.low_side / self.side
         return framed(values, (height * share, width * share), self.low_side)
@@ -156,7 +157,8 @@ def load(
             every tensor and none left over.
     """
     if weights not in (None, RANDOM):
-        raise UsageError(f"{name} has its own weights: wanted no weights or 'random', got {str(weights)!r}")
+        got = f"'{shown(str(weights))}'"
+        raise UsageError(f"{name} has its own weights: wanted no weights or 'random', got {got}")
     folder = store.pull(name, offline=offline)
     kind = _kind(folder)
     family = FAMILIES.get(kind)

@@ -7,7 +7,7 @@ from importlib import import_module
 from os import PathLike
 
 from ovseg.checks import check_device_name, check_text
-from ovseg.errors import UsageError, WeightsError
+from ovseg.errors import UsageError, WeightsError, described
 from ovseg.options import LoadOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.weights.known import HUB
@@ -79,7 +79,7 @@ def load_segmenter(
     family = FAMILIES.get(HUB if name.startswith(HUB) else name)
     if family is None:
         known = ", ".join(f"{one}…" if one == HUB else one for one in NAMES)
-        raise UsageError(f"unknown segmenter {name!r}: wanted one of {known}")
+        raise UsageError(f"unknown segmenter {described(name)}: wanted one of {known}")
     if family.torch:
         from ovseg.weights.device import check_device  # torch comes only with a segmenter that needs it
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 
 Box: TypeAlias = "tuple[float, float, float, float]"
 """x0, y0, x1, y1 in pixels of the image."""
@@ -106,22 +106,6 @@ def as_numbers(what: str, value: object) -> NDArray[np.float64]:
         return array.astype(np.float64)
     except Exception:  # whatever an object of any kind raises when it is asked for numbers
         raise UsageError(f"wanted {what} as numbers, got {described(value)}") from None
-
-
-def described(value: object) -> str:
-    """A value for a message, on one short line: shape and type of an array, other values themselves."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if isinstance(shape, tuple) and dtype is not None:
-        return f"{tuple(shape)} {dtype}"
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # a repr of the caller's that fails
-        text = ""
-    return (
-        text
-        if 0 < len(text) <= 60
-        else f"{type(value).__name__} {text[:50]}".rstrip() + ("…" if text else "")
-    )
 
 
 def _check_points(

@@ -45,7 +45,7 @@ class SegmentAnything(Segmenter[_Features]):
         self.sam = sam.to(device).eval()
         self._transform = ResizeLongestSide(sam.image_encoder.img_size)
 
-    def prior(self, embedding: Embedding[_Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _prior(self, embedding: Embedding[_Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
         side = self.sam.prompt_encoder.mask_input_size[0]
         height, width = embedding.features.input_size
         share = side / self.sam.image_encoder.img_size

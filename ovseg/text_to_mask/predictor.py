@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from ovseg.cache import ContentCache
 from ovseg.checks import Size
-from ovseg.errors import OvsegError, UsageError
+from ovseg.errors import OvsegError, UsageError, described
 from ovseg.io.images import ImageLike, load_image
 from ovseg.io.many import OnError, as_images, check_on_error, is_one
 from ovseg.model import Model
 from ovseg.options import MaskOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.load import load_segmenter
-from ovseg.segmenters.prompts import described
 from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.pipeline import Setup, encode_image, find, resolved, text_features
 from ovseg.text_to_mask.prompts import Target, parse_targets

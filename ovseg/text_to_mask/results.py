@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ovseg.checks import check_integer, check_name_or_path
 from ovseg.errors import MissingPackageError, UsageError
+from ovseg.io.sources import shown
 from ovseg.results import bounds, coco_annotation
 from ovseg.segmenters.prompts import Box
 from ovseg.types import PointPrompts, read_only
@@ -211,7 +212,7 @@ class TextMasks:
             )
             return
         if target.suffix.lower() in (".png", ".jpg", ".jpeg", ".json"):
-            raise UsageError(f"wanted a folder or a file ending in .npz, got {str(path)!r}")
+            raise UsageError(f"wanted a folder or a file ending in .npz, got '{shown(path)}'")
         make_folder(target)
         earlier = _named_files(target / "masks.json")
         files = [f"mask_{number}.png" for number in range(1, len(self) + 1)]

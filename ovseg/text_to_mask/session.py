@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.checks import check_integer
-from ovseg.errors import UsageError
-from ovseg.segmenters.prompts import Box, check_box, check_point, described
+from ovseg.errors import UsageError, described
+from ovseg.segmenters.prompts import Box, check_box, check_point
 from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.pipeline import Setup, find, text_features
 from ovseg.text_to_mask.prompts import Click, Target, parse_targets

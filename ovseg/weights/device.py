@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ovseg.checks import DEVICES
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 
 
 def check_device(device: str, precision: str = "fp32") -> torch.device:
@@ -25,7 +25,7 @@ def check_device(device: str, precision: str = "fp32") -> torch.device:
     try:
         target = torch.device(device)
     except (RuntimeError, TypeError, ValueError):
-        raise UsageError(f"unknown device {device!r}: wanted cpu, cuda, cuda:1 …") from None
+        raise UsageError(f"unknown device {described(device)}: wanted cpu, cuda, cuda:1 …") from None
     if target.type == "cpu":
         if precision == "fp16":
             raise UsageError("fp16 wanted a GPU, got cpu: use fp32 or bf16")

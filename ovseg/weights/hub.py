@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ovseg.errors import UsageError, WeightsError
+from ovseg.errors import UsageError, WeightsError, described
 from ovseg.paths import home
 from ovseg.weights.files import brief, read_json
 
@@ -33,7 +33,7 @@ INDEX = "model.safetensors.index.json"
 def check_repository(name: str) -> str:
     """``name`` if it can be a repository's. Raises UsageError."""
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith(".") or ".." in name:
-        raise UsageError(f"wanted a repository of the hub or an existing folder, got {name!r}")
+        raise UsageError(f"wanted a repository of the hub or an existing folder, got {described(name)}")
     return name
 
 
@@ -120,7 +120,7 @@ def shards(found: Path) -> list[str]:
     names = sorted(set(parts.values()))
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise WeightsError(f"wanted names of safetensors files in {index}, got {name!r}")
+            raise WeightsError(f"wanted names of safetensors files in {index}, got {described(name)}")
     return names
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ovseg.errors import UsageError, WeightsError
+from ovseg.errors import UsageError, WeightsError, described
 from ovseg.weights import hub
 from ovseg.weights.download import Progress
 from ovseg.weights.known import (
@@ -52,7 +52,7 @@ def source(name: str, tag: str | None = None) -> Source:
             raise UsageError(f"wanted a tag of open_clip's with {name}, got none")
         return open_clip_source(name, tag)
     if tag is not None:
-        raise UsageError(f"wanted no tag for {name}, which has one set of weights, got {tag!r}")
+        raise UsageError(f"wanted no tag for {name}, which has one set of weights, got {described(tag)}")
     return special
 
 
@@ -82,7 +82,7 @@ def _prefixed(name: str, prefix: str, rest: str) -> Source:
         repository = hub.check_repository(rest)
     except UsageError:
         raise UsageError(
-            f"wanted {prefix} and a repository of the hub or an existing folder, got {name!r}"
+            f"wanted {prefix} and a repository of the hub or an existing folder, got {described(name)}"
         ) from None
     return HubFolder(name, repository) if prefix == HUB else HubClip(name, repository)
 

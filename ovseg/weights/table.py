@@ -14,7 +14,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 
 Entry = dict[str, object]
 """What open_clip knows of one set of weights; here ``url``, ``hf_hub`` and, where given, ``quick_gelu``."""
@@ -41,7 +41,7 @@ def entry(model: str, tag: str) -> Entry:
         raise UsageError(f"unknown model {model!r}: wanted a name that `ovseg list models` shows")
     if tag not in known:
         choices = f"a file or one of {', '.join(known)}" if known else "a file, as open_clip lists no weights"
-        raise UsageError(f"unknown weights {tag!r} for {model}: wanted {choices}")
+        raise UsageError(f"unknown weights {described(tag)} for {model}: wanted {choices}")
     return known[tag]
 
 
