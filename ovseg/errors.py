@@ -71,13 +71,13 @@ def one_line(error: BaseException) -> str:
 
 
 def described(value: object) -> str:
-    """A value for a message, on one short line: shape and type of an array, other values themselves.
+    """A value for a message, on one short line: shape and type of an array, others themselves.
 
     >>> described("a\\nb"), described("n" * 500)[:12]
     ("'a\\\\nb'", "str 'nnnnnnn")
     """
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if isinstance(shape, tuple) and dtype is not None:
+    if isinstance(shape, tuple) and shape and dtype is not None:
         return f"{tuple(shape)} {dtype}"
     try:
         text = " ".join(repr(value).split())

@@ -128,7 +128,7 @@ class FrozenClip:
         """Images (H, W, 3) uint8 RGB, stretched to ``size`` (height, width) and normalised: (B, 3, H, W)."""
         several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim > 0)
         if not several or not len(images):
-            raise UsageError("wanted a list of at least one image")
+            raise UsageError(f"wanted a list of at least one image (H, W, 3), got {described(images)}")
         resized = np.stack([resize_image(image, size, resize) for image in images])
         pixels = torch.from_numpy(resized).to(self.device).permute(0, 3, 1, 2).float() / 255
         return (pixels - self._mean.to(self.device)) / self._std.to(self.device)

@@ -132,10 +132,32 @@ def test_encoders_with_wrong_values(model):
         torch.zeros(1, 3, 0, 8),
     ):
         refused(lambda pixels=pixels: model.encode_image(pixels))
-    refused(lambda: model.preprocess([], (8, 8)))
-    refused(lambda: model.input_size((0, 5)))
+    for wrong in (None, 5, IMAGE, [torch.zeros(1, 3, 8, 8)]):
+        assert "wanted pixels (B, 3, H, W) as a tensor, got" in str(
+            refused(lambda: model.encode_image(wrong))
+        )
+    for wrong in ([], None, 5, "a", np.array(5), np.zeros((0, 8, 8, 3), np.uint8), iter([IMAGE])):
+        assert "wanted a list of at least one" in str(refused(lambda: model.preprocess(wrong, (8, 8))))
+    for wrong in (None, 5, (0, 5), (5,), (1, 2, 3), "ab", (5, None), (5, 2.5)):
+        refused(lambda: model.input_size(wrong))
+    for wrong in (0, (8, 0), "8", (8, 8, 8)):
+        refused(lambda: model.input_size((20, 30), wrong))
+    for wrong in (0, {}, "size", 5, np.zeros(2)):
+        assert "wanted options as InputOptions" in str(refused(lambda: model.dense_features(IMAGE, wrong)))
+    for wrong in (None, 5, [], "n" * 5000, np.array("clip")):
+        assert "unknown method" in str(refused(lambda: model.with_method(wrong)))
     for names in ([], [None], None, 5, ["a " * 200], [b"a"]):
         refused(lambda names=names: model.encode_text(names))
+
+
+@pytest.mark.parametrize("method", ["similarity", "segment", "recognize"])
+def test_the_error_of_a_single_image_is_raised(model, method):
+    """``on_error`` is for several images, of which one may be left out."""
+    told = []
+    error = refused(
+        lambda: getattr(model, method)("nowhere.jpg", "sky, tree", on_error=lambda *given: told.append(given))
+    )
+    assert isinstance(error, ovseg.ImageError) and not told
 
 
 def test_what_is_unambiguous_is_taken(model):

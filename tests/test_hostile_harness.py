@@ -50,7 +50,7 @@ def test_a_number_and_a_seed_give_the_same_call(hostile, tmp_path):
     with Place(tmp_path / "place") as place:
         for kind, (draw, _) in kinds.items():
             first, again = (draw(place, Random(f"7:{kind}")).words for _ in range(2))
-            assert first.split(" object at ")[0] == again.split(" object at ")[0]
+            assert first == again
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,19 @@ CLASSES = [
     AnnotateOptions,
     FormatOptions,
 ]
-NONSENSE = [b"bytes", object(), {"a": 1}, np.zeros(3), float("nan"), float("inf"), -1, "²", "", [None], 10**5]
+
+
+class BadRepr:
+    """A value that cannot be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+NONSENSE = [
+    b"bytes", object(), {"a": 1}, np.zeros(3), np.array(5j), float("nan"), float("inf"), -1, "²", "", [None],
+    10**5, BadRepr(),
+]  # fmt: skip
 MAY_BE = {  # what of NONSENSE an option takes as it is
     "device": [],
     "background": [],
@@ -90,6 +102,9 @@ def test_nonsense_is_one_line_for_every_option(options):
             "unknown prompt_with 'mask': wanted one of points, map, box, None",
         ),
         (MaskOptions, {"clean": -0.1}, "clean in 0..1"),
+        (MaskOptions, {"clean": np.float32("nan")}, r"clean as a number in 0..1, got (np\.float32\()?nan"),
+        (MaskOptions, {"rule": "x" * 5000}, "unknown rule str 'x{49}…: wanted one of"),
+        (MaskOptions, {"distractors": np.array("wall")}, r"distractors as words, got array\('wall'"),
         (MaskOptions, {"distractors": None}, "distractors as words, got None"),
     ],
 )

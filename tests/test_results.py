@@ -71,6 +71,52 @@ def test_three_hundred_classes_need_sixteen_bits():
         LabelMap(np.array([[7]], np.uint8), ("a", "b"))
 
 
+BY_HAND = {
+    "labels that are a list": (lambda: LabelMap([[0]], ("a",)), "wanted labels .* as an array, got list"),
+    "labels of another type": (lambda: LabelMap(np.zeros((2, 2), int), ("a",)), "wanted .* uint8 or uint16"),
+    "labels with an axis more": (lambda: LabelMap(np.zeros((2, 2, 1), np.uint8), ("a",)), r"\(2, 2, 1\)"),
+    "no labels": (lambda: LabelMap(np.zeros((0, 2), np.uint8), ("a",)), r"got \(0, 2\)"),
+    "names that are a text": (lambda: LabelMap(np.zeros((2, 2), np.uint8), "ab"), "wanted names .* got str"),
+    "names that are numbers": (lambda: Recognition(np.zeros(2), (1, 2)), "wanted names as a tuple of texts"),
+    "probabilities of no array": (
+        lambda: LabelMap(np.zeros((2, 2), np.uint8), ("a",), 5),
+        "wanted probabilities",
+    ),
+    "probabilities of another size": (
+        lambda: LabelMap(np.zeros((2, 2), np.uint8), ("a",), np.zeros((1, 2, 3))),
+        "wanted probabilities",
+    ),
+    "values that are texts": (
+        lambda: SimilarityMap(np.zeros((1, 2, 2), "U1"), ("a",), (4, 4)),
+        "wanted values",
+    ),
+    "no values": (lambda: SimilarityMap(np.zeros((1, 0, 2)), ("a",), (4, 4)), r"wanted \(1, h, w\) values"),
+    "one side for a size": (lambda: SimilarityMap(np.zeros((1, 2, 2)), ("a",), 4), "wanted size as"),
+    "a size of 0": (lambda: SimilarityMap(np.zeros((1, 2, 2)), ("a",), (0, 4)), "wanted size in 1"),
+    "scores that are texts": (lambda: Recognition(np.array(["a"]), ("a",)), "wanted scores"),
+    "a score too many": (lambda: Recognition(np.zeros(2), ("a",)), r"wanted \(1,\) scores"),
+}
+
+
+@pytest.mark.parametrize("make, message", BY_HAND.values(), ids=BY_HAND)
+def test_results_made_by_hand_check_themselves(make, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_names_may_be_a_list_and_what_is_no_text_is_no_name():
+    found = Recognition(np.zeros(2), ["cat", "dog"])
+    assert found.names == ("cat", "dog")
+    for other in (np.zeros(2), np.array(["cat", "dog"]), [], {}, None, 5):
+        assert other not in found
+        with pytest.raises(UnknownNameError, match="wanted one of 'cat', 'dog', got"):
+            found[other]
+    with pytest.raises(UnknownNameError, match="got str 'nnn") as caught:
+        found["n" * 5000]
+    assert len(str(caught.value)) < 200
+
+
 def test_maps_are_those_of_torch_and_a_constant_map_is_zero(maps):
     import torch
 
@@ -134,7 +180,7 @@ def test_files_hold_what_was_found(tmp_path, labels, maps, scores):
     scores.save(tmp_path / "s.json")
     assert list(json.loads((tmp_path / "s.json").read_text())) == ["dog", "cat", "cow"]
     for found in (labels, maps, scores):
-        with pytest.raises(UsageError, match=r"file name ending in .*, got '.*x.gif'"):
+        with pytest.raises(UsageError, match=r"file name ending in .*, got .*x\.gif$"):
             found.save(tmp_path / "x.gif")
 
 

@@ -66,7 +66,9 @@ def test_a_file_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names", ["sky, tree", ["sky", "tree"], (" sky ", "tree"), iter(["sky", "tree"])], ids=str
+    "names",
+    ["sky, tree", ["sky", "tree"], (" sky ", "tree"), iter(["sky", "tree"])],
+    ids=["text", "list", "tuple", "iterator"],
 )
 def test_names_as_typed(names):
     found = as_vocabulary(names)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 
 
 class Heads(NamedTuple):
@@ -222,5 +222,5 @@ def get_method(method: str | Method) -> Method:
     if isinstance(method, Method):
         return method
     if not isinstance(method, str) or method not in METHODS:
-        raise UsageError(f"unknown method {method!r}: wanted one of {', '.join(METHODS)}")
+        raise UsageError(f"unknown method {described(method)}: wanted one of {', '.join(METHODS)}")
     return METHODS[method]

@@ -57,15 +57,22 @@ def check_config(config: Config, what: str) -> None:
     trunk = _vision(config).get("timm_model_name")
     if trunk and (not isinstance(trunk, str) or ":" in trunk or "/" in trunk):  # timm would ask the hub
         raise WeightsError(f"wanted a config of {what} with a plain name of timm's, got {trunk!r:.60}")
-    side, patch = _vision(config).get("image_size"), _vision(config).get("patch_size")
-    if isinstance(side, int) and isinstance(patch, int) and patch > side:
-        raise WeightsError(f"wanted a config of {what} with an image_size of patches, got {side} and {patch}")
+    side, patch = (_sides(_vision(config).get(key)) for key in ("image_size", "patch_size"))
+    if side and patch and (patch[0] > side[0] or patch[-1] > side[-1]):
+        raise WeightsError(
+            f"wanted a config of {what} with a patch_size up to its image_size, got {patch} and {side}"
+        )
     _check_count(config.get("embed_dim"), "embed_dim", what, _MOST_CHANNELS)
     if not isinstance(config.get("quick_gelu", False), (bool, type(None))):
         raise WeightsError(
             f"wanted a config of {what} with quick_gelu true or false, got {config['quick_gelu']!r:.60}"
         )
     _check_values(config, what)
+
+
+def _sides(value: object) -> tuple[int, ...]:
+    """(height, width), or the side of a square; nothing where a config leaves the size to its classes."""
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,) if isinstance(value, int) else ()
 
 
 def _check_count(value: object, key: str, what: str, most: int = _LARGEST) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import features
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 from ovseg.io.pillow import AVIF_HINT, HEIF_HINT, register_heif
-from ovseg.io.sources import brief, expand, shown
+from ovseg.io.sources import expand, shown
 from ovseg.io.writers import MARK, RESULT_ENDINGS
 
 SUFFIXES = frozenset(
@@ -54,7 +54,7 @@ def find_images(
         UsageError: ``paths`` is not a list of paths.
     """
     if not isinstance(paths, (list, tuple)) or not all(isinstance(p, (str, os.PathLike)) for p in paths):
-        raise UsageError(f"wanted a list of paths, got {brief(paths)}")
+        raise UsageError(f"wanted a list of paths, got {described(paths)}")
     files: list[Path] = []
     lines: list[str] = []
     known = suffixes()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ovseg.errors import ImageError, UsageError
-from ovseg.io.sources import brief
+from ovseg.errors import ImageError, UsageError, described
 
 MAX_PIXELS = 178_956_970
 """The default limit. Reading takes about 8 bytes a pixel, 11 where it is turned by EXIF, and samples beyond 8
@@ -29,7 +28,7 @@ def pixel_limit(chosen: int | None = None) -> int:
     if isinstance(value, str) and value.isascii() and value.strip().isdigit():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError(f"wanted {name} as a positive number of pixels, got {brief(value)}")
+        raise UsageError(f"wanted {name} as a positive number of pixels, got {described(value)}")
     return value
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ovseg.errors import OvsegError, UsageError
-from ovseg.io.sources import brief
+from ovseg.errors import OvsegError, UsageError, described
 
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int], how: str = "opencv") -> NDArray[np.uint8]:
@@ -33,13 +32,13 @@ def resize_image(image: NDArray[np.uint8], size: tuple[int, int], how: str = "op
     (2, 9, 3)
     """
     if not isinstance(how, str) or how not in HOWS:
-        raise UsageError(f"unknown resize {brief(how)}: wanted one of {', '.join(HOWS)}")
+        raise UsageError(f"unknown resize {described(how)}: wanted one of {', '.join(HOWS)}")
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
         got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
         raise UsageError(f"wanted a picture (H, W, 3) uint8, got {got}")
     is_pair = isinstance(size, (tuple, list)) and len(size) == 2
     if not is_pair or not all(isinstance(side, (int, np.integer)) and side >= 1 for side in size):
-        raise UsageError(f"wanted a size (height, width) of at least 1 pixel, got {brief(size)}")
+        raise UsageError(f"wanted a size (height, width) of at least 1 pixel, got {described(size)}")
     height, width = int(size[0]), int(size[1])
     if image.shape[:2] == (height, width):
         return image

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from ovseg.errors import ImageError, UsageError
+from ovseg.errors import ImageError, UsageError, described
 
 KINDS = (
     (stat.S_ISDIR, "is a folder"),
@@ -41,16 +41,7 @@ def as_text(path: str | os.PathLike[str], what: str = "an image file") -> str:
     try:
         return os.fsdecode(os.fspath(path))
     except Exception:  # a class of someone else's
-        raise UsageError(f"wanted the path of {what}, got {brief(path)}") from None
-
-
-def brief(value: object) -> str:
-    """A value as messages show it: on one line, cut where it is long."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # a repr of the caller's that fails
-        text = type(value).__name__
-    return text if len(text) <= 100 else f"{text[:100]}…"
+        raise UsageError(f"wanted the path of {what}, got {described(path)}") from None
 
 
 def shown(path: str | os.PathLike[str]) -> str:

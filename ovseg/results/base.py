@@ -86,7 +86,7 @@ def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 def check_ending(path: str | Path, allowed: tuple[str, ...]) -> str:
     ending = Path(check_name_or_path("a file name", path)).suffix.lower()
     if ending not in allowed:
-        raise UsageError(f"wanted a file name ending in {', '.join(allowed)}, got '{shown(path)}'")
+        raise UsageError(f"wanted a file name ending in {', '.join(allowed)}, got {shown(path)}")
     return ending
 
 

@@ -106,7 +106,7 @@ def load(
 ) -> GrabCut:
     """GrabCut, which has no weights and computes on the CPU. Raises UsageError where weights are given."""
     if weights is not None:
-        raise UsageError(f"grabcut has no weights: wanted none, got '{shown(str(weights))}'")
+        raise UsageError(f"grabcut has no weights: wanted none, got {shown(str(weights))}")
     return GrabCut()
 
 

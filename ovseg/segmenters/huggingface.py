@@ -157,7 +157,7 @@ def load(
             every tensor and none left over.
     """
     if weights not in (None, RANDOM):
-        got = f"'{shown(str(weights))}'"
+        got = shown(str(weights))
         raise UsageError(f"{name} has its own weights: wanted no weights or 'random', got {got}")
     folder = store.pull(name, offline=offline)
     kind = _kind(folder)
@@ -190,6 +190,10 @@ def _check_sides(config: PretrainedConfig, folder: Path) -> None:
             f"wanted an image_size of whole patches in {folder}, got {side!r:.40} and "
             f"patch_size {patch!r:.40}"
         )
+    for key, wanted in (("image_size", side), ("patch_size", patch)):  # where the encoder has them too
+        found = getattr(config.vision_config, key, wanted)
+        if isinstance(found, int) and found != wanted:
+            raise WeightsError(f"wanted one {key} in {folder}, got {found} and {wanted}")
 
 
 def _check_normalisation(processor: BaseImageProcessor, folder: Path) -> None:

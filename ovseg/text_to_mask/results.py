@@ -212,7 +212,7 @@ class TextMasks:
             )
             return
         if target.suffix.lower() in (".png", ".jpg", ".jpeg", ".json"):
-            raise UsageError(f"wanted a folder or a file ending in .npz, got '{shown(path)}'")
+            raise UsageError(f"wanted a folder or a file ending in .npz, got {shown(path)}")
         make_folder(target)
         earlier = _named_files(target / "masks.json")
         files = [f"mask_{number}.png" for number in range(1, len(self) + 1)]

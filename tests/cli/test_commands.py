@@ -83,6 +83,12 @@ def test_the_help_names_every_method_and_segmenter(run, wide):
     assert all(name in said for name in [*list_methods(), *list_segmenters()] if "normalised" not in name)
 
 
+def test_an_unknown_option_of_any_length_is_one_short_line(run):
+    done = run("segment", "a.png", "sky", "--" + "n" * 5000)
+    assert done.exit_code == 2 and len(done.errors) == 1
+    assert done.errors[0].startswith("error: no such option: --nnn") and len(done.errors[0]) < 1000
+
+
 def test_the_version_is_shown(run):
     assert run("--version").stdout == f"ovseg {ovseg.__version__}\n"
 

@@ -428,6 +428,12 @@ CONFIGS = {
     "half a layer": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "layers": 1.5}}},
     "a giant": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "width": 10**12}}},
     "no patch": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "patch_size": 0}}},
+    "a patch above the image": {
+        "model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "patch_size": 33}}
+    },
+    "a patch wider than the image": {
+        "model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "patch_size": [16, 33]}}
+    },
     "negative": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "width": -64}}},
     "an unknown key": {"model_cfg": {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "colour": 1}}},
     "an unknown part": {"model_cfg": {**CONFIG, "audio_cfg": {}}},

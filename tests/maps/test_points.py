@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ovseg.errors import UsageError
 from ovseg.maps import points as rules
 from ovseg.maps.points import paper_points, paper_points_of_several
 from ovseg.types import PointPrompts
@@ -154,6 +155,9 @@ def test_the_same_map_gives_the_same_points_whatever_its_scale():
 def test_prompts_check_themselves():
     with pytest.raises(ValueError, match="wanted xy"):
         PointPrompts(np.zeros((2, 3)), np.zeros(2, np.uint8))
+    for xy, labels in (([[1, 2]], np.ones(1)), (np.array([["a", "b"]]), np.ones(1)), (np.ones((1, 2)), [1])):
+        with pytest.raises(UsageError, match="wanted (xy|labels) .*, got"):
+            PointPrompts(xy, labels)
     with pytest.raises(ValueError, match="wanted labels 0 and 1"):
         PointPrompts(np.zeros((1, 2)), np.array([2]))
     with pytest.raises(ValueError, match="wanted a map"):

@@ -27,6 +27,8 @@ def test_names_and_their_errors(tmp_path):
     assert list_segmenters() == NAMES
     with pytest.raises(UsageError, match="grabcut has no weights"):
         load_segmenter("grabcut", "a.pth")
+    with pytest.raises(UsageError, match=r"grabcut has no weights: wanted none, got 'a\\nb.pth'"):
+        load_segmenter("grabcut", "a\nb.pth")
     for wrong in (None, 5, b"tiny", "", ["tiny"], Path("tiny")):
         with pytest.raises(UsageError, match="wanted segmenter as a text"):
             load_segmenter(wrong)

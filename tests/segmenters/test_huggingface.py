@@ -336,6 +336,12 @@ CONFIGS = {
     "a side of 0": {"prompt_encoder_config": {"hidden_size": 32, "image_size": 0, "patch_size": 8}},
     "a patch of 0": {"prompt_encoder_config": {"hidden_size": 32, "image_size": 64, "patch_size": 0}},
     "a negative patch": {"prompt_encoder_config": {"hidden_size": 32, "image_size": 64, "patch_size": -8}},
+    "prompts for another side": {
+        "prompt_encoder_config": {"hidden_size": 32, "image_size": 128, "patch_size": 8}
+    },
+    "prompts for another patch": {
+        "prompt_encoder_config": {"hidden_size": 32, "image_size": 64, "patch_size": 16}
+    },
     "a side that is a text": {
         "prompt_encoder_config": {"hidden_size": 32, "image_size": "64", "patch_size": 8}
     },

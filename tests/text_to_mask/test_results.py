@@ -113,9 +113,10 @@ def test_a_result_saves_itself(found, tmp_path):
     no_masks("dog", (24, 32), {}, np.zeros((0, 1, 1), np.float32), "none").save(tmp_path / "out")
     assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["mask_9.png", "masks.json"]
     (tmp_path / "file").write_text("")
-    for wrong in (None, 5, b"x", "", tmp_path / "file", tmp_path / "out.png"):
-        with pytest.raises(UsageError, match="wanted"):
+    for wrong in (None, 5, b"x", "", tmp_path / "file", tmp_path / "out.png", "a\nb.png"):
+        with pytest.raises(UsageError, match="wanted") as caught:
             found.save(wrong)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_notebook_shows_masks_and_reason(found):

@@ -435,6 +435,16 @@ def test_a_text_file_is_told_as_one(tmp_path, name, content, message):
         checkpoints.read(tmp_path / name)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"hello\nworld\n"])
+def test_a_name_with_line_breaks_is_told_on_one_line(tmp_path, content):
+    file = tmp_path / "a\nb.pt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"a\\nb\.pt") as caught:
+        checkpoints.read(file)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("content", [b"\x80\x02.", b"\x80\x02a.", b"\x80\x02}", b"\x80\x02h\x09."])
 def test_a_damaged_pickle_is_told_without_the_readers_own_words(tmp_path, content):
     (tmp_path / "a.pt").write_bytes(content)

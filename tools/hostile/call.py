@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -32,7 +33,7 @@ def told(value: object) -> str:
         text = repr(value)
     except Exception:
         text = "with a repr that fails"
-    text = ascii(" ".join(text.split()))[1:-1]
+    text = re.sub(" at 0x[0-9A-Fa-f]+", "", ascii(" ".join(text.split()))[1:-1])
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple):
         text = f"{shape} {getattr(value, 'dtype', '')}"
