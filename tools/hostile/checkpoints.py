@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -219,7 +218,8 @@ def _changed(rng: Random, state: State) -> tuple[State, str]:
     )
     value = state[key]
     if what == "value" and value.is_floating_point() and value.numel():
-        state[key] = value.clone().fill_(rng.choice((float("nan"), float("inf"), 1e30, 0.0)))
+        number = rng.choice((float("nan"), float("inf"), 1e30, 0.0))
+        state[key] = torch.full(value.shape, number).to(value.dtype)
     elif what == "values":
         number = rng.choice((0.0, 1.0, 60000.0))
         state = {name: torch.full_like(one, number) for name, one in state.items()}
@@ -271,23 +271,24 @@ def _wrapped(rng: Random, state: State) -> tuple[object, str]:
     """What a training script might have saved instead of the tensors alone."""
 
     def sparse(one: torch.Tensor) -> torch.Tensor:
-        return one.to_sparse() if one.ndim > 1 else one
+        return one.to_sparse() if one.ndim > 1 and one.dtype != torch.float8_e4m3fn else one
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        choices = {
-            "the state": state, "model": {"model": state}, "state_dict": {"state_dict": state, "epoch": 5},
-            "nested": {"a": {"state_dict": state}}, "an epoch beside": {**state, "epoch": 5},
-            "a number key": {1: torch.zeros(3)},
-            "a list": list(state.values()), "a tensor": torch.zeros(3), "None": None, "a text": "x",
-            "texts": dict.fromkeys(state, "x"),
-            "sparse": {name: sparse(one) for name, one in state.items()},
-            "meta": {name: one.to("meta") for name, one in state.items()},
-            "expanded": {name: one[:1].expand(one.shape) if one.ndim else one for name, one in state.items()},
-            "an object": {"model": Path("x")}, "both": {"model": state, "state_dict": 5},
-            "parameters": {
-                name: torch.nn.Parameter(one, one.is_floating_point()) for name, one in state.items()
-            },
-        }  # fmt: skip
+    choices = {
+        "the state": lambda: state, "model": lambda: {"model": state},
+        "state_dict": lambda: {"state_dict": state, "epoch": 5},
+        "nested": lambda: {"a": {"state_dict": state}}, "an epoch beside": lambda: {**state, "epoch": 5},
+        "a number key": lambda: {1: torch.zeros(3)},
+        "a list": lambda: list(state.values()), "a tensor": lambda: torch.zeros(3), "None": lambda: None,
+        "a text": lambda: "x", "texts": lambda: dict.fromkeys(state, "x"),
+        "sparse": lambda: {name: sparse(one) for name, one in state.items()},
+        "meta": lambda: {name: one.to("meta") for name, one in state.items()},
+        "expanded": lambda: {
+            name: one[:1].expand(one.shape) if one.ndim else one for name, one in state.items()
+        },
+        "an object": lambda: {"model": Path("x")}, "both": lambda: {"model": state, "state_dict": 5},
+        "parameters": lambda: {
+            name: torch.nn.Parameter(one, one.is_floating_point()) for name, one in state.items()
+        },
+    }  # fmt: skip
     words = rng.choice(sorted(choices))
-    return choices[words], f", torch.save of {words}"
+    return choices[words](), f", torch.save of {words}"
