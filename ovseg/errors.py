@@ -73,18 +73,24 @@ def one_line(error: BaseException) -> str:
 def described(value: object) -> str:
     """A value for a message, on one short line: shape and type of an array, others themselves.
 
-    >>> described("a\\nb"), described("n" * 500)[:12]
-    ("'a\\\\nb'", "str 'nnnnnnn")
+    >>> import numpy as np
+    >>> described(np.zeros((2, 3))), described(5)
+    ('(2, 3) float64', '5')
     """
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(shape, tuple) and shape and dtype is not None:
         return f"{tuple(shape)} {dtype}"
+    return short_repr(value)
+
+
+def short_repr(value: object) -> str:
+    """``repr`` of anything on one line of at most 60 characters, for messages.
+
+    >>> short_repr("a" * 100)[-5:]
+    'aa...'
+    """
     try:
-        text = " ".join(repr(value).split())
-    except Exception:  # a repr of the caller's that fails
-        text = ""
-    return (
-        text
-        if 0 < len(text) <= 60
-        else f"{type(value).__name__} {text[:50]}".rstrip() + ("…" if text else "")
-    )
+        text = repr(value) if isinstance(value, str) else " ".join(repr(value).split())
+    except Exception:  # a class of the caller's whose repr fails
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else f"{text[:57]}..."

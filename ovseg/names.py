@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from itertools import islice
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, short_repr
 
 MAX_NAMES = 100_000
 """More names than this in one list are taken for a mistake, such as an endless generator."""
@@ -88,13 +88,3 @@ def fold(name: str) -> str:
     'traffic light'
     """
     return " ".join(name.split()).casefold()
-
-
-def short_repr(value: object) -> str:
-    """``repr`` of anything on one line of at most 60 characters, for messages.
-
-    >>> short_repr("a" * 100)[-5:]
-    'aa...'
-    """
-    text = repr(value) if isinstance(value, str) else " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."

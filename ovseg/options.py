@@ -38,7 +38,7 @@ from ovseg.checks import (
     check_words,
     pair,
 )
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -87,7 +87,7 @@ class Options:
         known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
         for name in values:
             if name not in known:
-                raise UsageError(f"unknown option {name!r}: {_hint(str(name), known)}")
+                raise UsageError(f"unknown option {described(name)}: {_hint(str(name), known)}")
         return cls(**values)
 
 

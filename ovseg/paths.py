@@ -8,7 +8,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 
 
 def home() -> Path:
@@ -31,7 +31,9 @@ def home() -> Path:
     try:
         return Path(chosen).expanduser()
     except RuntimeError:  # "~nobody": no such user, or no home known
-        raise UsageError(f"wanted OVSEG_HOME as a folder, got {chosen!r}: no such user's home") from None
+        raise UsageError(
+            f"wanted OVSEG_HOME as a folder, got {described(chosen)}: no such user's home"
+        ) from None
 
 
 def sha256_of(file: Path) -> str:

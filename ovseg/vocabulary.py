@@ -28,9 +28,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, short_repr
 from ovseg.io.texts import read_text
-from ovseg.names import check_name, check_once, fold, in_order, short_repr, split_text
+from ovseg.names import check_name, check_once, fold, in_order, split_text
 from ovseg.options import Plain
 
 BACKGROUND = "background"

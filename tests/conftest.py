@@ -48,6 +48,16 @@ def reference() -> ModuleType:
     return module
 
 
+@pytest.fixture(scope="module")
+def add_model_configs():
+    """open_clip's ``add_model_config``, undone at the end: other modules list what open_clip ships."""
+    from open_clip import factory
+
+    paths, known = list(factory._MODEL_CONFIG_PATHS), dict(factory._MODEL_CONFIGS)
+    yield factory.add_model_config
+    factory._MODEL_CONFIG_PATHS[:], factory._MODEL_CONFIGS = paths, known
+
+
 @pytest.fixture(scope="session")
 def no_root():
     if os.geteuid() == 0:

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.errors import DataError
-from ovseg.io.sources import brief
+from ovseg.errors import DataError, described
 
 CHANNELS = 4
 WIDTHS = (3, 4, 8, 16)
@@ -70,7 +69,7 @@ def decode_brush(rle: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]
     try:
         bits = np.unpackbits(np.frombuffer(bytes(rle), np.uint8)).tobytes()
     except (TypeError, ValueError, OverflowError):
-        raise DataError(f"wanted run lengths of Label Studio as bytes, got {brief(rle)}") from None
+        raise DataError(f"wanted run lengths of Label Studio as bytes, got {described(rle)}") from None
     if len(bits) < HEAD:
         raise DataError(f"wanted run lengths of Label Studio, got {len(rle)} bytes that end too early")
     count = _number(bits, 0, 32)

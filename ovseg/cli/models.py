@@ -12,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from ovseg.cli.shared import Offline, err, out, reported
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 
 if TYPE_CHECKING:
     from ovseg.weights.known import Known
@@ -142,7 +142,7 @@ def _sources(model: str, tag: str | None) -> list[Source]:
         return [store.embedded("clip"), store.embedded("segmenter")]
     if store.needs_tag(model) and not tags(model):
         raise UsageError(
-            f"unknown model {model!r}: wanted one that `ovseg models list` shows, or another that "
+            f"unknown model {described(model)}: wanted one that `ovseg models list` shows, or another that "
             "open_clip has weights for"
         )
     if tag is None and store.needs_tag(model):

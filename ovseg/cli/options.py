@@ -17,9 +17,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, short_repr
 from ovseg.io.sources import expand
-from ovseg.names import short_repr
 from ovseg.options import (
     PRECISIONS,
     PROMPTS,

@@ -19,7 +19,7 @@ from ovseg.clip import embedded
 from ovseg.clip.attention import Method
 from ovseg.clip.build import Clip, Config, Tokenizer, build_clip, build_tokenizer, check_config, check_tower
 from ovseg.clip.towers import check_visual
-from ovseg.errors import OvsegError, UsageError, WeightsError
+from ovseg.errors import OvsegError, UsageError, WeightsError, described
 from ovseg.options import LoadOptions
 from ovseg.weights import checkpoints, store, table
 from ovseg.weights.device import check_device
@@ -143,7 +143,7 @@ def _load_embedded(given: str | Path | None) -> LoadedClip:
             file = Path(given).expanduser()
             if isinstance(given, str) and not _looks_like_file(given):
                 raise UsageError(
-                    f"wanted no weights, a file or 'random' for the embedded model, got {given!r}"
+                    f"wanted no weights, a file or 'random' for the embedded model, got {described(given)}"
                 )
         clip = embedded.load(file if given is not None else None)
         record = WeightsRecord("embedded" if given is None else str(given), file)
@@ -175,7 +175,7 @@ def _named_origin(name: str, given: str | Path | None, offline: bool, method: Me
     if config is None:
         near = difflib.get_close_matches(name, [embedded.NAME, *open_clip.list_models()], n=3, cutoff=0.4)
         hint = f": did you mean {', '.join(near)}?" if near else ""
-        raise UsageError(f"unknown model {name!r}, wanted 'tiny' or a name of open_clip's{hint}")
+        raise UsageError(f"unknown model {described(name)}, wanted 'tiny' or a name of open_clip's{hint}")
     check_config(config, name)
     if given is None:
         raise UsageError(
@@ -201,7 +201,7 @@ def _named_origin(name: str, given: str | Path | None, offline: bool, method: Me
 def _folder_origin(name: str, given: str | Path | None, offline: bool, method: Method | None) -> _Origin:
     """ "hf-hub:…" or "local-dir:…": a folder with open_clip's config and weights."""
     if not name.startswith((CLIP_HUB, CLIP_FOLDER)):
-        raise UsageError(f"unknown model {name!r}, wanted {CLIP_HUB}org/name or {CLIP_FOLDER}FOLDER")
+        raise UsageError(f"unknown model {described(name)}, wanted {CLIP_HUB}org/name or {CLIP_FOLDER}FOLDER")
     folder = store.pull(name, offline=offline)
     found = read_json(folder / CLIP_CONFIG, f"the config of {name}")
     config = found.get("model_cfg")
@@ -216,7 +216,9 @@ def _folder_origin(name: str, given: str | Path | None, offline: bool, method: M
     elif isinstance(given, Path) or _looks_like_file(given):
         file = Path(given).expanduser()
     else:
-        raise UsageError(f"{name} has its own weights: wanted no weights, a file or 'random', got {given!r}")
+        raise UsageError(
+            f"{name} has its own weights: wanted no weights, a file or 'random', got {described(given)}"
+        )
     preprocessing = found.get("preprocess_cfg")
     values = preprocessing if isinstance(preprocessing, Mapping) else {}
     mean, std = _triple(values, "mean", name), _triple(values, "std", name)

@@ -21,8 +21,8 @@ from ovseg.clip.text_cache import TextCache as TextCache
 from ovseg.clip.text_key import Tokenizer, feature_key, head_key
 from ovseg.clip.text_state import State, hooks, text_state
 from ovseg.clip.text_tower import check_lengths, feature_length, text_device, text_tower
-from ovseg.errors import UsageError, WeightsError
-from ovseg.names import in_order, is_unicode, short_repr
+from ovseg.errors import UsageError, WeightsError, short_repr
+from ovseg.names import in_order, is_unicode
 from ovseg.options import InputOptions
 
 _SCENE = (

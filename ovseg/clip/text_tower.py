@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from ovseg.clip.text_key import Tokenizer
 from ovseg.clip.text_state import is_text
-from ovseg.errors import UsageError
-from ovseg.names import short_repr
+from ovseg.errors import UsageError, short_repr
 
 CLOSE = 8
 """Of a name whose longest prompt has fewer tokens to spare than this, every prompt is counted."""

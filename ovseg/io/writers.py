@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, PngImagePlugin
 
-from ovseg.errors import OvsegError, UsageError
+from ovseg.errors import OvsegError, UsageError, short_repr
 
 MARK = b"ovseg:result"
 """What every picture written here holds within its first 1,024 bytes."""
@@ -142,9 +142,9 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
         OvsegError: the file cannot be written; what was there before is unchanged.
     """
     if not path.name:  # the current folder or the root
-        raise UsageError(f"wanted the path of a file to write, got {str(path)!r}")
+        raise UsageError(f"wanted the path of a file to write, got {short_repr(str(path))}")
     if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise OvsegError(f"wanted a file name of at most {LONGEST_NAME} bytes, got {path.name}")
+        raise OvsegError(f"wanted a file name of at most {LONGEST_NAME} bytes, got {short_repr(path.name)}")
     partial = path.with_name(f".ovseg-{os.getpid()}-{secrets.token_hex(6)}")
     try:
         _check_target(path)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 from ovseg.types import ImageTokens
 
 
@@ -67,7 +67,7 @@ def label_set_surgery(cosines: Tensor, weights: Tensor, form: str = "paper") -> 
         return cosines - redundant
     if form == "code":
         return weighted - redundant
-    raise UsageError(f"unknown form {form!r}: wanted 'paper' or 'code'")
+    raise UsageError(f"unknown form {described(form)}: wanted 'paper' or 'code'")
 
 
 def empty_text_surgery(features: Tensor, text: Tensor, empty: Tensor) -> Tensor:

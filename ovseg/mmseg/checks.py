@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
 from ovseg.checks import check_integer
-from ovseg.errors import DataError, OvsegError, UsageError
+from ovseg.errors import DataError, OvsegError, UsageError, described
 from ovseg.mmseg.files import check_files, check_no_image_twice, check_nothing_is_skipped, check_some_labels
 from ovseg.mmseg.metrics import check_metrics
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
@@ -70,10 +70,12 @@ def check_dataset(config: Config) -> Checked:
     check_integer("test_dataloader.batch_size", loader.get("batch_size", 1), 1, 2**20)
     check_integer("test_dataloader.num_workers", loader.get("num_workers", 0), 0, MOST_WORKERS)
     if loader.get("timeout") and not loader.get("num_workers"):
-        raise UsageError(f"test_dataloader.timeout {loader.timeout!r} wanted num_workers above 0")
+        raise UsageError(f"test_dataloader.timeout {described(loader.timeout)} wanted num_workers above 0")
     for name in OMITTING:
         if loader.get(name):
-            raise UsageError(f"wanted no test_dataloader.{name}, got {loader[name]!r}: it omits images")
+            raise UsageError(
+                f"wanted no test_dataloader.{name}, got {described(loader[name])}: it omits images"
+            )
     settings = loader.dataset
     init_default_scope(config.get("default_scope") or "mmseg")  # mmcv has a LoadAnnotations of its own
     with building("test_dataloader.dataset"):

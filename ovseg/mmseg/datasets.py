@@ -14,7 +14,7 @@ from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
 from ovseg.checks import MAX_SIDE, check_choice, check_integer, check_size, pair
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 from ovseg.figures import palette
 from ovseg.io.resize import resize_image
 from ovseg.options import RESIZES, InputOptions
@@ -87,7 +87,7 @@ class ClipResize(BaseTransform):
             raise UsageError(f"ClipResize wanted size or short_side, got {size} and {short_side}")
         check_choice("interpolation", interpolation, RESIZES)
         if scored not in ("original", "input"):
-            raise UsageError(f"unknown scored {scored!r}: wanted 'original' or 'input'")
+            raise UsageError(f"unknown scored {described(scored)}: wanted 'original' or 'input'")
         sides = check_size("size", size)
         self.size = None if sides is None else pair(sides)
         self.short_side = None if short_side is None else check_integer("short_side", short_side, 1, MAX_SIDE)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 from ovseg.io.writers import make_folder
 from ovseg.mmseg.checks import building
 
@@ -47,7 +47,7 @@ def connect(launcher: str) -> None:
         UsageError: no such launcher, or an environment variable that it sets is missing or no number.
     """
     if launcher not in LAUNCHERS:
-        raise UsageError(f"unknown launcher {launcher!r}: wanted one of {', '.join(LAUNCHERS)}")
+        raise UsageError(f"unknown launcher {described(launcher)}: wanted one of {', '.join(LAUNCHERS)}")
     for name in LAUNCHERS[launcher]:
         value = os.environ.get(name)
         if value is None:
@@ -56,7 +56,7 @@ def connect(launcher: str) -> None:
                 f"start the processes with {'tools/dist_test.sh' if launcher == 'pytorch' else launcher}"
             )
         if name not in NO_NUMBERS and not value.isdigit():
-            raise UsageError(f"launcher {launcher} wanted a number in {name}, got {value!r}")
+            raise UsageError(f"launcher {launcher} wanted a number in {name}, got {described(value)}")
     if launcher == "pytorch" and not torch.cuda.is_available() and not distributed.is_initialized():
         with building("the launcher's environment"):
             distributed.init_process_group("gloo")  # mmengine's own way asks for a GPU

@@ -16,7 +16,7 @@ from mmengine.config import Config
 
 from ovseg.checks import check_flag, check_text
 from ovseg.clip.attention import get_method
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
 
 TEXTS = ("work_dir", "load_from", "default_scope", "protocol")
@@ -87,7 +87,9 @@ def metrics_of(config: Config) -> list[Any]:
     evaluator = config.get("test_evaluator")
     found = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
     if not found or not all(isinstance(metric, Mapping) and "type" in metric for metric in found):
-        raise UsageError(f"wanted test_evaluator as a metric or a list of metrics, got {evaluator!r}")
+        raise UsageError(
+            f"wanted test_evaluator as a metric or a list of metrics, got {described(evaluator)}"
+        )
     return found
 
 
@@ -99,7 +101,7 @@ def check_config(config: Config, path: str | Path) -> None:
         _wanted_dict(name, _field(config, name), path)
     for name in ("model.type", "test_dataloader.dataset.type"):
         if not isinstance(_field(config, name), str):
-            raise UsageError(f"wanted {name} of {path} as a text, got {_field(config, name)!r}")
+            raise UsageError(f"wanted {name} of {path} as a text, got {described(_field(config, name))}")
     _check_types(config, path)
     _check_dataset_fields(config.test_dataloader.dataset, path)
     metrics_of(config)
@@ -115,7 +117,7 @@ def _field(config: Config, name: str) -> Any:
 
 def _wanted_dict(name: str, value: object, path: str | Path) -> None:
     if not isinstance(value, Mapping):
-        raise UsageError(f"wanted {name} of {path} as a dict, got {value!r}")
+        raise UsageError(f"wanted {name} of {path} as a dict, got {described(value)}")
 
 
 def _check_types(config: Config, path: str | Path) -> None:
@@ -131,13 +133,15 @@ def _check_types(config: Config, path: str | Path) -> None:
         _wanted_list(name, config.get(name), path)
     check_known("env_cfg", config.get("env_cfg") or {}, ENVIRONMENT)
     if config.get("resume"):  # it would load whatever another run left in the folder for results
-        raise UsageError(f"wanted resume of {path} as False, got {config.resume!r}: load_from names weights")
+        raise UsageError(
+            f"wanted resume of {path} as False, got {described(config.resume)}: load_from names weights"
+        )
 
 
 def _wanted_list(name: str, value: object, path: str | Path) -> None:
     right = isinstance(value, list) and all(isinstance(step, Mapping) for step in value)
     if value is not None and not right:
-        raise UsageError(f"wanted {name} of {path} as a list of dicts, got {value!r}")
+        raise UsageError(f"wanted {name} of {path} as a list of dicts, got {described(value)}")
 
 
 def _check_dataset_fields(dataset: Mapping[str, Any], path: str | Path) -> None:
@@ -146,7 +150,9 @@ def _check_dataset_fields(dataset: Mapping[str, Any], path: str | Path) -> None:
     paths = {"data_root": dataset.get("data_root"), "ann_file": dataset.get("ann_file"), **prefixes}
     for name, value in paths.items():
         if value is not None and not isinstance(value, str):
-            raise UsageError(f"wanted test_dataloader.dataset's {name} of {path} as a text, got {value!r}")
+            raise UsageError(
+                f"wanted test_dataloader.dataset's {name} of {path} as a text, got {described(value)}"
+            )
     for name in ("reduce_zero_label", "test_mode", "lazy_init"):
         if dataset.get(name) is not None:
             check_flag(f"test_dataloader.dataset.{name} of {path}", dataset[name])

@@ -21,7 +21,7 @@ from ovseg.clip.attention import get_method
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TextCache, resolve_templates
 from ovseg.dense import classify, stream
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 from ovseg.figures import palette
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.scores import Cropped, Flipped, Resized, ScoreMap, render
@@ -248,7 +248,9 @@ class OpenVocabularySegmentor(BaseSegmentor):
         if meta.get("flip"):
             direction = meta.get("flip_direction", "horizontal")
             if direction not in FLIPS:
-                raise UsageError(f"unknown flip_direction {direction!r}: wanted one of {', '.join(FLIPS)}")
+                raise UsageError(
+                    f"unknown flip_direction {described(direction)}: wanted one of {', '.join(FLIPS)}"
+                )
             scores = Flipped(scores, *FLIPS[direction])
         height, width = meta["ori_shape"][:2]
         labels, kept = classify(scores, (height, width), self.vocabulary, self.options, self.keep_logits)

@@ -30,14 +30,14 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def small_models(tmp_path_factory):
+def small_models(tmp_path_factory, add_model_configs):
     """ovseg-a, ovseg-b (another width) and ovseg-pooled, as open_clip configs."""
     folder = tmp_path_factory.mktemp("configs")
     wide = {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "width": 96}}
     pooled = {**CONFIG, "vision_cfg": {**CONFIG["vision_cfg"], "pool_type": "none"}}
     for name, config in (("ovseg-a", CONFIG), ("ovseg-b", wide), ("ovseg-pooled", pooled)):
         (folder / f"{name}.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder)
+    add_model_configs(folder)
 
 
 @pytest.fixture

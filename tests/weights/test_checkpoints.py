@@ -62,7 +62,7 @@ def read_all(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def wholes(tmp_path_factory) -> dict[str, Whole]:
+def wholes(tmp_path_factory, add_model_configs) -> dict[str, Whole]:
     root = tmp_path_factory.mktemp("wholes")
     config = {
         "embed_dim": 32,
@@ -70,7 +70,7 @@ def wholes(tmp_path_factory) -> dict[str, Whole]:
         "text_cfg": {"width": 16, "heads": 2, "layers": 1},
     }
     (root / "ovseg-damaged.json").write_text(json.dumps(config))
-    open_clip.add_model_config(root)
+    add_model_configs(root)
     torch.manual_seed(0)
     clip = open_clip.CLIP(**config)
     small_sam = helper("test_segmenters").small_sam

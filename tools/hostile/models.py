@@ -109,7 +109,8 @@ def through(found: object) -> object:
 
 def load_model(place: Place, rng: Random) -> Call:
     options = some_options(rng, LOADING)
-    if options.get("device") == "cuda" and torch.cuda.is_available():
+    device = options.get("device")
+    if isinstance(device, str) and device == "cuda" and torch.cuda.is_available():
         del options["device"]
     name = hostile(rng, MODEL_NAMES) if rng.random() < 0.7 else "tiny"
     weights = hostile(rng, WEIGHTS) if rng.random() < 0.7 else None

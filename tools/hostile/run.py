@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -74,13 +75,20 @@ def run_calls(
         for number in numbers:
             rng = Random(f"{seed}:{number}")
             kind = rng.choices(names, weights)[0]
-            call = KINDS[kind][0](place, rng)
+            try:
+                call = KINDS[kind][0](place, rng)
+            except Exception as error:  # the tool's own mistake, which loses no other call
+                call = Call("while it was drawn", partial(_raise, error))
             ended, failure = judged(place, call)
             report.counts[kind][ended] += 1
             if failure is not None:
                 report.failures.append(Failure(number, kind, call.words, *failure))
             seen(number)
     return report
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def judged(place: Place, call: Call) -> tuple[str, tuple[str, str] | None]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from ovseg.data.convert.write import Converted, look_up, read_json, write_all, write_list
-from ovseg.errors import DataError, MissingPackageError, UsageError
+from ovseg.errors import DataError, MissingPackageError, UsageError, described
 from ovseg.vocabulary import load_vocabulary
 
 IDS = (
@@ -158,4 +158,4 @@ def _read_names(path: Path) -> dict[int, str]:
 
 def _check_split(split: str) -> None:
     if split not in SPLITS:
-        raise UsageError(f"unknown split {split!r}: wanted one of {', '.join(SPLITS)}")
+        raise UsageError(f"unknown split {described(split)}: wanted one of {', '.join(SPLITS)}")
