@@ -324,7 +324,7 @@ class FormatOptions(Options):
     def __post_init__(self) -> None:
         check_choice("shape", self.shape, SHAPES)
         if not isinstance(self.image_prefix, str):
-            raise UsageError(f"wanted image_prefix as a text, got {self.image_prefix!r}")
+            raise UsageError(f"wanted image_prefix as a text, got {described(self.image_prefix)}")
         check_flag("overlaps", self.overlaps)
 
 

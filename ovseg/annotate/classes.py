@@ -23,9 +23,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ovseg.checks import check_number
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, short_repr
 from ovseg.io.texts import read_text
-from ovseg.names import check_name, fold, short_repr
+from ovseg.names import check_name, fold
 from ovseg.options import Plain
 from ovseg.vocabulary import Names, Vocabulary, as_vocabulary, find_vocabulary, list_vocabularies
 

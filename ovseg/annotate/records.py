@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.errors import DataError
-from ovseg.io.sources import brief, shown
+from ovseg.errors import DataError, described
+from ovseg.io.sources import shown
 
 MOST_PIXELS = 2**31
 """A larger image is no image: the run lengths of pycocotools count in 32 bits."""
@@ -66,7 +66,7 @@ class Mask:
         whole = all(isinstance(run, int) and not isinstance(run, bool) and run >= 0 for run in runs)
         if not whole or sum(runs) != size[0] * size[1]:
             raise DataError(
-                f"wanted run lengths of {size[0]} x {size[1]} pixels, got {brief(list(runs[:9]))}"
+                f"wanted run lengths of {size[0]} x {size[1]} pixels, got {described(list(runs[:9]))}"
             )
         coded = rle.frPyObjects({"size": list(size), "counts": list(runs)}, *size)
         return cls(size, coded["counts"].decode())
@@ -81,7 +81,7 @@ class Mask:
             while True:  # five bits a letter, the sixth says that there are more
                 letter = (text[place] if place < len(text) else 0) - 48
                 if not 0 <= letter < 64:
-                    raise DataError(f"wanted run lengths of COCO, got {brief(self.counts)}")
+                    raise DataError(f"wanted run lengths of COCO, got {described(self.counts)}")
                 value |= (letter & 31) << shift
                 place, shift = place + 1, shift + 5
                 if not letter & 32:
@@ -99,7 +99,7 @@ class Mask:
         runs = self.runs()
         if any(run < 0 for run in runs) or sum(runs) != self.size[0] * self.size[1]:
             raise DataError(
-                f"wanted run lengths of {self.size[0]} x {self.size[1]} pixels, got {brief(self.counts)}"
+                f"wanted run lengths of {self.size[0]} x {self.size[1]} pixels, got {described(self.counts)}"
             )
         return self
 
@@ -219,7 +219,7 @@ def check_size(size: object, where: str) -> tuple[int, int]:
     except (TypeError, ValueError, OverflowError):
         height = width = 0
     if min(height, width) < 1 or height * width >= MOST_PIXELS:
-        raise DataError(f"wanted an image's height and width in pixels in {where}, got {brief(size)}")
+        raise DataError(f"wanted an image's height and width in pixels in {where}, got {described(size)}")
     return height, width
 
 
