@@ -18,7 +18,7 @@ from ovseg import text_to_mask
 from ovseg.cache import KEPT
 from ovseg.data.scenes import NAMES, make_scene
 from ovseg.errors import ImageError, UsageError
-from ovseg.maps.presence import BORDER, log_odds, presence, probability
+from ovseg.maps.presence import BORDER, WIDTH, log_odds, presence
 from ovseg.maps.similarity import min_max
 from ovseg.segmenters.grabcut import GrabCut
 from ovseg.segmenters.load import load_segmenter
@@ -332,6 +332,16 @@ def test_what_cannot_be_read_and_unknown_options(model, t2m):
 # ---------------------------------------------------------------------------------------------- parts
 
 
+def probability(text, rivals, scale):
+    """The softmax over a text, its rivals and the empty string, one place after the other."""
+    return np.array(
+        [
+            np.exp(scale * one) / (np.exp(scale * one) + sum(np.exp(scale * r) for r in row) + 1)
+            for one, row in zip(text, rivals, strict=True)
+        ]
+    )
+
+
 def test_log_odds_are_those_of_the_probability():
     rng = np.random.default_rng(1)
     text, rivals = rng.normal(0, 0.03, 40), rng.normal(0, 0.03, (40, 5))
@@ -373,11 +383,11 @@ def test_a_text_with_commas_is_several_names_and_plus_joins_them():
 def test_presence_is_a_probability_against_the_empty_string_and_rivals():
     rng = np.random.default_rng(0)
     text, rivals = rng.normal(0, 0.02, 50), rng.normal(0, 0.02, (50, 3))
-    slow = [
-        np.exp(50 * t) / (np.exp(50 * t) + sum(np.exp(50 * r) for r in row) + 1)
-        for t, row in zip(text, rivals, strict=True)
-    ]
-    assert np.allclose(probability(text, rivals, 50), slow)
+    wanted = np.sort(probability(text, rivals, 50))[-1:].mean()  # one place of fifty
+    whole = probability(np.array([0.03]), np.array([[0.01, -0.02, 0.0]]), 50)[0]
+    score = np.log(wanted * whole) - BORDER
+    found = presence(text, 0.03, rivals, np.array([0.01, -0.02, 0.0]), 50)
+    assert found == pytest.approx(1 / (1 + np.exp(-score / WIDTH)))
     shares = [presence(text + d, d, rivals, np.zeros(3), 50) for d in (-2.0, -0.2, 0.0, 0.2, 2.0)]
     assert shares == sorted(shares) and 0 <= shares[0] < 0.01 and shares[-1] > 0.9
     assert BORDER < 0
