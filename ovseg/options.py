@@ -203,6 +203,29 @@ class SimilarityOptions(InputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExplainOptions(Options):
+    """How an explanation is made (``ovseg.explain.explain``).
+
+    Attributes:
+        surgery: for explanations that are similarities: "own" for the surgery that belongs to the method
+            ("empty" for CLIP Surgery, none for the others), or as in ``SimilarityOptions``.
+        size, resize, templates: as in ``InputOptions``.
+    """
+
+    surgery: str | None = "own"
+    size: Size | None = None
+    resize: str = "opencv"
+    templates: Templates = "paper"
+
+    def __post_init__(self) -> None:
+        if self.surgery is not None:
+            check_choice("surgery", self.surgery, ("own", *SURGERIES), none=True)
+        _set(self, "size", check_size("size", self.size))
+        check_choice("resize", self.resize, RESIZES)
+        _set(self, "templates", check_templates(self.templates))
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecognitionOptions(Options):
     """How one score for each name is made from the class token (``Model.recognize``).
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ovseg.clip.attention import Form, Heads, Method, attend, qk, weights
@@ -35,12 +36,18 @@ from ovseg.types import ImageTokens
 
 @dataclass
 class Trace:
-    """What happened inside, one entry for each block; filled by ``encode_image(..., trace=Trace())``.
+    """What happened inside, one entry for each traced block; filled by ``encode_image(..., trace=Trace())``.
 
     Everything stays in the autograd graph. Nothing is skipped while tracing, so it costs at least what plain
     CLIP costs.
 
     Attributes:
+        blocks: how many of the last blocks are traced, at least those that the method changes; None for all
+            of them. With a number the graph begins at the first traced block: what comes before is computed
+            without it, and gradients can be taken with respect to ``tokens[0]``.
+        tokens: the tokens of the original path, one entry more than blocks: (B, P+N, C) that the first traced
+            block gets, then what each block gives. Of a ResNet only its last feature map, (B, C, h, w).
+        heads: queries, keys and values of the original path.
         attention: (B, heads, P+N, P+N) attention weights of the original path.
         new_attention: those of the method's form, None in blocks that the method leaves alone.
         attention_out: (B, P+N, C) what the attention adds to the original path, before the final norm.
@@ -48,6 +55,9 @@ class Trace:
         new_attention_out: (B, P+N, C) what the attention adds to the changed path, or None.
     """
 
+    blocks: int | None = None
+    tokens: list[Tensor] = field(default_factory=list)
+    heads: list[Heads] = field(default_factory=list)
     attention: list[Tensor] = field(default_factory=list)
     new_attention: list[Tensor | None] = field(default_factory=list)
     attention_out: list[Tensor] = field(default_factory=list)
@@ -121,7 +131,13 @@ def _encode_blocks(
     new: Tensor | None = None  # changed path: patches only, or all tokens where it feeds itself
     blocks = tower.blocks
     first = max(0, len(blocks) - method.blocks) if patches else len(blocks)
-    for index, block in enumerate(blocks):
+    start = 0
+    if trace is not None:
+        if trace.blocks is not None:
+            start = max(0, min(len(blocks) - trace.blocks, first))
+            x = _without_graph(tower, x, layout, start)
+        trace.tokens.append(x)
+    for index, block in enumerate(blocks[start:], start):
         last = index == len(blocks) - 1
         changed = index >= first
         class_only = tower.reads_class_token and last and (changed or not patches) and trace is None
@@ -145,6 +161,18 @@ def _encode_blocks(
     return _Encoded(class_token, places, None, layout.grid)
 
 
+def _without_graph(tower: BlockTower, x: Tensor, layout: Layout, count: int) -> Tensor:
+    """The original path's tokens after ``count`` blocks, where a new graph begins."""
+    with torch.no_grad():
+        for block in tower.blocks[:count]:
+            x = _original_path(tower, block, x, tower.heads(block, x, layout), False, None)
+    return _graph_begins(x)
+
+
+def _graph_begins(x: Tensor) -> Tensor:
+    return x.detach().requires_grad_(torch.is_grad_enabled())
+
+
 def _original_path(
     tower: BlockTower, block: nn.Module, x: Tensor, heads: Heads, class_only: bool, trace: Trace | None
 ) -> Tensor:
@@ -155,13 +183,16 @@ def _original_path(
     else:
         share = weights(qk(heads), heads.v)
         out = tower.project_attention(block, share @ heads.v)
+        trace.heads.append(heads)
         trace.attention.append(share)
         trace.attention_out.append(out)
     x = x + out
     out = tower.feed_forward(block, x)
+    x = x + out
     if trace is not None:
         trace.ffn_out.append(out)
-    return x + out
+        trace.tokens.append(x)
+    return x
 
 
 def _changed_path(
@@ -204,7 +235,11 @@ def _encode_resnet(
     tower: ResNetTower, pixels: Tensor, method: Method, patches: bool, trace: Trace | None
 ) -> _Encoded:
     """One attention pooling at the end: the method's form for the patches, no residual, no feed-forward."""
-    x, grid = tower.pooling_input(pixels, method.resize)
+    cells = tower.cells(pixels)
+    if trace is not None:
+        cells = cells if trace.blocks is None else _graph_begins(cells)
+        trace.tokens.append(cells)
+    x, grid = tower.pooling_input(cells, method.resize)
     form = method.form if method.blocks else qk
     queries = (patches and (form is qk or method.needs_queries)) or trace is not None
     heads = tower.pooling_heads(x, grid, queries)
@@ -228,6 +263,7 @@ def _trace_pool(tower: ResNetTower, heads: Heads, form: Form, trace: Trace) -> t
     """Class token (B, D) and changed tokens (B, P+N, D) by explicit weights, so that gradients reach them."""
     original, new = (weights(terms, heads.v) for terms in (qk(heads), form(heads)))
     original_out, new_out = (tower.project(share @ heads.v) for share in (original, new))
+    trace.heads.append(heads)
     trace.attention.append(original)
     trace.attention_out.append(original_out)
     trace.new_attention.append(new)

@@ -20,17 +20,21 @@ class ResNetTower(Tower):
         self.patch_size = (32, 32)  # the total stride
         self.native_size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
-    def pooling_input(self, pixels: Tensor, how: str) -> tuple[Tensor, tuple[int, int]]:
-        """Pixels (B, 3, H, W) to the input of the attention pooling, (B, 1+N, C), and its grid (h, w)."""
+    def cells(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) to the last feature map (B, C, h, w)."""
         visual = self.visual
         x = visual.stem(pixels)
         for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
             x = layer(x)
-        grid = (x.shape[2], x.shape[3])
-        x = x.flatten(2).transpose(1, 2)  # (B, N, C)
+        return x
+
+    def pooling_input(self, cells: Tensor, how: str) -> tuple[Tensor, tuple[int, int]]:
+        """The last feature map (B, C, h, w) to the attention pooling's input (B, 1+N, C), and (h, w)."""
+        grid = (cells.shape[2], cells.shape[3])
+        x = cells.flatten(2).transpose(1, 2)  # (B, N, C)
         x = torch.cat([x.mean(dim=1, keepdim=True), x], dim=1)
         height, width = self.native_size
-        table = visual.attnpool.positional_embedding
+        table = self.visual.attnpool.positional_embedding
         return x + resize_positions(table, (height // 32, width // 32), grid, how).to(x.dtype), grid
 
     def pooling_heads(self, x: Tensor, grid: tuple[int, int], queries: bool) -> Heads:

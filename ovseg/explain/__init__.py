@@ -1,0 +1,45 @@
+"""Explanations: where in an image the score of a text comes from, by the methods that the paper compares.
+
+    registry   the list of explanations, and the decorator that adds to it
+    subject    one image and its texts: the one forward pass that all gradients are taken from
+    run        explain(model, image, texts, method), compare(...)
+    tokens     which words of a caption the image answers to
+
+One file or one row is one explanation: ``similarity`` (the training-free methods, RCLIP), ``gradcam``,
+``gscorecam``, ``attention`` (rollout, Bi-Modal, LeGrad), ``grad_eclip``, ``plrp`` with the rules of
+``relevance``, and ``saved`` for maps that another program has written.
+"""
+
+# Each of these registers its explanations; their order is that of the list.
+from ovseg.explain import similarity as _similarity  # noqa: I001
+from ovseg.explain import gradcam as _gradcam
+from ovseg.explain import gscorecam as _gscorecam
+from ovseg.explain import plrp as _plrp
+from ovseg.explain import attention as _attention
+from ovseg.explain import grad_eclip as _grad_eclip
+from ovseg.explain.registry import (
+    Explanation,
+    add_explanation,
+    explanation,
+    get_explanation,
+    list_explanations,
+    remove_explanation,
+)
+from ovseg.explain.run import Compared, Run, compare, explain
+from ovseg.explain.saved import saved_maps
+from ovseg.explain.subject import Subject
+
+__all__ = [
+    "Compared",
+    "Explanation",
+    "Run",
+    "Subject",
+    "add_explanation",
+    "compare",
+    "explain",
+    "explanation",
+    "get_explanation",
+    "list_explanations",
+    "remove_explanation",
+    "saved_maps",
+]
