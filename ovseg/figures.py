@@ -21,6 +21,8 @@ PAPER = (255, 255, 255)
 INK = (32, 32, 32)
 VOID_COLOUR = (0, 0, 0)
 POSITIVE, NEGATIVE = (24, 160, 60), (220, 40, 40)
+RANKS = ((250, 150, 140), (250, 225, 110), (150, 190, 250))
+"""Behind the first, second and third of a ranking: red, yellow, blue, light enough for text."""
 
 
 def palette(count: int) -> Picture:
@@ -65,8 +67,7 @@ def overlay_mask(image: Picture, mask: Mask, colour: tuple[int, int, int], opaci
     """One mask (H, W) bool as colour over the image, its outline in white."""
     out = image.copy()
     out[mask] = ((1 - opacity) * image[mask] + opacity * np.array(colour)).astype(np.uint8)
-    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(out, outlines, -1, PAPER, max(1, round(min(mask.shape) / 200))))
+    return outlined(out, mask)
 
 
 def draw_points(image: Picture, xy: Floats, labels: Integers) -> Picture:
@@ -99,6 +100,33 @@ def legend(entries: Sequence[tuple[str, tuple[int, int, int]]], width: int, size
     return np.asarray(canvas)
 
 
+def words(
+    entries: Sequence[tuple[str, str, tuple[int, int, int] | None]], width: int, size: int = 17
+) -> Picture:
+    """Words in lines of ``width`` pixels, (h, width, 3).
+
+    Each entry is a word, a smaller note below it, and the colour behind it or None.
+    """
+    font, small, margin = _font(size), _font(size * 2 // 3), size // 2
+    height = size + size * 2 // 3 + 2 * margin
+    places, x, y = [], margin, margin
+    for word, note, colour in entries:
+        word = " ".join(word.split())
+        needed = int(max(font.getlength(word), small.getlength(note))) + margin
+        if x > margin and x + needed > width:
+            x, y = margin, y + height
+        places.append((x, y, needed, word, note, colour))
+        x += needed + margin
+    canvas = Image.new("RGB", (width, y + height + margin), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for x, y, needed, word, note, colour in places:
+        if colour is not None:
+            draw.rectangle([x, y, x + needed, y + size + margin // 2], fill=colour)
+        draw.text((x + margin // 2, y), word, fill=INK, font=font)
+        draw.text((x + margin // 2, y + size + margin // 2 + 1), note, fill=INK, font=small)
+    return np.asarray(canvas)
+
+
 def with_legend(picture: Picture, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> Picture:
     """The picture, padded to at least 200 pixels in width, with its legend below."""
     padded = _pad_to(picture, picture.shape[0], max(200, picture.shape[1]))
@@ -107,14 +135,41 @@ def with_legend(picture: Picture, entries: Sequence[tuple[str, tuple[int, int, i
 
 def titled(picture: Picture, title: str, size: int = 15) -> Picture:
     """The picture with a line of text above it."""
-    font, title = _font(size), " ".join(title.split())
-    canvas = Image.new("RGB", (picture.shape[1], size + 9), PAPER)
-    while title and font.getlength(title) > picture.shape[1] - 6:
-        title = title[:-2].rstrip(" …") + "…"
-        if title == "…":
+    return np.concatenate([_line(title, picture.shape[1], size), picture])
+
+
+def captioned(picture: Picture, caption: str, size: int = 13) -> Picture:
+    """The picture with a line of text below it."""
+    return np.concatenate([picture, _line(caption, picture.shape[1], size)])
+
+
+def _line(text: str, width: int, size: int) -> Picture:
+    """One line of text, cut to ``width`` pixels, (size + 9, width, 3)."""
+    font, text = _font(size), " ".join(text.split())
+    canvas = Image.new("RGB", (width, size + 9), PAPER)
+    while text and font.getlength(text) > width - 6:
+        text = text[:-2].rstrip(" …") + "…"
+        if text == "…":
             break
-    ImageDraw.Draw(canvas).text((3, 2), title, fill=INK, font=font)
-    return np.concatenate([np.asarray(canvas), picture])
+    ImageDraw.Draw(canvas).text((3, 2), text, fill=INK, font=font)
+    return np.asarray(canvas)
+
+
+def colour_bar(width: int, low: str, high: str, height: int = 14, size: int = 13) -> Picture:
+    """The colours of ``heat`` from 0 to 1, left to right, with a word at each end: (h, width, 3)."""
+    bar = np.broadcast_to(heat(np.linspace(0, 1, width)[None]), (height, width, 3))
+    canvas = Image.new("RGB", (width, size + 9), PAPER)
+    draw, font = ImageDraw.Draw(canvas), _font(size)
+    draw.text((0, 2), low, fill=INK, font=font)
+    draw.text((width, 2), high, fill=INK, font=font, anchor="ra")
+    return np.concatenate([bar, np.asarray(canvas)])
+
+
+def outlined(picture: Picture, mask: Mask, colour: tuple[int, int, int] = PAPER) -> Picture:
+    """The picture with the outline of one mask (H, W) bool."""
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    width = max(1, round(min(mask.shape) / 200))
+    return np.asarray(cv2.drawContours(picture.copy(), outlines, -1, colour, width))
 
 
 def grid(pictures: Sequence[Sequence[Picture]], gap: int = 6) -> Picture:

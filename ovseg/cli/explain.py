@@ -1,49 +1,48 @@
-"""``ovseg explain``: where each text is, as heat maps."""
+"""``ovseg explain``: where each text is, as heat maps; several explanations compared; a caption's tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ovseg.cli.compare import check_masks, compared, read_explanations
+from ovseg.cli.explain_maps import explained
 from ovseg.cli.inputs import (
     DEFAULT_OUT,
     Arguments,
+    Inputs,
     Json,
     Npz,
     Out,
     Recursive,
     VocabularyName,
     check_out,
-    open_image,
     read_inputs,
 )
-from ovseg.cli.loading import EMBEDDED, MethodName, ModelName, encode_texts, little_known, load_model
+from ovseg.cli.loading import EMBEDDED, ModelName, encode_texts, little_known, load_model
 from ovseg.cli.loop import run_images
-from ovseg.cli.options import with_options
-from ovseg.cli.pictures import shrunk, viewing_size
-from ovseg.cli.records import beside, record_of_image, record_of_run, slug
-from ovseg.cli.shared import note, reported
-from ovseg.errors import OvsegError, UsageError
-from ovseg.options import LoadOptions, SimilarityOptions
+from ovseg.cli.options import as_surgery, with_options
+from ovseg.cli.outputs import Outputs
+from ovseg.cli.records import record_of_run
+from ovseg.cli.shared import reported
+from ovseg.cli.token_sheet import tokens_marked
+from ovseg.errors import UsageError
+from ovseg.options import ExplainOptions, LoadOptions, SimilarityOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ovseg.model import Model
     from ovseg.results import SimilarityMap
-
-CELL = 512
-"""Long side in pixels of one picture on a sheet."""
-COLUMNS, ROWS = 5, 4
-TAKES = 8
-"""Bytes of memory for each pixel of a large image, measured."""
 
 
 @reported
-@with_options(LoadOptions, SimilarityOptions)
+@with_options(LoadOptions, SimilarityOptions, without=["surgery"])
 def explain(
     loading: LoadOptions,
     options: SimilarityOptions,
@@ -56,36 +55,106 @@ def explain(
         bool, typer.Option("--full-size", help="The NPZ file also holds the maps at the image's size.")
     ] = False,
     json: Json = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            "--compare",
+            help="Several explanations on one sheet: 'clip, gem, bimodal' (ovseg list explanations); "
+            "NAME=FOLDER takes maps that were saved there.",
+        ),
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mask",
+            help="With --compare, where a text is: a mask file, or FILE:INDEX of class indices; once for "
+            "each text. Gives mSC and IoU of every map.",
+        ),
+    ] = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="NAMES is one caption: which of its tokens the image answers to.")
+    ] = False,
     model: ModelName = EMBEDDED,
-    method: MethodName = "clip_surgery",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            help="clip, clip_surgery, gem ..., or gradcam_cls, bimodal, plrp ... (ovseg list explanations).",
+            rich_help_panel="Method",
+        ),
+    ] = "clip_surgery",
+    surgery: Annotated[
+        str | None,
+        typer.Option(
+            "--surgery",
+            help="What is taken away from the texts' features: empty, label_set, label_set_code or none.",
+            show_default="empty; with --compare what belongs to each method",
+            rich_help_panel="Method",
+        ),
+    ] = None,
 ) -> None:
     """Show where CLIP sees each text.
 
     Example: ovseg explain photo.jpg "tree, sky"
 
     Writes sheets NAME.TEXTS.explain.png: the image and a heat map for each text, blue 0 to red 1 of its own
-    range, 20 pictures a sheet, further sheets NAME.TEXTS.explain.2.png and so on. --npz writes the maps on
-    the token grid. TEXTS stands for the texts, so a run with other texts replaces nothing.
+    range, 20 pictures a sheet, further sheets NAME.TEXTS.explain.2.png and so on. --compare writes
+    NAME.TEXTS.compare.png, each text's map by each explanation. --tokens writes NAME.TEXTS.tokens.png and
+    prints the three tokens of highest cosine. --npz writes the maps on the token grid. TEXTS stands for the
+    texts, so a run with other texts replaces nothing.
     """
-    if full_size and not npz:
-        raise UsageError("--full-size wanted --npz with it")
+    masks = tuple(mask or ())
+    _check_together(full_size, npz, compare, masks, tokens, vocabulary)
     folder = check_out(out_folder)
-    given = read_inputs(images, vocabulary, recursive)
-    ready = load_model(model, method, loading)
-    from ovseg.io.writers import make_folder, write_arrays, write_json, write_picture
+    given = read_inputs(images, vocabulary, recursive, caption=tokens)
+    if masks:
+        check_masks(masks, len(given.names), len(given.stems))
+    if surgery is not None:
+        options = replace(options, surgery=as_surgery("surgery", surgery))
+    rows = read_explanations(method if compare is None else compare)
+    similar = compare is None and not tokens and rows[0].method is not None
+    if not similar and (options.window, options.batch) != (None, None):
+        raise UsageError("wanted --window and --batch with a training-free method alone, got an explanation")
+    ready = load_model(model, rows[0].name if similar else "clip", loading)
+    own = ExplainOptions(
+        surgery="own" if surgery is None else options.surgery,
+        size=options.size,
+        resize=options.resize,
+        templates=options.templates,
+    )
+    from ovseg.explain.run import Run
+    from ovseg.explain.tokens import CaptionRun
+    from ovseg.io.writers import make_folder
 
-    ready.check_window(options)
-    ready.check_surgery(options.surgery, given.names)
-    encode_texts(ready, given.names.flat, options.templates)
-    run = record_of_run("explain", ready, loading, options, given.names) if json else {}
-    tag = f".{slug(given.names.names)}.explain"
+    kind = "tokens" if tokens else "explain" if compare is None else "compare"
+    run = record_of_run("explain", ready, loading, options if similar else own, given.names) if json else {}
+    if json and not similar:
+        run["explanations"] = [row.name for row in rows]
+    outputs = Outputs(folder, given, kind, npz, json, run)
+    if tokens:
+        work = tokens_marked(CaptionRun(ready, given.names.names[0], rows[0], own), outputs)
+    else:
+        ready.check_window(options)
+        encode_texts(ready, given.names.flat, options.templates)
+        if similar:
+            ready.check_surgery(options.surgery, given.names)
+            work = explained(_by_model(ready, given, options), outputs, full_size)
+        else:
+            prepared = Run(ready, given.names, rows, own)
+            work = (
+                explained(prepared.first, outputs, full_size)
+                if compare is None
+                else compared(prepared, outputs, masks)
+            )
     make_folder(folder)
+    run_images(list(given.stems), work, folder, little_known(model, loading.weights))
 
-    def work(file: Path) -> Iterator[str]:
-        image = open_image(file, TAKES)
-        target = folder / given.stems[file]
-        make_folder(target.parent)
-        found = ready.similarity(
+
+def _by_model(
+    model: Model, given: Inputs, options: SimilarityOptions
+) -> Callable[[NDArray[np.uint8], Path], SimilarityMap]:
+    def explain(image: NDArray[np.uint8], _: Path) -> SimilarityMap:
+        return model.similarity(
             image,
             given.names,
             surgery=options.surgery,
@@ -96,67 +165,24 @@ def explain(
             resize=options.resize,
             templates=options.templates,
         )
-        written = []
-        for number, sheet in enumerate(sheets(image, found), 1):
-            written.append(beside(target, f"{tag}.{number}.png" if number > 1 else f"{tag}.png"))
-            write_picture(written[-1], sheet)
-        if npz:
-            written.append(beside(target, f"{tag}.npz"))
-            write_arrays(written[-1], **arrays(found, full_size))
-        if json:
-            ranges = {
-                name: {"low": float(grid.min()), "high": float(grid.max())}
-                for name, grid in zip(found.names, found.grid_values, strict=True)
-            }
-            content = {**record_of_image(file, found.size, written), "similarity": ranges, **run}
-            write_json(beside(target, f"{tag}.json"), content)
-        return iter(())
 
-    run_images(list(given.stems), work, folder, little_known(model, loading.weights))
+    return explain
 
 
-def sheets(image: NDArray[np.uint8], found: SimilarityMap) -> Iterator[NDArray[np.uint8]]:
-    """Pictures of at most ``COLUMNS`` times ``ROWS`` cells: the image, then the heat map of each text.
-
-    Each is made when it is asked for, so memory does not depend on the number of texts or the image's size.
-    """
-    from ovseg import figures
-    from ovseg.results import SimilarityMap
-
-    size = viewing_size(image.shape, CELL)
-    small = shrunk(image, size)
-    step = COLUMNS * ROWS - 1
-    for start in range(0, len(found), step):
-        names = found.names[start : start + step]
-        maps = SimilarityMap(found.grid_values[start : start + step], names, size).at(size)
-        cells = [figures.titled(small, "image")]
-        cells += [figures.titled(figures.overlay_heat(small, one), name) for one, name in zip(maps, names)]
-        yield figures.grid([cells[first : first + COLUMNS] for first in range(0, len(cells), COLUMNS)])
-
-
-def arrays(found: SimilarityMap, full_size: bool) -> dict[str, NDArray[np.generic]]:
-    """What --npz writes. With ``full_size``, what it takes is said before it is taken.
-
-    Raises:
-        OvsegError: the maps at the image's size are larger than one array may be.
-    """
-    import numpy as np
-
-    from ovseg.results import MAX_VALUES
-
-    content: dict[str, NDArray[np.generic]] = {
-        "grid_values": found.grid_values,
-        "names": np.array(found.names),
-        "size": np.array(found.size),
-    }
-    if full_size:
-        count = len(found) * found.size[0] * found.size[1]
-        takes = f"{len(found)} maps of {found.size[0]} x {found.size[1]} take {count * 4 / 1e9:.1f} GB"
-        if count > MAX_VALUES:
-            raise OvsegError(
-                f"wanted at most {MAX_VALUES * 4 / 1e9:.1f} GB of maps, {takes}: ask for fewer texts"
-            )
-        if count * 4 > 1e9:
-            note(f"note: {takes}")
-        content["values"] = found.values
-    return content
+def _check_together(
+    full_size: bool,
+    npz: bool,
+    compare: str | None,
+    masks: tuple[str, ...],
+    tokens: bool,
+    vocabulary: str | None,
+) -> None:
+    """Raise UsageError for options that do not go together."""
+    if full_size and not npz:
+        raise UsageError("--full-size wanted --npz with it")
+    if full_size and (tokens or compare is not None):
+        raise UsageError("--full-size wanted neither --compare nor --tokens with it")
+    if masks and compare is None:
+        raise UsageError("--mask wanted --compare with it")
+    if tokens and (compare is not None or vocabulary is not None):
+        raise UsageError("--tokens wanted a caption in place of --compare and --vocabulary")

@@ -63,8 +63,12 @@ class Inputs:
     names: Vocabulary
 
 
-def read_inputs(arguments: Sequence[str], vocabulary: str | None, recursive: bool = False) -> Inputs:
+def read_inputs(
+    arguments: Sequence[str], vocabulary: str | None, recursive: bool = False, caption: bool = False
+) -> Inputs:
     """The images and names of a command line. No image is opened.
+
+    ``caption``: the names are one text, commas included.
 
     Raises:
         UsageError: there are no names, or no images.
@@ -73,7 +77,7 @@ def read_inputs(arguments: Sequence[str], vocabulary: str | None, recursive: boo
     from ovseg.vocabulary import load_vocabulary
 
     paths = list(arguments)
-    names = load_vocabulary(vocabulary) if vocabulary is not None else _names(paths)
+    names = load_vocabulary(vocabulary) if vocabulary is not None else _names(paths, caption)
     for path in paths:
         if not path.strip():
             raise UsageError(f"wanted an image or a folder, got {path!r}")
@@ -87,7 +91,7 @@ def read_inputs(arguments: Sequence[str], vocabulary: str | None, recursive: boo
     return Inputs(output_stems(files, paths), names)
 
 
-def _names(paths: list[str]) -> Vocabulary:
+def _names(paths: list[str], caption: bool) -> Vocabulary:
     """The names that stand last among the arguments; they are taken from ``paths``."""
     from ovseg.io.find import suffixes
     from ovseg.vocabulary import as_vocabulary
@@ -97,7 +101,7 @@ def _names(paths: list[str]) -> Vocabulary:
     last = paths.pop()
     if Path(last).suffix.lower() in suffixes() and os.path.isfile(last):
         raise UsageError(f"wanted the names after the images, got an image last: {shown(last)}")
-    return as_vocabulary(last)
+    return as_vocabulary([last] if caption else last)
 
 
 def open_image(file: Path, takes: int) -> NDArray[np.uint8]:

@@ -43,6 +43,19 @@ def list_methods() -> None:
     _print(listed())
 
 
+@lists.command("explanations")
+@reported
+def list_explanations() -> None:
+    """Explanations, for --method and --compare of ``ovseg explain``.
+
+    Example: ovseg list explanations
+    """
+    say_loading("the explanations")
+    from ovseg.explain import list_explanations as listed
+
+    _print(listed())
+
+
 @lists.command("segmenters")
 @reported
 def list_segmenters() -> None:

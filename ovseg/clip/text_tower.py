@@ -28,10 +28,13 @@ class TextTower(NamedTuple):
         encode: token ids (B, L) to features (B, D), not normalised.
         ends: token ids (P, L) to the number of leading columns (P,) that decide a prompt's feature. Batches
             may be cut to the largest.
+        each: token ids (B, L) to the feature of every token (B, L, D), made as that of the end token is, not
+            normalised; None where the tower has no feature of single tokens.
     """
 
     encode: Callable[[Tensor], Tensor]
     ends: Callable[[Tensor], Tensor]
+    each: Callable[[Tensor], Tensor] | None = None
 
 
 def text_tower(clip: nn.Module) -> TextTower:
@@ -121,15 +124,21 @@ def _causal(tower: Any, pooling: str, end_token: int) -> TextTower:
         """The column of the end token: the largest id in OpenAI's vocabulary, or a given one."""
         return tokens.argmax(dim=-1) if pooling == "argmax" else tokens.eq(end_token).int().argmax(dim=-1)
 
-    def encode(tokens: Tensor) -> Tensor:
+    def hidden(tokens: Tensor) -> Tensor:
         length = tokens.shape[1]
         x = tower.token_embedding(tokens) + tower.positional_embedding[:length]
-        x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])  # (B, L, C)
-        x = tower.ln_final(x[torch.arange(len(x), device=x.device), places(tokens)])  # (B, C)
+        return tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])  # (B, L, C)
+
+    def project(x: Tensor) -> Tensor:
+        x = tower.ln_final(x)
         if tower.text_projection is None:
             return x
         if isinstance(tower.text_projection, nn.Linear):
             return tower.text_projection(x)
         return x @ tower.text_projection
 
-    return TextTower(encode, lambda tokens: places(tokens) + 1)
+    def encode(tokens: Tensor) -> Tensor:
+        x = hidden(tokens)
+        return project(x[torch.arange(len(x), device=x.device), places(tokens)])  # (B, D)
+
+    return TextTower(encode, lambda tokens: places(tokens) + 1, lambda tokens: project(hidden(tokens)))

@@ -10,13 +10,7 @@ One file or one row is one explanation: ``similarity`` (the training-free method
 ``relevance``, and ``saved`` for maps that another program has written.
 """
 
-# Each of these registers its explanations; their order is that of the list.
-from ovseg.explain import similarity as _similarity  # noqa: I001
-from ovseg.explain import gradcam as _gradcam
-from ovseg.explain import gscorecam as _gscorecam
-from ovseg.explain import plrp as _plrp
-from ovseg.explain import attention as _attention
-from ovseg.explain import grad_eclip as _grad_eclip
+from ovseg.explain import attention, grad_eclip, gradcam, gscorecam, plrp, similarity
 from ovseg.explain.registry import (
     Explanation,
     add_explanation,
@@ -28,8 +22,13 @@ from ovseg.explain.registry import (
 from ovseg.explain.run import Compared, Run, compare, explain
 from ovseg.explain.saved import saved_maps
 from ovseg.explain.subject import Subject
+from ovseg.explain.tokens import CaptionTokens, explain_tokens
+
+MODULES = (similarity, attention, grad_eclip, gradcam, gscorecam, plrp)
+"""Each puts its rows into the list when it is imported."""
 
 __all__ = [
+    "CaptionTokens",
     "Compared",
     "Explanation",
     "Run",
@@ -37,6 +36,7 @@ __all__ = [
     "add_explanation",
     "compare",
     "explain",
+    "explain_tokens",
     "explanation",
     "get_explanation",
     "list_explanations",

@@ -8,7 +8,7 @@ is needed.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock
@@ -37,9 +37,7 @@ class _Parts(NamedTuple):
     head: list[tuple[Tensor, Tensor | None]]  # weights (out, in) and biases at the tower's end
 
 
-@explanation(
-    "plrp", source="Voita et al., ACL 2019; Chefer et al., CVPR 2021", needs="class token", blocks=1
-)
+@explanation("plrp", source="Voita et al., ACL 2019; Chefer et al., CVPR 2021", needs="class token", blocks=1)
 @torch.no_grad()
 def plrp(subject: Subject) -> Tensor:
     """The relevance of the last block's attention by the original rules of LRP."""
@@ -48,7 +46,7 @@ def plrp(subject: Subject) -> Tensor:
 
 
 def text_relevance(subject: Subject) -> Tensor:
-    """The relevance (K, D) of the image's feature where each text's score is 1: the texts are a linear layer."""
+    """The relevance (K, D) of the image's feature where each text's score is 1: texts are a linear layer."""
     scores = torch.eye(len(subject.text), device=subject.text.device)
     return through_linear(scores, subject.feature.detach(), subject.text)
 
@@ -99,28 +97,21 @@ def _alone(layer: nn.Module, x: Tensor) -> Tensor:
 def _parts(tower: BlockTower) -> _Parts:
     """The layers of a tower. Raises UnsupportedModelError where they are not those the rules are for."""
     block: Any = tower.blocks[-1]
+    head: list[tuple[Tensor, Tensor | None]]
     if isinstance(tower, OpenClipViT) and isinstance(block, ResidualAttentionBlock):
-        visual, mlp = tower.visual, block.mlp
-        head = [] if visual.proj is None else [(visual.proj.T, None)]
-        layers = (mlp.c_fc, mlp.gelu, mlp.c_proj)
-        return _Parts(block.attn.out_proj.weight, block.ln_2, *layers, visual.ln_post, head)
+        mlp: Any = block.mlp
+        head = [] if tower.visual.proj is None else [(tower.visual.proj.T, None)]
+        weight = block.attn.out_proj.weight
+        return _Parts(weight, block.ln_2, mlp.c_fc, mlp.gelu, mlp.c_proj, tower.visual.ln_post, head)
     if isinstance(tower, TimmViT) and type(block) is Block and type(block.mlp) is Mlp:
-        trunk: Any = tower.trunk
-        layers = [
-            one
-            for part in (trunk.fc_norm, trunk.head, *tower.visual.head.children())
-            for one in part.modules()
-            if not isinstance(one, (nn.Identity, nn.Dropout))
-        ]
-        plain = isinstance(block.mlp.norm, nn.Identity) and isinstance(
-            getattr(block.attn, "norm", nn.Identity()), nn.Identity
-        )
-        if plain and all(isinstance(one, nn.Linear) for one in layers):
-            weights = [(one.weight, one.bias) for one in layers]
-            mlp = block.mlp
-            return _Parts(
-                block.attn.proj.weight, block.norm2, mlp.fc1, mlp.act, mlp.fc2, trunk.norm, weights
-            )
+        trunk, attention, mlp = cast("Any", tower.trunk), cast("Any", block.attn), cast("Any", block.mlp)
+        ends = (trunk.fc_norm, trunk.head, *tower.visual.head.children())
+        layers = [part for part in ends if not isinstance(part, (nn.Identity, nn.Dropout))]
+        norms = (mlp.norm, getattr(attention, "norm", nn.Identity()))
+        linear = all(isinstance(part, nn.Linear) for part in layers)
+        if linear and all(isinstance(norm, nn.Identity) for norm in norms):
+            head = [(part.weight, part.bias) for part in layers]
+            return _Parts(attention.proj.weight, block.norm2, mlp.fc1, mlp.act, mlp.fc2, trunk.norm, head)
     raise UnsupportedModelError(
         "wanted a ViT of attention, two linear layers a block and linear layers at its end for the "
         f"explanation 'plrp', got {tower.family} of {type(block).__name__}"

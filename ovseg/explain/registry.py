@@ -1,8 +1,8 @@
 """The list of explanations, and the decorator that puts another one into it.
 
-    @explanation("center", source="a baseline that looks at no image")
-    def center(subject: Subject) -> Tensor:
-        ...  # (K, h, w), one map for each text
+@explanation("center", source="a baseline that looks at no image")
+def center(subject: Subject) -> Tensor:
+    ...  # (K, h, w), one map for each text
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def list_explanations() -> list[str]:
     >>> {"clip", "clip_surgery", "gradcam", "bimodal"} <= set(list_explanations())
     True
     """
-    return list(_TABLE)
+    return sorted(_TABLE, key=lambda name: _TABLE[name].method is None)  # otherwise in order of arrival
 
 
 def get_explanation(name: str | Explanation) -> Explanation:
@@ -147,7 +147,7 @@ def get_explanation(name: str | Explanation) -> Explanation:
     if isinstance(name, Explanation):
         return name
     if not isinstance(name, str) or name not in _TABLE:
-        raise UsageError(f"unknown explanation {name!r}: wanted one of {', '.join(_TABLE)}")
+        raise UsageError(f"unknown explanation {name!r}: wanted one of {', '.join(list_explanations())}")
     return _TABLE[name]
 
 

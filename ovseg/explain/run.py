@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -35,10 +36,12 @@ class Compared:
         maps: each explanation by name.
         cosines: (K,) float32, the cosine of the image's feature with each class's text, the largest of its
             texts.
+        feature: (D,) float32, the image's own feature, not normalised.
     """
 
     maps: Mapping[str, SimilarityMap]
     cosines: NDArray[np.float32]
+    feature: Tensor
 
 
 @overload  # a str is an iterable of str too, but it is one picture
@@ -119,9 +122,9 @@ def explain(
     row = get_explanation(method)
     run = Run(model, as_vocabulary(texts), [row], options)
     if is_one(image):
-        return run(image).maps[row.name]  # type: ignore[arg-type]  # is_one has seen to it
+        return run.first(image)  # type: ignore[arg-type]  # is_one has seen to it
     check_on_error(on_error)
-    return _each(run, row.name, image, on_error)  # type: ignore[arg-type]
+    return _each(run, image, on_error)  # type: ignore[arg-type]
 
 
 def compare(
@@ -149,7 +152,8 @@ def compare(
 
     Example:
         >>> import ovseg
-        >>> found = compare(ovseg.load_model(), ovseg.make_scene(11).image, "stripes", ["clip", "gradcam_cls"])
+        >>> image = ovseg.make_scene(11).image
+        >>> found = compare(ovseg.load_model(), image, "stripes", ["clip", "gradcam_cls"])
         >>> list(found.maps), found.cosines.shape
         (['clip', 'gradcam_cls'], (1,))
     """
@@ -176,8 +180,7 @@ class Run:
     ) -> None:
         if not rows:
             raise UsageError("wanted at least one explanation, got none")
-        twice = [row.name for index, row in enumerate(rows) if row in rows[:index]]
-        if twice or len({row.name for row in rows}) < len(rows):
+        if len({row.name for row in rows}) < len(rows):
             raise UsageError(f"wanted each explanation once, got {', '.join(row.name for row in rows)}")
         for row in rows:
             row.check(model.clip.visual)
@@ -187,34 +190,60 @@ class Run:
                 f"surgery={options.surgery!r} wanted at least two names, got one: use surgery='empty'"
             )
         self.model, self.names, self.rows, self.options = model, names, tuple(rows), options
-        self.text = model.encode_text(names.flat, options.templates)
-        empty = options.surgery == "empty" and similar
-        empty = empty or (options.surgery == "own" and any(name in OWN for name in similar))
-        self.empty = model.encode_text([""], options.templates) if empty else None
+        surgeries = {OWN.get(name) if options.surgery == "own" else options.surgery for name in similar}
+        with self._plain():
+            self.text = model.encode_text(names.flat, options.templates)
+            self.empty = model.encode_text([""], options.templates) if "empty" in surgeries else None
         blocks = [row.blocks for row in rows]
         self.blocks = None if None in blocks else max(count for count in blocks if count is not None)
 
-    def __call__(self, image: ImageLike) -> Compared:
-        """All explanations of one image. Raises ImageError for one that cannot be read."""
+    def __call__(self, image: ImageLike, file: Path | None = None) -> Compared:
+        """All explanations of one image, and its cosines.
+
+        Args:
+            image: a picture in any form that ``load_image`` takes.
+            file: where it came from, for saved maps; None: ``image`` itself where that is a path.
+
+        Raises:
+            ImageError: the image cannot be read.
+        """
+        subject, shape = self._subject(image, file)
+        with self._plain():
+            maps = {row.name: self._map(row, subject, shape) for row in self.rows}
+            cosines = merge_synonyms(subject.cosines[:, None, None], self.names.owners)[:, 0, 0]
+            return Compared(maps, cosines.cpu().numpy(), subject.feature.detach())
+
+    def first(self, image: ImageLike, file: Path | None = None) -> SimilarityMap:
+        """The first explanation alone, without the cosines. Arguments and errors as of a call."""
+        subject, shape = self._subject(image, file)
+        with self._plain():
+            return self._map(self.rows[0], subject, shape)
+
+    @contextmanager
+    def _plain(self) -> Iterator[None]:
+        """Neither the caller's inference mode nor its autocast: gradients are taken."""
+        with torch.inference_mode(False), torch.autocast(self.model.device.type, enabled=False):
+            yield
+
+    def _subject(self, image: ImageLike, file: Path | None) -> tuple[Subject, tuple[int, int]]:
         picture = load_image(image)
         shape = (picture.shape[0], picture.shape[1])
         options = self.options
-        with torch.inference_mode(False), torch.autocast(self.model.device.type, enabled=False):
+        if file is None and isinstance(image, (str, PathLike)):
+            file = Path(fspath(image))
+        with self._plain():
+            size = self.model.input_size(shape, options.size)
             subject = Subject(
                 self.model,
-                self.model.preprocess(
-                    [picture], self.model.input_size(shape, options.size), options.resize
-                ),
+                self.model.preprocess([picture], size, options.resize),
                 self.text,
                 empty=self.empty,
                 surgery=options.surgery,
                 names=self.names.flat,
-                file=Path(fspath(image)) if isinstance(image, (str, PathLike)) else None,
+                file=file,
                 blocks=self.blocks,
             )
-            maps = {row.name: self._map(row, subject, shape) for row in self.rows}
-            cosines = merge_synonyms(subject.cosines[:, None, None], self.names.owners)[:, 0, 0]
-        return Compared(maps, cosines.cpu().numpy())
+        return subject, shape
 
     def _map(self, row: Explanation, subject: Subject, shape: tuple[int, int]) -> SimilarityMap:
         found = row.maps(subject)
@@ -241,15 +270,13 @@ def normalised(maps: Tensor) -> Tensor:
     return torch.where(flat, 0.0, (maps - low) / spread.masked_fill(flat, 1.0))
 
 
-def _each(
-    run: Run, name: str, images: Iterable[ImageLike], on_error: OnError | None
-) -> Iterator[SimilarityMap]:
+def _each(run: Run, images: Iterable[ImageLike], on_error: OnError | None) -> Iterator[SimilarityMap]:
     for index, image in enumerate(images):
         try:
-            found = run(image)
+            found = run.first(image)
         except OvsegError as error:
             if on_error is None:
                 raise
             on_error(index, error)
             continue
-        yield found.maps[name]
+        yield found

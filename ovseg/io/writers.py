@@ -24,7 +24,7 @@ from ovseg.errors import OvsegError, UsageError, short_repr
 
 MARK = b"ovseg:result"
 """What every picture written here holds within its first 1,024 bytes."""
-RESULT_ENDINGS = frozenset(["labels", "overlay", "explain", "masks", "similarity"])
+RESULT_ENDINGS = frozenset(["labels", "overlay", "explain", "compare", "tokens", "masks", "similarity"])
 """NAME.ENDING.png is a result of NAME, also where a file lost its mark."""
 LONGEST_NAME = 255
 LONGEST_JPEG_SIDE = 65_535

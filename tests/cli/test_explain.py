@@ -6,9 +6,10 @@ import sys
 import tracemalloc
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from ovseg.cli.explain import CELL, COLUMNS, ROWS, sheets
+from ovseg.cli.explain_maps import CELL, COLUMNS, ROWS, sheets
 from ovseg.data.scenes import make_scene
 from ovseg.results import SimilarityMap
 
@@ -37,7 +38,7 @@ def test_maps_at_the_image_s_size_are_written_on_request(run, read, picture, tmp
 
 def test_what_full_maps_take_is_said_before_it_is_taken(run, picture, tmp_path, monkeypatch):
     monkeypatch.setattr("ovseg.results.MAX_VALUES", 2 * 64 * 80 - 1)
-    monkeypatch.setattr(sys.modules["ovseg.cli.explain"], "CELL", 16)
+    monkeypatch.setattr(sys.modules["ovseg.cli.explain_maps"], "CELL", 16)
     words = ("explain", picture, "bricks, waves", "--out", tmp_path, "--npz", *PLAIN)
     done = run(*words, "--full-size")
     assert done.exit_code == 1 and "2 maps of 64 x 80 take" in done.stderr
@@ -87,3 +88,43 @@ def test_a_strip_of_pixels_has_a_sheet_too(run, tmp_path):
     Image.fromarray(make_scene(1, (16, 900)).image[:2]).save(tmp_path / "strip.png")
     done = run("explain", tmp_path / "strip.png", "bricks", "--out", tmp_path, *PLAIN)
     assert done.exit_code == 0, done.output
+
+
+def test_an_explanation_by_name_is_drawn_like_any_method(run, read, picture, tmp_path, names_in):
+    out = tmp_path / "o"
+    words = ("explain", picture, "bricks, waves", "--out", out, "--npz", "--json", *PLAIN)
+    done = run(*words, "--method", "bimodal")
+    assert done.exit_code == 0 and done.errors == [], done.output
+    stem = "a.bricks,waves.explain"
+    assert names_in(out) == [f"{stem}.json", f"{stem}.npz", f"{stem}.png"]
+    record = read(out / f"{stem}.json")
+    assert record["explanations"] == ["bimodal"] and record["options"]["surgery"] == "own"
+    assert record["similarity"]["bricks"] == {"low": 0.0, "high": 1.0}
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--method", "grad"), "unknown explanation 'grad': wanted one of clip, "),
+        (
+            ("--method", "bimodal", "--window", "32"),
+            "wanted --window and --batch with a training-free method",
+        ),
+        (("--compare", "clip,"), "wanted a explanation between all commas"),
+        (("--compare", ""), "at least one explanation"),
+        (("--compare", "clip, clip"), "wanted each explanation once"),
+        (("--compare", "eclip=nowhere"), "found no folder nowhere"),
+        (("--compare", "clip", "--npz", "--full-size"), "--full-size wanted neither --compare nor --tokens"),
+        (("--mask", "m.png"), "--mask wanted --compare with it"),
+        (("--compare", "clip", "--mask", "a.png", "--mask", "a.png"), "once for each of 1 texts"),
+        (("--compare", "clip", "--tokens"), "wanted a caption in place of --compare"),
+        (("--compare", "clip", "--surgery", "label_set"), "use --surgery empty"),
+    ],
+)
+def test_misuse_of_the_modes_ends_before_anything_is_written(
+    run, picture, tmp_path, monkeypatch, words, said
+):
+    monkeypatch.chdir(tmp_path)
+    done = run("explain", "a.png", "waves", "--out", "o", *PLAIN, *words)
+    assert done.exit_code == 2 and said in done.stderr and len(done.errors) == 1, done.stderr
+    assert not (tmp_path / "o").exists()

@@ -631,3 +631,52 @@ def test_gradients_reach_a_resnets_attention():
     first = torch.autograd.grad(tokens.class_token.sum(), trace.attention[0], retain_graph=True)[0]
     second = torch.autograd.grad(tokens.patches.sum(), trace.new_attention[0])[0]
     assert first.abs().max() > 0 and second.abs().max() > 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 7, 99])
+def test_the_last_blocks_alone_can_be_traced(vit: SimpleNamespace, count: int) -> None:
+    """What comes before has no graph; tokens, attention and contributions are those of the full trace."""
+    full, last = Trace(), Trace(blocks=count)
+    x = pixels(1, 3, 64, 64)
+    wanted = encode_image(vit.visual, x, METHODS["clip"], trace=full)
+    found = encode_image(vit.visual, x, METHODS["clip"], trace=last)
+    close(found.class_token, wanted.class_token)
+    close(found.patches, wanted.patches)
+    count = min(count, 7)
+    assert len(last.tokens) == count + 1 and len(full.tokens) == 8
+    for one, other in zip(last.tokens, full.tokens[7 - count :], strict=True):
+        close(one, other)
+    for name in ("attention", "attention_out", "ffn_out", "heads", "new_attention"):
+        assert len(getattr(last, name)) == count
+    assert last.tokens[0].is_leaf and last.tokens[0].requires_grad
+    close(last.tokens[-1], last.tokens[0] + sum(last.attention_out) + sum(last.ffn_out))
+    (gradient,) = torch.autograd.grad(found.class_token.sum(), last.tokens[0])
+    assert gradient.abs().max() > 0
+
+
+def test_a_method_has_all_the_blocks_that_it_changes_traced(vit: SimpleNamespace) -> None:
+    last = Trace(blocks=1)
+    x = pixels(1, 3, 64, 64)
+    found = encode_image(vit.visual, x, SURGERY, trace=last)
+    close(found.patches, encode_image(vit.visual, x, SURGERY).patches)
+    assert len(last.attention) == 6 and None not in last.new_attention
+
+
+def test_heads_of_the_trace_are_those_of_the_attention(family: SimpleNamespace) -> None:
+    trace = Trace()
+    encode_image(family.visual, pixels(1, 3, 64, 64), METHODS["clip"], trace=trace)
+    for heads, share in zip(trace.heads, trace.attention, strict=True):
+        close(soft(heads.q, heads.k, heads.scale), share)
+
+
+def test_the_graph_of_a_resnet_begins_at_its_last_feature_map(resnet: SimpleNamespace) -> None:
+    trace = Trace(blocks=0)
+    found = encode_image(resnet.visual, pixels(1, 3, 64, 96), METHODS["clip"], trace=trace)
+    (cells,) = trace.tokens
+    assert cells.shape[2:] == (2, 3) and cells.is_leaf
+    (gradient,) = torch.autograd.grad(found.class_token.sum(), cells)
+    assert gradient.abs().max() > 0
+    with torch.no_grad():
+        trace = Trace(blocks=0)
+        encode_image(resnet.visual, pixels(1, 3, 64, 96), METHODS["clip"], trace=trace)
+    assert not trace.tokens[0].requires_grad
