@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ovseg.errors import UnsupportedModelError as UnsupportedModelError
     from ovseg.errors import UsageError as UsageError
     from ovseg.errors import WeightsError as WeightsError
+    from ovseg.explain.registry import list_explanations as list_explanations
     from ovseg.io.images import ImageLike as ImageLike
     from ovseg.io.images import load_image as load_image
     from ovseg.model import Model as Model
@@ -63,6 +64,7 @@ _WHERE = {
     "Recognition": "results",
     "SimilarityMap": "results",
     "Vocabulary": "vocabulary",
+    "list_explanations": "explain",
     "list_methods": "clip.attention",
     "list_models": "clip.models",
     "list_segmenters": "segmenters.load",
