@@ -19,14 +19,14 @@ def disk(size, y, x, radius):
 
 
 def hard_masks(size=(60, 80)):
-    """label, mask: a hole, several parts, one pixel, a corner, touching borders, all without shared pixels."""
+    """label, mask: a hole, several parts, one pixel, corners that touch, the border; no shared pixels."""
     hole = disk(size, 20, 20, 14) & ~disk(size, 20, 20, 6)
     parts = disk(size, 12, 58, 7) | disk(size, 34, 66, 5)
     pixel = np.zeros(size, bool)
     pixel[45, 10] = True
     stairs = np.eye(*size, 8, dtype=bool) & (np.arange(size[0]) > 48)[:, None]
     border = np.zeros(size, bool)
-    border[57:, 65:] = True
+    border[57:, 70:] = True
     return [("person", hole), ("car", parts), ("car", pixel), ("road", stairs), ("sky", border)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from ovseg.vocabulary import load_vocabulary
 FOLDERS = ("labels", "masks", "annotations")
 """Where label maps lie in a data set."""
 IDS, IMAGE = "_gtFine_labelIds.png", "_leftImg8bit"
+FRAME = re.compile(r"_\d{6}_\d{6}$")
+"""The end of <city>_<sequence>_<frame>, the name of a prediction."""
 KNOWN = 7
 """The first of Cityscapes' labelIds that is a class; those before count nowhere."""
 
@@ -63,7 +66,7 @@ def read_cityscapes(source: Source) -> Annotations:
         truth = [file for file in files if file.name.endswith(IDS)]
         for file in truth or files:
             stem = file.relative_to(source.path).as_posix().removesuffix(IDS if truth else ".png")
-            name = f"{stem.removesuffix(IMAGE)}{IMAGE}.png"
+            name = f"{stem}{IMAGE}.png" if truth or FRAME.search(stem) else f"{stem}.png"
             yield label_record(name, load_labels(file), names, set(range(KNOWN)), source.image(name))
 
     return Annotations(tuple(names.values()), records, True, "cityscapes")

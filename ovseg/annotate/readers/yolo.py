@@ -11,7 +11,7 @@ import yaml
 
 from ovseg.annotate.readers.base import Annotations, Source, box_mask, files_below, image_size, reading
 from ovseg.annotate.records import Mask, Record, Region
-from ovseg.errors import DataError
+from ovseg.errors import DataError, one_line
 from ovseg.io.find import suffixes
 from ovseg.io.sources import shown
 
@@ -22,7 +22,7 @@ def read_yolo(source: Source) -> Annotations:
     """Rows of polygons, filled as Ultralytics does, or of boxes. Raises DataError."""
     path = source.path / "data.yaml" if source.path.is_dir() else source.path
     with reading(path, WHAT):
-        names = source.names or _names(yaml.safe_load(path.read_text(encoding="utf-8")))
+        names = source.names or _names(path.read_text(encoding="utf-8"))
     labels, images = path.parent / "labels", source.images or path.parent / "images"
 
     def records() -> Iterator[Record]:
@@ -39,7 +39,11 @@ def read_yolo(source: Source) -> Annotations:
     return Annotations(names, records, format="yolo")
 
 
-def _names(content: object) -> tuple[str, ...]:
+def _names(text: str) -> tuple[str, ...]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DataError(f"wanted data.yaml as YAML: {one_line(error)}") from None
     found = content["names"] if isinstance(content, dict) else None
     if isinstance(found, dict):
         found = [found[key] for key in sorted(found)]
