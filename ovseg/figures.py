@@ -225,7 +225,47 @@ def bar_chart(series: dict[str, list[float]], groups: Sequence[str], title: str)
         axes.bar(places, values, width, label=name, color=colours[index])
     axes.set_xticks(np.arange(len(groups)), groups)
     axes.set_title(title, loc="left", fontsize=10)
-    axes.legend(fontsize=8, ncols=min(3, len(series)))
+    axes.margins(y=0.2)  # room for the legend above the bars
+    axes.legend(fontsize=8, ncols=min(3, len(series)), loc="upper right")
+    axes.spines[["top", "right"]].set_visible(False)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def line_chart(
+    series: dict[str, tuple[list[float], list[float]]],
+    title: str,
+    labels: tuple[str, str],
+    marks: dict[str, tuple[list[float], list[float]]] | None = None,
+    level: dict[str, float] | None = None,
+) -> Picture:
+    """Lines through (x, y), one a series, as (H, W, 3) uint8. NaN leaves a gap.
+
+    Args:
+        series: for each line its x and y.
+        title: above it.
+        labels: of the two axes.
+        marks: points without a line.
+        level: horizontal lines through the whole width.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.0, 3.8), dpi=110, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    marks, level = marks or {}, level or {}
+    colours = iter(palette(len(series) + len(marks) + len(level)) / 255)
+    for name, (x, y) in series.items():
+        axes.plot(x, y, label=name, color=next(colours))
+    for name, (x, y) in marks.items():
+        axes.scatter(x, y, label=name, color=next(colours), zorder=3)
+    for name, value in level.items():
+        axes.axhline(value, label=name, color=next(colours), linestyle="--", linewidth=1)
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.legend(fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

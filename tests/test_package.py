@@ -17,7 +17,7 @@ ROOT = Path(ovseg.__file__).parent
 # Rooms from the top down; a room may import from lower rows only, or from its own room.
 FLOORS = [
     {"cli"},
-    {"annotate", "mmseg", "demo"},
+    {"annotate", "mmseg", "demo", "evaluation"},
     {"text_to_mask", "explain"},
     {"model"},
     {"frozen_clip"},

@@ -16,9 +16,7 @@ table says how often presence is right: for labels in the image, and for names t
 from __future__ import annotations
 
 import argparse
-import itertools
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +24,9 @@ import numpy as np
 import ovseg
 from ovseg import figures
 from ovseg.clip.attention import METHODS
-from ovseg.data.samples import Sample, SampleSet, from_labels, read_coco, read_photos, read_voc
-from ovseg.data.scenes import NAMES, make_scene
+from ovseg.data.coco import read_coco
+from ovseg.data.registry import read_scenes as scenes
+from ovseg.data.samples import SampleSet, read_photos, read_voc
 from ovseg.errors import OvsegError
 from ovseg.io.writers import make_folder, write_json, write_picture
 from ovseg.metrics import MeanPerClass, PerLabelScore, mask_iou, point_accuracy
@@ -41,15 +40,6 @@ WAYS = {
     "our points": {"prompt_with": "points"},
     "our points and map": {"prompt_with": "map"},
 }
-
-
-def scenes(count: int) -> SampleSet:
-    def read() -> Iterable[Sample]:
-        for seed in range(count):  # the embedded models were trained on seeds from ten million on
-            scene = make_scene(seed)
-            yield from_labels(str(seed), scene.image, scene.labels, NAMES)
-
-    return SampleSet(f"{count} scenes", NAMES, count, lambda: iter(read()))
 
 
 def measure(model: ovseg.Model, segmenter: Segmenter, samples: SampleSet, options: dict) -> dict[str, float]:
@@ -114,13 +104,6 @@ def chosen_sets(args: argparse.Namespace) -> list[SampleSet]:
     return sets or [scenes(args.scenes)]
 
 
-def first(samples: SampleSet, limit: int | None) -> SampleSet:
-    if limit is None:
-        return samples
-    count = min(limit, len(samples))
-    return SampleSet(samples.title, samples.names, count, lambda: itertools.islice(iter(samples), count))
-
-
 def run(args: argparse.Namespace) -> None:
     model = ovseg.load_model(args.model, args.weights, device=args.device)
     segmenter = ovseg.load_segmenter(args.segmenter, weights=args.segmenter_weights, device=args.device)
@@ -129,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
     )
     options |= {"refine": True} if args.refine else {}
     everything = {}
-    for samples in (first(one, args.limit) for one in chosen_sets(args)):
+    for samples in (one.first(args.limit) for one in chosen_sets(args)):
         start = time.monotonic()
         rows = {m: measure(model.with_method(m), segmenter, samples, options) for m in args.methods}
         seen = {m: presence(model.with_method(m), segmenter, samples, options) for m in args.methods[-1:]}

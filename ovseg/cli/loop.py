@@ -42,6 +42,13 @@ def progress_bar(what: str, total: int | None = None) -> Iterator[Bar]:
         yield Bar(progress, progress.add_task(what, total=total))
 
 
+@contextmanager
+def bars(what: str) -> Iterator[Callable[[int, int], None]]:
+    """``progress_bar`` as a function of (done, total), for rooms that know no bar."""
+    with progress_bar(what) as bar:
+        yield bar.to
+
+
 def run_images(
     files: Sequence[Path],
     work: Callable[[Path], Iterable[str]],

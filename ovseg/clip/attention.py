@@ -169,6 +169,8 @@ class Method:
         class_token_weight: this much of the changed path's class token, L2-normalised, is taken from every
             L2-normalised patch token, and so from each text's map (SegEarth-OV: 0.3); 0 switches it off.
             Towers that pool otherwise give what their pooling makes of the changed path in its place.
+        attention: whether the changed tokens take in the block's attention; without it the feed-forward
+            network alone is left (a row of the paper's Table 4).
     """
 
     name: str
@@ -180,6 +182,7 @@ class Method:
     resize: str  # "bilinear", "bicubic" or "bicubic_antialias"
     source: str
     class_token_weight: float = 0.0
+    attention: bool = True
 
     @property
     def needs_queries(self) -> bool:

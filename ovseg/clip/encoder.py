@@ -215,6 +215,11 @@ def _changed_path(
         heads = tower.heads(block, new, layout)
     before = x if new is None else new
     before = before[:, before.shape[1] - (x.shape[1] - start) :]  # the rows this block goes on with
+    if not method.attention:
+        if trace is not None:
+            trace.new_attention.append(None)
+            trace.new_attention_out.append(None)
+        return before + tower.feed_forward(block, before) if method.ffn else before
     terms = method.form(heads)
     if trace is None:
         out = tower.project_attention(block, attend(terms, heads.v, start))

@@ -1,4 +1,4 @@
-"""Pictures with a mask for each label that is in them, from folders of index masks and from COCO instances.
+"""Pictures with a mask for each label that is in them, from folders of index masks.
 
 What is measured per label (mSC, IoU per label, interactive segmentation) reads this one form: ``Sample``.
 Images and labels follow the rule of ``ovseg.io.images.load_labels``: both belong to the upright picture.
@@ -6,18 +6,18 @@ Images and labels follow the rule of ``ovseg.io.images.load_labels``: both belon
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg.data.items import ItemSet
 from ovseg.errors import DataError, UsageError
 from ovseg.io.images import check_labels_fit, load_image, load_labels
 from ovseg.metrics import VOID
+from ovseg.vocabulary import load_vocabulary
 
 LARGE_VOID = 65535
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -25,7 +25,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled picture.
+    """One picture with a mask for each of its labels.
 
     Attributes:
         name: of the picture in its set.
@@ -40,27 +40,8 @@ class Sample:
     valid: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class SampleSet:
-    """A named set of samples with a length; each iteration reads it from the start.
-
-    Attributes:
-        title: the set's name in tables.
-        names: its labels.
-        count: the number of samples.
-        read: gives an iterator over them.
-    """
-
-    title: str
-    names: tuple[str, ...]
-    count: int
-    read: Callable[[], Iterator[Sample]]
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[Sample]:
-        return self.read()
+SampleSet = ItemSet[Sample]
+"""A named set of samples; each iteration reads it from the start."""
 
 
 def void_index(classes: int) -> int:
@@ -130,16 +111,25 @@ def read_folder(
     if not stems:
         raise UsageError(f"wanted names of pictures in {images}, got none")
 
-    def read() -> Iterator[Sample]:
-        for stem in stems:
-            labels = load_labels(masks / f"{stem}.png")
-            found = next((f for f in (images / f"{stem}{s}" for s in SUFFIXES) if f.is_file()), None)
-            if found is None:
-                raise DataError(f"wanted the picture of {stem}, {images / stem}{SUFFIXES[0]} does not exist")
-            yield from_labels(stem, load_image(found), labels, names, ignored)
+    def files(index: int) -> tuple[Path, Path]:
+        stem = stems[index]
+        return find_picture(images, stem), masks / f"{stem}.png"
+
+    def load(index: int) -> Sample:
+        picture, mask = files(index)
+        labels = load_labels(mask)
+        if not picture.is_file():
+            raise DataError(f"wanted the picture of {stems[index]}, {picture} does not exist")
+        return from_labels(stems[index], load_image(picture), labels, names, ignored)
 
     used = tuple(name for name in names if name not in ignored)
-    return SampleSet(title or images.parent.name, used, len(stems), read)
+    return SampleSet(title or images.parent.name, used, list(stems), load, files)
+
+
+def find_picture(folder: Path, stem: str) -> Path:
+    """The file STEM with one of ``SUFFIXES``; the first of them where there is none."""
+    choices = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
+    return next((path for path in choices if path.is_file()), choices[0])
 
 
 def read_voc(
@@ -154,83 +144,44 @@ def read_voc(
     return read_folder(root / "JPEGImages", root / "SegmentationClass", stems, names, ignored, root.name)
 
 
-def read_photos(root: Path, split: str = "val", ignored: Sequence[str] = ("background",)) -> SampleSet:
+def read_context(root: Path, split: str = "val") -> SampleSet:
+    """Read PASCAL Context with its 59 classes: VOCdevkit/VOC2010 with SegmentationClassContext.
+
+    ``ovseg.data.convert`` makes the label maps and ImageSets/SegmentationContext/SPLIT.txt from either form
+    in which the data set was published. Index 0 is what none of the 59 classes covers; it counts as ground.
+
+    Raises:
+        UsageError: the list of the split is missing or empty.
+    """
+    stems = read_lines(root / "ImageSets" / "SegmentationContext" / f"{split}.txt")
+    names = load_vocabulary("pascal_context60").names
+    folders = (root / "JPEGImages", root / "SegmentationClassContext")
+    return read_folder(*folders, stems, names, ("background",), "PASCAL Context")
+
+
+def read_photos(
+    root: Path,
+    split: str = "val",
+    ignored: Sequence[str] = ("background",),
+    names: Sequence[str] | None = None,
+) -> SampleSet:
     """Read a folder with images/, masks/, classes.txt (line k, from 0, names index k) and SPLIT.txt.
 
-    Raises:
-        UsageError: a list is missing or empty.
-    """
-    names = read_lines(root / "classes.txt")
-    stems = read_lines(root / f"{split}.txt")
-    return read_folder(root / "images", root / "masks", stems, names, ignored, f"{root.name} {split}")
-
-
-def read_coco(instances: Path, images: Path) -> SampleSet:
-    """Read COCO's instances JSON: the union of a category's instances is its mask; crowds do not count.
-
     Args:
-        instances: the JSON file.
-        images: the folder of the images it names.
+        root: the folder.
+        split: the name of the list of pictures.
+        ignored: names that are no labels; their pixels count.
+        names: other names for the classes, in the order of classes.txt.
 
     Raises:
-        UsageError: the file is missing or is no instances JSON.
-        DataError: while it is read, an image has another size than its annotations, or one is damaged.
+        UsageError: a list is missing or empty, or there are not as many names as classes.
     """
-    if not instances.is_file():
-        raise UsageError(f"wanted COCO's instances JSON, {instances} does not exist")
-    try:
-        content = json.loads(instances.read_bytes())
-        names = {c["id"]: str(c["name"]) for c in content["categories"]}
-        rows = sorted((r["id"], str(r["file_name"]), r["height"], r["width"]) for r in content["images"])
-        annotations = defaultdict(list)
-        for one in content["annotations"]:
-            annotations[one["image_id"]].append(one)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"wanted COCO's instances JSON, {instances} cannot be read: {error!r}") from None
-
-    def read() -> Iterator[Sample]:
-        for number, file_name, height, width in rows:
-            image = load_image(images / file_name)
-            if image.shape[:2] != (height, width):
-                raise DataError(
-                    f"{file_name}: wanted {(height, width)} pixels, as annotated, got {image.shape[:2]}"
-                )
-            yield _coco_sample(file_name, image, annotations[number], names)
-
-    return SampleSet(instances.stem, tuple(names.values()), len(rows), read)
-
-
-def _coco_sample(
-    file_name: str, image: NDArray[np.uint8], annotations: list[dict[str, object]], names: dict[object, str]
-) -> Sample:
-    masks: dict[str, NDArray[np.bool_]] = {}
-    valid = np.ones(image.shape[:2], bool)
-    for one in annotations:
-        try:
-            mask, name = _coco_mask(one["segmentation"], image.shape[:2]), names[one["category_id"]]
-        except Exception as error:  # pycocotools raises anything on a damaged annotation
-            raise DataError(f"{file_name}: an annotation cannot be read: {error!r}") from None
-        if one.get("iscrowd"):
-            valid &= ~mask
-        else:
-            masks[name] = masks[name] | mask if name in masks else mask
-    return Sample(file_name, image, masks, valid)
-
-
-def _coco_mask(segmentation: object, size: tuple[int, ...]) -> NDArray[np.bool_]:
-    """(H, W) of polygons, or of run lengths as a list or as text. Not by the COCO class, which prints."""
-    from pycocotools import mask as tools
-
-    if isinstance(segmentation, list):
-        runs = tools.merge(tools.frPyObjects(segmentation, *size))
-    elif isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
-        runs = tools.frPyObjects(segmentation, *size)
-    else:
-        runs = segmentation
-    mask: NDArray[np.bool_] = tools.decode(runs).astype(bool)
-    if mask.shape != size:
-        raise ValueError(f"a mask of {mask.shape} pixels")
-    return mask
+    classes = read_lines(root / "classes.txt")
+    if names is not None and len(names) != len(classes):
+        raise UsageError(f"wanted {len(classes)} names, as {root / 'classes.txt'} has, got {len(names)}")
+    stems = read_lines(root / f"{split}.txt")
+    used = classes if names is None else names
+    return read_folder(root / "images", root / "masks", stems, used, ignored, f"{root.name} {split}")
 
 
 def read_lines(path: Path) -> list[str]:

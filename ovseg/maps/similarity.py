@@ -37,8 +37,21 @@ def cosine(features: Tensor, text: Tensor) -> Tensor:
 
 def class_weights(class_token: Tensor, text: Tensor, tau: float = 2.0) -> Tensor:
     """w = s / mean(s), s = softmax(τ F_c F_tᵀ) (Eq. 9): class_token (B, D), text (K, D) -> (B, K)."""
-    score = (tau * F.normalize(class_token, dim=-1) @ F.normalize(text, dim=-1).T).softmax(dim=-1)
-    return score / score.mean(dim=-1, keepdim=True)
+    return score_weights(F.normalize(class_token, dim=-1) @ F.normalize(text, dim=-1).T, tau)
+
+
+def score_weights(scores: Tensor, tau: float = 2.0) -> Tensor:
+    """w of Eq. 9 from the cosines of images with texts, or from another model's scores in their place.
+
+    Args:
+        scores: (B, K).
+        tau: the softmax's scale.
+
+    Returns:
+        (B, K), with the mean 1 in each row.
+    """
+    share = (tau * scores).softmax(dim=-1)
+    return share / share.mean(dim=-1, keepdim=True)
 
 
 def label_set_surgery(cosines: Tensor, weights: Tensor, form: str = "paper") -> Tensor:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from ovseg.data.samples import from_labels, read_coco, read_photos, read_voc
+from ovseg.data.coco import read_coco
+from ovseg.data.samples import from_labels, read_photos, read_voc
 from ovseg.data.scenes import make_scene
 from ovseg.errors import DataError, UsageError
 from ovseg.metrics import VOID

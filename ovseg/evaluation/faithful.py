@@ -1,0 +1,203 @@
+"""Whether maps are true to the model: deletion and insertion, and random weights.
+
+Beyond the paper: what papers on explanation report beside scores against masks, which a map can reach without
+saying anything about the model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ovseg.clip.towers import BlockTower, ResNetTower, tower_of
+from ovseg.data.samples import Sample, SampleSet
+from ovseg.errors import UnsupportedModelError
+from ovseg.evaluation.grids import Grids, MapMaker
+from ovseg.evaluation.maps import Progress, unit
+from ovseg.evaluation.processes import World
+from ovseg.evaluation.rows import measure_rows, number, numbers, plain, skip, table
+from ovseg.evaluation.settings import Backbone, Protocol, Texts
+from ovseg.evaluation.systems import System
+from ovseg.io.images import resize_image
+from ovseg.metrics import MeanPerClass, RandomisationScore, area_under, perturbation_curve, rank_correlation
+from ovseg.metrics.perturbation import MODES, Picture
+from ovseg.model import Model
+from ovseg.options import Plain
+from ovseg.results import SimilarityMap
+
+STEPS = 20
+BATCH = 32
+
+
+@dataclass
+class Faithful:
+    """The areas under the curves of deletion and insertion of one system on a set.
+
+    Attributes:
+        areas: for "deletion" and "insertion" the mean area under the cosine of the label's text.
+        skipped: a line for each image that could not be read or measured.
+    """
+
+    areas: dict[str, MeanPerClass] = field(default_factory=lambda: {mode: MeanPerClass() for mode in MODES})
+    skipped: list[str] = field(default_factory=list)
+
+
+def score_faithful(
+    backbone: Backbone,
+    samples: SampleSet,
+    systems: Sequence[System],
+    protocol: Protocol,
+    folder: Path,
+    *,
+    texts: Texts,
+    steps: int = STEPS,
+    world: World | None = None,
+    progress: Progress = None,
+) -> dict[str, Faithful]:
+    """Deletion and insertion of every label in an image, on the picture at the encoder's size.
+
+    Deletion puts the picture's mean colour in the place of pixels, insertion begins with a blurred picture.
+    The score is the cosine of the picture with the label's text.
+    """
+    maker = MapMaker(backbone, texts, protocol, systems)
+    by_name = {system.name: system for system in systems}
+
+    def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
+        found = maker.maps(group, [by_name[name] for name in wanted])
+        return {
+            name: [_areas(maker, maps, one, steps) for maps, one in zip(rows, group, strict=True)]
+            for name, rows in found.items()
+        }
+
+    units = {
+        one.name: {**unit(backbone, texts, protocol, one, "faithful"), "steps": steps} for one in systems
+    }
+    rows = measure_rows(samples, units, measure, folder, world, progress, protocol.group)
+    scores = {}
+    for name, found in rows.items():
+        score = scores[name] = Faithful(skipped=found.skipped())
+        for row in found:
+            for label, values in table(row).items():
+                for mode, value in zip(MODES, numbers(values), strict=True):
+                    score.areas[mode].update(label, value)
+    return scores
+
+
+def _areas(maker: MapMaker, maps: Grids | str, sample: Sample, steps: int) -> Plain:
+    if isinstance(maps, str):
+        return skip(maps)
+    image = resize_image(sample.image, maker.size, maker.protocol.resize)
+    row: dict[str, Plain] = {}
+    for name, grid in maps.items():
+        values = SimilarityMap(grid[None], (name,), maker.size)[name]
+        text = maker.text[maker.vocabulary.owners.index(maker.vocabulary.names.index(name))]
+
+        @torch.no_grad()
+        def scores(pictures: Picture, text: torch.Tensor = text) -> NDArray[np.floating]:
+            pixels = maker.model.preprocess(list(pictures), maker.size, maker.protocol.resize)
+            token = maker.model.encode_image(pixels, patches=False).class_token
+            return np.asarray((nn.functional.normalize(token, dim=-1) @ text).double().cpu().numpy())
+
+        curves = [perturbation_curve(image, values, scores, mode, steps=steps, batch=BATCH) for mode in MODES]
+        row[name] = [plain(area_under(curve)) for curve in curves]
+    return row
+
+
+# ------------------------------------------------------------------------------------ random weights
+
+
+def layers_of(model: Model) -> list[nn.Module]:
+    """The blocks of an image tower, or the stages of a ResNet, from the input to the output.
+
+    Raises:
+        UnsupportedModelError: another tower.
+    """
+    tower = tower_of(model.clip.visual)
+    if isinstance(tower, BlockTower):
+        return list(tower.blocks)
+    if isinstance(tower, ResNetTower):
+        visual = model.clip.visual
+        return [getattr(visual, name) for name in ("layer1", "layer2", "layer3", "layer4", "attnpool")]
+    raise UnsupportedModelError(f"wanted a tower of blocks or stages to randomise, got {tower.family}")
+
+
+def randomised(model: Model, count: int, seed: int = 0) -> Model:
+    """A copy of a model whose last ``count`` layers have random weights; texts are as before.
+
+    Every tensor gets normal values with the mean and the spread that it had.
+    """
+    loaded = replace(model.loaded, clip=copy.deepcopy(model.loaded.clip))
+    other = Model(loaded, model.method)
+    other._text = model._text
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in layers_of(other)[-count:]:
+            for weights in layer.parameters():
+                noise = torch.randn(weights.shape, generator=generator)
+                spread = weights.float().std(correction=0)
+                weights.copy_(noise.to(weights.device) * spread + weights.float().mean())
+    return other
+
+
+def score_randomisation(
+    backbone: Backbone,
+    samples: SampleSet,
+    systems: Sequence[System],
+    protocol: Protocol,
+    folder: Path,
+    *,
+    texts: Texts,
+    seed: int = 0,
+    world: World | None = None,
+    progress: Progress = None,
+) -> dict[str, tuple[RandomisationScore, list[str]]]:
+    """The rank correlation of every label's map with that of a model whose last layers are random.
+
+    Stages are one layer, half of the layers, and all of them. A correlation near 1 says that a map does not
+    show what those layers have learned.
+    """
+    maker = MapMaker(backbone, texts, protocol, systems)
+    by_name = {system.name: system for system in systems}
+    count = len(layers_of(backbone.model))
+    scores = {system.name: (RandomisationScore(), list[str]()) for system in systems}
+    for stage in dict.fromkeys((1, max(1, count // 2), count)):
+        other = replace(backbone, model=randomised(backbone.model, stage, seed))
+        random_maker = MapMaker(other, texts, protocol, systems)
+
+        def measure(
+            group: Sequence[Sample], wanted: Sequence[str], random_maker: MapMaker = random_maker
+        ) -> dict[str, list[Plain]]:
+            chosen = [by_name[name] for name in wanted]
+            before, after = maker.maps(group, chosen), random_maker.maps(group, chosen)
+            return {
+                name: [_correlations(*pair) for pair in zip(before[name], after[name], strict=True)]
+                for name in wanted
+            }
+
+        units = {
+            one.name: {**unit(backbone, texts, protocol, one, "randomisation"), "stage": stage, "seed": seed}
+            for one in systems
+        }
+        rows = measure_rows(samples, units, measure, folder, world, progress, protocol.group)
+        for name, found in rows.items():
+            scores[name][1].extend(found.skipped())
+            for row in found:
+                for value in table(row).values():
+                    scores[name][0].update(f"{stage} of {count} layers", number(value))
+    return scores
+
+
+def _correlations(before: Grids | str, after: Grids | str) -> Plain:
+    if isinstance(before, str) or isinstance(after, str):
+        return skip(before if isinstance(before, str) else str(after))
+    row: dict[str, Plain] = {}
+    for name, grid in before.items():
+        row[name] = plain(rank_correlation(grid, after[name]))
+    return row

@@ -1,0 +1,144 @@
+"""Figs 4, 5 and 6 as reports: backbones x data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ovseg import figures
+from ovseg.errors import UnsupportedModelError
+from ovseg.evaluation.experiments import CORNER, title_of
+from ovseg.evaluation.inside import ANSWERS, score_affinity, score_attention, score_redundancy
+from ovseg.evaluation.run import Named, Run
+from ovseg.evaluation.tables import Cell, Report
+from ovseg.options import Plain
+
+
+def figure4(run: Run, sets: Sequence[Named]) -> Report:
+    """Fig. 4b: how much of the attention lies on the foreground, for raw and consistent self-attention."""
+    report = Report("figure4", "Fig. 4: attention on the foreground", CORNER)
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    records: list[Plain] = []
+    for backbone in run.loaded():
+        for one in sets:
+            with run.bars(f"figure4: {backbone.name}, {one.samples.title}") as bar:
+                scores = score_attention(
+                    backbone,
+                    one.samples,
+                    run.protocol,
+                    run.rows,
+                    texts=run.texts(one.samples),
+                    world=run.world,
+                    progress=bar,
+                )
+            for name, (score, skipped) in scores.items():
+                report.cells.append(
+                    Cell((backbone.name, name), f"{title_of(one)} mFSR", 100 * score.compute())
+                )
+                x, y = score.thresholds.tolist(), score.curve().tolist()
+                lines[f"{backbone.name}, {title_of(one)}: {name}"] = (x, y)
+                report.skipped += skipped
+                records.append(
+                    {"backbone": backbone.describe(), "attention": name, "data set": one.samples.title,
+                     "mFSR": 100 * score.compute(), "thresholds": x, "share above": y,
+                     "labels in images": sum(score.shares.counts.values()), "skipped": len(skipped)}
+                )  # fmt: skip
+    report.record = {"run": run.describe(), "records": records}
+    report.notes.append("In percent: the share of the last block's attention that lies on the label's mask.")
+    report.pictures[""] = figures.line_chart(
+        lines, "Samples whose share of attention on the foreground is above a threshold",
+        ("share on the foreground", "share of samples"),
+    )  # fmt: skip
+    return report
+
+
+def figure5(run: Run, sets: Sequence[Named]) -> Report:
+    """Fig. 5: the cosine of every module's contribution with the labels in the image."""
+    report = Report(
+        "figure5", "Fig. 5: affinity of modules with the labels in the image", ("backbone", "module")
+    )
+    records: list[Plain] = []
+    for backbone in run.loaded():
+        for one in sets:
+            try:
+                with run.bars(f"figure5: {backbone.name}, {one.samples.title}") as bar:
+                    score, skipped = score_affinity(
+                        backbone,
+                        one.samples,
+                        run.protocol,
+                        run.rows,
+                        texts=run.texts(one.samples),
+                        world=run.world,
+                        progress=bar,
+                    )
+            except UnsupportedModelError as error:
+                report.notes.append(f"{backbone.name}: {error}.")
+                continue
+            found = score.compute()
+            report.cells += [
+                Cell((backbone.name, module), title_of(one), value, digits=4)
+                for module, value in found.items()
+            ]
+            report.skipped += skipped
+            records.append(
+                {"backbone": backbone.describe(), "data set": one.samples.title, "affinity": dict(found),
+                 "skipped": len(skipped)}
+            )  # fmt: skip
+            marks = {
+                kind: [(k, value) for name, value in found.items() for k in [_block(name, kind)] if k]
+                for kind in ("attention", "FFN")
+            }
+            report.pictures[f"{backbone.name}-{one.kind}"] = figures.line_chart(
+                {},
+                f"{backbone.name}, {title_of(one)}: cosine with the labels in the image",
+                ("block", "cosine"),
+                {kind: ([k for k, _ in points], [v for _, v in points]) for kind, points in marks.items()},
+                {f"answer, {name}": found[name] for name in ANSWERS if not np.isnan(found[name])},
+            )
+    report.record = {"run": run.describe(), "records": records}
+    return report
+
+
+def _block(module: str, kind: str) -> int:
+    """The block of a module of this kind, 0 for another."""
+    name, _, number = module.rpartition(" ")
+    return int(number) if name == kind and number.isdigit() else 0
+
+
+def figure6(run: Run, sets: Sequence[Named]) -> Report:
+    """Fig. 6: the L1 distance of the labels' maps from the empty string's map and from zero."""
+    report = Report("figure6", "Fig. 6: labels' maps and the map of the empty string", CORNER)
+    records: list[Plain] = []
+    bars: dict[str, list[float]] = {"to the empty string's map": [], "to zero": []}
+    groups: list[str] = []
+    for backbone in run.loaded():
+        for one in sets:
+            with run.bars(f"figure6: {backbone.name}, {one.samples.title}") as bar:
+                scores = score_redundancy(
+                    backbone,
+                    one.samples,
+                    run.protocol,
+                    run.rows,
+                    texts=run.texts(one.samples),
+                    world=run.world,
+                    progress=bar,
+                )
+            for name, (score, skipped) in scores.items():
+                found = score.compute()
+                row = (backbone.name, name)
+                report.cells += [
+                    Cell(row, f"{title_of(one)}, L1 {what}", value, digits=4) for what, value in found.items()
+                ]
+                groups.append(f"{backbone.name} {name}\n{title_of(one)}")
+                for column, value in zip(bars.values(), found.values(), strict=True):
+                    column.append(value)
+                report.skipped += skipped
+                records.append(
+                    {"backbone": backbone.describe(), "method": name, "data set": one.samples.title,
+                     **found, "skipped": len(skipped)}
+                )  # fmt: skip
+    report.record = {"run": run.describe(), "records": records}
+    report.notes.append("Mean absolute differences of maps in 0..1, on the token grid.")
+    report.pictures[""] = figures.bar_chart(bars, groups, "L1 distance of the labels' maps")
+    return report

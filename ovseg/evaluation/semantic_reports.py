@@ -1,0 +1,68 @@
+"""Table 5 as a report: label maps of methods and of folders of other systems' predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ovseg.evaluation import paper
+from ovseg.evaluation.experiments import CORNER, title_of
+from ovseg.evaluation.run import Named, Run
+from ovseg.evaluation.semantic import score_semantic
+from ovseg.evaluation.systems import System, parse_systems
+from ovseg.evaluation.tables import Cell, Report
+from ovseg.options import Plain
+
+CITYSCAPES_WINDOW = 512
+INPUT = 512
+
+
+def table5(run: Run, sets: Sequence[Named], methods: Sequence[str] | None = None) -> Report:
+    """Table 5: semantic mIoU; a trained system is NAME=FOLDER with its predictions as label maps.
+
+    The input is 512 x 512 where the run's protocol says nothing else; Cityscapes goes in at its own size, in
+    windows of 512 without overlap.
+    """
+    report = Report("table5", "Table 5: semantic segmentation", CORNER)
+    records: list[Plain] = []
+    systems = parse_systems(methods or ("clip", "maskclip", "clip_surgery:none"))
+    for number, backbone in enumerate(run.loaded()):
+        for one in sets:
+            texts = run.texts(one.samples)
+            wanted = [system for system in systems if system.saved is None or number == 0]
+            whole = one.kind == "cityscapes"
+            with run.bars(f"table5: {backbone.name}, {one.samples.title}") as bar:
+                scores = score_semantic(
+                    backbone, one.samples, wanted, run.protocol, run.rows, texts=texts,
+                    size=None if whole else run.protocol.size or INPUT,
+                    window=CITYSCAPES_WINDOW if whole else None,
+                    world=run.world, progress=bar,
+                )  # fmt: skip
+            for system in wanted:
+                score = scores[system.name]
+                row = _row(backbone.name, system)
+                known = published(backbone.name, system, one.kind)
+                report.cells.append(Cell(row, f"{title_of(one)} mIoU", 100 * score.score.compute(), known))
+                report.skipped += [f"{system.name}: {line}" for line in score.skipped]
+                records.append(
+                    {"backbone": row[0], "weights": backbone.describe() if row[0] else None,
+                     "method": system.name, "system": system.describe(), "data set": one.samples.title,
+                     "texts": texts.vocabulary.describe(), "paper": known, **score.describe()}
+                )  # fmt: skip
+    report.record = {"run": run.describe(), "records": records}
+    report.notes.append(
+        "In percent, the best name at every pixel, at the size of the image, without post-processing; pixels "
+        "that no name covers do not count."
+    )
+    return report
+
+
+def _row(backbone: str, system: System) -> tuple[str, str]:
+    return ("" if system.saved is not None else backbone, system.name)
+
+
+def published(backbone: str, system: System, kind: str) -> float | None:
+    """The paper's figure for a system on a set, None where it has none."""
+    name = system.name.partition(":")[0]
+    if system.saved is None and paper.plain_backbone(backbone) != "ViT-B-16":
+        return None
+    return paper.TABLE5.get(name, {}).get(kind)

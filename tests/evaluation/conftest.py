@@ -1,0 +1,29 @@
+"""The embedded model as a backbone, and a few small scenes."""
+
+from __future__ import annotations
+
+import pytest
+
+from ovseg.data.registry import read_scenes
+from ovseg.evaluation.settings import Backbone, Protocol, Texts
+
+
+@pytest.fixture(scope="session")
+def backbone(model):
+    return Backbone.of("tiny", model)
+
+
+@pytest.fixture(scope="session")
+def scenes():
+    return read_scenes(3)
+
+
+@pytest.fixture(scope="session")
+def texts(scenes):
+    return Texts.of(scenes.names)
+
+
+@pytest.fixture(scope="session")
+def protocol():
+    """Plain prompts, so that texts take no time."""
+    return Protocol(size=64, templates="plain", group=2)

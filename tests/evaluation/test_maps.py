@@ -1,0 +1,213 @@
+"""Maps of systems and their scores: against ``Model.similarity``, literal loops, and saved files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ovseg.clip.attention import METHODS
+from ovseg.clip.towers import tower_of
+from ovseg.data.samples import Sample
+from ovseg.errors import UnsupportedModelError, UsageError
+from ovseg.evaluation.grids import MapMaker
+from ovseg.evaluation.maps import score_maps
+from ovseg.evaluation.settings import Protocol, Texts
+from ovseg.evaluation.systems import (
+    System,
+    depths,
+    list_systems,
+    parse_system,
+    parse_systems,
+    table4,
+)
+from ovseg.vocabulary import Vocabulary
+
+SYSTEMS = ["clip", "clip_surgery", "clip_surgery:empty", "gem", "segearth", "feature"]
+
+
+@pytest.fixture(scope="module")
+def maker(backbone, texts, protocol):
+    return MapMaker(backbone, texts, protocol, parse_systems(SYSTEMS))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_maps_are_those_of_the_model(model, maker, scenes, protocol, name):
+    system = parse_system(name)
+    found = maker.maps(list(scenes), [system])[name]
+    for sample, maps in zip(scenes, found, strict=True):
+        wanted = model.with_method(system.method).similarity(
+            sample.image, list(scenes.names), surgery=system.surgery, size=(64, 64), templates="plain"
+        )
+        assert list(maps) == list(sample.masks) and maps
+        for label, grid in maps.items():
+            assert np.allclose(grid, wanted.grid_values[wanted.index(label)], atol=1e-5)
+
+
+def test_one_encoding_serves_every_surgery(maker, scenes, monkeypatch):
+    calls = []
+    kind = type(maker.model)
+    original = kind.encode_image
+
+    def counted(self, *arguments, **options):
+        calls.append(self.method.name)
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(kind, "encode_image", counted)
+    maker.maps(list(scenes), parse_systems(["clip", "rclip", "feature", "clip_surgery", "architecture"]))
+    assert calls == ["clip", "clip_surgery"]
+
+
+def test_the_reversed_map(maker, scenes):
+    both = maker.maps(list(scenes), parse_systems(["clip", "rclip"]))
+    for one, other in zip(both["clip"], both["rclip"], strict=True):
+        assert all((one[name] == -other[name]).all() for name in one)
+
+
+def test_surgery_over_the_names_of_the_image(model, backbone, texts, scenes):
+    protocol = Protocol(size=64, templates="plain", surgery_over="image")
+    system = parse_system("clip_surgery")
+    maker = MapMaker(backbone, texts, protocol, [system])
+    single = Sample(
+        "one", scenes.load(0).image, {"stripes": np.ones((128, 128), bool)}, np.ones((128, 128), bool)
+    )
+    nothing = Sample("none", single.image, {}, single.valid)
+    found = maker.maps([*scenes, single, nothing], [system])["clip_surgery"]
+    for sample, maps in zip([*scenes, single], found, strict=False):
+        names = list(sample.masks)
+        surgery = "label_set" if len(names) > 1 else "empty"  # of one text nothing would be left
+        wanted = model.with_method("clip_surgery").similarity(
+            sample.image, names, surgery=surgery, size=(64, 64), templates="plain"
+        )
+        for name in names:
+            assert np.allclose(maps[name], wanted.grid_values[wanted.index(name)], atol=1e-5)
+    assert found[-1] == {}
+
+
+def test_synonyms_take_the_largest_value(backbone, scenes, protocol, maker):
+    plain = maker.maps(list(scenes), [parse_system("clip")])["clip"]
+    rows = tuple((name, "gravel") for name in scenes.names)
+    several = Texts(Vocabulary(tuple(scenes.names), rows))
+    found = MapMaker(backbone, several, protocol, []).maps(list(scenes), [parse_system("clip")])["clip"]
+    everywhere = MapMaker(backbone, several, protocol, [])
+    assert everywhere.text.shape[0] == 2 * len(scenes.names)
+    for one, other in zip(plain, found, strict=True):
+        assert all((other[name] >= one[name] - 1e-6).all() for name in one)
+
+
+# ------------------------------------------------------------------------------------------ scores
+
+
+@pytest.mark.parametrize("scored_at", ["image", "input"])
+def test_scores_of_a_set_are_those_of_a_loop(model, backbone, scenes, tmp_path, scored_at):
+    protocol = Protocol(size=64, templates="plain", group=2, scored_at=scored_at)
+    found = score_maps(backbone, scenes, [parse_system("clip_surgery")], protocol, tmp_path)["clip_surgery"]
+    contrasts, overlaps = {}, {}
+    for sample in scenes:
+        maps = model.with_method("clip_surgery").similarity(
+            sample.image, list(scenes.names), surgery="label_set", size=(64, 64), templates="plain"
+        )
+        for name, mask in sample.masks.items():
+            values = maps.at(64 if scored_at == "input" else 128)[maps.index(name)]
+            mask = mask[1::2, 1::2] if scored_at == "input" else mask
+            contrasts.setdefault(name, []).append(values[mask].mean() - values[~mask].mean())
+            rows = [
+                ((values >= t) & mask).sum() / ((values >= t) | mask).sum() for t in found.maps.thresholds
+            ]
+            overlaps.setdefault(name, []).append(rows)
+    wanted = np.mean([np.mean(one) for one in contrasts.values()])
+    tolerance = 1e-5 if scored_at == "image" else 0.02  # which pixel stands for four is OpenCV's choice
+    assert found.maps.mean_contrast() == pytest.approx(wanted, abs=tolerance)
+    wanted = np.mean([np.mean(one, axis=0) for one in overlaps.values()], axis=0).max()
+    assert found.maps.mean_iou() == pytest.approx(wanted, abs=1e-3 if scored_at == "image" else 0.03)
+    record = found.describe()
+    assert record["images"] == 3 and record["skipped"] == 0 and record["labels in images"] >= 6
+    assert set(record["mIoU by threshold"]) == {"dataset", "class", "image"}
+
+
+def test_saved_maps_are_a_row_and_odd_files_are_counted(backbone, scenes, protocol, maker, tmp_path):
+    folder = tmp_path / "eclip"
+    folder.mkdir()
+    for index in (0, 1):
+        sample = scenes.load(index)
+        names = list(sample.masks)
+        values = np.stack([maker.maps([sample], [parse_system("clip")])["clip"][0][name] for name in names])
+        np.savez(folder / f"{index}.npz", grid_values=values, names=np.array(names[: None if index else -1]))
+    systems = parse_systems([f"eclip={folder}", "clip"])
+    np.savez(folder / "0.npz", grid_values=values[:0], names=np.array([]))  # it lacks every label
+    found = score_maps(backbone, scenes, systems, protocol, tmp_path / "rows")["eclip"]
+    assert found.images == 1 and len(found.skipped) == 2
+    assert "lacks" in found.skipped[0] and "2.npz does not exist" in found.skipped[1]
+    alone = score_maps(backbone, scenes, systems, protocol, tmp_path / "rows")["clip"]
+    assert alone.images == 3
+    (folder / "1.npz").write_bytes(b"no zip")
+    again = score_maps(backbone, scenes, systems[:1], protocol, tmp_path / "rows2")["eclip"]
+    assert len(again.skipped) == 3 and "cannot be read" in again.skipped[1]
+
+
+def test_memory_of_a_run_does_not_grow(backbone, scenes, protocol, tmp_path):
+    """What a score holds after three images is what it holds after one: sums of each class."""
+    score = score_maps(backbone, scenes, [parse_system("clip")], protocol, tmp_path)["clip"]
+    assert sum(total.nbytes for total in score.maps.overlap.values()) == 49 * 8 * len(score.maps.overlap)
+
+
+# ------------------------------------------------------------------------------------------ systems
+
+
+def test_the_ablation_table(backbone):
+    tower = tower_of(backbone.model.clip.visual)
+    rows = {one.name: one.method for one in table4(tower)}
+    assert [(m.blocks, m.paths, m.attention, m.ffn) for m in rows.values()] == [
+        (1, 1, True, True), (6, 1, True, True), (6, 2, True, True), (6, 2, False, True), (6, 2, True, False),
+    ]  # fmt: skip
+    assert [one.method.blocks for one in depths(tower)] == [6, 5, 4, 3, 2, 1]
+
+
+def test_without_attention_the_feed_forward_networks_alone_are_left(backbone, scenes):
+    """The new path of Table 4's fourth row, written out."""
+    import torch
+
+    row = next(one for one in table4(tower_of(backbone.model.clip.visual)) if one.name.endswith("paths, FFN"))
+    model = backbone.model
+    pixels = model.preprocess([scenes.load(0).image], (64, 64))
+    tower = tower_of(model.clip.visual)
+    with torch.no_grad():
+        found = model.with_method(row.method).encode_image(pixels)
+        x, _ = tower.embed(pixels, row.method.resize)
+        for block in tower.blocks:  # all six are changed, so the new path begins with the embedding
+            x = x + tower.feed_forward(block, x)
+        assert torch.allclose(found.patches, tower.places(x[:, 1:]), atol=1e-5)
+        untouched = model.encode_image(pixels).class_token
+    assert torch.allclose(found.class_token, untouched, atol=1e-5)
+
+
+def test_names_of_systems():
+    assert set(METHODS) < set(list_systems()) and {"rclip", "architecture", "feature"} < set(list_systems())
+    assert parse_system("clip_surgery:none") == System("clip_surgery:none", METHODS["clip_surgery"])
+    assert parse_system("clip:label_set").surgery == "label_set"
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (["vibes"], "unknown method 'vibes'"),
+        (["clip:vibes"], "unknown surgery 'vibes'"),
+        (["eclip=/no/such/folder"], "wanted NAME=FOLDER"),
+        (["clip", "clip"], "wanted 'clip' once"),
+        ([], "at least one method"),
+    ],
+)
+def test_wrong_systems_are_misuse(names, message):
+    with pytest.raises(UsageError, match=message):
+        parse_systems(names)
+
+
+def test_what_does_not_apply_is_said_at_once(backbone, protocol):
+    with pytest.raises(UsageError, match="at least two names"):
+        MapMaker(backbone, Texts.of(["sky"]), protocol, parse_systems(["clip_surgery"]))
+    with pytest.raises(UsageError, match="it lacks tree"):
+        Texts.of(["sky", "tree"], Vocabulary(("sky",), (("sky",),)))
+    with pytest.raises(UsageError, match="at least one name"):
+        Texts.of([])
+    with pytest.raises(UsageError, match="unknown scored at"):
+        Protocol(scored_at="nowhere")
+    assert issubclass(UnsupportedModelError, Exception)
