@@ -11,10 +11,12 @@ import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ovseg.errors import OvsegError
-from ovseg.options import Plain
+
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+"""What a row can hold."""
 
 
 class Place(NamedTuple):
@@ -25,7 +27,7 @@ class Place(NamedTuple):
     length: int
 
 
-def append_rows(path: Path, rows: Mapping[str, Plain]) -> None:
+def append_rows(path: Path, rows: Mapping[str, Json]) -> None:
     """Append rows, all of them in one write. The folder must exist.
 
     Args:
@@ -74,7 +76,7 @@ def find_rows(path: Path) -> Iterator[tuple[str, Place]]:
         raise OvsegError(f"wanted to read {path}: {error.strerror}") from None
 
 
-def read_row(place: Place) -> Plain:
+def read_row(place: Place) -> Json:
     """What a row holds. Raises OvsegError where the file has changed since ``find_rows``."""
     try:
         with place.path.open("rb") as file:
@@ -87,12 +89,12 @@ def read_row(place: Place) -> Plain:
     return found[1]
 
 
-def _line(key: str, row: Plain) -> bytes:
+def _line(key: str, row: Json) -> bytes:
     body = json.dumps([key, row], ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def _parsed(line: bytes) -> tuple[str, Plain] | None:
+def _parsed(line: bytes) -> tuple[str, Json] | None:
     mark, space, body = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or not space or mark != b"%08x" % zlib.crc32(body):
         return None
