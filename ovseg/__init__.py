@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ovseg import explain as explain
     from ovseg.clip.attention import list_methods as list_methods
     from ovseg.clip.models import list_models as list_models
     from ovseg.data.scenes import make_scene as make_scene
@@ -75,6 +76,8 @@ __all__ = ["__version__", *_WHERE]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "explain":  # a room whose main function has its name: ovseg.explain.explain(...)
+        return import_module("ovseg.explain")
     if name not in _WHERE:
         raise AttributeError(f"module 'ovseg' has no attribute {name!r}")
     return getattr(import_module(f"ovseg.{_WHERE[name]}"), name)

@@ -378,8 +378,10 @@ class Model(FrozenClip):
         text = self.encode_text(vocabulary.flat, options.templates)
         empty = self.encode_text([""], options.templates) if options.surgery == "empty" else None
 
+        score = recognition.recognizer(text, options.surgery, empty, self.logit_scale)
+
         def finish(dense: Dense[tuple[int, int]]) -> Recognition:
-            scores = recognition.recognize(dense.class_tokens, text, options.surgery, empty, self.logit_scale)
+            scores = score(dense.class_tokens)
             merged = merge_synonyms(scores.T[..., None], vocabulary.owners)[:, 0, 0]  # (K,)
             return Recognition(merged.cpu().numpy(), vocabulary.names)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import numpy as np
 import torch
@@ -17,12 +17,13 @@ from torch import Tensor
 from ovseg.checks import Size
 from ovseg.errors import OvsegError, UsageError
 from ovseg.explain.registry import Explanation, get_explanation
-from ovseg.explain.similarity import OWN
+from ovseg.explain.similarity import own_surgery
 from ovseg.explain.subject import Subject
 from ovseg.frozen_clip import FrozenClip
 from ovseg.io.images import ImageLike, load_image
 from ovseg.io.many import OnError, check_on_error, is_one
 from ovseg.maps.labels import merge_synonyms
+from ovseg.model import Model
 from ovseg.options import ExplainOptions
 from ovseg.results import SimilarityMap
 from ovseg.vocabulary import Names, Vocabulary, as_vocabulary
@@ -122,9 +123,20 @@ def explain(
     row = get_explanation(method)
     run = Run(model, as_vocabulary(texts), [row], options)
     if is_one(image):
-        return run.first(image)  # type: ignore[arg-type]  # is_one has seen to it
+        return run.first(cast("ImageLike", image))
     check_on_error(on_error)
-    return _each(run, image, on_error)  # type: ignore[arg-type]
+    images = cast("Iterable[ImageLike]", image)
+    if row.method is None or not isinstance(model, Model):
+        return _each(run, images, on_error)
+    return model.with_method(row.method).similarity(  # in batches of one size
+        images,
+        run.names,
+        surgery=own_surgery(row.method, options.surgery),
+        size=options.size,
+        resize=options.resize,
+        templates=options.templates,
+        on_error=on_error,
+    )
 
 
 def compare(
@@ -184,13 +196,13 @@ class Run:
             raise UsageError(f"wanted each explanation once, got {', '.join(row.name for row in rows)}")
         for row in rows:
             row.check(model.clip.visual)
-        similar = [row.method.name for row in rows if row.method is not None]
+        similar = [row.method for row in rows if row.method is not None]
         if options.surgery in ("label_set", "label_set_code") and similar and len(names.flat) < 2:
             raise UsageError(
                 f"surgery={options.surgery!r} wanted at least two names, got one: use surgery='empty'"
             )
         self.model, self.names, self.rows, self.options = model, names, tuple(rows), options
-        surgeries = {OWN.get(name) if options.surgery == "own" else options.surgery for name in similar}
+        surgeries = {own_surgery(method, options.surgery) for method in similar}
         with self._plain():
             self.text = model.encode_text(names.flat, options.templates)
             self.empty = model.encode_text([""], options.templates) if "empty" in surgeries else None

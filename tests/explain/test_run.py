@@ -139,6 +139,16 @@ def test_several_images_come_one_after_the_other(model, image, tmp_path):
         list(explain(model, images, "waves", "bimodal", **PLAIN))
 
 
+@pytest.mark.parametrize("name", ["clip_surgery", "rclip"])
+def test_several_images_are_what_each_of_them_is_alone(model, name):
+    images = [ovseg.make_scene(seed, (48, 64)).image for seed in range(3)]
+    found = list(explain(model, images, NAMES, name, **PLAIN))
+    assert len(found) == 3
+    for image, one in zip(images, found):
+        wanted = explain(model, image, NAMES, name, **PLAIN)
+        np.testing.assert_allclose(one.grid_values, wanted.grid_values, atol=1e-5)
+
+
 def test_explanations_under_inference_mode_and_no_grad(model, image):
     wanted = explain(model, image, "waves", "bimodal", **PLAIN)
     for mode in (torch.inference_mode, torch.no_grad):

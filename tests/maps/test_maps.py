@@ -213,3 +213,29 @@ def test_cut_mirrored_and_resized_scores_are_those_of_the_whole_map():
 def test_gaps_between_windows_are_misuse(window, stride):
     with pytest.raises(UsageError, match="1 <= stride <= window"):
         windows((10, 10), window, stride)
+
+
+@pytest.mark.parametrize("surgery", [None, "softmax", "empty", "label_set", "label_set_code"])
+def test_recognition_of_many_texts_makes_nothing_of_their_size_for_an_image(surgery):
+    """Thousands of texts: what is computed for an image is smaller than texts times channels."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from ovseg.maps.recognition import recognizer
+
+    largest = []
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            shared = {a.untyped_storage().data_ptr() for a in args if isinstance(a, torch.Tensor)}
+            if isinstance(out, torch.Tensor) and out.untyped_storage().data_ptr() not in shared:
+                largest.append(out.numel())
+            return out
+
+    texts, channels = 5000, 64
+    text, empty, token = torch.randn(texts, channels), torch.randn(1, channels), torch.randn(2, channels)
+    score = recognizer(text, surgery, empty)
+    with Sizes():
+        found = score(token)
+    assert found.shape == (2, texts) and largest and max(largest) == 2 * texts
+    torch.testing.assert_close(found, recognize(token, text, surgery, empty))
