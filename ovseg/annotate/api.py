@@ -12,7 +12,7 @@ import ovseg
 from ovseg.annotate.classes import Classes, read_classes
 from ovseg.annotate.finder import LabelFinder, MaskFinder
 from ovseg.annotate.folder import RunFolder, RunInfo
-from ovseg.annotate.inputs import Job, find_inputs, keep_stems
+from ovseg.annotate.inputs import find_inputs, keep_stems
 from ovseg.annotate.run import GROUP, Outcome, run_jobs
 from ovseg.annotate.writers import WRITERS, Target, Writer
 from ovseg.annotate.writing import Progress
@@ -113,7 +113,7 @@ def annotate(
             if on_note is not None:
                 on_note(line)
         return run_jobs(
-            _settled(jobs, run),
+            keep_stems(jobs, run.manifest.rows),
             run,
             finder,
             make_writers(listed, folder, run.info, chosen),
@@ -182,9 +182,3 @@ def _with_background(classes: Classes, options: AnnotateOptions) -> tuple[Classe
         return classes, options
     vocabulary = classes.vocabulary.with_background(options.background)
     return replace(classes, vocabulary=vocabulary), replace(options, background=None)
-
-
-def _settled(jobs: Sequence[Job], run: RunFolder) -> list[Job]:
-    rows = run.manifest.rows
-    known = {str(row["image"]): stem for stem, row in rows.items() if "image" in row}
-    return keep_stems(jobs, known, rows)

@@ -172,8 +172,9 @@ def read_thresholds(path: str | os.PathLike[str]) -> dict[str, float]:
     Raises:
         UsageError: there is no such file, or it is no object of names and numbers.
     """
+    text = read_text(Path(path), "a file of thresholds")
     try:
-        content = json.loads(read_text(Path(path), "a file of thresholds"))
+        content = json.loads(text)
     except (ValueError, RecursionError):
         content = None
     found = content.get("thresholds", content) if isinstance(content, dict) else None

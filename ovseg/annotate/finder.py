@@ -7,7 +7,7 @@ pictures ─┬─ CLIP, in batches ── map and presence of every text, one p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ovseg.annotate.classes import Classes
 from ovseg.annotate.exclusive import Found, exclusive
-from ovseg.annotate.records import Mask, Region
+from ovseg.annotate.records import Mask, Picture, Region
 from ovseg.maps.presence import level, presences
 from ovseg.maps.similarity import empty_text_surgery
 from ovseg.model import Model
@@ -32,14 +32,6 @@ from ovseg.vocabulary import Vocabulary
 
 REPORTED = 0.01
 """The presence from which on a class is listed in a record."""
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """What was found in one picture: its regions, and how likely each class is in it."""
-
-    regions: tuple[Region, ...]
-    presence: dict[str, float] | None
 
 
 class MaskFinder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,19 +72,19 @@ def find_inputs(
     return sorted(jobs, key=lambda job: job.stem), lines
 
 
-def keep_stems(jobs: Sequence[Job], known: Mapping[str, str], taken: Collection[str]) -> list[Job]:
+def keep_stems(jobs: Sequence[Job], rows: Mapping[str, Mapping[str, object]]) -> list[Job]:
     """The jobs with the stems that their images had before, whatever images came or went since.
 
     Args:
         jobs: this call's images.
-        known: the stem of each image, by its absolute path, in the run so far.
-        taken: every stem of the run so far.
+        rows: the rows of the run so far by their stems; "image" is the absolute path of each.
 
     >>> job = Job(Path("/a/x.png"), "x.png", "x")
-    >>> keep_stems([job], {"/a/x.jpg": "x"}, {"x"})[0].stem
+    >>> keep_stems([job], {"x": {"image": "/a/x.jpg"}})[0].stem
     'x.png'
     """
-    used = set(taken)
+    known = {str(row["image"]): stem for stem, row in rows.items() if "image" in row}
+    used = set(rows)
     out: list[Job] = []
     for job in jobs:
         stem = known.get(os.path.abspath(job.image))

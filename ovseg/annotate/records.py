@@ -151,6 +151,14 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What was found in one picture: its regions, and how likely each class is in it."""
+
+    regions: tuple[Region, ...]
+    presence: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
 class Record:
     """One image and its regions.
 

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.annotate.ahead import Loaded, load_ahead, look_at
-from ovseg.annotate.finder import Picture
 from ovseg.annotate.folder import RunFolder, counted
 from ovseg.annotate.inputs import Job
-from ovseg.annotate.records import read_record
+from ovseg.annotate.records import Picture, read_record
 from ovseg.annotate.writers.base import Writer, write_text
 from ovseg.annotate.writing import Progress, Sized, Stopped, Writing, sized
 from ovseg.errors import OvsegError, one_line

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.annotate.ahead import FileFacts
-from ovseg.annotate.finder import Picture
 from ovseg.annotate.folder import RunFolder
 from ovseg.annotate.inputs import Job
 from ovseg.annotate.manifest import Row
-from ovseg.annotate.records import Record
+from ovseg.annotate.records import Picture, Record
 from ovseg.annotate.writers.base import Writer, as_json, write_text
 from ovseg.io.writers import make_folder
 

@@ -24,6 +24,7 @@ from ovseg.errors import OvsegError, OvsegWarning, UsageError, one_line
 from ovseg.io.sources import shown
 from ovseg.options import (
     AnnotateOptions,
+    FormatOptions,
     LoadOptions,
     MaskOptions,
     RecognitionOptions,
@@ -35,7 +36,15 @@ LONGEST = 800
 """Characters of an error's line; what was typed may be of any length."""
 DEBUG = "OVSEG_DEBUG"
 """Environment variable: anything but empty prints the traceback of an unexpected error."""
-CLASSES = (LoadOptions, SegmentOptions, SimilarityOptions, RecognitionOptions, MaskOptions, AnnotateOptions)
+CLASSES = (
+    LoadOptions,
+    SegmentOptions,
+    SimilarityOptions,
+    RecognitionOptions,
+    MaskOptions,
+    AnnotateOptions,
+    FormatOptions,
+)
 OPTION_NAMES = {field.name for options in CLASSES for field in fields(options)} | {"method", "segmenter"}
 
 

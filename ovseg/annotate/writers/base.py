@@ -177,20 +177,22 @@ def voc_colours() -> NDArray[np.uint8]:
     return colours
 
 
+_XML_CODES = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    '"': "&quot;",
+    "\t": "&#9;",
+    "\n": "&#10;",
+    "\r": "&#13;",
+}
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def xml_text(text: str) -> str:
     """A text as XML can hold it, in an element or between double quotation marks."""
     text = _NO_XML.sub("\ufffd", text)
-    for letter, code in (
-        ("&", "&amp;"),
-        ("<", "&lt;"),
-        (">", "&gt;"),
-        ('"', "&quot;"),
-        ("\t", "&#9;"),
-        ("\n", "&#10;"),
-    ):
+    for letter, code in _XML_CODES.items():
         text = text.replace(letter, code)
     return text
 
