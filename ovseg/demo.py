@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg import figures
-from ovseg.data.scenes import make_scene
+from ovseg.data.scenes import NAMES, make_scene
+from ovseg.explain import compare, explain_tokens
+from ovseg.explain.picture import Truth, compare_sheets, score_maps, token_sheet
 from ovseg.io.images import load_image
 from ovseg.io.writers import make_folder, write_picture
 from ovseg.model import Model
@@ -21,6 +23,11 @@ from ovseg.text_to_mask.picture import draw_answers
 
 HEIGHT = 220
 ABSENT = "sheep"
+EXPLAINED_SCENE = 11
+EXPLANATIONS = (
+    "clip", "rclip", "maskclip", "naclip", "clip_surgery", "gradcam_input", "bimodal", "legrad",
+    "grad_eclip", "plrp", "rollout",
+)  # fmt: skip
 STEP_BY_STEP = ("red triangle", "sky", "face")
 """Texts that are shown as image, map, points and mask, for the last example that has the text."""
 
@@ -79,7 +86,10 @@ def missing() -> int:
 
 
 def run(model: Model, segmenter: Segmenter, folder: Path) -> list[Path]:
-    """Write three pictures: the steps to a mask, every example segmented and explained, and masks of words.
+    """Write the pictures of README and docs.
+
+    They show the steps to a mask, every example segmented and explained, masks of words, one text explained
+    by many methods, and a caption token by token.
 
     Args:
         model: segments and explains.
@@ -97,6 +107,8 @@ def run(model: Model, segmenter: Segmenter, folder: Path) -> list[Path]:
         "steps.jpg": figures.grid([_steps(finder, example) for example in chosen.values()]),
         "demo.jpg": figures.grid([_row(model, example) for example in shown]),
         "masks.jpg": figures.grid(_masks(finder, shown)),
+        "explanations.jpg": _explanations(model),
+        "tokens.jpg": _tokens(model),
     }
     for name, picture in pictures.items():
         write_picture(folder / name, picture)
@@ -117,6 +129,22 @@ def _steps(finder: TextToMask, example: Example) -> list[NDArray[np.uint8]]:
     titles = ("image", f"map of “{text}”", "points", count)
     steps = (image, figures.overlay_heat(image, values), points, masks)
     return [figures.titled(step, title) for title, step in zip(titles, steps, strict=True)]
+
+
+def _explanations(model: Model) -> NDArray[np.uint8]:
+    """A thing of a scene by many explanations, with their scores against its mask."""
+    scene = make_scene(EXPLAINED_SCENE, (160, 208))
+    thing = scene.present[0]
+    mask = scene.labels == NAMES.index(thing)
+    truth = Truth(mask, np.ones(mask.shape, bool))
+    found = compare(model, scene.image, thing, EXPLANATIONS)
+    return next(compare_sheets(scene.image, found, [truth], score_maps(found.maps, [truth])))
+
+
+def _tokens(model: Model) -> NDArray[np.uint8]:
+    """A scene's caption token by token."""
+    scene = make_scene(EXPLAINED_SCENE, (160, 208))
+    return token_sheet(scene.image, explain_tokens(model, scene.image, scene.caption))
 
 
 def _masks(t2m: TextToMask, shown: list[Example]) -> list[list[NDArray[np.uint8]]]:

@@ -100,10 +100,14 @@ def shared_home(tmp_path_factory):
 
 @pytest.fixture
 def photo(tmp_path, monkeypatch, shared_home):
-    """A folder with photo.jpg as the current one."""
+    """A folder with photo.jpg, and mask.png of its size, as the current one."""
     monkeypatch.setenv("OVSEG_HOME", str(shared_home))
     shutil.copy(Path(str(resources.files("skimage"))) / "data" / "rocket.jpg", tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
+    with Image.open("photo.jpg") as picture:
+        mask = Image.new("L", picture.size)
+    mask.paste(255, (mask.width // 3, 0, mask.width // 2, mask.height))
+    mask.save("mask.png")
     return tmp_path / "photo.jpg"
 
 
@@ -254,6 +258,16 @@ FEWER = {
     "tools/interactive.py": ["--scenes", "1", "--methods", "clip_surgery"],
     "tools/measure_embedded.py": ["--scenes", "1", "--methods", "clip_surgery"],
     "tools/benchmark.py": ["--parts", "surgery", "--rounds", "1"],
+    "tools/benchmark_explain.py": [
+        "--methods",
+        "gradcam_cls",
+        "--images",
+        "1",
+        "--texts",
+        "2",
+        "--rounds",
+        "1",
+    ],
     "tools/benchmark_masks.py": ["--segmenter", "tiny", "--texts", "1", "--side", "96", "--rounds", "1"],
 }
 """Tools that take seconds on less. Training and the benchmark of MMSegmentation take longer: their arguments

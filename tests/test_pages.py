@@ -104,6 +104,19 @@ def test_pages_list_all_methods_and_vocabularies():
         assert f"`configs/{folder}`" in TEXT[ROOT / "docs/evaluation.md"]
 
 
+def test_the_page_on_explanations_lists_all_of_them():
+    from ovseg.explain import get_explanation
+
+    rows = re.findall(r"^\| (`.+?`) \| .+ \| .+ \| .+ \|$", TEXT[ROOT / "docs/explain.md"], re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    own = {
+        name
+        for name in ovseg.list_explanations()
+        if str(get_explanation(name).maps.__module__).startswith("ovseg.")
+    }
+    assert named == own and len(own) > 20
+
+
 def test_no_page_names_an_address_of_weights_or_a_registry():
     for text in TEXT.values():
         assert not re.search(r"https?://|index-url|pypi\.|huggingface\.co", text)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ovseg.cli.caption import tokens_marked
 from ovseg.cli.compare import check_masks, compared, read_explanations
 from ovseg.cli.explain_maps import explained
 from ovseg.cli.inputs import (
@@ -29,7 +30,6 @@ from ovseg.cli.options import as_surgery, with_options
 from ovseg.cli.outputs import Outputs
 from ovseg.cli.records import record_of_run
 from ovseg.cli.shared import reported
-from ovseg.cli.token_sheet import tokens_marked
 from ovseg.errors import UsageError
 from ovseg.options import ExplainOptions, LoadOptions, SimilarityOptions
 

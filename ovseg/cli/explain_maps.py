@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from ovseg.cli.inputs import open_image
 from ovseg.cli.outputs import TAKES, Outputs, Work
-from ovseg.cli.pictures import shrunk, viewing_size
 from ovseg.cli.shared import note
 from ovseg.errors import OvsegError
+from ovseg.io.viewing import shrunk, viewing_size
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,10 +23,10 @@ from ovseg.cli.loading import (
 from ovseg.cli.loop import run_images
 from ovseg.cli.mask_files import Image, remember, write_masks
 from ovseg.cli.options import as_weights, with_options
-from ovseg.cli.pictures import shrunk, shrunk_labels, viewing_size
 from ovseg.cli.records import beside, record_of_run, slug
 from ovseg.cli.shared import reported
 from ovseg.io.sources import shown
+from ovseg.io.viewing import shrunk, shrunk_labels, viewing_size
 from ovseg.options import LoadOptions, MaskOptions
 from ovseg.vocabulary import Vocabulary
 

@@ -23,10 +23,10 @@ from ovseg.cli.inputs import (
 from ovseg.cli.loading import EMBEDDED, MethodName, ModelName, encode_texts, little_known, load_model
 from ovseg.cli.loop import run_images
 from ovseg.cli.options import with_options
-from ovseg.cli.pictures import shrunk, shrunk_labels, viewing_size
 from ovseg.cli.records import beside, record_of_image, record_of_run
 from ovseg.cli.shared import reported
 from ovseg.errors import UsageError
+from ovseg.io.viewing import shrunk, shrunk_labels, viewing_size
 from ovseg.options import LoadOptions, SegmentOptions
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@
     subject    one image and its texts: the one forward pass that all gradients are taken from
     run        explain(model, image, texts, method), compare(...)
     tokens     which words of a caption the image answers to
+    picture    contact sheets of compared explanations, with scores against masks
 
 One file or one row is one explanation: ``similarity`` (the training-free methods, RCLIP), ``gradcam``,
 ``gscorecam``, ``attention`` (rollout, Bi-Modal, LeGrad), ``grad_eclip``, ``plrp`` with the rules of

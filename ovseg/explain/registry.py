@@ -72,7 +72,8 @@ def explanation(
     """Register a function as an explanation; it is returned as it is.
 
     Args:
-        name: what users call it: letters, digits and "_". A name that is taken is an error.
+        name: what users call it: letters, digits and "_". A name that is taken is an error, unless by an
+            earlier definition of the same function, as when a notebook's cell runs again.
         source: the paper, for lists.
         needs: "any", "blocks" (a transformer), or "class token" (a transformer whose class token alone makes
             the image's feature).
@@ -107,7 +108,8 @@ def explanation(
 
 def add_explanation(row: Explanation) -> None:
     """Put a row into the list. Raises UsageError as ``explanation`` does."""
-    if check_row(row).name in _TABLE:
+    known = _TABLE.get(check_row(row).name)
+    if known is not None and _origin(known) != _origin(row):
         raise UsageError(f"wanted a new name for an explanation, {row.name!r} is taken")
     _TABLE[row.name] = row
 
@@ -149,6 +151,11 @@ def get_explanation(name: str | Explanation) -> Explanation:
     if not isinstance(name, str) or name not in _TABLE:
         raise UsageError(f"unknown explanation {name!r}: wanted one of {', '.join(list_explanations())}")
     return _TABLE[name]
+
+
+def _origin(row: Explanation) -> tuple[object, object]:
+    """Where the row's function was defined."""
+    return getattr(row.maps, "__module__", None), getattr(row.maps, "__qualname__", row.maps)
 
 
 def _has(tower: Tower, needs: str) -> bool:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.cli.compare import CELL, COLUMNS, LINES, compare_sheets, read_truths
+from ovseg.cli.compare import read_truths
 from ovseg.data.scenes import make_scene
 from ovseg.explain import Compared, compare
+from ovseg.explain.picture import CELL, COLUMNS, LINES, compare_sheets
 from ovseg.metrics import PerLabelScore
 from ovseg.results import SimilarityMap
 

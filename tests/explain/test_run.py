@@ -255,7 +255,8 @@ def test_a_row_of_ones_own(model, image):
         found = explain(model, image, NAMES, "middle", **PLAIN)
         assert found.grid_values[0, 3].tolist() == 8 * [1] and found.grid_values.sum() == 24
         with pytest.raises(UsageError, match="'middle' is taken"):
-            explanation("middle")(middle)
+            explanation("middle")(normalised)
+        explanation("middle")(middle)  # the same function again, as in a notebook
     finally:
         remove_explanation("middle")
     assert "middle" not in list_explanations()

@@ -1,4 +1,4 @@
-"""Images at a size for viewing: what a command draws does not grow with the image."""
+"""Images at a size for viewing: what is drawn does not grow with the image."""
 
 from __future__ import annotations
 
