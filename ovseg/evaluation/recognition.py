@@ -6,6 +6,7 @@ encoding of the class token serves for all, and a further rule costs nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,17 +233,21 @@ def score_file(given: ScoreFile, tags: TagSet, rule: str = "none", scale: float 
         raise DataError(f"wanted scores for every label of {tags.title}, missing: {', '.join(missing[:5])}")
     columns = [given.names.index(name) for name in tags.names]
     found = Tagged(MultiLabelScore(tags.names))
+    by_stem = _by_stem(given)
     for index, item in enumerate(tags.items):
-        key = next((key for key in _keys(item) if key in given.rows), None)
-        if key is None:
+        row = given.rows.get(item, by_stem.get(_stem(item)))
+        if row is None:
             found.skipped.append(f"{item}: the file has no scores for it")
             continue
-        row = given.rows[key][columns] / scale
-        found.score.update(apply_rule(row, rule), tags.truth(index))
+        found.score.update(apply_rule(row[columns] / scale, rule), tags.truth(index))
     return found
 
 
-def _keys(item: str) -> list[str]:
-    """How a file may name an image: as the set does, without the folder, without the ending."""
-    path = Path(item)
-    return [item, path.name, path.with_suffix("").as_posix(), path.stem]
+def _by_stem(given: ScoreFile) -> dict[str, NDArray[np.float32]]:
+    """The rows by the images' names without folder and ending; two that are alike so are left out."""
+    counts = Counter(map(_stem, given.rows))
+    return {_stem(name): row for name, row in given.rows.items() if counts[_stem(name)] == 1}
+
+
+def _stem(name: str) -> str:
+    return Path(name.replace("\\", "/")).stem
