@@ -6,7 +6,7 @@ pixels. Of a similarity only the maps of the labels in the picture are kept; fea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
@@ -22,8 +22,11 @@ from ovseg.data.samples import Sample
 from ovseg.errors import DataError, OvsegError, UsageError, one_line
 from ovseg.evaluation.settings import Backbone, Protocol, Texts
 from ovseg.evaluation.systems import System
+from ovseg.explain import explain, get_explanation
+from ovseg.explain.saved import read_maps
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import apply_surgery, to_grid
+from ovseg.names import fold
 from ovseg.types import ImageTokens
 from ovseg.vocabulary import Vocabulary
 
@@ -151,15 +154,13 @@ class MapMaker:
             return f"{sample.name}: {one_line(error)}"
 
     def _explained(self, sample: Sample, system: System) -> Grids:
-        from ovseg.explain import explain
-
         if not sample.masks:
             return {}
         assert system.explanation is not None
         found = explain(
             self.model,
             sample.image,
-            list(sample.masks),
+            {name: self.vocabulary.texts[self.vocabulary.names.index(name)] for name in sample.masks},
             method=system.explanation,
             size=self.size,
             resize=self.protocol.resize,
@@ -174,27 +175,15 @@ class MapMaker:
         if several and len(self.vocabulary.flat) < 2:
             raise UsageError(f"{system.name} wanted at least two names for surgery {system.surgery}, got one")
         if system.explanation is not None:
-            from ovseg.explain import get_explanation
-
             get_explanation(system.explanation).check(self.model.clip.visual)
-            if len(self.vocabulary.flat) != len(self.vocabulary):
-                raise UsageError(f"{system.name} wanted one text for each name, got synonyms")
 
 
 def _saved(folder: Path, sample: Sample) -> Grids:
     """Maps that ``SimilarityMap.save`` or another program wrote: NAME.npz with grid_values and names."""
     path = folder / f"{sample.name}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            values, names = np.asarray(content["grid_values"], np.float32), content["names"].tolist()
-    except FileNotFoundError:
-        raise DataError(f"wanted saved maps, {path} does not exist") from None
-    except Exception as error:  # NumPy and zipfile raise anything on a damaged file
-        raise DataError(f"wanted grid_values and names, {path} cannot be read: {one_line(error)}") from None
-    if values.ndim != 3 or len(values) != len(names) or not np.isfinite(values).all():
-        raise DataError(f"wanted {len(names)} finite maps (K, h, w), {path} has {values.shape}")
-    table: Mapping[str, Grid] = dict(zip(map(str, names), values, strict=True))
-    missing = [name for name in sample.masks if name not in table]
+    names, values = read_maps(path)
+    table = dict(zip(map(fold, names), values, strict=True))
+    missing = [name for name in sample.masks if fold(name) not in table]
     if missing:
         raise DataError(f"wanted a map for each label, {path} lacks {', '.join(missing)}")
-    return {name: table[name] for name in sample.masks}
+    return {name: table[fold(name)] for name in sample.masks}

@@ -111,8 +111,22 @@ def map_scores(backbone: str, system: str, kind: str) -> dict[str, float]:
 
 
 def known_methods(backbone: str) -> Sequence[str]:
-    """The methods of Table 2 for a backbone, in the paper's order; those of ViT-B/16 for any other."""
-    table = ("clip", "gradcam", "plrp", "bimodal", "gscorecam", "rclip", "eclip", "clip_surgery")
+    """The methods of Table 2 for a backbone, in the paper's order; those of ViT-B/16 for any other.
+
+    On a transformer the literal Grad-CAM is empty, since the places of the last block do not reach the
+    class token any more. "gradcam_cls" stands beside it, which takes the gradient at the class token.
+    """
     if plain_backbone(backbone) in ("RN50", "RN101"):
-        return [name for name in table if name not in ("plrp", "bimodal")]
+        return ("clip", "gradcam", "gscorecam", "rclip", "eclip", "clip_surgery")
+    table = (
+        "clip",
+        "gradcam",
+        "gradcam_cls",
+        "plrp",
+        "bimodal",
+        "gscorecam",
+        "rclip",
+        "eclip",
+        "clip_surgery",
+    )
     return table

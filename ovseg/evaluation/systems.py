@@ -9,6 +9,7 @@ from pathlib import Path
 from ovseg.clip.attention import METHODS, Method
 from ovseg.clip.towers import BlockTower, Tower
 from ovseg.errors import UsageError
+from ovseg.explain import list_explanations
 from ovseg.io.sources import expand
 from ovseg.options import SURGERIES, Plain
 
@@ -113,10 +114,6 @@ def list_systems() -> list[str]:
 
 def explanations() -> list[str]:
     """The names of the explanations that are no similarities."""
-    try:
-        from ovseg.explain import list_explanations
-    except ImportError:
-        return []
     return [name for name in list_explanations() if name not in METHODS and name != "rclip"]
 
 

@@ -20,6 +20,7 @@ from ovseg.evaluation.systems import (
     parse_systems,
     table4,
 )
+from ovseg.explain import explain
 from ovseg.vocabulary import Vocabulary
 
 SYSTEMS = ["clip", "clip_surgery", "clip_surgery:empty", "gem", "segearth", "feature"]
@@ -131,17 +132,26 @@ def test_saved_maps_are_a_row_and_odd_files_are_counted(backbone, scenes, protoc
         sample = scenes.load(index)
         names = list(sample.masks)
         values = np.stack([maker.maps([sample], [parse_system("clip")])["clip"][0][name] for name in names])
-        np.savez(folder / f"{index}.npz", grid_values=values, names=np.array(names[: None if index else -1]))
+        np.savez(folder / f"{index}.npz", grid_values=values, names=names)
     systems = parse_systems([f"eclip={folder}", "clip"])
-    np.savez(folder / "0.npz", grid_values=values[:0], names=np.array([]))  # it lacks every label
+    np.savez(folder / "0.npz", grid_values=values[:1], names=["sky"])
     found = score_maps(backbone, scenes, systems, protocol, tmp_path / "rows")["eclip"]
     assert found.images == 1 and len(found.skipped) == 2
-    assert "lacks" in found.skipped[0] and "2.npz does not exist" in found.skipped[1]
+    assert "lacks" in found.skipped[0] and "no file" in found.skipped[1]
     alone = score_maps(backbone, scenes, systems, protocol, tmp_path / "rows")["clip"]
     assert alone.images == 3
     (folder / "1.npz").write_bytes(b"no zip")
     again = score_maps(backbone, scenes, systems[:1], protocol, tmp_path / "rows2")["eclip"]
     assert len(again.skipped) == 3 and "cannot be read" in again.skipped[1]
+
+
+@pytest.mark.parametrize("name", ["bimodal", "gradcam_cls"])
+def test_explanations_are_rows(model, backbone, scenes, protocol, texts, name):
+    maker = MapMaker(backbone, texts, protocol, parse_systems([name]))
+    (found,) = maker.maps(list(scenes.first(1)), parse_systems([name]))[name]
+    sample = scenes.load(0)
+    wanted = explain(model, sample.image, list(sample.masks), name, size=64, templates="plain")
+    assert all(np.allclose(found[label], wanted.grid_values[k]) for k, label in enumerate(wanted.names))
 
 
 def test_memory_of_a_run_does_not_grow(backbone, scenes, protocol, tmp_path):

@@ -98,19 +98,15 @@ def test_another_models_file_and_surgery_on_top(tags, tmp_path, kind):
         path.write_text("\n".join(",".join(row) for row in [["image", *names], *rows]))
     given = read_scores(path)
     order = [names.index(name) for name in tags.names]
-    if kind == "npz":
-        given = ScoreFile(
-            given.names, {{"folder/2.jpg": "2", "1.png": "1"}.get(k, k): v for k, v in given.rows.items()}
-        )
-        found = score_file(given, tags)
-        assert np.allclose(found.score._scores[:3], scores[[1, 2, 0]][:, order])
-        top = score_file(given, tags, "label_set", scale=2.0)
-        wanted = [apply_rule(row / 2, "label_set") for row in scores[[1, 2, 0]][:, order]]
-        assert np.allclose(top.score._scores[:3], wanted)
-    else:
-        found = score_file(given, tags)
-        assert found.skipped == ["1: the file has no scores for it", "2: the file has no scores for it"]
-        assert len(found.score) == 1
+    found = score_file(given, tags)
+    assert np.allclose(found.score._scores[:3], scores[[1, 2, 0]][:, order])
+    top = score_file(given, tags, "label_set", scale=2.0)
+    wanted = [apply_rule(row / 2, "label_set") for row in scores[[1, 2, 0]][:, order]]
+    assert np.allclose(top.score._scores[:3], wanted) and top.skipped == []
+    fewer = score_file(ScoreFile(given.names, {"1": given.rows["1.png"]}), tags)
+    assert fewer.skipped == ["0: the file has no scores for it", "2: the file has no scores for it"]
+    alike = ScoreFile(given.names, {"a/1": scores[0], "b/1": scores[1], "0": scores[2]})
+    assert len(score_file(alike, tags).score) == 1  # two images that end alike are not guessed at
 
 
 @pytest.mark.parametrize(
