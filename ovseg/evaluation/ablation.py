@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from ovseg.checks import check_size
 from ovseg.data.tags import tags_of
 from ovseg.evaluation import paper
 from ovseg.evaluation.experiments import CORNER, title_of
@@ -33,6 +34,7 @@ def table3(run: Run, sets: Sequence[Named], segmenter: Segmenter | None = None, 
         segmenter: for interactive segmentation; None leaves that column out.
         size: the encoder's input for label maps, a square; the paper takes 512.
     """
+    check_size("size", size)
     report = Report("table3", "Table 3: architecture and feature surgery", CORNER)
     records: list[Plain] = []
     for backbone in run.loaded():

@@ -106,6 +106,7 @@ class Run:
     offline: bool = False
     world: World = field(default_factory=World)
     bars: Bars = no_bar
+    _kept: dict[Wanted, Backbone] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_choice("threshold per", self.threshold_per, THRESHOLDS_PER)
@@ -116,22 +117,26 @@ class Run:
         return self.out / "rows"
 
     def loaded(self) -> Iterator[Backbone]:
-        """The backbones, one after the other, so that two are never in memory."""
+        """The backbones, one after the other, so that two are never in memory; the last one is kept."""
         for wanted in self.backbones:
-            clip = load_clip(
-                wanted.name,
-                wanted.weights,
-                device=self.device,
-                precision=self.precision,
-                offline=self.offline,
-            )
-            yield Backbone.of(wanted.name, Model(clip, get_method("clip"), TextCache()))
+            if wanted not in self._kept:
+                self._kept.clear()
+                clip = load_clip(
+                    wanted.name,
+                    wanted.weights,
+                    device=self.device,
+                    precision=self.precision,
+                    offline=self.offline,
+                )
+                self._kept[wanted] = Backbone.of(wanted.name, Model(clip, get_method("clip"), TextCache()))
+            yield self._kept[wanted]
 
     def open(self, sources: Sequence[Source]) -> list[Named]:
-        """Every set, its files looked at. Raises UsageError, DataError."""
+        """Every set, its files and names looked at. Raises UsageError, DataError."""
         found = [Named(source.kind, source.samples().first(self.limit)) for source in sources]
         for one in found:
             one.samples.check()
+            self.texts(one.samples)
         return found
 
     def open_tags(self, sources: Sequence[Source]) -> list[NamedTags]:
@@ -139,6 +144,7 @@ class Run:
         found = [NamedTags(source.kind, source.tags().first(self.limit)) for source in sources]
         for one in found:
             one.tags.check(headers=len(one.tags) <= 20_000)
+            self.texts(one.tags)
         return found
 
     def texts(self, names: SampleSet | TagSet) -> Texts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -141,21 +142,26 @@ def test_progress_is_that_of_the_process(tmp_path):
     assert told == [(4, 10), (8, 10), (10, 10)]
 
 
-def test_processes_of_torchrun_meet(tmp_path):
+def test_processes_meet_by_the_variables_that_torchrun_sets(tmp_path):
     script = tmp_path / "meet.py"
     script.write_text(
         "from ovseg.evaluation.processes import join, leave\n"
         "world = join()\n"
-        f"open(r'{tmp_path}/' + str(world.rank), 'w').write(str(world.gather(world.rank * 10)))\n"
+        "print(world.gather(world.rank * 10))\n"
         "leave()\n"
     )
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        [*launcher, str(script)], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert [(tmp_path / rank).read_text() for rank in "01"] == ["[0, 10]"] * 2
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"PYTHONPATH": str(Path(__file__).parents[2]), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(script)], stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **shared, "RANK": rank, "WORLD_SIZE": "2"},
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    assert [one.communicate(timeout=120)[0].strip() for one in started] == ["[0, 10]"] * 2
 
 
 @pytest.mark.parametrize("rank, size", [("", "2"), ("x", "2"), ("2", "2"), ("0", "0")])

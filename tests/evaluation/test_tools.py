@@ -1,0 +1,272 @@
+"""tools/explain.py, tools/multilabel.py and tools/ablation.py: what they write, killed runs, misuse."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovseg.errors import UsageError
+from ovseg.evaluation import paper
+from ovseg.evaluation.ablation import _published
+from ovseg.evaluation.experiments import _map_cells
+from ovseg.evaluation.maps import MapScore
+from ovseg.evaluation.recognition_reports import parse_files, published
+from ovseg.evaluation.run import Run, parse_backbone
+from ovseg.evaluation.tables import Cell, Report
+from ovseg.frozen_clip import FrozenClip
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--data", "scenes=3", "--size", "64", "--templates", "plain", "--group", "2"]
+
+
+@pytest.fixture
+def tool(tmp_path, monkeypatch, capsys):
+    """Run a tool in this process: (exit code, standard output, standard error)."""
+
+    def run(name, *words):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+        try:
+            runpy.run_path(str(ROOT / "tools" / name), run_name="__main__")
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.fixture
+def encodings(monkeypatch):
+    """Batches that went through the image encoder, by method."""
+    calls = []
+    original = FrozenClip.encode_image
+
+    def counted(self, pixels, **options):
+        calls.append((self.method.name, len(pixels)))
+        return original(self, pixels, **options)
+
+    monkeypatch.setattr(FrozenClip, "encode_image", counted)
+    return calls
+
+
+def test_every_experiment_writes_its_table_record_and_picture(tool, tmp_path):
+    names = ["table1", "table4", "depth", "table5", "figure4", "figure5", "figure6", "randomisation"]
+    code, out, err = tool("explain.py", *names, "--out", tmp_path, *SMALL)
+    assert (code, err) == (0, "")
+    for name in names:
+        record = json.loads((tmp_path / f"{name}.json").read_text())
+        assert record["records"] and record["figures"] and record["run"]["protocol"]["size"] == 64
+        assert (tmp_path / f"{name}.md").read_text().strip() in out
+    pictures = {path.name for path in tmp_path.glob("*.png")}
+    assert pictures == {
+        "depth.png", "figure4.png", "figure5-tiny-scenes.png", "figure6.png", "randomisation.png",
+    }  # fmt: skip
+    for path in tmp_path.glob("*.png"):
+        assert np.asarray(Image.open(path)).std() > 10
+    first = json.loads((tmp_path / "table1.json").read_text())["records"][1]
+    assert first["method"] == "clip_surgery" and first["texts"]["names"] and first["mSC"] > 0
+    assert set(first["mIoU by threshold"]) == {"dataset", "class", "image"}
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(tool, tmp_path, monkeypatch, encodings):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    words = ["table1", "figure6", *SMALL]
+    assert tool("explain.py", *words, "--out", whole)[0] == 0
+    all_of_them = len(encodings)
+    original = FrozenClip.encode_image
+    encodings.clear()
+
+    def stopping(self, pixels, **options):
+        if len(encodings) == 3:
+            raise KeyboardInterrupt
+        return original(self, pixels, **options)
+
+    monkeypatch.setattr(FrozenClip, "encode_image", stopping)
+    assert tool("explain.py", *words, "--out", cut)[0] == 130
+    rows = next((cut / "rows").glob("*.jsonl"))
+    rows.write_bytes(rows.read_bytes()[:-7])  # a kill in the middle of a line
+    monkeypatch.setattr(FrozenClip, "encode_image", original)
+    encodings.clear()
+    assert tool("explain.py", *words, "--out", cut)[0] == 0
+    assert 0 < len(encodings) < all_of_them
+    assert content(cut) == content(whole)
+    encodings.clear()
+    assert tool("explain.py", *words, "--out", cut)[0] == 0
+    assert encodings == [] and content(cut) == content(whole)
+
+
+def test_another_method_measures_that_method_alone(tool, tmp_path, encodings):
+    tool("explain.py", "table1", "--methods", "clip", "--out", tmp_path, *SMALL)
+    encodings.clear()
+    code, out, _ = tool("explain.py", "table1", "--methods", "clip", "gem", "--out", tmp_path, *SMALL)
+    assert code == 0 and set(encodings) == {("gem", 2), ("gem", 1)}
+    assert "| tiny | clip |" in out and "| tiny | gem |" in out
+
+
+def photographs(folder):
+    """Three pictures with masks; the second is cut off in its middle."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"images/{name}.jpg")
+        Image.fromarray(rng.integers(0, 2, (64, 64), dtype=np.uint8)).save(folder / f"masks/{name}.png")
+    broken = folder / "images" / "b.jpg"
+    broken.write_bytes(broken.read_bytes()[:1500])
+    (folder / "classes.txt").write_text("sky\ngravel\n")
+    (folder / "val.txt").write_text("a\nb\nc\n")
+    return folder
+
+
+def test_an_unreadable_picture_is_said_and_counted(tool, tmp_path):
+    data = photographs(tmp_path / "photos")
+    words = ["--data", f"photos={data}", *SMALL[2:], "--out", tmp_path / "out"]
+    code, out, err = tool("explain.py", "table1", *words)
+    assert code == 1 and "| tiny | clip_surgery |" in out
+    assert "skipped: clip: b: wanted a whole image" in err and "Traceback" not in err
+    (one, *_) = json.loads((tmp_path / "out" / "table1.json").read_text())["records"]
+    assert (one["images"], one["skipped"]) == (2, 1) and "b.jpg" in one["skipped images"][0]
+    code, out, err = tool("multilabel.py", *words)
+    assert (
+        code == 1 and json.loads((tmp_path / "out" / "table6.json").read_text())["records"][0]["images"] == 2
+    )
+
+
+@pytest.mark.parametrize(
+    "name, words, message",
+    [
+        ("explain.py", ["table9"], "invalid choice"),
+        ("explain.py", [], "required"),
+        ("explain.py", ["table1", "--methods", "vibes"], "unknown method 'vibes'"),
+        ("explain.py", ["table1", "--data", "voc2012=/no/such/folder"], "wanted the folder of voc2012"),
+        ("explain.py", ["table1", "--data", "nus_wide=."], "wanted a data set with masks"),
+        ("explain.py", ["table1", "--limit", "0"], "wanted limit"),
+        ("explain.py", ["table1", "--size", "0"], "wanted size"),
+        ("explain.py", ["table1", "--group", "0"], "wanted group"),
+        ("explain.py", ["table1", "--backbones", "tiny="], "wanted a backbone as NAME"),
+        ("explain.py", ["table1", "--backbones", "vibes", "--offline"], "vibes"),
+        ("explain.py", ["table1", "--vocabulary", "voc20"], "wanted a vocabulary with every class"),
+        ("explain.py", ["table1", "--vocabulary", "/no/file"], "unknown vocabulary"),
+        ("multilabel.py", ["--scores", "mkt"], "wanted NAME=FILE"),
+        ("multilabel.py", ["--scores", "mkt=/no/file.npz"], "does not exist"),
+        ("multilabel.py", ["--score-scale", "0"], "wanted score-scale"),
+        ("multilabel.py", ["--methods", "vibes"], "invalid choice"),
+        ("ablation.py", ["table1"], "invalid choice"),
+        ("ablation.py", ["table3", "--segmenter", "vibes"], "vibes"),
+        ("ablation.py", ["table3", "--segmentation-size", "0"], "wanted size"),
+    ],
+)
+def test_misuse_is_one_line_and_code_2(tool, tmp_path, monkeypatch, name, words, message):
+    if "--data" not in words:
+        words = [*words, "--data", "scenes=1"]
+    code, _, err = tool(name, *words, "--out", tmp_path / "out")
+    assert code == 2 and message in err, err
+    assert err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "change", ["labels of another size", "no picture", "a missing file", "a class is missing"]
+)
+def test_odd_files_are_one_line_before_any_weights_are_read(tool, tmp_path, monkeypatch, change):
+    def load(*words, **options):
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr("ovseg.evaluation.run.load_clip", load)
+    data = photographs(tmp_path / "photos")
+    mask = data / "masks" / "c.png"
+    if change == "labels of another size":
+        Image.new("L", (5, 5)).save(mask)
+    elif change == "no picture":
+        mask.write_text("no picture")
+    elif change == "a missing file":
+        mask.unlink()
+    (tmp_path / "names.txt").write_text("sky\n")
+    words = ["--vocabulary", tmp_path / "names.txt"] if change == "a class is missing" else []
+    code, _, err = tool("explain.py", "table1", "--data", f"photos={data}", "--out", tmp_path / "out", *words)
+    wanted = (2, "it lacks gravel") if words else (1, "c.png")
+    assert code == wanted[0] and wanted[1] in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_table_6_with_a_file_of_scores(tool, tmp_path):
+    rng = np.random.default_rng(0)
+    from ovseg.data.scenes import NAMES
+
+    np.savez(tmp_path / "mkt.npz", scores=rng.random((3, 42)), images=list("012"), names=list(NAMES))
+    given = ["--scores", f"MKT={tmp_path / 'mkt.npz'}", "--out", tmp_path, *SMALL]
+    code, out, err = tool("multilabel.py", *given)
+    assert (code, err) == (0, "") and "|  | MKT |" in out and "|  | MKT + surgery |" in out
+    code, out, _ = tool("multilabel.py", "--files-only", *given)
+    assert code == 0 and "tiny" not in out
+    with pytest.raises(UsageError, match="each name once"):
+        parse_files([f"a={tmp_path / 'mkt.npz'}"] * 2)
+
+
+def test_table_3_over_four_tasks(tool, tmp_path):
+    code, _, err = tool(
+        "ablation.py", "table3", "--segmenter", "tiny", "--segmentation-size", "64", "--out", tmp_path, *SMALL
+    )
+    assert (code, err) == (0, "")
+    figures = json.loads((tmp_path / "table3.json").read_text())["figures"]
+    table = {(one["row"][1], one["column"].partition("scenes ")[2]): one["value"] for one in figures}
+    assert len(table) == 4 * 6
+    for one, other in (("original", "architecture"), ("feature", "architecture and feature")):
+        assert table[one, "multi-label mAP"] == table[other, "multi-label mAP"]
+    for one, other in (("original", "feature"), ("architecture", "architecture and feature")):
+        assert table[one, "semantic mIoU"] == table[other, "semantic mIoU"]
+    assert table["architecture", "mSC"] > table["original", "mSC"]
+
+
+# ------------------------------------------------------------------------------ the paper's figures
+
+
+def test_the_papers_figures_stand_beside_ours():
+    cells = _map_cells(
+        "ViT-B-16-quickgelu", "clip_surgery", "VOC 2012", MapScore(),
+        paper.map_scores("ViT-B-16-quickgelu", "clip_surgery", "voc2012"), Run([], Path()),
+    )  # fmt: skip
+    assert [str(cell) for cell in cells] == ["– (55.78)", "– (41.64)"]
+    text = Report("t", "T", ("a", "b"), cells, notes=["A note."]).markdown()
+    assert text.endswith("In brackets: the paper's figure.\n\nA note.")
+    assert str(Cell(("x",), "y", 1.0)) == "1.00" and str(Cell(("x",), "y", None)) == "–"
+
+
+def test_the_papers_tables_are_whole():
+    """Figures named in the paper's text, and means that follow from its tables."""
+    backbones = ("RN50", "RN101", "ViT-B-32", "ViT-B-16", "ViT-L-14")
+    for kind, gains in zip(paper.SETS, ((34.96, 59.36), (35.95, 65.21), (24.67, 47.72), (22.11, 55.40))):
+        for measure, gain in zip(("mIoU", "mSC"), gains, strict=True):
+            surgery, clip = (
+                [paper.map_scores(name, method, kind)[measure] for name in backbones]
+                for method in ("clip_surgery", "clip")
+            )
+            found = np.subtract(surgery, clip)
+            assert np.mean(found) == pytest.approx(gain, abs=0.011)  # the table's last row
+    gain = paper.TABLE3["feature"]["multi-label mAP"] - paper.TABLE3["original"]["multi-label mAP"]
+    assert gain == pytest.approx(5.52)
+    rows = list(paper.TABLE4.values())
+    assert rows[2] - rows[1] == pytest.approx(40.03)
+    plain, surgery = (published("ViT-B-16", name, "nus_wide") for name in ("clip", "clip_surgery"))
+    assert surgery - plain == pytest.approx(11.61)
+    assert published("", "TaI-DPT + surgery", "nus_wide") == 48.55
+    assert published("RN50", "clip", "voc2012") is None
+    assert _published("ViT-B-16-quickgelu", "original", "pascal_context")["mSC"] == -16.73
+    assert paper.map_scores("tiny", "clip", "voc2012") == {}
+    assert _published("tiny", "original", "pascal_context") == {}
+
+
+def test_names_of_backbones():
+    assert parse_backbone("tiny").weights is None and str(parse_backbone("RN50=openai")) == "RN50=openai"
+    for text in ("", "=openai", "RN50="):
+        with pytest.raises(UsageError, match="wanted a backbone"):
+            parse_backbone(text)
