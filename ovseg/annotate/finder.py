@@ -23,10 +23,11 @@ from ovseg.model import Model
 from ovseg.names import fold
 from ovseg.options import AnnotateOptions
 from ovseg.segmenters.base import Segmenter
-from ovseg.text_to_mask.decoding import answer
+from ovseg.text_to_mask.decoding import answers
 from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.pipeline import Setup, prompt_sets, resolved, text_features
-from ovseg.text_to_mask.results import no_masks
+from ovseg.text_to_mask.prompts import PromptSet
+from ovseg.text_to_mask.results import TextMasks, no_masks
 from ovseg.types import ImageFeatures
 from ovseg.vocabulary import Vocabulary
 
@@ -122,9 +123,12 @@ class MaskFinder:
     def _picture(self, encoded: EncodedImage) -> Picture:
         maps, shares = self.maps(encoded.features)
         there = [k for k, share in enumerate(shares) if share >= self.thresholds[k]]
+        questions = [self._question(encoded, k, maps[k].astype(np.float32), float(shares[k])) for k in there]
         found: list[Found] = []
-        for k in there:
-            found += self._masks(encoded, k, maps[k].astype(np.float32), float(shares[k]))
+        answered = answers(self.setup.segmenter, encoded, questions, self.setup.options)
+        for k, masks in zip(there, answered, strict=True):
+            pairs = zip(masks.masks, masks.scores, strict=True)
+            found += [Found.of(k, mask, float(score)) for mask, score in pairs]
         if not self.overlap:
             found = exclusive(found, {k: maps[k].astype(np.float32) for k in there}, encoded.size)
         regions = tuple(
@@ -146,14 +150,13 @@ class MaskFinder:
             },
         )
 
-    def _masks(self, encoded: EncodedImage, k: int, one: NDArray[np.float32], share: float) -> list[Found]:
-        setup, name = self.setup, self.names[k]
-        sets, reason = prompt_sets(encoded.size, one[None], {name: share}, setup.options)
-        empty = no_masks(name, encoded.size, {name: share}, one[None], reason)
-        masks = answer(setup.segmenter, encoded, sets, setup.options, empty)
-        return [
-            Found.of(k, mask, float(score)) for mask, score in zip(masks.masks, masks.scores, strict=True)
-        ]
+    def _question(
+        self, encoded: EncodedImage, k: int, one: NDArray[np.float32], share: float
+    ) -> tuple[list[PromptSet], TextMasks]:
+        """The prompt sets of a class, and its answer without masks."""
+        name = self.names[k]
+        sets, reason = prompt_sets(encoded.size, one[None], {name: share}, self.setup.options)
+        return sets, no_masks(name, encoded.size, {name: share}, one[None], reason)
 
     def _similar(
         self, features: ImageFeatures, text: Tensor | None

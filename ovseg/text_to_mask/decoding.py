@@ -7,7 +7,7 @@ image's size.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -62,12 +62,37 @@ def answer(
     empty: TextMasks,
 ) -> TextMasks:
     """The masks of all prompt sets in ``empty``, an answer without masks; all sets are decoded together."""
-    groups = [list(group) for _, group in itertools.groupby(sets, key=lambda one: id(one.whole))]
-    joints = [_joint(group, encoded.size, options) for group in groups]
-    asked = [*itertools.chain(*groups), *(one for one in joints if one is not None)]
+    return next(answers(segmenter, encoded, [(sets, empty)], options))
+
+
+def answers(
+    segmenter: Segmenter,
+    encoded: EncodedImage,
+    questions: Sequence[tuple[Sequence[PromptSet], TextMasks]],
+    options: MaskOptions,
+) -> Iterator[TextMasks]:
+    """``answer`` to several questions, each its prompt sets and its empty answer; one call of the decoder.
+
+    The masks of each are enlarged to the image's size when it is asked for.
+    """
+    plans = []
+    asked: list[PromptSet] = []
+    for sets, _ in questions:
+        groups = [list(group) for _, group in itertools.groupby(sets, key=lambda one: id(one.whole))]
+        joints = [_joint(group, encoded.size, options) for group in groups]
+        asked += [*itertools.chain(*groups), *(one for one in joints if one is not None)]
+        plans.append((groups, joints))
     decoded = iter(decode(segmenter, encoded, asked, options))
-    several = [list(itertools.islice(decoded, len(group))) for group in groups]
-    together = [None if joint is None else next(decoded) for joint in joints]
+    for (groups, joints), (_, empty) in zip(plans, questions, strict=True):
+        several = [list(itertools.islice(decoded, len(group))) for group in groups]
+        together = [None if joint is None else next(decoded) for joint in joints]
+        yield _merged(several, together, options, empty)
+
+
+def _merged(
+    several: list[list[Decoded]], together: list[Decoded | None], options: MaskOptions, empty: TextMasks
+) -> TextMasks:
+    """The masks of one answer, each object once."""
     kept: list[NDArray[np.bool_]] = []
     sources: list[Decoded] = []
     for parts, whole in zip(several, together, strict=True):
