@@ -32,6 +32,7 @@ $(READY): pyproject.toml
 	@echo "installing into .venv: some minutes, 5.5 GB with torch's CUDA build"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e . --group dev
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps grad-cam ttach
 	@touch $@
 
 clean:
