@@ -46,7 +46,9 @@ KINDS = (
     ("sh", ""),
     ("sh", "needs-weights"),
     ("sh", "data"),
+    ("sh", "steps"),
     ("txt", "vocabulary"),
+    ("txt", "classes"),
     ("text", ""),
 )
 
@@ -138,7 +140,12 @@ def test_every_block_is_of_a_kind_that_a_test_here_takes():
 
 
 def test_every_line_of_a_shell_block_has_a_test_that_takes_its_program():
-    taken = {"": ("ovseg", "python", "make", "pip"), "needs-weights": ("ovseg",), "data": ("python", "bash")}
+    taken = {
+        "": ("ovseg", "python", "make", "pip"),
+        "needs-weights": ("ovseg",),
+        "steps": ("ovseg",),
+        "data": ("python", "bash"),
+    }
     for block in BLOCKS:
         if block.kind == "sh":
             for line in block.body.splitlines():
@@ -208,7 +215,33 @@ def test_vocabularies_are_read(block):
     assert len(parse_vocabulary(block.body)) == len(block.body.splitlines())
 
 
+@blocks("txt", "classes")
+def test_class_lists_are_read(block):
+    from ovseg.annotate.classes import parse_classes
+
+    found = parse_classes(block.body)
+    assert len(found.names) > 2 and found.negatives and found.thresholds
+
+
 # ------------------------------------------------------------------------------------------- command lines
+
+
+PAGES_OF_STEPS = sorted({block.page for block in BLOCKS if block.note == "steps"})
+
+
+@pytest.mark.parametrize("page", PAGES_OF_STEPS, ids=lambda page: page.name)
+def test_steps_of_a_page_run_one_after_the_other(photo, page):
+    """Blocks "sh steps" in one folder, with the page's class list as classes.txt."""
+    own = [block for block in BLOCKS if block.page == page]
+    (listed,) = (block.body for block in own if block.note == "classes")
+    Path("classes.txt").write_text(listed, encoding="utf-8")
+    done = 0
+    for block in own:
+        if block.note == "steps":
+            for line in block.body.splitlines():
+                invoke(shlex.split(line)[1:], 0)
+                done += 1
+    assert done > 2
 
 
 @lines("", "ovseg")
