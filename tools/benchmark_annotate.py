@@ -3,9 +3,9 @@
     python tools/benchmark_annotate.py                         # the two embedded models, 64 scenes
     python tools/benchmark_annotate.py --images 300 --rounds 1
 
-"bare loop" is the finder alone over pictures that are in memory: CLIP in batches, the segmenter, the choice of
-masks. "run" is the whole: reading files, finding, writing COCO, panoptic and YOLO files and the manifest. Both
-in turn, so that other work on the machine meets both.
+"bare loop" is the finder alone over pictures that are in memory: CLIP in batches, the segmenter, the choice
+of masks. "run" is the whole: reading files, finding, writing COCO, panoptic and YOLO files and the manifest.
+Both in turn, so that other work on the machine meets both.
 """
 
 from __future__ import annotations
@@ -97,17 +97,12 @@ def main() -> None:
             )  # fmt: skip
             times["run"].append((time.perf_counter() - start) / len(files))
     median = {name: statistics.median(values) for name, values in times.items()}
-    print(
-        f"{machine()}; segmenter {segmenter.name}, {args.images} images up to {args.side} px, {args.words} words\n"
-    )
-    print("| measured | s an image | against | ratio |\n|---|---|---|---|")
-    print(
-        f"| bare loop, {args.words} words | {median['bare']:.3f} | bare loop, 1 word | {median['bare'] / median['one']:.2f} |"
-    )
-    print(f"| run | {median['run']:.3f} | rate of the bare loop | {median['bare'] / median['run']:.2f} |")
-    print(
-        f"| resident memory after a tenth of the images, MB | {memory[0]:.0f} | at the end | {memory[1]:.0f} |"
-    )
+    few, many, run = median["one"], median["bare"], median["run"]
+    print(f"{machine()}; segmenter {segmenter.name}, {args.images} images up to {args.side} px\n")
+    print("| measured | value | against | ratio |\n|---|---|---|---|")
+    print(f"| bare loop, {args.words} words, s an image | {many:.3f} | one word | {many / few:.2f} |")
+    print(f"| run, {args.words} words, s an image | {run:.3f} | rate of the bare loop | {many / run:.2f} |")
+    print(f"| resident MB at the end | {memory[1]:.0f} | after a tenth | {memory[1] / memory[0]:.2f} |")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,10 @@ from ovseg.annotate.inputs import Job
 from ovseg.annotate.manifest import Row
 from ovseg.annotate.records import Picture, Record
 from ovseg.annotate.writers.base import Writer, as_json, write_text
-from ovseg.io.writers import make_folder
+from ovseg.errors import OvsegError, one_line
+from ovseg.io.writers import make_folder, write_file
 
+PROBE = 4 << 20
 WAITING = 16
 """Results that wait to be written before the finder waits for the writer."""
 
@@ -95,11 +98,8 @@ class Writing:
             "bytes": facts.bytes,
             "mtime": facts.mtime,
         }
-        if isinstance(found, str):
-            self.failed += 1
-            row["error"] = found
-        else:
-            self.done += 1
+        error = found if isinstance(found, str) else None
+        if isinstance(found, Sized):
             record = Record(
                 job.name,
                 found.size,
@@ -109,12 +109,35 @@ class Writing:
                 found.picture.presence,
                 run=self.folder.key,
             )
-            row |= write_record(record, self.folder, self.writers)
-            row |= {"sha256": facts.sha256, "run": self.folder.key}
+            try:
+                row |= write_record(record, self.folder, self.writers)
+                row |= {"sha256": facts.sha256, "run": self.folder.key}
+            except OvsegError as failed:
+                if not can_write(self.folder.path):
+                    raise
+                error = one_line(failed)  # this image's own: its path is too long for the file system
+            except Exception as failed:
+                error = f"unexpected {type(failed).__name__}: {one_line(failed)}"
+        if error is None:
+            self.done += 1
+        else:
+            self.failed += 1
+            row["error"] = error
         if self.folder.manifest.rows.get(job.stem) != row:
             self.folder.manifest.append(row)
         if self.progress is not None:
             self.progress(self.before + self.done + self.failed, self.total, self.failed)
+
+
+def can_write(folder: Path) -> bool:
+    """Whether a file of ``PROBE`` bytes can be written in a folder, or the disk is full or read-only."""
+    probe = folder / ".ovseg-probe"
+    try:
+        write_file(probe, lambda file: file.write(bytes(PROBE)))
+        probe.unlink()
+    except (OvsegError, OSError):
+        return False
+    return True
 
 
 def absolute(job: Job) -> str:

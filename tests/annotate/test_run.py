@@ -294,6 +294,29 @@ def test_a_full_disk_stops_the_run_in_one_line_and_loses_nothing(tmp_path, photo
     assert tree(out) == tree(tmp_path / "whole")
 
 
+def test_a_file_that_cannot_be_written_is_its_own_images_fault_where_there_is_room(
+    tmp_path, photos, slow, monkeypatch
+):
+    """A path that is too long for the file system, or a fault in a writer: the other images go on."""
+    from ovseg.annotate.writers import WRITERS
+
+    write = WRITERS["labelme"].write
+    faults = {"s0/p1": OvsegError("wanted to write x: File name too long"), "s2/p0": ValueError("a fault")}
+
+    def faulty(writer, record):
+        if record.stem in faults:
+            raise faults[record.stem]
+        write(writer, record)
+
+    monkeypatch.setattr(WRITERS["labelme"], "write", faulty)
+    done = slow.run(photos, tmp_path / "out", slow.Brightness())
+    assert done.done == 8 and done.failed["s0/p1.png"].endswith("File name too long")
+    assert done.failed["s2/p0.png"] == "unexpected ValueError: a fault"
+    assert not list((tmp_path / "out").glob(".ovseg-*"))
+    monkeypatch.undo()
+    assert slow.run(photos, tmp_path / "out", slow.Brightness(), retry=True).done == 2
+
+
 def test_a_row_that_does_not_fit_leaves_the_manifest_as_it_was(tmp_path, monkeypatch):
     with Manifest(tmp_path / "m") as manifest:
         manifest.append({"stem": "a"})
