@@ -6,6 +6,7 @@
     python tools/explain.py table2 --methods clip clip_surgery gem gradcam eclip=saved/eclip
     python tools/explain.py table5 --data pascal_context=data/VOCdevkit/VOC2010 --methods clip_surgery:none \\
         ReCo=saved/reco GroupViT=saved/groupvit
+    python tools/explain.py table1 --register mine.py --methods clip_surgery mine
     torchrun --nproc-per-node 4 tools/explain.py table1 --data coco2017=data/coco
 
     table1          mIoU per positive label and mSC of CLIP and CLIP Surgery
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from ovseg.cli.scripts import Parser, reported
 
@@ -44,6 +46,10 @@ def parse() -> argparse.Namespace:
         "--methods", nargs="+", metavar="METHOD",
         help="a method, METHOD:SURGERY, rclip, an explanation, NAME=FOLDER of saved maps or label maps",
     )  # fmt: skip
+    parser.add_argument(
+        "--register", nargs="+", type=Path, default=[], metavar="FILE.py",
+        help="Python files that register explanations of your own with ovseg.explain's decorator",
+    )  # fmt: skip
     add_arguments(parser)
     return parser.parse_intermixed_args()
 
@@ -53,10 +59,11 @@ def main() -> None:
     args = parse()
     from ovseg.cli.loop import bars
     from ovseg.data.registry import parse_sources
-    from ovseg.evaluation.arguments import publish, run_of
+    from ovseg.evaluation.arguments import publish, register, run_of
     from ovseg.evaluation.choice import run_experiment
     from ovseg.evaluation.systems import parse_systems
 
+    register(args.register)
     if args.methods:
         parse_systems(args.methods)
     run = run_of(args, bars)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ovseg.checks import check_integer
-from ovseg.evaluation.processes import join, leave
+from ovseg.errors import UsageError, one_line
+from ovseg.evaluation.processes import World, join, leave
 from ovseg.evaluation.run import Bars, Run, no_bar, parse_backbone
 from ovseg.evaluation.settings import SCORED_AT, SURGERY_OVER, Protocol
 from ovseg.evaluation.tables import Report
@@ -45,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scored-at", choices=SCORED_AT, default=Protocol.scored_at)
     parser.add_argument("--surgery-over", choices=SURGERY_OVER, default=Protocol.surgery_over)
     parser.add_argument("--group", type=int, default=Protocol.group, help="images encoded together")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="with torchrun, cuda stands for each process's own")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--offline", action="store_true", help="never ask the network for weights")
 
@@ -70,12 +73,34 @@ def run_of(args: argparse.Namespace, bars: Bars = no_bar) -> Run:
         args.threshold_per,
         None if args.vocabulary is None else load_vocabulary(args.vocabulary),
         args.limit,
-        args.device,
+        _own_device(args.device, world),
         args.precision,
         args.offline,
         world,
         bars if world.is_first else no_bar,
     )
+
+
+def _own_device(device: str, world: World) -> str:
+    """The device of this process: of several GPUs the one that torchrun counts it to."""
+    rank = os.environ.get("LOCAL_RANK", "")
+    return f"cuda:{rank}" if device == "cuda" and world.size > 1 and rank.isdigit() else device
+
+
+def register(files: Sequence[Path]) -> None:
+    """Run Python files that register explanations with the decorator ``ovseg.explain.explanation``.
+
+    Raises:
+        UsageError: a file does not exist or raises an error.
+    """
+    for number, file in enumerate(files):
+        spec = importlib.util.spec_from_file_location(f"ovseg_registered_{number}", file)
+        if spec is None or spec.loader is None or not file.is_file():
+            raise UsageError(f"wanted a Python file of explanations, got {file}")
+        try:
+            spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        except Exception as error:  # someone else's code raises anything
+            raise UsageError(f"wanted {file} to register explanations, it raises {one_line(error)}") from None
 
 
 def publish(makers: Sequence[Callable[[], Report]], run: Run) -> int:

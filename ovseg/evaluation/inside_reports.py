@@ -10,6 +10,7 @@ from ovseg import figures
 from ovseg.errors import UnsupportedModelError
 from ovseg.evaluation.experiments import CORNER, title_of
 from ovseg.evaluation.inside import ANSWERS, score_affinity, score_attention, score_redundancy
+from ovseg.evaluation.rows import slug
 from ovseg.evaluation.run import Named, Run
 from ovseg.evaluation.tables import Cell, Report
 from ovseg.options import Plain
@@ -89,7 +90,7 @@ def figure5(run: Run, sets: Sequence[Named]) -> Report:
                 kind: [(k, value) for name, value in found.items() for k in [_block(name, kind)] if k]
                 for kind in ("attention", "FFN")
             }
-            report.pictures[f"{backbone.name}-{one.kind}"] = figures.line_chart(
+            report.pictures[f"{backbone.name}-{slug(one.samples.title)}"] = figures.line_chart(
                 {},
                 f"{backbone.name}, {title_of(one)}: cosine with the labels in the image",
                 ("block", "cosine"),

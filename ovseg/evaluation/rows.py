@@ -122,8 +122,16 @@ def digest_of(content: object) -> str:
 
 def _file(folder: Path, name: str, settings: Mapping[str, Plain]) -> Path:
     """The unit's file without the rank: its name for people, the digest of its settings for us."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
-    return folder / f"{slug}-{digest_of(settings)[:16]}.jsonl"
+    return folder / f"{slug(name)}-{digest_of(settings)[:16]}.jsonl"
+
+
+def slug(name: str) -> str:
+    """A name as part of a file's name.
+
+    >>> slug("last blocks, two paths")
+    'last-blocks-two-paths'
+    """
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:60]
 
 
 def _known(file: Path) -> dict[str, Place]:

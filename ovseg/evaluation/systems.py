@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovseg.clip.attention import METHODS, Method
 from ovseg.clip.towers import BlockTower, Tower
-from ovseg.errors import UsageError
-from ovseg.explain import list_explanations
+from ovseg.errors import DataError, UsageError
+from ovseg.explain import get_explanation, list_explanations
 from ovseg.io.sources import expand
 from ovseg.options import SURGERIES, Plain
+from ovseg.paths import sha256_of
 
+SAVED = (".npz", ".png")
+"""Endings of saved maps and of label maps."""
 OWN = {"clip_surgery": "label_set", "clip_surgery_normalised": "label_set"}
 """The feature surgery that belongs to a method where a set of labels is given; the others take cosines."""
 
@@ -57,8 +63,35 @@ class System:
             "surgery": self.surgery,
             "reverse": self.reverse,
             "explanation": self.explanation,
-            "saved": None if self.saved is None else str(self.saved.absolute()),
+            "code": None if self.explanation is None else _code_digest(self.explanation),
+            "saved": None if self.saved is None else self.saved.name,
+            "files": None if self.saved is None else _folder_digest(self.saved),
         }
+
+
+def _code_digest(explanation: str) -> str | None:
+    """SHA-256 of the file that an explanation is written in: one's own changes while one works on it."""
+    try:
+        file = inspect.getsourcefile(get_explanation(explanation).maps)
+        return None if file is None else sha256_of(Path(file))
+    except (OSError, TypeError):  # made in a console: no file, or an object that Python knows no source of
+        return None
+
+
+@functools.lru_cache
+def _folder_digest(folder: Path) -> str:
+    """SHA-256 of the maps or label maps in a folder and in its folders, by their names and content.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    whole = hashlib.sha256()
+    for path in sorted(one for ending in SAVED for one in folder.rglob(f"*{ending}")):
+        try:
+            whole.update(f"{path.relative_to(folder)} {sha256_of(path)}\n".encode())
+        except OSError as error:
+            raise DataError(f"wanted to read {path}: {error.strerror}") from None
+    return whole.hexdigest()
 
 
 def parse_system(text: str) -> System:

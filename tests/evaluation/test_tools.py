@@ -14,11 +14,15 @@ from PIL import Image
 from ovseg.errors import UsageError
 from ovseg.evaluation import paper
 from ovseg.evaluation.ablation import _published
+from ovseg.evaluation.arguments import _own_device
 from ovseg.evaluation.experiments import _map_cells
 from ovseg.evaluation.maps import MapScore
+from ovseg.evaluation.processes import World
 from ovseg.evaluation.recognition_reports import parse_files, published
 from ovseg.evaluation.run import Run, parse_backbone
+from ovseg.evaluation.systems import _folder_digest, parse_system
 from ovseg.evaluation.tables import Cell, Report
+from ovseg.explain import remove_explanation
 from ovseg.frozen_clip import FrozenClip
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +74,7 @@ def test_every_experiment_writes_its_table_record_and_picture(tool, tmp_path):
         assert (tmp_path / f"{name}.md").read_text().strip() in out
     pictures = {path.name for path in tmp_path.glob("*.png")}
     assert pictures == {
-        "depth.png", "figure4.png", "figure5-tiny-scenes.png", "figure6.png", "randomisation.png",
+        "depth.png", "figure4.png", "figure5-tiny-3-scenes.png", "figure6.png", "randomisation.png",
     }  # fmt: skip
     for path in tmp_path.glob("*.png"):
         assert np.asarray(Image.open(path)).std() > 10
@@ -270,3 +274,51 @@ def test_names_of_backbones():
     for text in ("", "=openai", "RN50="):
         with pytest.raises(UsageError, match="wanted a backbone"):
             parse_backbone(text)
+
+
+OWN = """
+import torch
+from ovseg.explain import explanation
+
+@explanation("mine", source="nobody")
+def mine(subject):
+    height, width = subject.grid
+    return torch.linspace({start}, 1, width).expand(len(subject.text), height, width)
+"""
+
+
+def test_a_method_of_ones_own_is_one_more_row(tool, tmp_path):
+    file = tmp_path / "mine.py"
+    words = ["table1", "--register", file, "--methods", "mine", "--out", tmp_path / "out", *SMALL]
+    tables = []
+    for start in (0, 2):  # what it computes changes, and so do its rows
+        file.write_text(OWN.format(start=start))
+        code, out, err = tool("explain.py", *words)
+        remove_explanation("mine")
+        assert (code, err) == (0, "") and "| tiny | mine |" in out
+        tables.append(out)
+    assert tables[0] != tables[1]
+    file.write_text("1 / 0")
+    for path, message in (
+        (file, "it raises division by zero"),
+        (tmp_path / "none.py", "wanted a Python file"),
+    ):
+        code, _, err = tool("explain.py", "table1", "--register", path, *SMALL)
+        assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_saved_maps_that_change_are_measured_again(tmp_path):
+    digests = []
+    for value in (0, 0, 1):
+        np.savez(tmp_path / "0.npz", grid_values=np.full((1, 2, 2), value), names=["sky"])
+        _folder_digest.cache_clear()
+        digests.append(parse_system(f"eclip={tmp_path}").describe()["files"])
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    "size, device, wanted", [(2, "cuda", "cuda:1"), (1, "cuda", "cuda"), (2, "cpu", "cpu")]
+)
+def test_each_process_has_a_gpu_of_its_own(monkeypatch, size, device, wanted):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert _own_device(device, World(0, size)) == wanted
