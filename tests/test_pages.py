@@ -44,7 +44,7 @@ def flags():
         command = waiting.pop()
         waiting += getattr(command, "commands", {}).values()
         found |= {flag for option in command.params for flag in [*option.opts, *option.secondary_opts]}
-    for script in (ROOT / "tools").glob("*.py"):
+    for script in [*(ROOT / "tools").glob("*.py"), ROOT / "ovseg/evaluation/arguments.py"]:
         found |= set(re.findall(r'"(--[a-z][\w-]*)"', script.read_text(encoding="utf-8")))
     return found
 

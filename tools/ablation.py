@@ -38,8 +38,8 @@ def main() -> None:
     from ovseg.cli.loop import bars
     from ovseg.data.registry import parse_sources
     from ovseg.evaluation.ablation import table3
-    from ovseg.evaluation.arguments import publish, run_of
     from ovseg.evaluation.choice import run_experiment
+    from ovseg.evaluation.publish import publish, run_of
 
     run = run_of(args, bars)
     sets = run.open(parse_sources(args.data))

@@ -36,7 +36,7 @@ from ovseg.cli.scripts import Parser, reported
 
 def parse() -> argparse.Namespace:
     from ovseg.evaluation.arguments import add_arguments
-    from ovseg.evaluation.choice import FIXED, WITH_METHODS
+    from ovseg.evaluation.protocol import FIXED, WITH_METHODS
 
     parser = Parser(__doc__)
     known = (*WITH_METHODS, *FIXED)
@@ -59,8 +59,8 @@ def main() -> None:
     args = parse()
     from ovseg.cli.loop import bars
     from ovseg.data.registry import parse_sources
-    from ovseg.evaluation.arguments import publish, register, run_of
     from ovseg.evaluation.choice import run_experiment
+    from ovseg.evaluation.publish import publish, register, run_of
     from ovseg.evaluation.systems import parse_systems
 
     register(args.register)

@@ -19,11 +19,11 @@ from ovseg.cli.scripts import Parser, reported
 
 def parse() -> argparse.Namespace:
     from ovseg.evaluation.arguments import add_arguments
-    from ovseg.evaluation.recognition import RULES, TABLE
+    from ovseg.evaluation.protocol import RULES, TABLE6
 
     parser = Parser(__doc__)
     listed = ", ".join(RULES)
-    parser.add_argument("--methods", nargs="+", choices=RULES, default=TABLE, metavar="METHOD", help=listed)
+    parser.add_argument("--methods", nargs="+", choices=RULES, default=TABLE6, metavar="METHOD", help=listed)
     parser.add_argument("--scores", nargs="+", default=[], metavar="NAME=FILE", help="other models' scores")
     parser.add_argument(
         "--score-scale", type=float, default=1.0, help="files' scores are divided by it before surgery"
@@ -39,7 +39,7 @@ def main() -> None:
     from ovseg.checks import check_number
     from ovseg.cli.loop import bars
     from ovseg.data.registry import parse_sources
-    from ovseg.evaluation.arguments import publish, run_of
+    from ovseg.evaluation.publish import publish, run_of
     from ovseg.evaluation.recognition_reports import parse_files, table6
 
     scale = check_number("score-scale", args.score_scale, 0, float("inf"), above=True)

@@ -12,22 +12,22 @@ from ovseg.evaluation.run import Named, Run
 from ovseg.evaluation.semantic_reports import table5
 from ovseg.evaluation.tables import Report
 
-WITH_METHODS: dict[str, Callable[[Run, Sequence[Named], Sequence[str] | None], Report]] = {
+COMPARING: dict[str, Callable[[Run, Sequence[Named], Sequence[str] | None], Report]] = {
     "table1": table1,
     "table2": table2,
     "table5": table5,
     "faithful": faithful,
     "randomisation": randomisation,
 }
-"""Those that compare any methods."""
-FIXED: dict[str, Callable[[Run, Sequence[Named]], Report]] = {
+"""Those of ``protocol.WITH_METHODS``."""
+PAPERS: dict[str, Callable[[Run, Sequence[Named]], Report]] = {
     "table4": table4_report,
     "depth": depth_report,
     "figure4": figure4,
     "figure5": figure5,
     "figure6": figure6,
 }
-"""Those whose rows the paper decides."""
+"""Those of ``protocol.FIXED``."""
 
 
 def run_experiment(name: str, run: Run, sets: Sequence[Named], methods: Sequence[str] | None) -> Report:
@@ -36,8 +36,8 @@ def run_experiment(name: str, run: Run, sets: Sequence[Named], methods: Sequence
     Raises:
         UsageError: an unknown name.
     """
-    if name in WITH_METHODS:
-        return WITH_METHODS[name](run, sets, methods)
-    if name not in FIXED:
-        raise UsageError(f"unknown experiment {name!r}: wanted one of {', '.join((*WITH_METHODS, *FIXED))}")
-    return FIXED[name](run, sets)
+    if name in COMPARING:
+        return COMPARING[name](run, sets, methods)
+    if name not in PAPERS:
+        raise UsageError(f"unknown experiment {name!r}: wanted one of {', '.join((*COMPARING, *PAPERS))}")
+    return PAPERS[name](run, sets)

@@ -22,8 +22,9 @@ from ovseg.errors import UnsupportedModelError
 from ovseg.evaluation.grids import Grids, MapMaker
 from ovseg.evaluation.maps import Progress, unit
 from ovseg.evaluation.processes import World
+from ovseg.evaluation.protocol import Protocol
 from ovseg.evaluation.rows import measure_rows, number, numbers, plain, skip, table
-from ovseg.evaluation.settings import Backbone, Protocol, Texts
+from ovseg.evaluation.settings import Backbone, Texts
 from ovseg.evaluation.systems import System
 from ovseg.io.images import resize_image
 from ovseg.metrics import MeanPerClass, RandomisationScore, area_under, perturbation_curve, rank_correlation

@@ -20,7 +20,8 @@ from ovseg.clip.attention import Method
 from ovseg.clip.towers import check_method
 from ovseg.data.samples import Sample
 from ovseg.errors import DataError, OvsegError, UsageError, one_line
-from ovseg.evaluation.settings import Backbone, Protocol, Texts
+from ovseg.evaluation.protocol import Protocol
+from ovseg.evaluation.settings import Backbone, Texts, input_size
 from ovseg.evaluation.systems import System
 from ovseg.explain import explain, get_explanation
 from ovseg.explain.saved import read_maps
@@ -56,7 +57,7 @@ class MapMaker:
         self.model = backbone.model
         self.vocabulary = texts.vocabulary
         self.protocol = protocol
-        self.size = protocol.input_size(backbone.model)
+        self.size = input_size(protocol, backbone.model)
         for system in systems:
             self._check(system)
 

@@ -18,8 +18,9 @@ from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.evaluation.grids import MapMaker
 from ovseg.evaluation.maps import Progress, unit
 from ovseg.evaluation.processes import World
+from ovseg.evaluation.protocol import Protocol
 from ovseg.evaluation.rows import Found, measure_rows, number, numbers, plain, table
-from ovseg.evaluation.settings import Backbone, Protocol, Texts
+from ovseg.evaluation.settings import Backbone, Texts
 from ovseg.evaluation.systems import CLIP, SURGERY, System
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import cosine, to_grid

@@ -10,8 +10,9 @@ from ovseg.data.samples import Sample, SampleSet
 from ovseg.evaluation.grids import NEEDS_TWO, Grids, MapMaker
 from ovseg.evaluation.maps import Progress, unit
 from ovseg.evaluation.processes import World
+from ovseg.evaluation.protocol import Protocol
 from ovseg.evaluation.rows import measure_rows, numbers, plain, skip, table
-from ovseg.evaluation.settings import Backbone, Protocol, Texts
+from ovseg.evaluation.settings import Backbone, Texts
 from ovseg.evaluation.systems import System
 from ovseg.maps.points import paper_points
 from ovseg.metrics import MeanPerClass, mask_iou, point_accuracy

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ovseg.data.samples import Sample, SampleSet
 from ovseg.evaluation.grids import Grids, MapMaker
 from ovseg.evaluation.processes import World
+from ovseg.evaluation.protocol import Protocol
 from ovseg.evaluation.rows import Found, measure_rows, number, numbers, plain, skip, table
-from ovseg.evaluation.settings import Backbone, Protocol, Texts, thresholds
+from ovseg.evaluation.settings import Backbone, Texts, thresholds
 from ovseg.evaluation.systems import System
 from ovseg.metrics import THRESHOLDS_PER, MapSample, MeanPerClass, PerLabelScore, pointing_game, score_map
 from ovseg.options import Plain

@@ -19,22 +19,13 @@ from ovseg.data.tags import TaggedImage, TagSet
 from ovseg.errors import DataError, UsageError, one_line
 from ovseg.evaluation.maps import Progress
 from ovseg.evaluation.processes import World
+from ovseg.evaluation.protocol import RULES, TABLE6, Protocol
 from ovseg.evaluation.rows import measure_rows, numbers, plain, table
-from ovseg.evaluation.settings import Backbone, Protocol, Texts
+from ovseg.evaluation.settings import Backbone, Texts, input_size
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import cosine, label_set_surgery, score_weights
 from ovseg.metrics import MultiLabelScore
 from ovseg.options import Plain
-
-RULES = {
-    "clip": "softmax",
-    "cosine": "none",
-    "clip_surgery": "label_set",
-    "clip_surgery:label_set_code": "label_set_code",
-    "clip_surgery:empty": "empty",
-}
-"""The rows of the table for a backbone: CLIP takes the softmax over the names, as in the paper."""
-TABLE = ("clip", "clip_surgery")
 
 
 @dataclass
@@ -104,7 +95,7 @@ def score_tags(
     folder: Path,
     *,
     texts: Texts,
-    rules: Sequence[str] = TABLE,
+    rules: Sequence[str] = TABLE6,
     world: World | None = None,
     progress: Progress = None,
 ) -> dict[str, Tagged]:
@@ -119,7 +110,7 @@ def score_tags(
     model, vocabulary = backbone.model, texts.vocabulary
     if len(vocabulary.flat) < 2 and any(RULES[rule].startswith("label_set") for rule in rules):
         raise UsageError("feature surgery wanted at least two names, got one")
-    size = protocol.input_size(model)
+    size = input_size(protocol, model)
     text = model.encode_text([*vocabulary.flat, ""], protocol.templates)  # the empty string is the last
 
     @torch.no_grad()

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ovseg.errors import UsageError
 from ovseg.evaluation import paper
 from ovseg.evaluation.experiments import CORNER, TITLES
-from ovseg.evaluation.recognition import RULES, TABLE, ScoreFile, Tagged, read_scores, score_file, score_tags
+from ovseg.evaluation.protocol import RULES, TABLE6
+from ovseg.evaluation.recognition import ScoreFile, Tagged, read_scores, score_file, score_tags
 from ovseg.evaluation.run import NamedTags, Run
 from ovseg.evaluation.tables import Cell, Report
 from ovseg.io.sources import expand
@@ -39,7 +40,7 @@ def table6(
     Args:
         run: backbones and settings.
         sets: pictures with labels.
-        methods: keys of ``recognition.RULES``; None for CLIP and CLIP Surgery.
+        methods: keys of ``protocol.RULES``; None for CLIP and CLIP Surgery.
         files: for each name another model's scores; of a single set, since a file belongs to one.
         scale: what the scores of files are divided by before surgery, so that they stand for cosines.
     """
@@ -47,7 +48,7 @@ def table6(
         raise UsageError(f"wanted one data set beside files of scores, got {len(sets)}")
     report = Report("table6", "Table 6: multi-label recognition", CORNER)
     records: list[Plain] = []
-    rules = list(methods or TABLE)
+    rules = list(methods or TABLE6)
 
     def add(backbone: str, name: str, one: NamedTags, tagged: Tagged, weights: Plain) -> None:
         known = published(backbone, name, one.kind)

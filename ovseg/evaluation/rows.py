@@ -22,6 +22,7 @@ from typing import TypeVar
 from ovseg.data.items import ItemSet
 from ovseg.errors import OvsegError, one_line
 from ovseg.evaluation.processes import World
+from ovseg.evaluation.protocol import GROUP
 from ovseg.io.journal import Place, append_rows, find_rows, read_row
 from ovseg.io.writers import make_folder
 from ovseg.options import Plain
@@ -30,8 +31,6 @@ Item = TypeVar("Item")
 SKIPPED = "skipped"
 DIGITS = 9
 """Decimals of a number in a row."""
-GROUP = 16
-"""Images that are read and encoded together."""
 
 Measure = Callable[[Sequence[Item], Sequence[str]], Mapping[str, Sequence[Plain]]]
 """From some pictures and the names of units to what each unit says of each picture."""

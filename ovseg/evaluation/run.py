@@ -18,7 +18,8 @@ from ovseg.data.tags import TagSet
 from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.evaluation.grids import MapMaker
 from ovseg.evaluation.processes import World
-from ovseg.evaluation.settings import Backbone, Protocol, Texts
+from ovseg.evaluation.protocol import Protocol
+from ovseg.evaluation.settings import Backbone, Texts
 from ovseg.evaluation.systems import System
 from ovseg.metrics import THRESHOLDS_PER
 from ovseg.model import Model

@@ -18,8 +18,9 @@ from ovseg.dense import classify, stream
 from ovseg.errors import OvsegError, UsageError, one_line
 from ovseg.evaluation.maps import Progress
 from ovseg.evaluation.processes import World
+from ovseg.evaluation.protocol import Protocol
 from ovseg.evaluation.rows import Found, measure_rows, numbers, skip
-from ovseg.evaluation.settings import Backbone, Protocol, Texts
+from ovseg.evaluation.settings import Backbone, Texts
 from ovseg.evaluation.systems import System
 from ovseg.io.images import load_labels
 from ovseg.maps.similarity import apply_surgery, place_features

@@ -1,4 +1,4 @@
-"""What decides about the rows of a run, checked once: how images go in, which texts, how maps are scored."""
+"""What decides about the rows of a run beside its protocol: the model and the texts."""
 
 from __future__ import annotations
 
@@ -9,55 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ovseg
-from ovseg.checks import Size, Templates, check_choice, check_integer, check_size, check_templates, pair
+from ovseg.checks import pair
 from ovseg.clip.towers import native_size
 from ovseg.errors import UsageError
-from ovseg.evaluation.rows import GROUP
+from ovseg.evaluation.protocol import Protocol
 from ovseg.frozen_clip import FrozenClip
 from ovseg.metrics.maps import default_thresholds
-from ovseg.options import RESIZES, Options, Plain
+from ovseg.options import Plain
 from ovseg.vocabulary import Vocabulary, as_vocabulary
 from ovseg.weights.digest import state_digest
 
-SCORED_AT = ("image", "input")
-"""Where maps and masks meet: at the image's size, or at the encoder's input."""
-SURGERY_OVER = ("set", "image")
-"""The texts that feature surgery takes together: all names of the set, or those that are in the image."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol(Options):
-    """How a data set is measured (the paper's section 4.1).
-
-    Attributes:
-        size: the encoder's input, one side of a square or (height, width); None for the model's native size,
-            224 for OpenAI's. Images are stretched to it, as in the paper.
-        resize: how they are, one of ``options.RESIZES``.
-        templates: the prompts of each name.
-        scored_at: one of ``SCORED_AT``. The paper does not say whether its masks were resized to 224 too.
-        surgery_over: one of ``SURGERY_OVER``.
-        group: images that are encoded together. It decides about the last digits of a score.
-    """
-
-    size: Size | None = None
-    resize: str = "opencv"
-    templates: Templates = "paper"
-    scored_at: str = "image"
-    surgery_over: str = "set"
-    group: int = GROUP
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", check_size("size", self.size))
-        check_choice("resize", self.resize, RESIZES)
-        object.__setattr__(self, "templates", check_templates(self.templates))
-        check_choice("scored at", self.scored_at, SCORED_AT)
-        check_choice("surgery over", self.surgery_over, SURGERY_OVER)
-        check_integer("group", self.group, 1, 4096)
-
-    def input_size(self, model: FrozenClip) -> tuple[int, int]:
-        """The encoder's (height, width) in whole patches."""
-        size = native_size(model.clip.visual) if self.size is None else self.size
-        return model.input_size((1, 1), pair(size))
+def input_size(protocol: Protocol, model: FrozenClip) -> tuple[int, int]:
+    """The encoder's (height, width) under a protocol, in whole patches."""
+    size = native_size(model.clip.visual) if protocol.size is None else protocol.size
+    return model.input_size((1, 1), pair(size))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ovseg.data.registry import read_scenes
-from ovseg.evaluation.settings import Backbone, Protocol, Texts
+from ovseg.evaluation.protocol import Protocol
+from ovseg.evaluation.settings import Backbone, Texts
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from ovseg.data.samples import Sample
 from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.evaluation.grids import MapMaker
 from ovseg.evaluation.maps import score_maps
-from ovseg.evaluation.settings import Protocol, Texts
+from ovseg.evaluation.protocol import Protocol
+from ovseg.evaluation.settings import Texts
 from ovseg.evaluation.systems import (
     System,
     depths,

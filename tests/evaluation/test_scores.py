@@ -13,8 +13,8 @@ import ovseg
 from ovseg.data.tags import tags_of
 from ovseg.errors import DataError, UsageError
 from ovseg.evaluation.interactive import score_points
+from ovseg.evaluation.protocol import RULES
 from ovseg.evaluation.recognition import (
-    RULES,
     ScoreFile,
     apply_rule,
     read_scores,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from PIL import Image
 from ovseg.errors import UsageError
 from ovseg.evaluation import paper
 from ovseg.evaluation.ablation import _published
-from ovseg.evaluation.arguments import _own_device
+from ovseg.evaluation.choice import COMPARING, PAPERS
 from ovseg.evaluation.experiments import _map_cells
 from ovseg.evaluation.maps import MapScore
 from ovseg.evaluation.processes import World
+from ovseg.evaluation.protocol import FIXED, WITH_METHODS
+from ovseg.evaluation.publish import _own_device
 from ovseg.evaluation.recognition_reports import parse_files, published
 from ovseg.evaluation.run import Run, parse_backbone
 from ovseg.evaluation.systems import _folder_digest, parse_system
@@ -322,3 +325,12 @@ def test_saved_maps_that_change_are_measured_again(tmp_path):
 def test_each_process_has_a_gpu_of_its_own(monkeypatch, size, device, wanted):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert _own_device(device, World(0, size)) == wanted
+
+
+def test_the_names_that_tools_know_are_those_of_the_experiments():
+    assert tuple(COMPARING) == WITH_METHODS and tuple(PAPERS) == FIXED
+
+
+def test_arguments_are_read_without_a_model():
+    code = "import ovseg.evaluation.arguments, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
