@@ -91,7 +91,7 @@ def read_explanations(text: str) -> list[Explanation]:
     from ovseg.explain import get_explanation, saved_maps
 
     rows = []
-    for part in split_text("explanation", text):
+    for part in split_text("method", text):
         name, equals, folder = part.partition("=")
         rows.append(saved_maps(name.strip(), folder.strip()) if equals else get_explanation(name))
     return rows

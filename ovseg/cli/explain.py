@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ovseg.explain import Explanation
     from ovseg.model import Model
     from ovseg.results import SimilarityMap
 
@@ -76,13 +77,14 @@ def explain(
     ] = False,
     model: ModelName = EMBEDDED,
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--method",
+            show_default="clip_surgery",
             help="clip, clip_surgery, gem ..., or gradcam_cls, bimodal, plrp ... (ovseg list explanations).",
             rich_help_panel="Method",
         ),
-    ] = "clip_surgery",
+    ] = None,
     surgery: Annotated[
         str | None,
         typer.Option(
@@ -105,13 +107,15 @@ def explain(
     """
     masks = tuple(mask or ())
     _check_together(full_size, npz, compare, masks, tokens, vocabulary)
+    if tokens and options.templates != SimilarityOptions.templates:
+        raise UsageError("--tokens takes the caption as it is: wanted no --templates with it")
     folder = check_out(out_folder)
     given = read_inputs(images, vocabulary, recursive, caption=tokens)
     if masks:
         check_masks(masks, len(given.names), len(given.stems))
     if surgery is not None:
         options = replace(options, surgery=as_surgery("surgery", surgery))
-    rows = read_explanations(method if compare is None else compare)
+    rows = _rows(method, compare)
     similar = compare is None and not tokens and rows[0].method is not None
     if not similar and (options.window, options.batch) != (None, None):
         raise UsageError("wanted --window and --batch with a training-free method alone, got an explanation")
@@ -148,6 +152,18 @@ def explain(
             )
     make_folder(folder)
     run_images(list(given.stems), work, folder, little_known(model, loading.weights))
+
+
+def _rows(method: str | None, compare: str | None) -> list[Explanation]:
+    """What --method or --compare name. Raises UsageError for both, or for several methods."""
+    if compare is not None:
+        if method is not None:
+            raise UsageError("wanted --method or --compare, got both")
+        return read_explanations(compare)
+    rows = read_explanations("clip_surgery" if method is None else method)
+    if len(rows) > 1:
+        raise UsageError(f"wanted one explanation with --method, got {len(rows)}: --compare takes several")
+    return rows
 
 
 def _by_model(

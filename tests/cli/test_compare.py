@@ -132,23 +132,22 @@ def test_one_bad_image_of_several_is_told_and_the_rest_is_done(run, pictures, tm
 
 def test_memory_of_the_sheets_depends_neither_on_the_image_nor_on_the_texts():
     image = np.zeros((3000, 4000, 3), np.uint8)
-    names = tuple(f"word {number}" for number in range(40))
-    maps = SimilarityMap(np.random.default_rng(0).random((40, 32, 43), np.float32), names, (3000, 4000))
-    found = Compared({f"m{n}": maps for n in range(14)}, np.zeros(40, np.float32), None)
+    names = tuple(f"word {number}" for number in range(5))
+    maps = SimilarityMap(np.random.default_rng(0).random((5, 32, 43), np.float32), names, (3000, 4000))
+    found = Compared({f"m{n}": maps for n in range(8)}, np.zeros(5, np.float32), None)
     tracemalloc.start()
     shapes = [sheet.shape for sheet in compare_sheets(image, found)]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert len(shapes) == 40 // (LINES // 3)
+    assert len(shapes) == -(-5 // (LINES // 2))  # two lines for each text
     assert max(shape[1] for shape in shapes) <= COLUMNS * (CELL + 6) + 6
     assert peak < 150e6
 
 
 def test_a_strip_of_pixels_has_a_sheet_too(run, tmp_path):
     Image.fromarray(make_scene(1, (16, 900)).image[:2]).save(tmp_path / "strip.png")
-    words = ("--out", tmp_path, "--templates", "plain")
-    for mode in (("--compare", "clip,legrad"), ("--tokens",)):
-        done = run("explain", tmp_path / "strip.png", "bricks", *words, *mode)
+    for mode in (("--compare", "clip,legrad", "--templates", "plain"), ("--tokens",)):
+        done = run("explain", tmp_path / "strip.png", "bricks", "--out", tmp_path, *mode)
         assert done.exit_code == 0, done.output
 
 
