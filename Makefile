@@ -10,7 +10,7 @@ demo: $(READY)
 	@$(BIN)/ovseg demo --out ovseg-out
 
 test: $(READY)
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)
 	@$(BIN)/ruff format --check .

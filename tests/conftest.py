@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import socket
@@ -14,6 +15,19 @@ import ovseg
 from ovseg.segmenters.grabcut import GrabCut
 
 TESTS = Path(__file__).parent
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: the collector of garbage need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected():
+    """Models and images of one file's failed calls, which tracebacks hold in circles, are freed after it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
