@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ovseg import figures
 from ovseg.clip.towers import tower_of
+from ovseg.errors import UnsupportedModelError
 from ovseg.evaluation import paper
 from ovseg.evaluation.maps import MapScore, score_maps
 from ovseg.evaluation.run import Named, Run, applicable
@@ -77,7 +78,10 @@ def depth_report(run: Run, sets: Sequence[Named]) -> Report:
             x, y = lines.setdefault(f"{cell.row[0]}, {cell.column.removesuffix(' mSC')}", ([], []))
             x.append(float(cell.row[1].removeprefix("d = ")))
             y.append(cell.value)
-    report.pictures[""] = figures.line_chart(lines, "mSC by the first block of the new path", ("d", "mSC, %"))
+    if lines:
+        report.pictures[""] = figures.line_chart(
+            lines, "mSC by the first block of the new path", ("d", "mSC, %")
+        )
     return report
 
 
@@ -92,7 +96,11 @@ def _map_table(
     report = Report(name, title, CORNER)
     records: list[Plain] = []
     for backbone in run.loaded():
-        systems = choose(backbone)
+        try:
+            systems = choose(backbone)
+        except UnsupportedModelError as error:
+            report.notes.append(f"{backbone.name}: {error}.")
+            continue
         for one in sets:
             texts = run.texts(one.samples)
             kept, reasons = applicable(backbone, texts, run.protocol, systems)

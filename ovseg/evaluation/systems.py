@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ovseg.clip.attention import METHODS, Method
 from ovseg.clip.towers import BlockTower, Tower
-from ovseg.errors import DataError, UsageError
+from ovseg.errors import DataError, UnsupportedModelError, UsageError
 from ovseg.explain import get_explanation, list_explanations
 from ovseg.io.sources import expand
 from ovseg.options import SURGERIES, Plain
@@ -169,7 +169,7 @@ def table4(tower: Tower) -> list[System]:
     """The rows of the paper's Table 4 for a tower: which blocks, how many paths, attention and FFN.
 
     The new path of the paper keeps the attention alone. "FFN" keeps the feed-forward networks alone, each
-    reading the new path's own tokens. Raises UsageError for a tower without blocks.
+    reading the new path's own tokens. Raises UnsupportedModelError for a tower without blocks.
     """
     count = min(SURGERY.blocks, depth_of(tower))
     full = replace(SURGERY, blocks=count, ffn=True)
@@ -193,7 +193,9 @@ def depths(tower: Tower, most: int = 10) -> list[System]:
 
 
 def depth_of(tower: Tower) -> int:
-    """How many blocks a tower has. Raises UsageError for one without."""
+    """How many blocks a tower has. Raises UnsupportedModelError for one without."""
     if not isinstance(tower, BlockTower):
-        raise UsageError(f"wanted a backbone of transformer blocks for this ablation, got {tower.family}")
+        raise UnsupportedModelError(
+            f"wanted a backbone of transformer blocks for this ablation, got {tower.family}"
+        )
     return len(tower.blocks)

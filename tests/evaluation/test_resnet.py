@@ -1,0 +1,65 @@
+"""A ResNet as a backbone: what applies to it is measured, and what does not is said."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
+
+from ovseg.clip.attention import METHODS
+from ovseg.clip.models import LoadedClip
+from ovseg.evaluation.choice import run_experiment
+from ovseg.evaluation.protocol import Protocol
+from ovseg.evaluation.run import Named, Run, Wanted
+from ovseg.evaluation.settings import Backbone
+from ovseg.model import Model
+
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    torch.manual_seed(3)
+    vision = {"layers": (1, 1, 1, 1), "width": 8, "head_width": 64, "image_size": 64}
+    clip = CLIP(24, vision, TEXT).eval().requires_grad_(False)
+    for weights in clip.visual.attnpool.parameters():
+        weights.normal_(0, 0.2)
+    loaded = LoadedClip(clip, SimpleTokenizer(), "RN50", (0.5,) * 3, (0.5,) * 3, 64)
+    return Backbone.of("RN50", Model(loaded, METHODS["clip"]))
+
+
+@pytest.fixture
+def run(resnet, tmp_path):
+    wanted = Wanted("RN50", "random")
+    made = Run([wanted], tmp_path, Protocol(templates="plain"))
+    made._kept[wanted] = resnet
+    return made
+
+
+def cells(report, column):
+    return {cell.row[1]: cell for cell in report.cells if cell.column.endswith(column)}
+
+
+def test_explanations_that_do_not_apply_have_a_dash(run, scenes):
+    sets = [Named("voc2012", scenes.first(1))]
+    found = cells(
+        run_experiment("table2", run, sets, ["clip", "gradcam", "plrp", "bimodal", "clip_surgery"]), "mSC"
+    )
+    assert [name for name, cell in found.items() if cell.value is None] == ["plrp", "bimodal"]
+    assert str(found["plrp"]) == "–" and str(found["clip_surgery"]).endswith("(44.60)")
+
+
+@pytest.mark.parametrize("name", ["table1", "figure4", "figure6", "randomisation", "table5"])
+def test_what_applies_is_measured(run, scenes, name):
+    methods = ["clip", "clip_surgery:none"] if name == "table5" else None
+    report = run_experiment(name, run, [Named("scenes", scenes.first(1))], methods)
+    assert report.cells and all(cell.value is not None for cell in report.cells)
+    assert not report.skipped
+
+
+@pytest.mark.parametrize("name", ["table4", "depth", "figure5"])
+def test_what_needs_blocks_says_so(run, scenes, name):
+    report = run_experiment(name, run, [Named("scenes", scenes.first(1))], None)
+    assert report.cells == [] and any(note.startswith("RN50: wanted a") for note in report.notes)
+    report.write(run.out)
