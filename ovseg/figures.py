@@ -215,7 +215,9 @@ def bar_chart(series: dict[str, list[float]], groups: Sequence[str], title: str)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(max(5.0, 1.3 * len(groups)), 3.6), dpi=110, layout="constrained")
+    columns = max(1, min(3, 60 // (max(map(len, series)) + 4)))  # of the legend
+    height = 3.6 + 0.16 * -(-len(series) // columns)
+    figure = Figure(figsize=(max(5.0, 1.3 * len(groups)), height), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     width = 0.8 / len(series)
@@ -225,8 +227,7 @@ def bar_chart(series: dict[str, list[float]], groups: Sequence[str], title: str)
         axes.bar(places, values, width, label=name, color=colours[index])
     axes.set_xticks(np.arange(len(groups)), groups)
     axes.set_title(title, loc="left", fontsize=10)
-    axes.margins(y=0.2)  # room for the legend above the bars
-    axes.legend(fontsize=8, ncols=min(3, len(series)), loc="upper right")
+    figure.legend(fontsize=8, ncols=columns, loc="outside lower center")
     axes.spines[["top", "right"]].set_visible(False)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -251,11 +252,13 @@ def line_chart(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.0, 3.8), dpi=110, layout="constrained")
+    marks, level = marks or {}, level or {}
+    entries = len(series) + len(marks) + len(level)
+    below = entries > 4  # so many would cover the lines
+    figure = Figure(figsize=(6.0, 3.8 + 0.16 * entries * below), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    marks, level = marks or {}, level or {}
-    colours = iter(palette(len(series) + len(marks) + len(level)) / 255)
+    colours = iter(palette(entries) / 255)
     for name, (x, y) in series.items():
         axes.plot(x, y, label=name, color=next(colours))
     for name, (x, y) in marks.items():
@@ -265,7 +268,10 @@ def line_chart(
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
-    axes.legend(fontsize=8)
+    if below:
+        figure.legend(fontsize=8, loc="outside lower center")
+    else:
+        axes.legend(fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

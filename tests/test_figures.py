@@ -63,3 +63,18 @@ def test_files_are_whole_or_not_there(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
     with pytest.raises(UsageError, match="wanted a folder"):
         files.make_folder(tmp_path / "a.json" / "below")
+
+
+def test_charts_keep_their_axes_however_many_names_there_are():
+    few, many = (
+        {f"a rather long name, {k}": ([0.0, 1.0], [0.0, float(k)]) for k in range(count)} for count in (2, 9)
+    )
+    charts = [figures.line_chart(one, "title", ("x", "y"), level={"level": 0.5}) for one in (few, many)]
+    heights = [{name: y for name, (_, y) in one.items()} for one in (few, many)]
+    bars = [figures.bar_chart(one, ["a", "b"], "title") for one in heights]
+    for small, large in (charts, bars):
+        assert small.shape[2] == large.shape[2] == 3 and small.dtype == np.uint8
+        for picture in (small, large):  # the left axis is as wide as the picture is, but for its labels
+            dark = (picture < 60).all(axis=2)
+            assert dark.sum(axis=1).max() > 0.75 * picture.shape[1]
+        assert large.shape[0] > small.shape[0]
