@@ -390,6 +390,23 @@ def test_lists_patterns_and_the_run_folder_within_the_images(tmp_path, monkeypat
     assert [job.stem for job in find_inputs([".", "../else/d.png"])[0]] == ["a", "d"]
 
 
+def test_turned_photographs_are_annotated_upright(tmp_path, slow):
+    """LabelMe refuses a file whose size is not that of the image as it turns it."""
+    from ovseg.annotate.readers import read_annotations
+
+    (tmp_path / "in").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.fromarray(make_scene(2, (24, 40)).image).save(tmp_path / "in/a.jpg", exif=exif)
+    slow.run(tmp_path / "in", tmp_path / "out", slow.Brightness())
+    for name in ("run", "coco", "coco-panoptic", "yolo", "labelme", "label-studio", "cvat", "voc", "mmseg"):
+        folder = tmp_path / "out" if name == "run" else tmp_path / "out" / name
+        (record,) = read_annotations(folder, name).records()
+        assert record.size == (40, 24) and len(record.regions) == 2
+    label_file = pytest.importorskip("labelme._label_file", reason="labelme is not installed")
+    assert len(label_file.read_label_file(str(tmp_path / "out/labelme/a.json")).shapes) == 2
+
+
 @pytest.mark.parametrize("given", ["empty", "no/*.png", "list.txt", ""])
 def test_no_images_is_misuse(tmp_path, monkeypatch, given):
     monkeypatch.chdir(tmp_path)
