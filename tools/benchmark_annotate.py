@@ -26,7 +26,7 @@ import ovseg
 from ovseg.annotate.api import annotate
 from ovseg.annotate.classes import read_classes
 from ovseg.annotate.finder import MaskFinder
-from ovseg.annotate.run import GROUP
+from ovseg.annotate.step import GROUP
 from ovseg.data.scenes import NAMES, make_scene
 from ovseg.options import AnnotateOptions
 

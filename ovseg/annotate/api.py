@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from ovseg.annotate.classes import Classes, read_classes
 from ovseg.annotate.finder import LabelFinder, MaskFinder
 from ovseg.annotate.folder import RunFolder, RunInfo
 from ovseg.annotate.inputs import find_inputs, keep_stems
-from ovseg.annotate.run import GROUP, Outcome, run_jobs
+from ovseg.annotate.run import Outcome, run_jobs
+from ovseg.annotate.step import GROUP
 from ovseg.annotate.writers import WRITERS, Target, Writer
 from ovseg.annotate.writing import Progress
 from ovseg.checks import check_choice, check_integer, check_words
 from ovseg.errors import UsageError
-from ovseg.model import Model
+from ovseg.model import Model, load_model
 from ovseg.options import FORMATS, AnnotateOptions, FormatOptions, LoadOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.load import load_segmenter
@@ -26,7 +27,7 @@ from ovseg.vocabulary import Names
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "opencv-python", "pillow", "pycocotools")
 """Packages whose versions a run writes down."""
-MOST_THREADS = 64
+MOST_THREADS, MOST_WORKERS = 64, 4096
 
 
 def annotate(
@@ -46,6 +47,8 @@ def annotate(
     loading: LoadOptions | None = None,
     on_note: Callable[[str], None] | None = None,
     progress: Progress | None = None,
+    recipe: FinderRecipe | None = None,
+    workers: int = 2,
 ) -> Outcome:
     """Annotate images into a run folder. A call that was killed goes on when it is made again.
 
@@ -65,6 +68,8 @@ def annotate(
         loading: how the model was loaded, for the record.
         on_note: called with a line for whatever was left out or found damaged.
         progress: called with images done, in all, and failed.
+        recipe: how a worker loads the same models; with it, the run is a job of Ray Data.
+        workers: how many workers Ray has, 1 to 4096.
 
     Returns:
         What was done and what failed.
@@ -87,6 +92,7 @@ def annotate(
     for name in listed:
         check_choice("format", name, FORMATS)
     check_integer("threads", threads, 1, MOST_THREADS)
+    check_integer("workers", workers, 1, MOST_WORKERS)
     words, options = _with_background(read_classes(classes), options)
     folder = Path(out)
     given = [images] if isinstance(images, (str, os.PathLike)) else list(images)
@@ -112,16 +118,65 @@ def annotate(
         for line in [*lines, *run.notes]:
             if on_note is not None:
                 on_note(line)
+        settled = keep_stems(jobs, run.manifest.rows)
+        writers = make_writers(listed, folder.absolute(), run.info, chosen)
+        group = options.batch or GROUP
+        if recipe is not None:
+            from ovseg.annotate.on_ray import run_jobs_on_ray
+
+            return run_jobs_on_ray(
+                settled,
+                run,
+                replace(recipe, classes=words, options=options),
+                writers,
+                workers=workers,
+                threads=threads,
+                group=group,
+                retry=retry,
+                progress=progress,
+            )
         return run_jobs(
-            keep_stems(jobs, run.manifest.rows),
-            run,
-            finder,
-            make_writers(listed, folder, run.info, chosen),
-            threads=threads,
-            group=options.batch or GROUP,
-            retry=retry,
-            progress=progress,
+            settled, run, finder, writers, threads=threads, group=group, retry=retry, progress=progress
         )
+
+
+@dataclass(frozen=True)
+class FinderRecipe:
+    """How a finder is made on another machine: the names under which models are loaded.
+
+    Attributes:
+        model, method: as for ``ovseg.load_model``.
+        loading: weights, device, precision and the like, of model and segmenter.
+        segmenter, segmenter_weights: as for ``ovseg.load_segmenter``; None for the task "labels".
+        classes, options: the words and how regions are found; ``annotate`` fills them in.
+    """
+
+    model: str
+    method: str
+    loading: LoadOptions
+    segmenter: str | None = None
+    segmenter_weights: str | None = None
+    classes: Classes | None = None
+    options: AnnotateOptions = field(default_factory=AnnotateOptions)
+
+    def __call__(self) -> MaskFinder | LabelFinder:
+        """Load the models and make the finder. Raises OvsegError as loading does."""
+        load = self.loading
+        if self.classes is None:
+            raise UsageError("wanted the classes of a finder, got none")
+        model = load_model(
+            self.model,
+            load.weights,
+            method=self.method,
+            device=load.device,
+            precision=load.precision,
+            cache=load.cache,
+            offline=load.offline,
+        )
+        if self.segmenter is None:
+            return LabelFinder(model, self.classes, self.options)
+        segmenter = load_segmenter(self.segmenter, self.segmenter_weights, load.device, offline=load.offline)
+        return MaskFinder(model, segmenter, self.classes, self.options)
 
 
 def make_writers(formats: Sequence[str], folder: Path, info: RunInfo, options: FormatOptions) -> list[Writer]:

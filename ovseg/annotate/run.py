@@ -10,37 +10,18 @@ files are the same to the byte however often a run was killed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ovseg.annotate.ahead import Loaded, load_ahead, look_at
+from ovseg.annotate.ahead import load_ahead, look_at
 from ovseg.annotate.folder import RunFolder, counted
 from ovseg.annotate.inputs import Job
-from ovseg.annotate.records import Picture, read_record
+from ovseg.annotate.records import read_record
+from ovseg.annotate.step import GROUP, Finder, batches, find_batch
 from ovseg.annotate.writers.base import Writer, write_text
-from ovseg.annotate.writing import Progress, Sized, Stopped, Writing, sized
-from ovseg.errors import OvsegError, one_line
+from ovseg.annotate.writing import Ledger, Progress, Stopped, Writing
 from ovseg.io.writers import write_json
 from ovseg.paths import sha256_of
-
-GROUP = 8
-"""Images in one group."""
-BATCH_PIXELS = 24_000_000
-"""A group's pictures go through CLIP in parts of about so many pixels of their own, to bound memory."""
-
-
-class Finder(Protocol):
-    """What a run asks of a finder."""
-
-    def find(
-        self, pictures: Sequence[NDArray[np.uint8]], wanted: Sequence[bool] | None = None
-    ) -> Iterator[Picture | None]:
-        """What is in each picture; None for one that is not asked for."""
-        ...
 
 
 @dataclass
@@ -112,27 +93,41 @@ def run_jobs(
     Raises:
         OvsegError: a result cannot be written. The same call goes on where this one stopped.
     """
-    groups = [jobs[start : start + group] for start in range(0, len(jobs), group)]
+    todo, needed = plan(jobs, folder, group, retry)
+    ledger = Ledger(folder, progress, len(jobs), len(jobs) - len(needed))
+    state = Writing(ledger, writers)
+    loads = load_ahead((job for part in todo for job in part), threads)
+    try:
+        for part in todo:
+            for batch in batches(loads, len(part)):
+                find_batch(batch, finder, needed, state)
+    except Stopped:
+        pass  # check() says below what stopped the writer
+    finally:
+        loads.close()  # type: ignore[attr-defined]  # it is a generator
+        state.close()
+    state.check()
+    return finish(folder, writers, jobs, ledger.done)
+
+
+def plan(jobs: Sequence[Job], folder: RunFolder, group: int, retry: bool) -> tuple[list[list[Job]], set[str]]:
+    """The groups that have work, each with all its images that can be read; and the stems that are missing.
+
+    Args:
+        jobs: the images, sorted by their stems.
+        folder: the run folder.
+        group: images in one group.
+        retry: try images again that failed before.
+    """
     needed = {job.stem for job in jobs if _is_needed(job, folder, retry)}
-    rows = folder.manifest.rows
-    known = {stem for stem, row in rows.items() if "error" not in row}
+    known = {stem for stem, row in folder.manifest.rows.items() if "error" not in row}
+    groups = [jobs[start : start + group] for start in range(0, len(jobs), group)]
     todo = [
         [job for job in part if job.stem in needed or job.stem in known]
         for part in groups
         if any(job.stem in needed for job in part)
     ]
-    state = Writing(folder, writers, progress, len(jobs), len(jobs) - len(needed))
-    loads = load_ahead((job for part in todo for job in part), threads)
-    try:
-        for part in todo:
-            for batch in _batches(loads, len(part)):
-                _find(batch, finder, needed, state)
-    finally:
-        loads.close()  # type: ignore[attr-defined]  # it is a generator
-        state.close()
-    state.check()
-    _write_missing(folder, writers)
-    return _finish(folder, writers, jobs, state.done)
+    return todo, needed
 
 
 def _is_needed(job: Job, folder: RunFolder, retry: bool) -> bool:
@@ -162,56 +157,6 @@ def _is_needed(job: Job, folder: RunFolder, retry: bool) -> bool:
     return False
 
 
-def _batches(loads: Iterator[Loaded], count: int) -> Iterator[list[Loaded]]:
-    """The next ``count`` images in parts that may be held together."""
-    batch: list[Loaded] = []
-    pixels = 0
-    for _ in range(count):
-        loaded = next(loads)
-        batch.append(loaded)
-        if loaded.picture is not None:
-            pixels += loaded.picture.shape[0] * loaded.picture.shape[1]
-        if pixels >= BATCH_PIXELS:
-            yield batch
-            batch, pixels = [], 0
-    if batch:
-        yield batch
-
-
-def _find(batch: list[Loaded], finder: Finder, needed: set[str], state: Writing) -> None:
-    """Hand what is found in a batch to the writer; an image that fails does not stop the others."""
-    good = [one for one in batch if one.picture is not None]
-    wanted = [one.job.stem in needed for one in good]
-    pictures = [one.picture for one in good if one.picture is not None]
-    for one in batch:
-        if one.error is not None and one.job.stem in needed:
-            state.put(one.job, one.facts, one.error)
-    done = 0
-    try:
-        for one, found in zip(good, finder.find(pictures, wanted), strict=True):
-            if found is not None and one.picture is not None:
-                state.put(one.job, one.facts, sized(one.picture, found))
-            done += 1
-    except Stopped:
-        raise
-    except Exception:
-        for one, asked in zip(good[done:], wanted[done:], strict=True):  # alone, to see whose fault it was
-            if asked and one.picture is not None:
-                state.put(one.job, one.facts, _alone(finder, one.picture))
-
-
-def _alone(finder: Finder, picture: NDArray[np.uint8]) -> Sized | str:
-    try:
-        (found,) = finder.find([picture])
-    except OvsegError as error:
-        return one_line(error)
-    except MemoryError:
-        return "not enough memory"
-    except Exception as error:
-        return f"unexpected {type(error).__name__}: {one_line(error)}"
-    return "nothing was asked" if found is None else sized(picture, found)
-
-
 def _write_missing(folder: RunFolder, writers: Sequence[Writer]) -> None:
     """Write the files of formats that finished images do not have yet, from their records."""
     names = list(folder.info.names)
@@ -234,8 +179,16 @@ def _write_missing(folder: RunFolder, writers: Sequence[Writer]) -> None:
         folder.manifest.append({**row, "formats": keys, **({} if same else {"classes": names})})
 
 
-def _finish(folder: RunFolder, writers: Sequence[Writer], jobs: Sequence[Job], done: int) -> Outcome:
-    """The files that are of all images, and the summary."""
+def finish(folder: RunFolder, writers: Sequence[Writer], jobs: Sequence[Job], done: int) -> Outcome:
+    """Write what formats still lack, the files that are of all images, and the summary.
+
+    Args:
+        folder: the run folder, with a row for every image.
+        writers: the formats.
+        jobs: the images that were asked for.
+        done: how many this call finished.
+    """
+    _write_missing(folder, writers)
     for writer in writers:
         writer.finish(folder.records)
     rows = dict(sorted(folder.manifest.rows.items()))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.annotate.ahead import FileFacts
-from ovseg.annotate.folder import RunFolder
+from ovseg.annotate.folder import RunFolder, record_path
 from ovseg.annotate.inputs import Job
 from ovseg.annotate.manifest import Row
 from ovseg.annotate.records import Picture, Record
@@ -46,20 +46,35 @@ class Stopped(Exception):
     """The writer has failed: nothing further is computed."""
 
 
+class Ledger:
+    """Rows into the manifest, counted, with a word to whoever shows progress.
+
+    Attributes:
+        done, failed: images of this call with and without a result.
+    """
+
+    def __init__(self, folder: RunFolder, progress: Progress | None, total: int, before: int) -> None:
+        self.folder, self.progress = folder, progress
+        self.total, self.before = total, before
+        self.done = self.failed = 0
+
+    def add(self, row: Row) -> None:
+        """Count a row whose files are in place, and put it into the manifest where it says something new."""
+        if "error" in row:
+            self.failed += 1
+        else:
+            self.done += 1
+        if self.folder.manifest.rows.get(str(row["stem"])) != row:
+            self.folder.manifest.append(row)
+        if self.progress is not None:
+            self.progress(self.before + self.done + self.failed, self.total, self.failed)
+
+
 class Writing:
     """A thread that writes results in order: record, formats, then the manifest's row."""
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        writers: Sequence[Writer],
-        progress: Progress | None,
-        total: int,
-        before: int,
-    ) -> None:
-        self.folder, self.writers, self.progress = folder, writers, progress
-        self.total, self.before = total, before
-        self.done = self.failed = 0
+    def __init__(self, ledger: Ledger, writers: Sequence[Writer]) -> None:
+        self.ledger, self.writers = ledger, writers
         self.error: BaseException | None = None
         self._queue: queue.Queue[tuple[Job, FileFacts, Sized | str] | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._run, name="write")
@@ -91,42 +106,46 @@ class Writing:
                 self.error = error
 
     def _write(self, job: Job, facts: FileFacts, found: Sized | str) -> None:
-        row: Row = {
-            "stem": job.stem,
-            "name": job.name,
-            "image": absolute(job),
-            "bytes": facts.bytes,
-            "mtime": facts.mtime,
-        }
-        error = found if isinstance(found, str) else None
-        if isinstance(found, Sized):
-            record = Record(
-                job.name,
-                found.size,
-                found.picture.regions,
-                job.stem,
-                absolute(job),
-                found.picture.presence,
-                run=self.folder.key,
-            )
-            try:
-                row |= write_record(record, self.folder, self.writers)
-                row |= {"sha256": facts.sha256, "run": self.folder.key}
-            except OvsegError as failed:
-                if not can_write(self.folder.path):
-                    raise
-                error = one_line(failed)  # this image's own: its path is too long for the file system
-            except Exception as failed:
-                error = f"unexpected {type(failed).__name__}: {one_line(failed)}"
-        if error is None:
-            self.done += 1
-        else:
-            self.failed += 1
-            row["error"] = error
-        if self.folder.manifest.rows.get(job.stem) != row:
-            self.folder.manifest.append(row)
-        if self.progress is not None:
-            self.progress(self.before + self.done + self.failed, self.total, self.failed)
+        folder = self.ledger.folder
+        self.ledger.add(make_row(job, facts, found, folder.path, folder.key, self.writers))
+
+
+def make_row(
+    job: Job, facts: FileFacts, found: Sized | str, path: Path, key: str, writers: Sequence[Writer]
+) -> Row:
+    """Write the files of one image and make its row; of an image without a result, the row with the reason.
+
+    Args:
+        job: the image.
+        facts: what its file was.
+        found: what was found, or the reason why there is nothing.
+        path: the run folder.
+        key: the digest of the run's settings.
+        writers: the formats.
+
+    Raises:
+        OvsegError: the disk is full or cannot be written.
+    """
+    image = os.path.abspath(job.image)
+    row: Row = {
+        "stem": job.stem,
+        "name": job.name,
+        "image": image,
+        "bytes": facts.bytes,
+        "mtime": facts.mtime,
+    }
+    if isinstance(found, str):
+        return {**row, "error": found}
+    picture = found.picture
+    record = Record(job.name, found.size, picture.regions, job.stem, image, picture.presence, run=key)
+    try:
+        return {**row, **write_record(record, path, writers), "sha256": facts.sha256, "run": key}
+    except OvsegError as error:
+        if not can_write(path):
+            raise
+        return {**row, "error": one_line(error)}  # its own fault: a path too long for the file system
+    except Exception as error:
+        return {**row, "error": f"unexpected {type(error).__name__}: {one_line(error)}"}
 
 
 def can_write(folder: Path) -> bool:
@@ -140,14 +159,9 @@ def can_write(folder: Path) -> bool:
     return True
 
 
-def absolute(job: Job) -> str:
-    """The absolute path of an image as text."""
-    return os.path.abspath(job.image)
-
-
-def write_record(record: Record, folder: RunFolder, writers: Sequence[Writer]) -> Row:
+def write_record(record: Record, folder: Path, writers: Sequence[Writer]) -> Row:
     """Write an image's record and its files of each format; the part of its row that says so."""
-    path = folder.record_path(record.stem)
+    path = record_path(folder, record.stem)
     make_folder(path.parent)
     write_text(path, as_json(record.describe()) + "\n")
     for writer in writers:

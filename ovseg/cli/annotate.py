@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ovseg.checks import check_choice
 from ovseg.cli.inputs import Recursive, check_out
 from ovseg.cli.loading import EMBEDDED, MethodName, ModelName, encode_texts, little_known, load_model
 from ovseg.cli.loading import load_segmenter as load_named_segmenter
@@ -19,6 +20,7 @@ from ovseg.errors import UsageError
 from ovseg.io.sources import shown
 from ovseg.options import FORMATS, SHAPES, AnnotateOptions, FormatOptions, LoadOptions
 
+ENGINES = ("local", "ray")
 EVERY = 30.0
 """Seconds between lines of progress where standard error is no terminal."""
 
@@ -76,6 +78,11 @@ def annotate(
     ] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try images again that failed before.")] = False,
     threads: Annotated[int, typer.Option("--threads", help="Images decoded at once.")] = 2,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="local: this process; ray: workers of Ray, which wants ovseg[ray]."),
+    ] = ENGINES[0],
+    workers: Annotated[int, typer.Option("--workers", help="Workers of Ray.")] = 2,
     shape: Shape = FormatOptions.shape,
     image_prefix: ImagePrefix = FormatOptions.image_prefix,
     model: ModelName = EMBEDDED,
@@ -105,6 +112,7 @@ def annotate(
     from ovseg.annotate.classes import read_classes, read_thresholds
 
     folder = check_out(out_folder)
+    check_choice("engine", engine, ENGINES)
     listed = format_names(formats)
     chosen = FormatOptions(shape=shape, image_prefix=image_prefix)
     words = read_classes(classes)
@@ -120,7 +128,12 @@ def annotate(
     encode_texts(
         ready, [*words.vocabulary.flat, *words.negatives, *options.distractors, ""], options.templates
     )
+    from ovseg.annotate.api import FinderRecipe
     from ovseg.annotate.api import annotate as run
+
+    recipe = None
+    if engine == "ray":
+        recipe = FinderRecipe(model, method, loading, segmenter if sam is not None else None, weights)
 
     bar = _Bar()
     try:
@@ -141,6 +154,8 @@ def annotate(
                 loading=loading,
                 on_note=lambda line: note(f"warning: {line}"),
                 progress=bar.to,
+                recipe=recipe,
+                workers=workers,
             )
     except KeyboardInterrupt:
         note(f"stopped: {bar.done} of {bar.total} images are done; the same command goes on")
@@ -159,8 +174,6 @@ def annotate(
 
 def format_names(given: Sequence[str]) -> list[str]:
     """The formats of a command line, each once. Raises UsageError."""
-    from ovseg.checks import check_choice
-
     names = [name.strip() for one in given for name in one.split(",")]
     for name in names:
         check_choice("format", name, FORMATS)

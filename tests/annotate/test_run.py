@@ -271,7 +271,10 @@ def test_decoding_ahead_is_bounded(monkeypatch, tmp_path, photos):
 # --------------------------------------------------------------------------------------------- full disks
 
 
-def test_a_full_disk_stops_the_run_in_one_line_and_loses_nothing(tmp_path, photos, slow, monkeypatch):
+@pytest.mark.parametrize("seconds", [0, 0.02], ids=["the finder is first", "the writer is first"])
+def test_a_full_disk_stops_the_run_in_one_line_and_loses_nothing(
+    tmp_path, photos, slow, monkeypatch, seconds
+):
     slow.run(photos, tmp_path / "whole", slow.Brightness())
     out, create, left = tmp_path / "out", ovseg.io.writers._create, [25]
 
@@ -285,7 +288,7 @@ def test_a_full_disk_stops_the_run_in_one_line_and_loses_nothing(tmp_path, photo
     for room in (25, 40):
         left[0] = room
         with pytest.raises(OvsegError, match="No space left on device"):
-            slow.run(photos, out, slow.Brightness())
+            slow.run(photos, out, slow.Brightness(seconds))
         assert rows(out) >= 1
         for stem in Manifest(out / "manifest.jsonl").rows:
             assert (out / "records" / f"{stem}.json").is_file() or stem == "s1/bad"
