@@ -13,6 +13,7 @@ from ovseg.annotate.classes import Classes, read_classes
 from ovseg.annotate.finder import LabelFinder, MaskFinder
 from ovseg.annotate.folder import RunFolder, RunInfo
 from ovseg.annotate.inputs import find_inputs, keep_stems
+from ovseg.annotate.on_ray import check_ray, run_jobs_on_ray
 from ovseg.annotate.run import Outcome, run_jobs
 from ovseg.annotate.step import GROUP
 from ovseg.annotate.writers import WRITERS, Target, Writer
@@ -93,6 +94,8 @@ def annotate(
         check_choice("format", name, FORMATS)
     check_integer("threads", threads, 1, MOST_THREADS)
     check_integer("workers", workers, 1, MOST_WORKERS)
+    if recipe is not None:
+        check_ray()
     words, options = _with_background(read_classes(classes), options)
     folder = Path(out)
     given = [images] if isinstance(images, (str, os.PathLike)) else list(images)
@@ -122,8 +125,6 @@ def annotate(
         writers = make_writers(listed, folder.absolute(), run.info, chosen)
         group = options.batch or GROUP
         if recipe is not None:
-            from ovseg.annotate.on_ray import run_jobs_on_ray
-
             return run_jobs_on_ray(
                 settled,
                 run,

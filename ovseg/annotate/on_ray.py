@@ -7,6 +7,7 @@ manifest are those of a run in one process.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -50,11 +51,10 @@ def run_jobs_on_ray(
         MissingPackageError: Ray is not installed.
         OvsegError: a result cannot be written, or Ray's job fails.
     """
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise MissingPackageError("the engine ray wanted Ray: pip install ovseg[ray]") from None
+    check_ray()
+    import ray
+    import ray.data
+
     todo, needed = plan(jobs, folder, group, retry)
     ledger = Ledger(folder, progress, len(jobs), len(jobs) - len(needed))
     if todo:
@@ -77,6 +77,12 @@ def run_jobs_on_ray(
         except Exception as error:
             raise OvsegError(f"Ray ended the job: {one_line(error)[:400]}") from None
     return finish(folder, writers, jobs, ledger.done)
+
+
+def check_ray() -> None:
+    """Raise MissingPackageError where Ray Data is not installed."""
+    if any(importlib.util.find_spec(name) is None for name in ("ray", "pyarrow")):
+        raise MissingPackageError("the engine ray wanted Ray Data: pip install ovseg[ray]")
 
 
 class GroupWorker:

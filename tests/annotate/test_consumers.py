@@ -321,7 +321,7 @@ def test_cityscapesscripts_scores_1(tmp_path, written, hard):
 def test_cvat_run_lengths_are_those_of_its_sdk(written, hard):
     masks = pytest.importorskip("cvat_sdk.masks", reason="cvat-sdk is not installed")
     root = ElementTree.parse(written("cvat") / "annotations.xml").getroot()
-    assert [one.text for one in root.findall("meta/job/labels/label/name")] == list(NAMES)
+    assert [one.text for one in root.findall("meta/task/labels/label/name")] == list(NAMES)
     compared = 0
     for image in root.findall("image"):
         record = next(one for one in hard if one.name == image.attrib["name"])

@@ -103,12 +103,25 @@ def test_bad_images_are_lines_and_exit_code_1(run, pictures, tmp_path):
             ["--classes", "background, a", "--task", "labels", "--background", "wall"],
             "background class already",
         ),
+        (["--classes", "a, b", "--engine", "spark"], "unknown engine 'spark': wanted one of local, ray"),
         (["--classes", "a, b", "--shape", "box"], "unknown --shape"),
     ],
 )
 def test_misuse_is_one_line_before_anything_is_written(run, picture, tmp_path, words, said):
     done = run("annotate", picture, "--out", tmp_path / "run", *words, *WORDS)
     assert done.exit_code == 2 and len(done.errors) == 1 and said in done.errors[0], done.errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_engine_ray_without_ray_says_what_to_install(run, picture, tmp_path, monkeypatch):
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "ray" else found(name, *more)
+    )
+    done = run("annotate", picture, "--classes", "a, b", "--out", tmp_path / "run", "--engine", "ray", *WORDS)
+    assert done.exit_code == 2 and done.errors[0].endswith("wanted Ray Data: pip install ovseg[ray]")
     assert not (tmp_path / "run").exists()
 
 

@@ -22,7 +22,7 @@ class Cvat(Writer):
 
     def _parts(self, records: Records) -> Iterator[str]:
         yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n'
-        yield "<meta><job><labels>\n"
+        yield "<meta><task><labels>\n"
         attributes = "".join(
             f"<attribute><name>{name}</name><mutable>False</mutable><input_type>text</input_type>"
             "<default_value></default_value><values></values></attribute>"
@@ -34,7 +34,7 @@ class Cvat(Writer):
                 f"<label><name>{xml_text(name)}</name><color>#{red:02x}{green:02x}{blue:02x}</color>"
                 f"<type>mask</type><attributes>{attributes}</attributes></label>\n"
             )
-        yield "</labels></job></meta>\n"
+        yield "</labels></task></meta>\n"
         for number, record in enumerate(records()):
             yield from self._image(number, record)
         yield "</annotations>\n"
