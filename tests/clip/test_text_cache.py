@@ -411,7 +411,7 @@ def test_several_processes_at_once(tmp_path):
         )
         for _ in range(3)
     ]
-    results = [run.communicate(timeout=120)[0] for run in runs]
+    results = [run.communicate(timeout=600)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert len({round(float(r), 4) for r in results}) == 1
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -135,7 +135,7 @@ def test_scores_are_the_same_for_one_process_and_two(config, run, data, root, tm
         *("--cfg-options", "test_dataloader.num_workers=0", "log_level=ERROR", *resize),
     ]
     environment = {**os.environ, "OVSEG_DATA": str(data), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     (file,) = (tmp_path / "two").glob(f"*/{FILE}")  # written once
     two = json.loads(file.read_text())
