@@ -61,11 +61,14 @@ def run_jobs_on_ray(
         if not ray.is_initialized():  # RAY_ADDRESS names a cluster; without it one is made on this machine
             ray.init(logging_level=logging.ERROR, log_to_driver=False)
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # the run tells its own progress
         items = [_item(part, needed) for part in todo]
         work = (make_finder, list(writers), str(folder.path), folder.key, threads)
         try:
             found = ray.data.from_items(items, override_num_blocks=len(items)).map(
-                GroupWorker, fn_constructor_args=work, concurrency=min(workers, len(items))
+                GroupWorker,
+                fn_constructor_args=work,
+                compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
             )
             for item in found.iter_rows():
                 for row in json.loads(str(item["rows"])):
