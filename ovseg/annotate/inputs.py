@@ -14,6 +14,8 @@ from ovseg.io.find import cut_name, find_images, output_stems, suffixes, without
 from ovseg.io.sources import check_file, expand, shown
 from ovseg.io.texts import read_text
 
+MARKS = ("run.json", "manifest.jsonl")
+"""What every run folder holds."""
 LISTS = (".txt", ".lst", ".list")
 """Files with these endings list images, a path a line."""
 
@@ -55,6 +57,13 @@ def find_inputs(
     lines: list[str] = []
     for one in given:
         found, root, said = _expanded(one, recursive)
+        if root is not None:
+            kept = _outside_runs(found, root)
+            if len(kept) < len(found):
+                said.append(
+                    f"{len(found) - len(kept)} files in run folders below {shown(root)} are no inputs"
+                )
+            found = kept
         files += found
         roots += [root] if root is not None else []
         lines += said
@@ -114,6 +123,21 @@ def _expanded(given: str | os.PathLike[str], recursive: bool) -> tuple[list[Path
         return _listed(path)
     files, lines = find_images([text], recursive)
     return files, path if path.is_dir() else None, lines
+
+
+def _outside_runs(files: Sequence[Path], root: Path) -> list[Path]:
+    """The files that lie in no run folder below ``root``, which holds results and links to images."""
+    known: dict[Path, bool] = {}
+
+    def is_run(folder: Path) -> bool:
+        if folder not in known:
+            known[folder] = all((folder / name).is_file() for name in MARKS)
+        return known[folder]
+
+    def below(file: Path) -> list[Path]:
+        return [folder for folder in file.parents if root in folder.parents]
+
+    return [file for file in files if not any(is_run(folder) for folder in below(file))]
 
 
 def _matched(pattern: str) -> tuple[list[Path], Path | None, list[str]]:

@@ -410,6 +410,14 @@ def test_turned_photographs_are_annotated_upright(tmp_path, slow):
     assert len(label_file.read_label_file(str(tmp_path / "out/labelme/a.json")).shapes) == 2
 
 
+def test_what_another_run_wrote_is_no_input(tmp_path, photos, slow):
+    slow.run(photos, photos / "first", slow.Brightness())
+    jobs, lines = find_inputs([photos], recursive=True, out=tmp_path / "out")
+    assert len(jobs) == 11 and any("files in run folders below" in line for line in lines)
+    images = photos / "first" / "yolo" / "images"
+    assert len(find_inputs([images], recursive=True)[0]) == 10  # named itself, it is meant
+
+
 @pytest.mark.parametrize("given", ["empty", "no/*.png", "list.txt", ""])
 def test_no_images_is_misuse(tmp_path, monkeypatch, given):
     monkeypatch.chdir(tmp_path)
