@@ -119,10 +119,10 @@ def _expanded(given: str | os.PathLike[str], recursive: bool) -> tuple[list[Path
     path = expand(text)
     if glob.has_magic(text) and not os.path.lexists(path):
         return _matched(text)
-    if path.suffix.lower() in LISTS and path.is_file():
+    if path.suffix.lower() in LISTS and os.path.isfile(path):
         return _listed(path)
     files, lines = find_images([text], recursive)
-    return files, path if path.is_dir() else None, lines
+    return files, path if os.path.isdir(path) else None, lines
 
 
 def _outside_runs(files: Sequence[Path], root: Path) -> list[Path]:
@@ -131,7 +131,7 @@ def _outside_runs(files: Sequence[Path], root: Path) -> list[Path]:
 
     def is_run(folder: Path) -> bool:
         if folder not in known:
-            known[folder] = all((folder / name).is_file() for name in MARKS)
+            known[folder] = all(os.path.isfile(folder / name) for name in MARKS)
         return known[folder]
 
     def below(file: Path) -> list[Path]:
@@ -146,7 +146,9 @@ def _matched(pattern: str) -> tuple[list[Path], Path | None, list[str]]:
         root = root.parent
     known = suffixes()
     names = sorted(Path(name) for name in glob.glob(str(Path(pattern).expanduser()), recursive=True))
-    files, _ = without_results([name for name in names if name.suffix.lower() in known and name.is_file()])
+    files, _ = without_results(
+        [name for name in names if name.suffix.lower() in known and os.path.isfile(name)]
+    )
     return files, root.expanduser(), [] if files else [f"wanted images, {shown(pattern)} matches none"]
 
 
@@ -156,7 +158,7 @@ def _listed(path: Path) -> tuple[list[Path], Path | None, list[str]]:
     if not named:
         return [], None, [f"wanted a list of images, {shown(path)} names none"]
     here = next((one for one in named if not one.is_absolute()), None)
-    base = Path(os.path.abspath("." if here is None or here.exists() else path.parent))
+    base = Path(os.path.abspath("." if here is None or os.path.exists(here) else path.parent))
     return [Path(os.path.abspath(base / one)) for one in named], base if here is not None else None, []
 
 

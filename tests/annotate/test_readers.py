@@ -252,6 +252,13 @@ def test_a_format_that_cannot_be_told_is_asked_for(tmp_path):
         read_annotations(tmp_path / "none")
     with pytest.raises(UsageError, match="unknown format"):
         read_annotations(tmp_path, "pascal")
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(UsageError, match="is no file or folder"):
+        read_annotations(tmp_path / "pipe.json")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "folder" / "tasks.json")
+    with pytest.raises(DataError, match="is no file"):
+        read_annotations(tmp_path / "folder")
 
 
 def test_formats_that_cannot_hold_the_classes_say_so_at_once(written):

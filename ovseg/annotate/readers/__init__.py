@@ -61,8 +61,9 @@ def read_annotations(
         DataError: a file is damaged or something else.
     """
     place = expand(path)
-    if not place.exists():
-        raise UsageError(f"wanted annotations, {shown(place)} does not exist")
+    if not os.path.isfile(place) and not os.path.isdir(place):  # a pipe would be waited for without end
+        reason = "is no file or folder" if os.path.exists(place) else "does not exist"
+        raise UsageError(f"wanted annotations, {shown(place)} {reason}")
     if kind is None:
         kind = guess_format(place)
     else:

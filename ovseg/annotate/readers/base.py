@@ -95,6 +95,8 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 def read_json(path: Path, what: str) -> object:
     """The content of a JSON file. Raises DataError."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(f"wanted {what}, {shown(path)} is no file")
     with reading(path, what):
         return json.loads(path.read_bytes())
 
