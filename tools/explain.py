@@ -51,7 +51,10 @@ def parse() -> argparse.Namespace:
         help="Python files that register explanations of your own with ovseg.explain's decorator",
     )  # fmt: skip
     add_arguments(parser)
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.methods and not set(args.experiments) & set(WITH_METHODS):
+        parser.error(f"--methods wanted one of {', '.join(WITH_METHODS)}, got {', '.join(args.experiments)}")
+    return args
 
 
 @reported

@@ -15,6 +15,7 @@ from ovseg.evaluation.processes import World, join, leave
 from ovseg.evaluation.protocol import Protocol
 from ovseg.evaluation.run import Bars, Run, no_bar, parse_backbone
 from ovseg.evaluation.tables import Report
+from ovseg.io.writers import make_folder
 from ovseg.vocabulary import load_vocabulary
 
 
@@ -30,6 +31,7 @@ def run_of(args: argparse.Namespace, bars: Bars = no_bar) -> Run:
         surgery_over=args.surgery_over,
         group=args.group,
     )
+    make_folder(args.out / "rows")  # before anything that takes time
     world = join()
     return Run(
         [parse_backbone(text) for text in args.backbones],

@@ -64,7 +64,7 @@ class Report:
     def markdown(self) -> str:
         """The title, the table, the notes.
 
-        >>> Report("t", "T", ("model",), [Cell(("tiny",), "mSC", 1.234, 5.0)]).markdown().splitlines()[2:]
+        >>> Report("t", "T", ("model",), [Cell(("tiny",), "mSC", 1.234, 5.0)]).markdown().splitlines()[2:5]
         ['| model | mSC |', '|---|---|', '| tiny | 1.23 (5.00) |']
         """
         columns = list(dict.fromkeys(cell.column for cell in self.cells))

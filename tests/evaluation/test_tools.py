@@ -159,6 +159,8 @@ def test_an_unreadable_picture_is_said_and_counted(tool, tmp_path):
         ("explain.py", ["table1", "--data", "voc2012=/no/such/folder"], "wanted the folder of voc2012"),
         ("explain.py", ["table1", "--data", "nus_wide=."], "wanted a data set with masks"),
         ("explain.py", ["table1", "--limit", "0"], "wanted limit"),
+        ("explain.py", ["table4", "--methods", "clip"], "--methods wanted one of table1"),
+        ("multilabel.py", ["--files-only"], "--files-only wanted --scores"),
         ("explain.py", ["table1", "--size", "0"], "wanted size"),
         ("explain.py", ["table1", "--group", "0"], "wanted group"),
         ("explain.py", ["table1", "--backbones", "tiny="], "wanted a backbone as NAME"),
@@ -334,3 +336,11 @@ def test_the_names_that_tools_know_are_those_of_the_experiments():
 def test_arguments_are_read_without_a_model():
     code = "import ovseg.evaluation.arguments, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_before_anything_is_loaded(tool, tmp_path, monkeypatch):
+    monkeypatch.setattr("ovseg.evaluation.run.load_clip", lambda *words, **options: pytest.fail("loaded"))
+    (tmp_path / "file").write_text("")
+    for name, words in (("explain.py", ["table1"]), ("multilabel.py", []), ("ablation.py", ["table3"])):
+        code, _, err = tool(name, *words, "--data", "scenes=1", "--out", tmp_path / "file")
+        assert code == 2 and "wanted a folder for results" in err and err.count("\n") == 1
