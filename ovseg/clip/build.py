@@ -46,6 +46,8 @@ def check_config(config: Config, what: str) -> None:
             _check_count(found[key], key, what)
         for key in ("image_size", "patch_size"):
             sizes = found.get(key, 1)
+            if sizes is None and key == "patch_size" and isinstance(found.get("layers"), (list, tuple)):
+                continue  # a ResNet, whose configs say null
             for side in sizes if isinstance(sizes, (list, tuple)) else [sizes]:
                 _check_count(side, key, what)
         layers = found.get("layers", 1)

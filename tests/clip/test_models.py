@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from ovseg.clip import embedded
-from ovseg.clip.build import build_tokenizer
+from ovseg.clip.build import build_tokenizer, check_config
 from ovseg.clip.models import list_models, load_clip
 from ovseg.errors import UnsupportedModelError, UsageError, WeightsError
 from ovseg.segmenters.load import load_segmenter
@@ -487,3 +487,9 @@ def test_a_tokenizer_in_the_models_folder_is_used(tmp_path, asked):
     tokenizer = build_tokenizer(config, "small", offline=True, folder=tmp_path)
     assert tokenizer(["sky sky"]).tolist() == [[1, 1, 2, 2]]
     assert asked == []
+
+
+@pytest.mark.parametrize("name", open_clip.list_models())
+def test_every_config_that_open_clip_ships_passes_the_check(name):
+    """Those of ResNets say null where a transformer's have the size of a patch."""
+    check_config(open_clip.get_model_config(name), name)
