@@ -110,6 +110,12 @@ def measure_rows(
     found = {}
     for name, file in files.items():
         places = _known(file)
+        lacking = sum(key not in places for key in order)
+        if lacking:
+            raise OvsegError(
+                f"wanted {len(order)} rows of {name}, {lacking} are missing: the processes of a run need one "
+                "folder, one set of files and one set of weights (random ones differ)"
+            )
         found[name] = Found([places[key] for key in order])
     return found
 
