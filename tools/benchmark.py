@@ -131,9 +131,9 @@ def load_reference() -> ModuleType:
 def encoder(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
     """One image through the image tower: random weights do, time does not depend on them."""
     torch.manual_seed(0)
-    visual = load_clip(args.model).clip.visual
+    visual = load_clip(args.model, "random").clip.visual
     torch.manual_seed(0)  # the same weights, held as ovseg holds them in bf16
-    ours_half = load_clip(args.model, precision="bf16").clip.visual
+    ours_half = load_clip(args.model, "random", precision="bf16").clip.visual
     half = copy.deepcopy(visual).to(torch.bfloat16)
     for side in args.sizes:
         pixels = torch.randn(1, 3, side, side)
@@ -169,7 +169,7 @@ def _plain(visual: Any, pixels: Tensor) -> WORK:
 
 def methods(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
     """Every method against open_clip's own forward, the largest size, fp32."""
-    visual = load_clip(args.model).clip.visual
+    visual = load_clip(args.model, "random").clip.visual
     pixels = torch.randn(1, 3, max(args.sizes), max(args.sizes))
     contenders = {name: partial(encode_image, visual, pixels, row) for name, row in METHODS.items()}
     alone = {"class token alone": partial(encode_image, visual, pixels, METHOD, patches=False)}
@@ -214,7 +214,7 @@ def text(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
     The literal version takes as long for every name (all prompts at full length), so it encodes
     only ``--literal-names`` of them, half before ours and half after.
     """
-    loaded = load_clip(args.model)
+    loaded = load_clip(args.model, "random")
     clip, tokenizer = loaded.clip, loaded.tokenizer
     names = load_vocabulary(args.vocabulary).names[: args.names]
     subset = names[: args.literal_names]

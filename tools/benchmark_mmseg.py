@@ -69,7 +69,7 @@ def overhead(args: argparse.Namespace) -> Iterator[Row]:
         write_voc(root, args.images, (375, 500))
         path = CONFIGS / "clip-surgery_vit-b16_voc21-512x512.py"
         options = {
-            "model.weights": None,
+            "model.weights": "random",
             "model.backbone": args.model,
             "model.templates": "plain",  # the text bank is no part of what is measured
             "log_level": "ERROR",
@@ -116,7 +116,7 @@ def core(
 def windows(args: argparse.Namespace) -> Iterator[Row]:
     """A Cityscapes image in its 8 windows: one call of the encoder against 8."""
     config: Config = load_config(CONFIGS / "clip-surgery_vit-b16_cityscapes-1024x2048.py")
-    config.model.update(backbone=args.model, weights=None, keep_logits=False, templates="plain")
+    config.model.update(backbone=args.model, weights="random", keep_logits=False, templates="plain")
     segmentor = OpenVocabularySegmentor(**{k: v for k, v in config.model.items() if k != "type"})
     segmentor.data_preprocessor.to("cpu")
     inputs = [torch.randn(3, 1024, 2048, generator=torch.Generator().manual_seed(0))]
