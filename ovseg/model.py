@@ -36,7 +36,7 @@ Result = TypeVar("Result")
 
 
 def load_model(
-    name: str = "tiny",
+    name: str = "small",
     weights: str | PathLike[str] | None = LoadOptions.weights,
     *,
     method: str | Method = "clip_surgery",
@@ -48,7 +48,7 @@ def load_model(
     """A model that is ready to use: the embedded one, or any model of open_clip's.
 
     Args:
-        name: "tiny" for the embedded model, or a name of open_clip's such as "ViT-B-16".
+        name: "small" or "tiny" for an embedded model, or a name of open_clip's such as "ViT-B-16".
         weights: a tag of open_clip's such as "openai", the path of a file, or "random" for untrained weights.
             The embedded model needs none, every other model needs one of them.
         method: how dense tokens are made, a name of ``ovseg.list_methods()``.

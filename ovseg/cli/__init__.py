@@ -15,7 +15,7 @@ from ovseg.cli.explain import explain
 from ovseg.cli.group import OneLineGroup
 from ovseg.cli.inputs import DEFAULT_OUT, Out, check_out
 from ovseg.cli.lists import lists
-from ovseg.cli.loading import EMBEDDED, little_known, say_loading
+from ovseg.cli.loading import DEFAULT, little_known, say_loading
 from ovseg.cli.mask import mask
 from ovseg.cli.models import models
 from ovseg.cli.recognize import recognize
@@ -71,7 +71,7 @@ def demo(out_folder: Out = DEFAULT_OUT) -> None:
         tell(str(path.resolve()))
     if missing():
         note(f"note: {missing()} photographs are left out: pip install scikit-image brings them")
-    for line in little_known(EMBEDDED):
+    for line in little_known(DEFAULT):
         note(line)
 
 

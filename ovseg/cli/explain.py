@@ -24,7 +24,7 @@ from ovseg.cli.inputs import (
     check_out,
     read_inputs,
 )
-from ovseg.cli.loading import EMBEDDED, ModelName, encode_texts, little_known, load_model
+from ovseg.cli.loading import DEFAULT, ModelName, encode_texts, little_known, load_model
 from ovseg.cli.loop import run_images
 from ovseg.cli.options import as_surgery, with_options
 from ovseg.cli.outputs import Outputs
@@ -75,7 +75,7 @@ def explain(
     tokens: Annotated[
         bool, typer.Option("--tokens", help="NAMES is one caption: which of its tokens the image answers to.")
     ] = False,
-    model: ModelName = EMBEDDED,
+    model: ModelName = DEFAULT,
     method: Annotated[
         str | None,
         typer.Option(

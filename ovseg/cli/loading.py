@@ -15,17 +15,19 @@ if TYPE_CHECKING:
     from ovseg.model import Model
     from ovseg.segmenters.base import Segmenter
 
-EMBEDDED = "tiny"
+DEFAULT = "small"
 LITTLE = {
-    "model": "note: the embedded model 'tiny' knows about a hundred words; --model and --weights take others",
-    "segmenter": "note: the embedded segmenter 'tiny' is for trying out; --segmenter takes a real one",
+    ("model", "small"): "note: the embedded model 'small' is for trying out; --model and --weights take a real one",
+    ("model", "tiny"): "note: the embedded model 'tiny' knows about a hundred words; --model and --weights take "
+    "others",
+    ("segmenter", "tiny"): "note: the embedded segmenter 'tiny' is for trying out; --segmenter takes a real one",
 }
 
 ModelName = Annotated[
     str,
     typer.Option(
         "--model",
-        help="tiny (embedded) or a name of open_clip's (ovseg list models).",
+        help="small or tiny (embedded), or a name of open_clip's (ovseg list models).",
         rich_help_panel="Model",
     ),
 ]
@@ -96,6 +98,6 @@ def little_known(
     for what, (name, given) in used.items():
         if given == "random":
             lines.append(f"warning: the weights of the {what} {name} are random: its results mean nothing")
-        elif name == EMBEDDED:
-            lines.append(LITTLE[what])
+        elif (what, name) in LITTLE:
+            lines.append(LITTLE[what, name])
     return lines

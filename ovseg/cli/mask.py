@@ -12,7 +12,7 @@ import typer
 
 from ovseg.cli.inputs import DEFAULT_OUT, Out, Recursive, VocabularyName, check_out, open_image, read_inputs
 from ovseg.cli.loading import (
-    EMBEDDED,
+    DEFAULT,
     MethodName,
     ModelName,
     encode_texts,
@@ -59,7 +59,7 @@ def mask(
     out_folder: Out = DEFAULT_OUT,
     vocabulary: VocabularyName = None,
     recursive: Recursive = False,
-    model: ModelName = EMBEDDED,
+    model: ModelName = DEFAULT,
     method: MethodName = "clip_surgery",
     segmenter: Annotated[
         str,

@@ -23,7 +23,7 @@ models = typer.Typer(no_args_is_help=True, help="Weights: what is known, what is
 WeightsModel = Annotated[
     str,
     typer.Argument(
-        help="open_clip's name, e.g. ViT-B-16; or tiny, vit_b, vit_l, vit_h, mobile, hf:org/name, "
+        help="open_clip's name, e.g. ViT-B-16; or small, tiny, vit_b, vit_l, vit_h, mobile, hf:org/name, "
         "hf-hub:org/name."
     ),
 ]
@@ -60,7 +60,7 @@ def _origin(row: Known) -> Source:
     from ovseg.weights import store
     from ovseg.weights.known import EMBEDDED
 
-    return store.embedded(row.family) if row.name == EMBEDDED else store.source(row.name, row.tag)
+    return store.embedded(row.family, row.name) if row.name in EMBEDDED else store.source(row.name, row.tag)
 
 
 def _title(row: Known) -> str:
@@ -135,10 +135,10 @@ def models_path(model: WeightsModel, tag: WeightsTag = None) -> None:
 def _sources(model: str, tag: str | None) -> list[Source]:
     """Where the weights of a name come from; "tiny" is the name of two embedded models, CLIP and SAM."""
     from ovseg.weights import store
-    from ovseg.weights.known import DEFAULT_TAG, EMBEDDED
+    from ovseg.weights.known import DEFAULT_TAG, TINY
     from ovseg.weights.table import tags
 
-    if model == EMBEDDED and tag is None:
+    if model == TINY and tag is None:
         return [store.embedded("clip"), store.embedded("segmenter")]
     if store.needs_tag(model) and not tags(model):
         raise UsageError(

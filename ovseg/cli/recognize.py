@@ -13,7 +13,7 @@ import typer
 
 from ovseg.checks import check_integer
 from ovseg.cli.inputs import Arguments, Recursive, VocabularyName, open_image, read_inputs
-from ovseg.cli.loading import EMBEDDED, ModelName, encode_texts, little_known, load_model
+from ovseg.cli.loading import DEFAULT, ModelName, encode_texts, little_known, load_model
 from ovseg.cli.loop import run_images
 from ovseg.cli.options import as_integer, as_surgery, with_options
 from ovseg.cli.records import record_of_run
@@ -39,7 +39,7 @@ def recognize(
         str, typer.Option("--top", help="How many names for each image.", metavar="INTEGER")
     ] = "5",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
-    model: ModelName = EMBEDDED,
+    model: ModelName = DEFAULT,
     surgery: Annotated[
         str | None,
         typer.Option(

@@ -20,7 +20,7 @@ from ovseg.cli.inputs import (
     open_image,
     read_inputs,
 )
-from ovseg.cli.loading import EMBEDDED, MethodName, ModelName, encode_texts, little_known, load_model
+from ovseg.cli.loading import DEFAULT, MethodName, ModelName, encode_texts, little_known, load_model
 from ovseg.cli.loop import run_images
 from ovseg.cli.options import with_options
 from ovseg.cli.records import beside, record_of_image, record_of_run
@@ -55,7 +55,7 @@ def segment(
         bool, typer.Option("--probabilities", help="The NPZ file also holds every class's probabilities.")
     ] = False,
     json: Json = False,
-    model: ModelName = EMBEDDED,
+    model: ModelName = DEFAULT,
     method: MethodName = "clip_surgery",
 ) -> None:
     """Give every pixel the name that fits best.

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from ovseg.clip.attention import Form, Heads, Method, attend, qk, weights
-from ovseg.clip.towers import BlockTower, CellTower, ResNetTower, tower_of
+from ovseg.clip.towers import BlockTower, CellTower, PoolingTower, tower_of
 from ovseg.clip.towers.base import Layout
 from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.types import ImageTokens
@@ -109,7 +109,7 @@ def encode_image(
     pixels = pixels.to(next(visual.parameters()).dtype)
     if isinstance(tower, BlockTower):
         found = _encode_blocks(tower, pixels, method, patches, trace)
-    elif isinstance(tower, ResNetTower):
+    elif isinstance(tower, PoolingTower):
         found = _encode_resnet(tower, pixels, method, patches, trace)
     else:
         assert isinstance(tower, CellTower)  # tower_of knows no other
@@ -237,7 +237,7 @@ def _changed_path(
 
 
 def _encode_resnet(
-    tower: ResNetTower, pixels: Tensor, method: Method, patches: bool, trace: Trace | None
+    tower: PoolingTower, pixels: Tensor, method: Method, patches: bool, trace: Trace | None
 ) -> _Encoded:
     """One attention pooling at the end: the method's form for the patches, no residual, no feed-forward."""
     cells = tower.cells(pixels)
@@ -264,7 +264,7 @@ def _encode_resnet(
     return _Encoded(class_token, new[:, 1:] if trace is not None else new, None, grid)
 
 
-def _trace_pool(tower: ResNetTower, heads: Heads, form: Form, trace: Trace) -> tuple[Tensor, Tensor]:
+def _trace_pool(tower: PoolingTower, heads: Heads, form: Form, trace: Trace) -> tuple[Tensor, Tensor]:
     """Class token (B, D) and changed tokens (B, P+N, D) by explicit weights, so that gradients reach them."""
     original, new = (weights(terms, heads.v) for terms in (qk(heads), form(heads)))
     original_out, new_out = (tower.project(share @ heads.v) for share in (original, new))

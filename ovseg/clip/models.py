@@ -26,7 +26,7 @@ from ovseg.weights.device import check_device
 from ovseg.weights.digest import RANDOM, WeightsRecord
 from ovseg.weights.files import brief, read_json
 from ovseg.weights.hub import CLIP_CONFIG, CLIP_WEIGHTS
-from ovseg.weights.known import CLIP_FOLDER, CLIP_HUB
+from ovseg.weights.known import CLIP_FOLDER, CLIP_HUB, EMBEDDED, SMALL
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SIZE = 512
@@ -82,11 +82,11 @@ def list_models() -> dict[str, tuple[str, ...]]:
         ((), True)
     """
     found = {name: tuple(open_clip.list_pretrained_tags_by_model(name)) for name in open_clip.list_models()}
-    return {embedded.NAME: (), **found}
+    return {**{name: () for name in EMBEDDED}, **found}
 
 
 def load_clip(
-    name: str = embedded.NAME,
+    name: str = SMALL,
     weights: str | PathLike[str] | None = LoadOptions.weights,
     *,
     device: str = LoadOptions.device,
@@ -97,9 +97,9 @@ def load_clip(
     """An open_clip model by name, its weights loaded whole, ready for ``encode_image``.
 
     Args:
-        name: "tiny" (embedded), a name of open_clip's, "hf-hub:org/name" or "local-dir:FOLDER".
-        weights: a tag of open_clip's, a file, or "random" for untrained weights. None for "tiny", "hf-hub:"
-            and "local-dir:", which have weights of their own; any other model needs one.
+        name: "small" or "tiny" (embedded), a name of open_clip's, "hf-hub:org/name" or "local-dir:FOLDER".
+        weights: a tag of open_clip's, a file, or "random" for untrained weights. None for the embedded ones,
+            "hf-hub:" and "local-dir:", which have weights of their own; any other model needs one.
         device: "cpu", "cuda", "cuda:1" …
         precision: "fp32", "bf16" or "fp16", of the image tower; the text tower stays in fp32.
         offline: never touch the network.
@@ -114,7 +114,7 @@ def load_clip(
     Example:
         >>> loaded = load_clip()
         >>> loaded.size, loaded.weights.is_random
-        (160, False)
+        (352, False)
     """
     options = LoadOptions(weights=weights, device=device, precision=precision, offline=offline)
     target = check_device(options.device, options.precision)
@@ -122,8 +122,8 @@ def load_clip(
     given: str | Path | None = None if options.weights is None else str(options.weights)
     if given is not None and isinstance(weights, PathLike):
         given = Path(given)  # a path is a file, also where a tag has the same name
-    if name == embedded.NAME:
-        loaded = _load_embedded(given)
+    if name in EMBEDDED:
+        loaded = _load_embedded(name, given)
     else:
         loaded = _load_open_clip(
             name.replace("/", "-") if ":" not in name else name, given, options.offline, method
@@ -134,22 +134,23 @@ def load_clip(
     return loaded
 
 
-def _load_embedded(given: str | Path | None) -> LoadedClip:
+def _load_embedded(name: str, given: str | Path | None) -> LoadedClip:
     if given == RANDOM:
-        clip, file, record = embedded.load(untrained=True), None, WeightsRecord(RANDOM)
+        clip, file, record = embedded.load(name, untrained=True), None, WeightsRecord(RANDOM)
     else:
-        file = embedded.asset_path()
+        file = embedded.asset_path(name)
         if given is not None:
             file = Path(given).expanduser()
             if isinstance(given, str) and not _looks_like_file(given):
                 raise UsageError(
                     f"wanted no weights, a file or 'random' for the embedded model, got {described(given)}"
                 )
-        clip = embedded.load(file if given is not None else None)
+        clip = embedded.load(name, file if given is not None else None)
         record = WeightsRecord("embedded" if given is None else str(given), file)
-    mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    mean = getattr(clip.visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN
+    std = getattr(clip.visual, "image_std", None) or open_clip.OPENAI_DATASET_STD
     tokenizer = build_tokenizer({"text_cfg": {}}, "the embedded model", offline=True)
-    return LoadedClip(clip, tokenizer, embedded.NAME, mean, std, embedded.SIZE, file, record)
+    return LoadedClip(clip, tokenizer, name, mean, std, embedded.SIZES[name], file, record)
 
 
 def _load_open_clip(name: str, given: str | Path | None, offline: bool, method: Method | None) -> LoadedClip:
@@ -173,9 +174,9 @@ def _named_origin(name: str, given: str | Path | None, offline: bool, method: Me
     """One of open_clip's own names: config and tags from its tables, the image tower checked first."""
     config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
-        near = difflib.get_close_matches(name, [embedded.NAME, *open_clip.list_models()], n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, [*EMBEDDED, *open_clip.list_models()], n=3, cutoff=0.4)
         hint = f": did you mean {', '.join(near)}?" if near else ""
-        raise UsageError(f"unknown model {described(name)}, wanted 'tiny' or a name of open_clip's{hint}")
+        raise UsageError(f"unknown model {described(name)}, wanted 'small', 'tiny' or a name of open_clip's{hint}")
     check_config(config, name)
     if given is None:
         raise UsageError(

@@ -130,7 +130,7 @@ class TextEncoder:
 
         >>> import open_clip
         >>> from ovseg.clip import embedded
-        >>> encoder = TextEncoder(embedded.load(), open_clip.get_tokenizer("ViT-B-32"))
+        >>> encoder = TextEncoder(embedded.load("tiny"), open_clip.get_tokenizer("ViT-B-32"))
         >>> encoder.encode(["tree", "sky"], "plain").shape
         torch.Size([2, 128])
         """

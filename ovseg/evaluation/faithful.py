@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ovseg.clip.towers import BlockTower, ResNetTower, tower_of
+from ovseg.clip.towers import BlockTower, PoolingTower, tower_of
 from ovseg.data.samples import Sample, SampleSet
 from ovseg.errors import UnsupportedModelError
 from ovseg.evaluation.grids import Grids, MapMaker
@@ -123,7 +123,7 @@ def layers_of(model: Model) -> list[nn.Module]:
     tower = tower_of(model.clip.visual)
     if isinstance(tower, BlockTower):
         return list(tower.blocks)
-    if isinstance(tower, ResNetTower):
+    if isinstance(tower, PoolingTower):
         visual = model.clip.visual
         return [getattr(visual, name) for name in ("layer1", "layer2", "layer3", "layer4", "attnpool")]
     raise UnsupportedModelError(f"wanted a tower of blocks or stages to randomise, got {tower.family}")

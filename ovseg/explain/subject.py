@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ovseg.clip.attention import METHODS, qk
 from ovseg.clip.attention import weights as attention_weights
 from ovseg.clip.encoder import Trace, encode_image
-from ovseg.clip.towers import BlockTower, CellTower, ResNetTower, Tower, tower_of
+from ovseg.clip.towers import BlockTower, CellTower, PoolingTower, Tower, tower_of
 from ovseg.frozen_clip import FrozenClip
 from ovseg.maps.similarity import to_grid
 
@@ -176,7 +176,7 @@ class Subject:
         cells = x.transpose(1, 2).unflatten(-1, self.grid)
         if isinstance(tower, CellTower):
             return tower.pooled(cells)
-        assert isinstance(tower, ResNetTower)
+        assert isinstance(tower, PoolingTower)
         mixed, grid = tower.pooling_input(cells, CLIP.resize)
         heads = tower.pooling_heads(mixed, grid, queries=False)
         return tower.project(attention_weights(qk(heads), heads.v) @ heads.v)[:, 0]

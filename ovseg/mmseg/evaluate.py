@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ovseg.checks import check_number
-from ovseg.clip import embedded
+from ovseg.weights.known import EMBEDDED
 from ovseg.errors import UsageError
 from ovseg.mmseg.checks import building, check_dataset
 from ovseg.mmseg.environment import connect, writable_folder
@@ -66,7 +66,7 @@ def load_config(
         path: a config file of MMSegmentation.
         options: other values for any field, such as {"model.logit_scale": 40}.
         method: another row of the table of methods.
-        backbone: another model. "tiny", the embedded one, has its own weights; others keep the config's.
+        backbone: another model. "small" and "tiny" have their own weights; others keep the config's.
         weights: another tag of open_clip's or a checkpoint.
 
     Returns:
@@ -86,7 +86,7 @@ def load_config(
         config.merge_from_dict(dict(options or {}))
     check_config(config, path)
     config.pop("pipelines", None)  # those of configs/_base_ that this config did not take
-    if backbone == embedded.NAME:
+    if backbone in EMBEDDED:
         config.model.weights = None
     fields = {"method": method, "backbone": backbone, "weights": weights}
     config.model.update({name: value for name, value in fields.items() if value is not None})

@@ -47,7 +47,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
         vocabulary: a data set's name, a file, "sky, tree", a list of names, or a vocabulary.
         data_preprocessor: ClipPreProcessor with the model's mean and std.
         method: a name of the table of methods.
-        backbone: "tiny" for the embedded model, or a name of open_clip's.
+        backbone: "small" or "tiny" for an embedded model, or a name of open_clip's.
         weights: a tag, a file or "random"; None for the embedded model.
         precision, cache, offline: as in ``load_model``.
         templates, window, stride, batch, logit_scale, background, area_threshold, synonyms: as in
@@ -69,7 +69,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
         vocabulary: str | Sequence[str] | Vocabulary,
         data_preprocessor: Mapping[str, object] | torch.nn.Module,
         method: str = "clip_surgery",
-        backbone: str = "tiny",
+        backbone: str = "small",
         weights: str | None = None,
         precision: str = LoadOptions.precision,
         templates: str | Sequence[str] = SegmentOptions.templates,

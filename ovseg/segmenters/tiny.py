@@ -18,7 +18,7 @@ from ovseg.segmenters.segment_anything import SegmentAnything
 from ovseg.weights import checkpoints, store
 from ovseg.weights.digest import RANDOM, file_digest
 from ovseg.weights.files import brief
-from ovseg.weights.known import EMBEDDED
+from ovseg.weights.known import TINY
 
 _WHAT = "the embedded SAM"
 _LARGEST = {"side": 4096, "patch": 256, "width": 4096, "depth": 64, "heads": 64, "channels": 4096}
@@ -67,7 +67,7 @@ def save(sam: Sam, config: Mapping[str, int], path: Path) -> None:
 
 
 def load(
-    name: str = EMBEDDED, weights: str | Path | None = None, device: str = "cpu", *, offline: bool = False
+    name: str = TINY, weights: str | Path | None = None, device: str = "cpu", *, offline: bool = False
 ) -> TinySam:
     """The embedded SAM. See ``load_segmenter``.
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-EMBEDDED = "tiny"
-"""The name of the embedded CLIP and of the embedded SAM."""
+SMALL, TINY = "small", "tiny"
+EMBEDDED = (SMALL, TINY)
+"""The embedded CLIPs; the embedded SAM is "tiny" too. The first is what is used where no model is named."""
 DEFAULT_TAG = "openai"
 HUB = "hf:"
 """Before a repository or folder of transformers' segmenters."""
@@ -125,7 +126,16 @@ REPOSITORIES: tuple[Known, ...] = (
 ASSETS: tuple[Known, ...] = (
     Known(
         "clip",
-        EMBEDDED,
+        SMALL,
+        "embedded",
+        "small_clip.safetensors",
+        sha256="SMALLSHA",
+        licence="research data",
+        megabytes=14,
+    ),
+    Known(
+        "clip",
+        TINY,
         "embedded",
         "tiny_clip.safetensors",
         sha256="11e1613c293303610e95c347a73ed6c23c257ad995fd550750878fb15883e760",
@@ -134,7 +144,7 @@ ASSETS: tuple[Known, ...] = (
     ),
     Known(
         "segmenter",
-        EMBEDDED,
+        TINY,
         "embedded",
         "tiny_sam.safetensors",
         sha256="02ce84ff2d43ba35fb0883f62382837a1171670a3eec00ef89ff21d7884b61e5",

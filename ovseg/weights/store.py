@@ -19,6 +19,7 @@ from ovseg.weights.known import (
     EMBEDDED,
     HUB,
     OFFICIAL,
+    TINY,
 )
 from ovseg.weights.sources import (
     Asset,
@@ -40,7 +41,8 @@ def source(name: str, tag: str | None = None) -> Source:
 
     Args:
         name: a model's name, e.g. "ViT-B-16", "vit_b", "hf:org/name", "hf-hub:org/name" or
-            "local-dir:FOLDER". "tiny" is the embedded CLIP; the embedded SAM is ``embedded("segmenter")``.
+            "local-dir:FOLDER". "small" and "tiny" are the embedded CLIPs; the embedded SAM is
+            ``embedded("segmenter")``.
         tag: open_clip's tag; None for names that have one set of weights.
 
     Raises:
@@ -62,8 +64,8 @@ def needs_tag(name: str) -> bool:
 
 
 def _special(name: str) -> Source | None:
-    if name == EMBEDDED:
-        return embedded("clip")
+    if name in EMBEDDED:
+        return embedded("clip", name)
     if name in OFFICIAL:
         return ByHand(OFFICIAL[name])
     for prefix in (HUB, CLIP_HUB, CLIP_FOLDER):
@@ -94,9 +96,9 @@ def _is_folder(given: Path) -> bool:
         return False
 
 
-def embedded(family: str) -> Source:
-    """The embedded model of a family, "clip" or "segmenter"."""
-    return Asset(next(row for row in ASSETS if row.family == family))
+def embedded(family: str, name: str = TINY) -> Source:
+    """The embedded model of a family, "clip" or "segmenter", by its name."""
+    return Asset(next(row for row in ASSETS if (row.family, row.name) == (family, name)))
 
 
 def text_parts(repository: str, *, offline: bool) -> Path:

@@ -192,8 +192,8 @@ def test_precision_is_the_image_towers():
 
 
 def test_the_embedded_model_is_small_and_whole(tmp_path):
-    assert embedded.asset_path().stat().st_size < 12e6
-    clip = embedded.load()
+    assert embedded.asset_path("tiny").stat().st_size < 12e6
+    clip = embedded.load("tiny")
     used = clip.token_embedding.weight.abs().sum(dim=-1) > 0
     assert 100 < used.sum() < 2000  # only rows that training touched are stored
     assert all(torch.isfinite(v).all() for k, v in clip.state_dict().items() if k != "attn_mask")
@@ -204,7 +204,7 @@ def test_the_embedded_model_is_small_and_whole(tmp_path):
 def test_a_missing_asset_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(embedded, "asset_path", lambda: tmp_path / "none.safetensors")
     with pytest.raises(WeightsError, match="reinstall ovseg"):
-        embedded.load()
+        embedded.load("tiny")
 
 
 # ----------------------------------------------------------------------- names, and what each weights means
@@ -212,7 +212,7 @@ def test_a_missing_asset_says_what_to_do(tmp_path, monkeypatch):
 
 def test_what_the_weights_are_is_known(tmp_path):
     tiny = load_clip()
-    assert (tiny.weights.given, tiny.weights.file, tiny.file) == ("embedded", *[embedded.asset_path()] * 2)
+    assert (tiny.weights.given, tiny.weights.file, tiny.file) == ("embedded", *[embedded.asset_path("tiny")] * 2)
     for name in ("tiny", "ovseg-a"):
         first, second = load_clip(name, "random"), load_clip(name, "random")
         assert first.weights.is_random and first.file is None

@@ -22,7 +22,7 @@ TEXT = dict(context_length=77, vocab_size=49408, width=32, heads=2, layers=2)
 
 @pytest.fixture(scope="module")
 def clip():
-    return embedded.load()
+    return embedded.load("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ def test_the_number_of_names_does_not_change_what_is_held_at_once(clip, tokenize
 
 
 def test_features_follow_weights_that_change(tokenizer):
-    clip = embedded.load()
+    clip = embedded.load("tiny")
     encoder = TextEncoder(clip, tokenizer)
     before = encoder.encode(["tree"], "plain")
     other = {name: tensor * 1.5 + 0.01 for name, tensor in clip.state_dict().items()}
@@ -220,7 +220,7 @@ def test_the_callers_autocast_gradients_and_inference_mode_do_not_reach_the_feat
 
 
 def test_weights_that_are_not_finite_are_an_error(tokenizer):
-    clip = embedded.load()
+    clip = embedded.load("tiny")
     with torch.no_grad():
         clip.text_projection[0, 0] = float("nan")
     with pytest.raises(WeightsError, match="finite text features"):

@@ -30,7 +30,7 @@ KEY = "ab" * 32
 
 @pytest.fixture(scope="module")
 def clip():
-    return embedded.load()
+    return embedded.load("tiny")
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_quick_gelu_and_gelu_with_equal_weights_share_nothing(tokenizer, tmp_pat
 
 def test_one_tuned_token_row_is_noticed(tokenizer, tmp_path):
     row = tokenizer(["tree"])[0, 1]
-    for clip in (embedded.load(), embedded.load()):
+    for clip in (embedded.load("tiny"), embedded.load("tiny")):
         got = TextEncoder(clip, tokenizer, TextCache(tmp_path)).encode(["tree"], "plain")
         assert torch.equal(got, TextEncoder(clip, tokenizer).encode(["tree"], "plain"))
         with torch.no_grad():
@@ -402,7 +402,7 @@ def test_several_processes_at_once(tmp_path):
         "import sys; from pathlib import Path; from ovseg.clip.text import *; "
         "import open_clip; from ovseg.clip import embedded; "
         "t = open_clip.get_tokenizer('ViT-B-32'); "
-        "e = TextEncoder(embedded.load(), t, TextCache(Path(sys.argv[1]))); "
+        "e = TextEncoder(embedded.load("tiny"), t, TextCache(Path(sys.argv[1]))); "
         "print(float(e.encode([f'thing {i}' for i in range(40)], 'plain').sum()))"
     )
     runs = [
@@ -422,7 +422,7 @@ def test_keys_are_the_same_in_every_process(clip, tokenizer):
     """Neither addresses, nor the order of sets and dicts, nor the tokenizer's use reach the key."""
     script = (
         "import open_clip; from ovseg.clip import embedded; from ovseg.clip.text_key import fingerprint; "
-        "print(fingerprint(embedded.load(), open_clip.get_tokenizer('ViT-B-32')))"
+        "print(fingerprint(embedded.load("tiny"), open_clip.get_tokenizer('ViT-B-32')))"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True

@@ -84,8 +84,8 @@ def test_features_follow_every_change_and_none_is_kept_for_another_model(tokeniz
         return lambda *names: encoder.encode(names, ["{}", "a {}"]).numpy()
 
     folder = tmp_path if kept == "on disk" else None
-    original = encode(embedded.load())("tree", "zebra")
-    clip = embedded.load()
+    original = encode(embedded.load("tiny"))("tree", "zebra")
+    clip = embedded.load("tiny")
     ask = encode(clip, folder)
     np.testing.assert_allclose(ask("tree"), original[:1], atol=1e-6)
     with torch.no_grad():
@@ -94,11 +94,11 @@ def test_features_follow_every_change_and_none_is_kept_for_another_model(tokeniz
     assert np.abs(changed[0] - original[0]).max() > 1e-4
     np.testing.assert_allclose(ask("tree"), changed[:1], atol=1e-6)  # known before the change
     np.testing.assert_allclose(ask("zebra"), changed[1:], atol=1e-6)  # new
-    np.testing.assert_allclose(encode(embedded.load(), folder)("tree", "zebra"), original, atol=1e-6)
+    np.testing.assert_allclose(encode(embedded.load("tiny"), folder)("tree", "zebra"), original, atol=1e-6)
 
 
 def test_a_change_while_texts_are_encoded_is_not_written(tokenizer, tmp_path):
-    clip = embedded.load()
+    clip = embedded.load("tiny")
 
     def progress(done, total):
         if done:
@@ -113,14 +113,14 @@ def test_a_change_while_texts_are_encoded_is_not_written(tokenizer, tmp_path):
 
 
 def test_nothing_is_written_for_a_model_with_hooks(tokenizer, tmp_path):
-    clip = embedded.load()
+    clip = embedded.load("tiny")
     hook_added(clip)
     TextEncoder(clip, tokenizer, TextCache(tmp_path)).encode(["tree"], "plain")
     assert not list(tmp_path.rglob("*.feature"))
 
 
 def test_an_unchanged_model_has_an_equal_state_and_the_image_tower_does_not_count():
-    clip = embedded.load()
+    clip = embedded.load("tiny")
     before = text_state(clip)
     assert text_state(clip) == before
     clip.visual.conv1.weight.data.normal_()

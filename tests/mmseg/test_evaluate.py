@@ -158,7 +158,7 @@ def test_the_results_file_says_how_the_score_came_about(config, run, root):
     found = evaluate(config(method="sclip", **{"model.background": 0.2}), run)
     written = json.loads(Path(found["file"]).read_text())
     assert {**written, "file": found["file"]} == found
-    assert written["weights"]["sha256"] == sha256_of(embedded.asset_path())
+    assert written["weights"]["sha256"] == sha256_of(embedded.asset_path("tiny"))
     protocol = written["protocol"]
     assert protocol["name"] == "paper" and protocol["pipeline"][2]["size"] == [64, 96]
     wanted = {

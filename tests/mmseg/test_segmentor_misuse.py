@@ -147,7 +147,7 @@ def test_a_checkpoint_in_half_precision_is_converted(tmp_path):
 
 def test_weights_may_be_a_file_of_the_embedded_kind(tmp_path):
     copied = tmp_path / "mine.safetensors"
-    copied.write_bytes(embedded.asset_path().read_bytes())
+    copied.write_bytes(embedded.asset_path("tiny").read_bytes())
     assert build("sky, tree", weights=str(copied)).core.loaded.file == copied
     (tmp_path / "broken.safetensors").write_bytes(b"12345678")
     with pytest.raises(WeightsError, match="broken.safetensors is a text file: not loaded"):

@@ -80,7 +80,7 @@ def test_a_run_ends_with_its_score_and_file(tool, tree, root, tmp_path, encoded)
 
 def test_a_checkpoint_is_the_backbones_weights(tool, tree, root, tmp_path):
     mine = tmp_path / "mine.safetensors"
-    shutil.copy(embedded.asset_path(), mine)
+    shutil.copy(embedded.asset_path("tiny"), mine)
     code, printed, _ = tool(
         "test", root / VOC, mine, "--backbone", "tiny", "--work-dir", "w", "--cfg-options", *SMALL
     )
@@ -265,7 +265,7 @@ def test_a_checkpoint_may_come_after_flags_and_a_metric_of_mmsegs_shows_its_scor
     monkeypatch.chdir(tmp_path)
     trees.write_tree("voc21", tmp_path / "data", 2, (24, 32))
     mine = tmp_path / "mine.safetensors"
-    shutil.copy(embedded.asset_path(), mine)
+    shutil.copy(embedded.asset_path("tiny"), mine)
     code, printed, _ = tool(
         *("test", root / VOC, "--backbone", "tiny", "--work-dir", tmp_path / "w", mine),
         *("--cfg-options", *SMALL, "test_evaluator.type=IoUMetric"),

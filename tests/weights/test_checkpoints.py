@@ -87,7 +87,7 @@ def wholes(tmp_path_factory, add_model_configs) -> dict[str, Whole]:
 
     return {
         "clip": Whole(lambda file: load_clip("ovseg-damaged", file), clip.state_dict()),
-        "embedded": Whole(lambda file: load_clip("tiny", file), *read_all(embedded.asset_path())),
+        "embedded": Whole(lambda file: load_clip("tiny", file), *read_all(embedded.asset_path("tiny"))),
         "sam": Whole(lambda file: load_segmenter("vit_b", file), small_sam(seed=9).state_dict()),
         "mobile": Whole(lambda file: load_segmenter("mobile", file), small_sam(seed=9).state_dict()),
         "tiny sam": Whole(lambda file: load_segmenter("tiny", file), *read_all(tiny.asset_path())),

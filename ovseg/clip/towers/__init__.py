@@ -16,15 +16,17 @@ from timm.models.vision_transformer import VisionTransformer as TimmVisionTransf
 from torch import nn
 
 from ovseg.clip.attention import Method
+from ovseg.clip.pooled import PooledTrunk
 from ovseg.clip.towers.base import BlockTower, Tower, resize_positions
 from ovseg.clip.towers.cells import CellTower
 from ovseg.clip.towers.openclip import OpenClipViT
-from ovseg.clip.towers.resnet import ResNetTower
+from ovseg.clip.towers.resnet import PooledTrunkTower, PoolingTower, ResNetTower
 from ovseg.clip.towers.timm_vit import TimmViT
 from ovseg.errors import UnsupportedModelError
 
 __all__ = [
-    "BlockTower", "CellTower", "OpenClipViT", "ResNetTower", "TimmViT", "Tower",
+    "BlockTower", "CellTower", "OpenClipViT", "PooledTrunkTower", "PoolingTower", "ResNetTower",
+    "TimmViT", "Tower",
     "check_method", "check_visual", "native_size", "patch_size", "resize_positions", "tower_of",
 ]  # fmt: skip
 
@@ -40,6 +42,8 @@ def tower_of(visual: nn.Module) -> Tower:
     """
     if isinstance(visual, ModifiedResNet):
         return ResNetTower(visual)
+    if isinstance(visual, PooledTrunk):
+        return PooledTrunkTower(visual)
     if isinstance(visual, VisionTransformer):
         return OpenClipViT(visual)
     if not isinstance(visual, TimmModel):
