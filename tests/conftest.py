@@ -39,7 +39,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def model():
-    return ovseg.load_model(cache=False)
+    return ovseg.load_model("tiny", cache=False)
 
 
 @pytest.fixture(scope="session")

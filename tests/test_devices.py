@@ -78,7 +78,7 @@ def test_masks_from_features_on_another_device(pair, options):
 @pytest.fixture(scope="module")
 def on_meta():
     """A model whose image tower has no values: every operation still checks that devices agree."""
-    model = ovseg.load_model(cache=False)
+    model = ovseg.load_model("tiny", cache=False)
     model.clip.visual.to("meta")
     return model
 

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 
 import ovseg
-from ovseg.clip import embedded
 from ovseg.clip.attention import METHODS
 from ovseg.data.scenes import NAMES, make_scene
 from ovseg.metrics import VOID, PerLabelScore, SegmentationScore
@@ -93,12 +92,11 @@ def main() -> None:
     parser.add_argument(
         "--sizes", type=int, nargs="*", help="short sides in pixels; default: the model's own"
     )
+    parser.add_argument("--model", default="small", choices=["small", "tiny"])
     parser.add_argument("--weights", type=Path, help="another file of the embedded kind")
     parser.add_argument("--methods", nargs="*", default=[m for m in METHODS if "_normalised" not in m])
     args = parser.parse_args()
-    model = ovseg.load_model(cache=not args.weights)
-    if args.weights:
-        model.clip.load_state_dict(embedded.load(args.weights).state_dict())
+    model = ovseg.load_model(args.model, args.weights, cache=not args.weights)
     sets = [("scenes", list(NAMES), list(scenes(args.scenes)), [128])]
     if args.photos:
         for name, unused in UNUSED.items():

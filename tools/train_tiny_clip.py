@@ -195,7 +195,7 @@ def train(args: argparse.Namespace) -> None:
     prompts = Prompts([scenes, *photos])
     model = embedded.build({**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": len(prompts.ids)}})
     if args.init:
-        start = embedded.load(args.init).state_dict()
+        start = embedded.load("tiny", args.init).state_dict()
         start["token_embedding.weight"] = start["token_embedding.weight"][prompts.ids]
         model.load_state_dict(start)
     model.train()

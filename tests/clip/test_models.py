@@ -198,7 +198,7 @@ def test_the_embedded_model_is_small_and_whole(tmp_path):
     assert 100 < used.sum() < 2000  # only rows that training touched are stored
     assert all(torch.isfinite(v).all() for k, v in clip.state_dict().items() if k != "attn_mask")
     with pytest.raises(WeightsError, match=r"none\.safetensors does not exist"):
-        embedded.load(tmp_path / "none.safetensors")
+        embedded.load("tiny", tmp_path / "none.safetensors")
 
 
 def test_a_missing_asset_says_what_to_do(tmp_path, monkeypatch):
@@ -211,7 +211,7 @@ def test_a_missing_asset_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_what_the_weights_are_is_known(tmp_path):
-    tiny = load_clip()
+    tiny = load_clip("tiny")
     assert (tiny.weights.given, tiny.weights.file, tiny.file) == ("embedded", *[embedded.asset_path("tiny")] * 2)
     for name in ("tiny", "ovseg-a"):
         first, second = load_clip(name, "random"), load_clip(name, "random")
@@ -219,7 +219,7 @@ def test_what_the_weights_are_is_known(tmp_path):
         assert first.weights.describe() == {"given": "random", "file": None, "sha256": None}
         assert state_digest(first.clip) != state_digest(second.clip)  # no seed: two are two
     before = state_digest(tiny.clip)
-    assert before == state_digest(load_clip().clip)
+    assert before == state_digest(load_clip("tiny").clip)
     tiny.clip.load_state_dict(load_clip("tiny", "random").clip.state_dict())
     assert state_digest(tiny.clip) != before and tiny.weights.given == "embedded"
 
@@ -271,7 +271,7 @@ def test_the_names_of_models_are_open_clips_and_the_embedded_one():
 
 def test_loading_leaves_the_log_of_the_process_alone(monkeypatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    load_clip()
+    load_clip("tiny")
     load_clip("ovseg-a", "random")
     assert logging.getLogger().handlers == []
 

@@ -180,7 +180,7 @@ def test_views_are_averaged(config, tmp_path, data):
     out = tmp_path / "png"
     found = evaluate(config(), Run(work_dir=str(tmp_path / "work"), out=str(out), tta=True))
     assert found["protocol"]["views averaged"] is True
-    core, names = ovseg.load_model(cache=False), load_vocabulary("voc21")
+    core, names = ovseg.load_model("tiny", cache=False), load_vocabulary("voc21")
     looked = 0
     for file in sorted((out).iterdir()):
         image = ovseg.load_image(next(data.rglob(f"VOC2012/JPEGImages/{file.stem}.jpg")))

@@ -296,6 +296,6 @@ def clip_checkpoint(root):
     """A file of the embedded model's tensors by the segmentor's names."""
     from ovseg.clip.models import load_clip
 
-    state = load_clip().clip.state_dict()
+    state = load_clip("tiny").clip.state_dict()
     torch.save({f"clip.{key}": value for key, value in state.items()}, "sound.pth")
     return "sound.pth"
