@@ -14,10 +14,13 @@ from pathlib import Path
 from ovseg.cli.scripts import Parser, reported
 
 VOCABULARIES = Path(__file__).parents[1] / "configs" / "_base_" / "datasets"
-SETS = {
-    "msrc_v2": str(VOCABULARIES / "photos_msrc_v2.txt"),
-    "camvid": str(VOCABULARIES / "photos_camvid.txt"),
-    "coco_things_val": "coco_object",
+SETS = {  # name of a set: its folder and its vocabulary
+    "msrc_v2": ("msrc_v2", str(VOCABULARIES / "photos_msrc_v2.txt")),
+    "camvid": ("camvid", str(VOCABULARIES / "photos_camvid.txt")),
+    "coco_things_val": ("coco_things_val", "coco_object"),
+    "voc20": ("voc2012", "voc20"),
+    "voc21": ("voc2012", "voc21"),
+    "ade20k": ("ade20k", "ade20k"),
 }
 
 
@@ -36,7 +39,8 @@ def main() -> None:
     from ovseg.data.convert import arrange_photos
 
     for name in args.sets:
-        done = arrange_photos(args.photos / name, SETS[name], args.out / name, args.split)
+        folder, vocabulary = SETS[name]
+        done = arrange_photos(args.photos / folder, vocabulary, args.out / name, args.split)
         print(f"{name}: {done}")
 
 

@@ -14,6 +14,7 @@ pipelines = {
         short336=dict(short_side=336, interpolation="bilinear"),
         short448=dict(short_side=448, interpolation="bilinear"),
         short560=dict(short_side=560, interpolation="bilinear"),
+        short352=dict(short_side=352, interpolation="opencv"),
         short160=dict(short_side=160, interpolation="opencv"),
     ).items()
 }

@@ -67,6 +67,23 @@ def presences(
     return np.asarray(1 / (1 + np.exp(-(scores - BORDER) / WIDTH)))
 
 
+def sigmoid_presences(images: Floats, scale: float, bias: float) -> Floats:
+    """How likely texts are in an image, by a model that was trained to say it (SigLIP, Zhai et al., 2023).
+
+    p = σ(scale · cos + bias) needs no rivals and no border: the loss is that of a yes or no for each pair of
+    image and text.
+
+    Args:
+        images: (n, T), cosines with the class token of the image or of each window; the best window counts.
+        scale: the model's own logit scale.
+        bias: its logit bias.
+
+    Returns:
+        (T,) in 0..1.
+    """
+    return _sigmoid(scale * images.max(axis=0) + bias)
+
+
 def log_odds(text: Floats, rivals: Floats, scale: float) -> Floats:
     """log(p / (1 - p)) / ``scale`` in units of similarity, for the text's probability p among its rivals.
 

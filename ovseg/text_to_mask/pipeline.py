@@ -22,7 +22,7 @@ from ovseg.maps.points import (
     paper_points,
     paper_points_of_several,
 )
-from ovseg.maps.presence import log_odds, presence
+from ovseg.maps.presence import log_odds, presence, sigmoid_presences
 from ovseg.maps.similarity import empty_text_surgery
 from ovseg.model import Model
 from ovseg.names import fold
@@ -84,7 +84,9 @@ def find(
     sets: list[PromptSet] = []
     reason = None
     if target is not None:
-        maps, shares = text_maps(encoded, target.names, features, setup.options, setup.logit_scale)
+        maps, shares = text_maps(
+            encoded, target.names, features, setup.options, setup.logit_scale, setup.model.logit_bias
+        )
         sets, reason = prompt_sets(encoded.size, maps, shares, setup.options)
     elif not clicks and box is None:
         reason = "nothing asked yet: wanted a text, a click or a box"
@@ -105,6 +107,7 @@ def text_maps(
     features: dict[str, Tensor],
     options: MaskOptions,
     logit_scale: float,
+    logit_bias: float | None = None,
 ) -> tuple[NDArray[np.float32], dict[str, float]]:
     """The maps that points are taken from, and how likely each name is in the image.
 
@@ -118,6 +121,7 @@ def text_maps(
         features: the unit feature (D,) of each name, each distractor and the empty string.
         options: rule and distractors.
         logit_scale: the model's own.
+        logit_bias: of a model of the sigmoid loss, whose own probability then is the presence.
 
     Returns:
         (K, h, w) maps, and the presence of each name in 0..1.
@@ -134,12 +138,17 @@ def text_maps(
     rows = own.T
     if options.rule == "components":
         rows = np.stack([log_odds(row, others, logit_scale) for row in rows])
-    shares = {
-        name: max(
-            presence(own[:, k], float(image[k]), others, image[count:], logit_scale) for image in images
-        )
-        for k, name in enumerate(names)
-    }
+    if logit_bias is None:
+        shares = {
+            name: max(
+                presence(own[:, k], float(image[k]), others, image[count:], logit_scale) for image in images
+            )
+            for k, name in enumerate(names)
+        }
+    else:
+        cosines = (encoded.features.class_tokens @ text[:count].T).cpu().numpy()
+        found = sigmoid_presences(cosines, logit_scale, logit_bias)
+        shares = dict(zip(names, found.tolist(), strict=True))
     return rows.reshape(count, *encoded.features.grid).astype(np.float32, copy=False), shares
 
 

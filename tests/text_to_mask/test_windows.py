@@ -5,9 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from ovseg.data.scenes import COLOURS, make_scene
 from ovseg.maps.presence import presence
+from ovseg.options import MaskOptions
 from ovseg.segmenters.load import load_segmenter
 from ovseg.text_to_mask import TextToMask
 from ovseg.text_to_mask.pipeline import Setup, encode_image, text_features, text_maps
@@ -54,3 +56,17 @@ def test_presence_with_windows_is_that_of_the_best_window(model):
         for token in tokens
     ]
     assert shares["red circle"] == pytest.approx(max(each), abs=1e-4) and max(each) > np.median(each) + 0.05
+
+
+def test_a_model_of_the_sigmoid_loss_says_itself_how_likely_a_text_is(model, monkeypatch):
+    """SigLIP: σ(scale · cos + bias) of the best window's class token."""
+    image, _ = small_object(3, (410, 93))
+    bias = torch.tensor(-2.5)
+    monkeypatch.setattr(model.clip, "logit_bias", bias, raising=False)
+    found = TextToMask(model, load_segmenter("grabcut"), size=160).predict(image, "red circle")
+    setup = Setup(model, load_segmenter("grabcut"), MaskOptions(size=160), model.logit_scale)
+    tokens = encode_image(setup, image).features.class_tokens
+    text = model.encode_text(["red circle"], "paper")[0]
+    wanted = torch.sigmoid(model.logit_scale * (tokens @ text).max() + bias)
+    assert found.presence["red circle"] == pytest.approx(float(wanted), abs=1e-5)
+    assert len(found) == 0 or found.presence["red circle"] >= 0.5

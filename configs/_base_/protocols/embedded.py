@@ -1,4 +1,4 @@
-# The embedded model, which is part of the package: short side 160, 85 templates. Scored at the label's size.
+# The embedded models, which are part of the package: 85 templates. A leaf says which, and the short side. Scored at the label's size.
 _base_ = "../segmentor.py"
 protocol = "embedded"
-model = dict(method="clip_surgery", backbone="tiny", weights=None, templates="paper", logit_scale=50.0)
+model = dict(method="clip_surgery", backbone="small", weights=None, templates="paper", logit_scale=50.0)

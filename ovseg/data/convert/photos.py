@@ -55,16 +55,23 @@ def arrange_photos(source: Path, vocabulary: str | Vocabulary, out: Path, split:
 
 def _table(classes: list[str], vocabulary: Vocabulary, source: Path) -> NDArray[np.int_]:
     """(256,): value in a mask -> index in the vocabulary, VOID, or -1 where there is no such class."""
-    absent = [name for name in vocabulary.names if name not in classes]
+    places = {_plain(name): index for index, name in enumerate(vocabulary.names)}
+    given = {_plain(name) for name in classes}
+    absent = [name for name in vocabulary.names if _plain(name) not in given]
     if absent:
         raise DataError(
             f"wanted the classes of {source}, the vocabulary has {absent[0]!r}, which is none of them"
         )
     table = np.full(256, -1)
     for value, name in enumerate(classes):
-        table[value] = vocabulary.names.index(name) if name in vocabulary.names else VOID
+        table[value] = places.get(_plain(name), VOID)
     table[VOID] = VOID
     return table
+
+
+def _plain(name: str) -> str:
+    """A name without its spaces: VOC writes "diningtable" and "tv/monitor"."""
+    return name.lower().replace(" ", "").replace("/", "")
 
 
 def _lines(path: Path) -> list[str]:
