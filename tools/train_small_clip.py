@@ -6,26 +6,30 @@
     python tools/train_small_clip.py pack  text.pt image.pt --out ovseg/assets/small_clip.safetensors
 
 ``text`` distils the text tower from a sentence encoder over the nouns of WordNet. ``image`` tunes the upper
-half of EfficientNet-Lite2 and the head for each place with name-the-crop: the mean feature of a random part of
-a picture against the names in it, weighted by their shares. ``pack`` writes the asset.
+half of EfficientNet-Lite2 and the head for each place with name-the-crop: the mean feature of a random part
+of a picture against the names in it, weighted by their shares. ``pack`` writes the asset.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 
 import torch
-from small_clip.image import train_image
+from open_clip.tokenizer import SimpleTokenizer
+from small_clip.image import Lessons, Settings, Trainer, keep
 from small_clip.pictures import CAPTIONED, read_sets
 from small_clip.text import Texts, train_text
-from small_clip.words import SentenceEncoder, Space, known_names, mean_of, nouns, sentences
-
+from small_clip.words import PROMPT, SentenceEncoder, Space, known_names, mean_of, nouns, sentences, templates
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ovseg.clip import embedded
 from ovseg.clip.pooled import PooledTrunk
+from ovseg.weights.digest import file_digest
 
 CONFIG = {
     "embed_dim": 384,
@@ -33,6 +37,9 @@ CONFIG = {
     "text_cfg": {"layers": 4, "width": 256, "heads": 4, "context_length": 77, "vocab_size": 49408},
     "quick_gelu": False,
 }
+
+
+OFTEN = 3  # sentences
 
 
 def sentence_encoder() -> SentenceEncoder:
@@ -60,12 +67,32 @@ def text(args: argparse.Namespace) -> None:
         Texts(texts, space.sentences(texts), False, 0.15),
     ]
     model = embedded.build(CONFIG).train()
-    train_text(model, kinds, args.minutes)
+    if args.init is not None:
+        model.load_state_dict(torch.load(args.init)["state"], strict=False)
+    train_text(model, kinds, args.minutes, args.rate)
     state = {k: v for k, v in model.state_dict().items() if not k.startswith("visual.")}
-    torch.save({"state": state, "words": [*names, *known, *texts]}, args.out)
+    torch.save({"state": state, "names": [*names, *known], "sentences": texts}, args.out)
 
 
-def imagenet_texts(space: Space) -> Tensor:
+class DistilledSpace:
+    """Texts as the trained text tower gives them, in the place of ``Space``."""
+
+    def __init__(self, file: Path) -> None:
+        self.model = embedded.build(CONFIG)
+        self.model.load_state_dict(torch.load(file)["state"], strict=False)
+        self.tokenizer = SimpleTokenizer()
+
+    def names(self, names: list[str]) -> Tensor:
+        """(K, 384) unit vectors of names."""
+        return self.sentences([PROMPT.format(name) for name in names])
+
+    @torch.no_grad()
+    def sentences(self, texts: list[str]) -> Tensor:
+        """(K, 384) unit vectors of texts as they are."""
+        return F.normalize(self.model.encode_text(self.tokenizer(texts)), dim=-1)
+
+
+def imagenet_texts(space: Space | DistilledSpace) -> Tensor:
     """(1000, 384) texts of ImageNet-1k's classes in the order of the classifier: each synset's first name."""
     folder = resources.files("timm") / "data" / "_info"
     rows = (folder / "imagenet_synset_to_lemma.txt").read_text(encoding="utf-8").splitlines()
@@ -97,7 +124,9 @@ def start_head(tower: PooledTrunk, classifier: nn.Linear, texts: Tensor) -> None
     answer, as nearly as texts (1000, D) and classifier rows W (1000, 1280) without their mean allow.
     """
     rows = classifier.weight - classifier.weight.mean(dim=0)
-    tower.head.linear.weight.copy_(torch.linalg.solve(texts.T @ texts + torch.eye(texts.shape[1]), texts.T @ rows))
+    tower.head.linear.weight.copy_(
+        torch.linalg.solve(texts.T @ texts + torch.eye(texts.shape[1]), texts.T @ rows)
+    )
     tower.head.linear.bias.zero_()
     tower.head.fc2.weight.zero_()
     tower.head.fc2.bias.zero_()
@@ -111,34 +140,74 @@ def start_head(tower: PooledTrunk, classifier: nn.Linear, texts: Tensor) -> None
 def image(args: argparse.Namespace) -> None:
     """Train the image tower."""
     torch.manual_seed(0)
-    space = open_space(args.space)
-    imagenet, sets = imagenet_texts(space), read_sets(args.photos)
+    space = open_space(args.space) if args.texts is None else DistilledSpace(args.texts)
+    sets = read_sets(args.photos)
     texts = [
         space.sentences(data.texts) if data.name == CAPTIONED else space.names(data.texts) for data in sets
     ]
+    lessons = Lessons(sets, texts, imagenet_texts(space))
     tower, classifier = untrained_tower()
-    start_head(tower, classifier, imagenet)
     frozen, _ = untrained_tower()
+    scale = 20.0
+    if args.init is None:
+        start_head(tower, classifier, lessons.imagenet)
+    else:
+        found = torch.load(args.init)
+        tower.load_state_dict(found["state"])
+        scale = found["scale"]
+    settings = Settings(args.minutes, args.passes, args.rate)
+    trainer = Trainer(tower, lessons, settings, scale)
+    while trainer.spent < 1:
+        kept = keep(tower, frozen, classifier, sets, trainer.rng)
+        print(f"{len(kept)} windows, {trainer.spent:.1%}", flush=True)
+        trainer.train_round(kept)
+        torch.save({"state": tower.state_dict(), "scale": trainer.scale}, args.out)
 
-    def report(turn: int, scale: float) -> None:
-        torch.save({"state": tower.state_dict(), "scale": scale}, args.out)
 
-    scale = train_image(tower, frozen, classifier, sets, texts, imagenet, args.minutes, args.rounds, args.passes, report)
-    report(args.rounds, scale)
+def token_ids(names: list[str], texts: list[str]) -> list[int]:
+    """The rows of the token embedding that are worth their place: tokens of names and prompts, and of
+    sentences those that come often."""
+    tokenizer = SimpleTokenizer()
+    found = {0, tokenizer.sot_token_id, tokenizer.eot_token_id}
+    for name in [*names, *(template.replace("{}", "") for template in templates())]:
+        found.update(tokenizer.encode(name))
+    counts = Counter(token for text in texts for token in set(tokenizer.encode(text)))
+    return sorted(found | {token for token, count in counts.items() if count >= OFTEN})
+
+
+def pack(args: argparse.Namespace) -> None:
+    """Write the asset."""
+    text, image = torch.load(args.text), torch.load(args.image)
+    model = embedded.build(CONFIG)
+    model.load_state_dict(text["state"], strict=False)
+    model.visual.load_state_dict(image["state"])
+    with torch.no_grad():
+        model.logit_scale.fill_(math.log(image["scale"]))
+    embedded.save(model, CONFIG, token_ids(text["names"], text["sentences"]), args.out, bits=8)
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, SHA-256 {file_digest(args.out)}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parts = parser.add_subparsers(required=True)
-    for name, run in (("text", text), ("image", image)):
+    for name, run, rate in (("text", text, 1e-3), ("image", image, 1e-3)):
         part = parts.add_parser(name, description=run.__doc__)
         part.add_argument("--photos", type=Path, required=True, help="folder of the labelled photographs")
         part.add_argument("--space", type=Path, default=Path("space.pt"), help="kept mean of the nouns")
-        part.add_argument("--minutes", type=float, default=30)
+        part.add_argument("--minutes", type=float, default=60)
+        part.add_argument("--rate", type=float, default=rate, help="AdamW's, at its highest")
+        part.add_argument("--init", type=Path, help="go on from this file")
         part.add_argument("--out", type=Path, required=True)
-        part.add_argument("--rounds", type=int, default=6)
-        part.add_argument("--passes", type=int, default=3)
         part.set_defaults(run=run)
+    part.add_argument("--passes", type=int, default=3, help="over the windows of a round")
+    part.add_argument("--texts", type=Path, help="take the texts from this text tower, not from its teacher")
+    part = parts.add_parser("pack", description=pack.__doc__)
+    part.add_argument("text", type=Path)
+    part.add_argument("image", type=Path)
+    part.add_argument("--out", type=Path, required=True)
+    part.set_defaults(run=pack)
     args = parser.parse_args()
     args.run(args)
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ovseg.checks import check_choice
 from ovseg.cli.inputs import Recursive, check_out
-from ovseg.cli.loading import EMBEDDED, MethodName, ModelName, encode_texts, little_known, load_model
+from ovseg.cli.loading import DEFAULT, MethodName, ModelName, encode_texts, little_known, load_model
 from ovseg.cli.loading import load_segmenter as load_named_segmenter
 from ovseg.cli.mask import DEFAULT_SEGMENTER
 from ovseg.cli.options import as_weights, with_options
@@ -85,7 +85,7 @@ def annotate(
     workers: Annotated[int, typer.Option("--workers", help="Workers of Ray.")] = 2,
     shape: Shape = FormatOptions.shape,
     image_prefix: ImagePrefix = FormatOptions.image_prefix,
-    model: ModelName = EMBEDDED,
+    model: ModelName = DEFAULT,
     method: MethodName = "clip_surgery",
     segmenter: Annotated[
         str,

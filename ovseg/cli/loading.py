@@ -17,10 +17,18 @@ if TYPE_CHECKING:
 
 DEFAULT = "small"
 LITTLE = {
-    ("model", "small"): "note: the embedded model 'small' is for trying out; --model and --weights take a real one",
-    ("model", "tiny"): "note: the embedded model 'tiny' knows about a hundred words; --model and --weights take "
-    "others",
-    ("segmenter", "tiny"): "note: the embedded segmenter 'tiny' is for trying out; --segmenter takes a real one",
+    (
+        "model",
+        "small",
+    ): "note: the embedded model 'small' is for trying out; --model and --weights take a real one",
+    (
+        "model",
+        "tiny",
+    ): "note: the embedded model 'tiny' knows about a hundred words; --model and --weights take others",
+    (
+        "segmenter",
+        "tiny",
+    ): "note: the embedded segmenter 'tiny' is for trying out; --segmenter takes a real one",
 }
 
 ModelName = Annotated[

@@ -1,8 +1,8 @@
 """The embedded models' files: small CLIPs in open_clip's own classes, each one safetensors asset.
 
-``small`` has a convolutional trunk under CLIP's attention pooling (``pooled.py``) and is what is used where no
-model is named; its matrices are stored in 8 bits (``packing.py``). ``tiny`` is a ViT of six blocks, stored in
-16 bits. Both are computed with in float32. Of the token embedding only the rows that training touched are
+``small`` has a convolutional trunk under CLIP's attention pooling (``pooled.py``) and is what is used where
+no model is named; its matrices are stored in 8 bits (``packing.py``). ``tiny`` is a ViT of six blocks, stored
+in 16 bits. Both are computed with in float32. Of the token embedding only the rows that training touched are
 stored; every other row is zero, so words the model never saw add nothing.
 """
 
@@ -126,7 +126,9 @@ def _config(checkpoint: checkpoints.Checkpoint, file: Path, what: str) -> dict[s
     text = config["text_cfg"]
     assert isinstance(text, Mapping)  # checked above
     if (text.get("context_length", _CONTEXT), text.get("vocab_size", _VOCABULARY)) != (_CONTEXT, _VOCABULARY):
-        raise WeightsError(f"wanted weights of {what}, {file} does not fit: its config is of another tokenizer")
+        raise WeightsError(
+            f"wanted weights of {what}, {file} does not fit: its config is of another tokenizer"
+        )
     return config
 
 

@@ -176,7 +176,9 @@ def _named_origin(name: str, given: str | Path | None, offline: bool, method: Me
     if config is None:
         near = difflib.get_close_matches(name, [*EMBEDDED, *open_clip.list_models()], n=3, cutoff=0.4)
         hint = f": did you mean {', '.join(near)}?" if near else ""
-        raise UsageError(f"unknown model {described(name)}, wanted 'small', 'tiny' or a name of open_clip's{hint}")
+        raise UsageError(
+            f"unknown model {described(name)}, wanted 'small', 'tiny' or a name of open_clip's{hint}"
+        )
     check_config(config, name)
     if given is None:
         raise UsageError(

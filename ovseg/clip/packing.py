@@ -1,7 +1,7 @@
 """Weights in 8 bits, for an asset that must be small: whole numbers with one scale for each output row.
 
-Only large matrices are stored so. Small ones, such as the kernels of a network's first layers, cost little and
-suffer most: they are stored in 16 bits. Vectors (biases, norms, running statistics) keep their type. The
+Only large matrices are stored so. Small ones, such as the kernels of a network's first layers, cost little
+and suffer most: they are stored in 16 bits. Vectors (biases, norms, running statistics) keep their type. The
 largest value of a row is 127 steps, so the rounding error of a weight is at most 1/254 of that value.
 """
 

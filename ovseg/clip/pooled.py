@@ -42,7 +42,9 @@ def check_trunk(config: Mapping[str, object], what: str) -> TrunkConfig:
         raise WeightsError(f"wanted a config of {what} with {', '.join(sorted(wanted))}, got others")
     trunk, numbers = config["trunk"], {}
     if trunk not in _TRUNKS:
-        raise WeightsError(f"wanted a config of {what} with a trunk of {', '.join(_TRUNKS)}, got {trunk!r:.60}")
+        raise WeightsError(
+            f"wanted a config of {what} with a trunk of {', '.join(_TRUNKS)}, got {trunk!r:.60}"
+        )
     for key, most in _LARGEST.items():
         value = config[key]
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:

@@ -16,7 +16,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ovseg.checks import check_number
-from ovseg.weights.known import EMBEDDED
 from ovseg.errors import UsageError
 from ovseg.mmseg.checks import building, check_dataset
 from ovseg.mmseg.environment import connect, writable_folder
@@ -25,6 +24,7 @@ from ovseg.mmseg.metrics import ImageCount
 from ovseg.mmseg.results import record, write_results
 from ovseg.mmseg.runtime import progress_of
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
+from ovseg.weights.known import EMBEDDED
 
 WRITERS = ("ExactIoUMetric", "CityscapesIoUMetric")
 """Metrics that write predictions, each image to a file of its own."""

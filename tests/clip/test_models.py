@@ -212,7 +212,10 @@ def test_a_missing_asset_says_what_to_do(tmp_path, monkeypatch):
 
 def test_what_the_weights_are_is_known(tmp_path):
     tiny = load_clip("tiny")
-    assert (tiny.weights.given, tiny.weights.file, tiny.file) == ("embedded", *[embedded.asset_path("tiny")] * 2)
+    assert (tiny.weights.given, tiny.weights.file, tiny.file) == (
+        "embedded",
+        *[embedded.asset_path("tiny")] * 2,
+    )
     for name in ("tiny", "ovseg-a"):
         first, second = load_clip(name, "random"), load_clip(name, "random")
         assert first.weights.is_random and first.file is None

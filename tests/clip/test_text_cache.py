@@ -402,7 +402,7 @@ def test_several_processes_at_once(tmp_path):
         "import sys; from pathlib import Path; from ovseg.clip.text import *; "
         "import open_clip; from ovseg.clip import embedded; "
         "t = open_clip.get_tokenizer('ViT-B-32'); "
-        "e = TextEncoder(embedded.load("tiny"), t, TextCache(Path(sys.argv[1]))); "
+        "e = TextEncoder(embedded.load('tiny'), t, TextCache(Path(sys.argv[1]))); "
         "print(float(e.encode([f'thing {i}' for i in range(40)], 'plain').sum()))"
     )
     runs = [
@@ -422,7 +422,7 @@ def test_keys_are_the_same_in_every_process(clip, tokenizer):
     """Neither addresses, nor the order of sets and dicts, nor the tokenizer's use reach the key."""
     script = (
         "import open_clip; from ovseg.clip import embedded; from ovseg.clip.text_key import fingerprint; "
-        "print(fingerprint(embedded.load("tiny"), open_clip.get_tokenizer('ViT-B-32')))"
+        "print(fingerprint(embedded.load('tiny'), open_clip.get_tokenizer('ViT-B-32')))"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True

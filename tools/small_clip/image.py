@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,7 +28,47 @@ from ovseg.clip.pooled import PooledTrunk
 from small_clip.pictures import GRID, PhotoSet, draw_window, epoch
 
 LOWER = 4  # blocks of the trunk that stay as they are
-QUARTERS = [(0, 0, GRID, GRID), *((y, x, GRID // 2, GRID // 2) for y in (0, GRID // 2) for x in (0, GRID // 2))]
+WEIGHTS = (1.0, 0.3, 0.15)  # of the three losses
+DROPPED = 0.1  # share of the trunk's channels that a step leaves out
+PRESENT = 0.01  # a class with a smaller share of the window is not asked for in the image's feature
+QUARTERS = [
+    (0, 0, GRID, GRID),
+    *((y, x, GRID // 2, GRID // 2) for y in (0, GRID // 2) for x in (0, GRID // 2)),
+]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how fast.
+
+    Attributes:
+        minutes: of training; the rates fall along a cosine to this end.
+        passes: over the windows of a round before new ones are drawn.
+        rate: of the head; the trunk is trained at a quarter of it.
+        size: windows in a batch.
+        crops: random parts of each window.
+    """
+
+    minutes: float
+    passes: int = 3
+    rate: float = 1e-3
+    size: int = 16
+    crops: int = 10
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What is to be learned from.
+
+    Attributes:
+        sets: the pictures.
+        texts: (T, D) of each set.
+        imagenet: (1000, D) of the classifier's classes.
+    """
+
+    sets: list[PhotoSet]
+    texts: list[Tensor]
+    imagenet: Tensor
 
 
 @dataclass
@@ -42,7 +82,7 @@ class Kept:
 
 
 class Depthwise(torch.autograd.Function):
-    """A depthwise convolution of stride 1 whose kernel is not trained; torch's own way back is 30 times slower."""
+    """A depthwise convolution of stride 1 with a fixed kernel; torch's own way back is much slower."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor, bias: Tensor, layer: nn.Conv2d) -> Tensor:
@@ -128,7 +168,11 @@ def random_boxes(count: int, rng: np.random.Generator) -> list[tuple[int, int, i
 
 @torch.no_grad()
 def keep(
-    tower: PooledTrunk, frozen: PooledTrunk, classifier: nn.Linear, sets: list[PhotoSet], rng: np.random.Generator
+    tower: PooledTrunk,
+    frozen: PooledTrunk,
+    classifier: nn.Linear,
+    sets: list[PhotoSet],
+    rng: np.random.Generator,
 ) -> list[Kept]:
     """The windows of one round with their lower features, and what the untouched trunk says of them."""
     rows, kept = list(epoch(sets, rng)), []
@@ -137,7 +181,9 @@ def keep(
     for start in range(0, len(rows), 16):
         part = rows[start : start + 16]
         windows = [draw_window(sets[number], index, rng) for number, index in part]
-        pixels = torch.from_numpy(np.stack([w.image for w in windows])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = (
+            torch.from_numpy(np.stack([w.image for w in windows])).permute(0, 3, 1, 2).float() / 127.5 - 1
+        )
         with torch.autocast("cpu", torch.bfloat16):
             lower = trunk.lower(pixels.contiguous(memory_format=torch.channels_last)).float()
         means = quarters @ trunk.upper(lower).flatten(1, 2)  # (B, 5, 1280)
@@ -165,79 +211,87 @@ def crop_loss(similarity: Tensor, shares: Tensor, owners: Tensor) -> Tensor:
     return -(shares * logs).sum()
 
 
-def train_image(
-    tower: PooledTrunk,
-    frozen: PooledTrunk,
-    classifier: nn.Linear,
-    sets: list[PhotoSet],
-    texts: list[Tensor],
-    imagenet: Tensor,
-    minutes: float,
-    rounds: int,
-    passes: int,
-    report: Callable[[int, float], None],
-    crops: int = 10,
-    size: int = 16,
-) -> float:
-    """Train ``tower`` in place for about ``minutes``; gives the logit scale that it came to."""
-    trunk, rng = Trunk(tower), np.random.default_rng(0)
-    scale = nn.Parameter(torch.tensor(math.log(20.0)))
-    pool = tower.attnpool
-    queries = [*pool.q_proj.parameters(), *pool.k_proj.parameters()]
-    groups = [
-        {"params": trunk.tuned, "rate": 2.5e-4},
-        {"params": [*tower.head.parameters()], "rate": 1e-3},
-        {"params": queries, "rate": 1e-3},
-        {"params": [scale], "rate": 1e-3, "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.02)
-    owners = [torch.from_numpy(data.owners) for data in sets]
-    quarters = box_masks(QUARTERS)
-    begun, step, means = time.perf_counter(), 0, np.zeros(3)
-    for turn in range(rounds):
-        kept = keep(tower, frozen, classifier, sets, rng)
-        print(f"round {turn}: {len(kept)} windows, {(time.perf_counter() - begun) / 60:.1f} min", flush=True)
-        for _ in range(passes):
-            order = rng.permutation(len(kept))
+class Trainer:
+    """The tower in training, with the logit scale that it comes to.
+
+    Args:
+        tower: trained in place.
+        lessons: sets and texts.
+        settings: how long and how fast.
+        scale: the logit scale to begin with.
+    """
+
+    def __init__(self, tower: PooledTrunk, lessons: Lessons, settings: Settings, scale: float = 20.0) -> None:
+        self.tower, self.lessons, self.settings = tower, lessons, settings
+        self.trunk, self.rng = Trunk(tower), np.random.default_rng(0)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+        self.owners = [torch.from_numpy(data.owners) for data in lessons.sets]
+        self.quarters = box_masks(QUARTERS)
+        pool, rate = tower.attnpool, settings.rate
+        groups = [
+            {"params": self.trunk.tuned, "rate": rate / 4},
+            {"params": [*tower.head.parameters()], "rate": rate},
+            {"params": [*pool.q_proj.parameters(), *pool.k_proj.parameters()], "rate": rate},
+            {"params": [self.log_scale], "rate": rate, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=0.02)
+        self.steps, self.begun = 0, time.perf_counter()
+
+    @property
+    def scale(self) -> float:
+        return float(self.log_scale.detach().exp())
+
+    @property
+    def spent(self) -> float:
+        """The share of the time that is gone."""
+        return (time.perf_counter() - self.begun) / (60 * self.settings.minutes)
+
+    def train_round(self, kept: list[Kept]) -> None:
+        """Some passes over the windows of a round, or until the time is gone."""
+        size, shown = self.settings.size, np.zeros(3)
+        for _ in range(self.settings.passes):
+            order = self.rng.permutation(len(kept))
             for start in range(0, len(order) - size + 1, size):
-                spent = (time.perf_counter() - begun) / (60 * minutes)
-                if spent >= 1:
-                    return float(scale.detach().exp())
-                for group in optimizer.param_groups:
-                    warm = min(1.0, (step + 1) / 100)
-                    group["lr"] = group["rate"] * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * spent)) / 2)
-                batch = [kept[i] for i in order[start : start + size]]
-                x = trunk.upper(torch.stack([b.features for b in batch]).float())
-                x = x * (torch.rand(len(x), 1, 1, x.shape[-1]) > 0.1) / 0.9
-                with torch.autocast("cpu", torch.bfloat16):
-                    places = tower.head(x).float()  # (B, 16, 16, D)
-                unit = F.normalize(places, dim=-1).flatten(1, 2)  # (B, 256, D)
-                images = tower.attnpool(places.detach().permute(0, 3, 1, 2))
-                losses = torch.zeros(3)
-                total = torch.zeros(())
-                for row, b in enumerate(batch):
-                    boxes = box_masks(random_boxes(crops, rng))
-                    found = F.normalize(boxes @ unit[row], dim=-1)
-                    shares = boxes @ b.shares
-                    named = crop_loss(scale.exp() * found @ texts[b.number].T, shares, owners[b.number]) / crops
-                    whole = b.shares.mean(dim=0, keepdim=True)
-                    present = (whole > 0.01).float()
-                    present = present / present.sum().clamp_min(1)
-                    image = F.normalize(images[row : row + 1], dim=-1)
-                    pooled = crop_loss(scale.exp().detach() * image @ texts[b.number].T, present, owners[b.number])
-                    five = F.normalize(quarters @ unit[row], dim=-1)
-                    said = (scale.exp() * five @ imagenet.T).log_softmax(dim=-1)
-                    memory = -(b.memory.float() * said).sum(dim=-1).mean()
-                    total = total + named + 0.3 * pooled + 0.15 * memory
-                    losses += torch.stack([named, pooled, memory]).detach()
-                optimizer.zero_grad(set_to_none=True)
-                (total / size).backward()
-                nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], 2.0)
-                optimizer.step()
-                step += 1
-                means = 0.98 * means + 0.02 * (losses / size).numpy()
-                if step % 25 == 0:
-                    shown = " ".join(f"{m:.3f}" for m in means / (1 - 0.98**step))
-                    print(f"image {step}: {spent:.1%}, losses {shown}, scale {float(scale.detach().exp()):.1f}", flush=True)
-        report(turn, float(scale.detach().exp()))
-    return float(scale.detach().exp())
+                if self.spent >= 1:
+                    return
+                shown += self.step([kept[i] for i in order[start : start + size]])
+                if self.steps % 50 == 0:
+                    means = " ".join(f"{value:.3f}" for value in shown / 50)
+                    print(
+                        f"image {self.steps}: {self.spent:.1%}, losses {means}, scale {self.scale:.1f}",
+                        flush=True,
+                    )
+                    shown[:] = 0
+
+    def step(self, batch: list[Kept]) -> NDArray[np.float64]:
+        """One step; gives the mean of each of the three losses."""
+        warm, spent = min(1.0, (self.steps + 1) / 100), min(1.0, self.spent)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["rate"] * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * spent)) / 2)
+        x = self.trunk.upper(torch.stack([b.features for b in batch]).float())
+        x = x * (torch.rand(len(x), 1, 1, x.shape[-1]) > DROPPED) / (1 - DROPPED)
+        with torch.autocast("cpu", torch.bfloat16):
+            places = self.tower.head(x).float()  # (B, 16, 16, D)
+        images = F.normalize(self.tower.attnpool(places.detach().permute(0, 3, 1, 2)), dim=-1)
+        unit = F.normalize(places, dim=-1).flatten(1, 2)  # (B, 256, D)
+        rows = [self.losses(b, unit[row], images[row : row + 1]) for row, b in enumerate(batch)]
+        losses = torch.stack([torch.stack(row) for row in rows]).mean(dim=0)
+        self.optimizer.zero_grad(set_to_none=True)
+        (losses * torch.tensor(WEIGHTS)).sum().backward()
+        nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], 2.0)
+        self.optimizer.step()
+        self.steps += 1
+        return losses.detach().double().numpy()
+
+    def losses(self, kept: Kept, unit: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Name-the-crop, pooling and memory: unit places (256, D), unit image feature (1, D)."""
+        texts, owners, scale = self.lessons.texts[kept.number], self.owners[kept.number], self.log_scale.exp()
+        boxes = box_masks(random_boxes(self.settings.crops, self.rng))
+        crops = F.normalize(boxes @ unit, dim=-1)
+        named = crop_loss(scale * crops @ texts.T, boxes @ kept.shares, owners) / len(boxes)
+        present = (kept.shares.mean(dim=0, keepdim=True) > PRESENT).float()
+        present = present / present.sum().clamp_min(1)
+        pooled = crop_loss(scale.detach() * image @ texts.T, present, owners)
+        five = F.normalize(self.quarters @ unit, dim=-1)
+        said = (scale * five @ self.lessons.imagenet.T).log_softmax(dim=-1)
+        return named, pooled, -(kept.memory.float() * said).sum(dim=-1).mean()

@@ -1,8 +1,8 @@
 """Photographs for training: each window of a picture with the names in it, cell by cell.
 
-Every picture is seen through windows of 256 px: resized, mirrored and shifted at random. A window's labels are
-kept as the share of each class in each cell of the trunk's grid. A set's names are its own: what a set does
-not name ("background", unlabelled) says nothing of the names of other sets. The background of sets that
+Every picture is seen through windows of 256 px: resized, mirrored and shifted at random. A window's labels
+are kept as the share of each class in each cell of the trunk's grid. A set's names are its own: what a set
+does not name ("background", unlabelled) says nothing of the names of other sets. The background of sets that
 label objects only stands for a group of scenery words.
 """
 
@@ -17,14 +17,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg.data.scenes import NAMES, make_scene
 from ovseg.vocabulary import load_vocabulary
 from small_clip.words import spoken
 
 WINDOW, CELL, VOID = 256, 16, 255
 GRID = WINDOW // CELL
-MASKED = ("voc2012", "ade20k", "coco_panoptic_train", "coco_things_train", "coco128_things", "msrc_v2", "camvid")
+MASKED = (
+    "voc2012",
+    "ade20k",
+    "coco_panoptic_train",
+    "coco_things_train",
+    "coco128_things",
+    "msrc_v2",
+    "camvid",
+)
 NAMED = ("imagenet_samples", "caltech101")
 CAPTIONED = "flickr8k_captions"
+SCENES = 250
 UNUSED = {"msrc_v2": {"horse", "mountain"}}  # classes of a set that its owners say to leave out
 OFTEN = {"voc2012": 1.5, "ade20k": 1.5, "msrc_v2": 1.2, "camvid": 1.0, "coco_panoptic_train": 2.0,
          "imagenet_samples": 0.5, "caltech101": 0.5, "flickr8k_captions": 0.6}  # fmt: skip
@@ -61,12 +71,20 @@ class Window(NamedTuple):
 
 
 def read_sets(photos: Path) -> list[PhotoSet]:
-    """All sets, train parts only."""
+    """All sets of photographs, train parts only, and scenes."""
     return [
         *(_masked(photos / name) for name in MASKED),
         *(_named(photos / name) for name in NAMED),
         _named(photos / CAPTIONED),
+        scene_set(SCENES),
     ]
+
+
+def scene_set(count: int) -> PhotoSet:
+    """Generated scenes, from seeds that no test and no measurement uses."""
+    scenes = [make_scene(20_000_000 + index, (256, 320)) for index in range(count)]
+    images, labels = [scene.image for scene in scenes], [scene.labels for scene in scenes]
+    return PhotoSet("scenes", list(NAMES), np.arange(len(NAMES)), images, labels)
 
 
 def draw_window(data: PhotoSet, index: int, rng: np.random.Generator) -> Window:
@@ -101,7 +119,9 @@ def cell_shares(labels: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
 def _window(
     picture: NDArray[np.uint8], height: int, width: int, top: int, left: int, mirrored: bool, how: int
 ) -> NDArray[np.uint8]:
-    resized = cv2.resize(picture, (width, height), interpolation=how)[top : top + WINDOW, left : left + WINDOW]
+    resized = cv2.resize(picture, (width, height), interpolation=how)[
+        top : top + WINDOW, left : left + WINDOW
+    ]
     return np.ascontiguousarray(resized[:, ::-1] if mirrored else resized)
 
 

@@ -73,15 +73,17 @@ def loss_of(found: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return 4 * (1 - cosine) + order, cosine.detach()
 
 
-def train_text(model: CLIP, kinds: list[Texts], minutes: float, size: int = 512, rate: float = 1e-3) -> None:
+def train_text(model: CLIP, kinds: list[Texts], minutes: float, rate: float, size: int = 512) -> None:
     """Train ``model``'s text tower in place for ``minutes``."""
     tower, tokenizer, rng = text_tower(model), SimpleTokenizer(), random.Random(0)
-    parts = [p for name, p in model.named_parameters() if not name.startswith("visual.") and name != "logit_scale"]
+    parts = [
+        p for name, p in model.named_parameters() if not name.startswith("visual.") and name != "logit_scale"
+    ]
     optimizer = torch.optim.AdamW(parts, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
     begun, step, spent, mean = time.perf_counter(), 0, 0.0, 0.0
     while spent < 1:
         spent = (time.perf_counter() - begun) / (60 * minutes)
-        warm = min(1.0, (step + 1) / 200)
+        warm = min(1.0, (step + 1) / 100)
         for group in optimizer.param_groups:
             group["lr"] = rate * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * min(1, spent))) / 2)
         texts, targets = draw(kinds, size, rng)
@@ -92,4 +94,7 @@ def train_text(model: CLIP, kinds: list[Texts], minutes: float, size: int = 512,
         optimizer.step()
         step, mean = step + 1, 0.98 * mean + 0.02 * float(cosine)
         if step % 50 == 0:
-            print(f"text {step}: {spent:.0%}, loss {loss.item():.3f}, cosine {mean / (1 - 0.98**step):.4f}", flush=True)
+            print(
+                f"text {step}: {spent:.0%}, loss {loss.item():.3f}, cosine {mean / (1 - 0.98**step):.4f}",
+                flush=True,
+            )

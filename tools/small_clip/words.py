@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.clip.text import TEMPLATES
+from ovseg.data.scenes import NAMES as SCENE_NAMES
 from ovseg.vocabulary import list_vocabularies, load_vocabulary
 
 PROMPT = "a photo of a {}"
@@ -44,7 +45,7 @@ def nouns() -> list[str]:
 
 
 def known_names(photos: Path) -> list[str]:
-    """The names of ovseg's vocabularies and of the photographs, which must be understood best."""
+    """The names of ovseg's vocabularies, of the photographs and of scenes, which must be understood best."""
     words = [word for name in list_vocabularies() for word in load_vocabulary(name).flat]
     for file in sorted(photos.glob("*/classes.txt")):
         if file.parent.name != "bsds500_regions":  # its regions have no names
@@ -52,12 +53,15 @@ def known_names(photos: Path) -> list[str]:
     for file in sorted(photos.glob("*/names.tsv")):
         if file.parent.name != "flickr8k_captions":
             words += [row.split("\t")[1] for row in file.read_text(encoding="utf-8").splitlines()]
+    words += SCENE_NAMES
     return list(dict.fromkeys(form.lower() for word in words if word for form in (word, spoken(word))))
 
 
 def sentences(photos: Path) -> list[str]:
     """the first words of WordNet's definitions, and captions of ``photos``/flickr8k_captions."""
-    found = [re.sub(r"\([^)]*\)", "", line.split("\t")[1]) for line in _timm("imagenet_synset_to_definition.txt")]
+    found = [
+        re.sub(r"\([^)]*\)", "", line.split("\t")[1]) for line in _timm("imagenet_synset_to_definition.txt")
+    ]
     found = [" ".join(text.split()[:12]) for text in found if text.strip()]
     rows = (photos / "flickr8k_captions" / "names.tsv").read_text(encoding="utf-8").splitlines()
     return found + [row.split("\t")[1] for row in rows] * 4
