@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ovseg.checks import pair
+from ovseg.maps.guided import Guided, guided
 from ovseg.maps.labels import kept_classes, label_map, probabilities
 from ovseg.maps.scores import GridScores, ScoreMap, WindowScores, bands, render
 from ovseg.maps.similarity import resize, to_grid
@@ -56,13 +57,14 @@ class Dense(Generic[Key]):
 
     Attributes:
         key: what came with the image.
-        scores: C channels at every place, on the token grid or on the grids of the windows.
+        scores: C channels at every place, on the token grid or on the grids of the windows; for label maps
+            with ``edges`` those after the filter.
         class_tokens: (n, D), one for the whole image or one for each window, not normalised.
         size: (height, width) in pixels of the image that was encoded.
     """
 
     key: Key
-    scores: GridScores | WindowScores
+    scores: GridScores | WindowScores | Guided
     class_tokens: Tensor
     size: tuple[int, int]
 
@@ -78,11 +80,18 @@ class _Job(Generic[Key]):
     grids: list[Tensor | None] = field(default_factory=list)
     tokens: list[Tensor | None] = field(default_factory=list)
     missing: int = 0
+    guide: Tensor | None = None  # (3, H, W), kept where the scores are to follow its edges
+    patch: tuple[int, int] = (1, 1)
 
     def result(self) -> Dense[Key]:
         grids = [grid for grid in self.grids if grid is not None]
         tokens = torch.stack([token for token in self.tokens if token is not None])
+        scores: GridScores | WindowScores | Guided
         scores = GridScores(grids[0]) if self.whole else WindowScores(self.size, self.boxes, grids)
+        if self.guide is not None:
+            height, width = whole_patches(self.size, self.patch)
+            cells = (height // self.patch[0], width // self.patch[1])
+            scores = guided(scores, self.guide.to(grids[0].device), cells)
         return Dense(self.key, scores, tokens, self.size)
 
 
@@ -141,6 +150,8 @@ def stream(
     for key, pixels in images:
         job = _Job(key, (pixels.shape[1], pixels.shape[2]), *_boxes(pixels, options))
         job.missing = len(job.boxes)
+        if isinstance(options, SegmentOptions) and options.edges is not None:
+            job.guide, job.patch = pixels, encoder.patch_size
         job.grids, job.tokens = [None] * job.missing, [None] * job.missing
         line.append(job)
         for index, (top, left, bottom, right) in enumerate(job.boxes):
@@ -195,7 +206,9 @@ def on_token_grid(dense: Dense[Key], patch: tuple[int, int]) -> Tensor:
         return scores.grid
     height, width = whole_patches(dense.size, patch)
     grid = (height // patch[0], width // patch[1])
-    if any(side % step for box in scores.boxes for side, step in zip(box, patch * 2, strict=True)):
+    if isinstance(scores, Guided) or any(
+        side % step for box in scores.boxes for side, step in zip(box, patch * 2, strict=True)
+    ):
         return render(scores, grid)  # windows between patches: their maps are interpolated
     total = scores.grids[0].new_zeros(scores.texts, *grid)
     count = total.new_zeros(grid)

@@ -210,6 +210,7 @@ class Model(FrozenClip):
         background: float | str | Sequence[str] | None = ...,
         area_threshold: float = ...,
         synonyms: str = ...,
+        edges: str | None = ...,
         templates: str | Sequence[str] = ...,
         probabilities: bool = ...,
     ) -> LabelMap: ...
@@ -228,6 +229,7 @@ class Model(FrozenClip):
         background: float | str | Sequence[str] | None = ...,
         area_threshold: float = ...,
         synonyms: str = ...,
+        edges: str | None = ...,
         templates: str | Sequence[str] = ...,
         probabilities: bool = ...,
         on_error: OnError | None = ...,
@@ -247,6 +249,7 @@ class Model(FrozenClip):
         background: float | str | Sequence[str] | None = SegmentOptions.background,
         area_threshold: float = SegmentOptions.area_threshold,
         synonyms: str = SegmentOptions.synonyms,
+        edges: str | None = SegmentOptions.edges,
         templates: str | Sequence[str] = SegmentOptions.templates,
         probabilities: bool = False,
         on_error: OnError | None = None,
@@ -266,6 +269,7 @@ class Model(FrozenClip):
                 switches the rule off (SCLIP's area rule).
             synonyms: "probability" takes the largest of a class's texts after the softmax, "cosine" before
                 it.
+            edges: "guided" makes the boundaries follow the image's edges (guided filter); None does not.
             probabilities: also return the class probabilities, (K, H, W) float32 at the image's size.
             on_error: as in ``similarity``.
 
@@ -293,6 +297,7 @@ class Model(FrozenClip):
             background=background,
             area_threshold=area_threshold,
             synonyms=synonyms,
+            edges=edges,
             templates=templates,
         )
         check_flag("probabilities", probabilities)

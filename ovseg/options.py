@@ -52,6 +52,7 @@ RESIZES = ("opencv", "pillow", "bilinear")
 shrinks. "pillow": antialiased bicubic, as in OpenAI's preprocessing and CLIP Surgery's demo. "bilinear":
 without antialiasing, as in the code of SCLIP and its successors."""
 SYNONYMS = ("probability", "cosine")
+EDGES = ("guided",)
 SURGERIES = ("empty", "label_set", "label_set_code")
 THRESHOLDS = {"components": 0.6, "paper": 0.8}
 """The rules for points, and the threshold of each on the min-max map where none is given."""
@@ -169,12 +170,15 @@ class SegmentOptions(InputOptions):
         area_threshold: foreground classes with at most this share of an image's foreground pixels are removed
             (SCLIP's rule), in 0..1; 0 switches it off.
         synonyms: "probability" takes the largest of a class's texts after the softmax, "cosine" before it.
+        edges: "guided" makes the boundaries follow the image's edges by the guided filter on the cosines
+            (He et al., 2013); None leaves them as smooth as the token grid.
     """
 
     logit_scale: float = 50.0
     background: Background = None
     area_threshold: float = 0.0
     synonyms: str = "probability"
+    edges: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -182,6 +186,8 @@ class SegmentOptions(InputOptions):
         _set(self, "background", check_background(self.background))
         _set(self, "area_threshold", check_number("area_threshold", self.area_threshold, 0, 1))
         check_choice("synonyms", self.synonyms, SYNONYMS)
+        if self.edges is not None:
+            check_choice("edges", self.edges, EDGES, none=True)
 
 
 @dataclass(frozen=True, kw_only=True)

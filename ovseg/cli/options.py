@@ -20,6 +20,7 @@ import typer
 from ovseg.errors import UsageError, short_repr
 from ovseg.io.sources import expand
 from ovseg.options import (
+    EDGES,
     PRECISIONS,
     PROMPTS,
     RESIZES,
@@ -137,6 +138,7 @@ TABLE = {
     "synonyms": Row(
         "Where a class has several texts: the best 'probability' or the best 'cosine'.", choices=SYNONYMS
     ),
+    "edges": Row("Boundaries follow the image's edges: guided (guided filter).", choices=EDGES),
     "surgery": Row(
         "What is taken away from the texts' features: empty, label_set, label_set_code or none.",
         as_surgery,

@@ -96,6 +96,7 @@ def segment(
             background=options.background,
             area_threshold=options.area_threshold,
             synonyms=options.synonyms,
+            edges=options.edges,
             templates=options.templates,
             probabilities=probabilities,
         )

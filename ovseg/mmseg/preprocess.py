@@ -17,21 +17,39 @@ from ovseg.errors import UsageError
 class ClipPreProcessor(BaseDataPreprocessor):
     """uint8 images (3, H, W) to ``(x / 255 - mean) / std``, float32, each at its own size.
 
-    ``mean`` and ``std`` of R, G, B in 0..1. Images are not padded to a common size, because padding
-    would be seen by the attention: a batch is a list, and the segmentor groups it.
+    Images are not padded to a common size, because padding would be seen by the attention: a batch is a list,
+    and the segmentor groups it.
+
+    Args:
+        mean, std: of R, G, B in 0..1; None for those of the model that the segmentor loads.
+        bgr_to_rgb: whether the images are BGR, as mmseg's pipelines give them.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], bgr_to_rgb: bool = True) -> None:
+    def __init__(
+        self,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        bgr_to_rgb: bool = True,
+    ) -> None:
         super().__init__()
+        check_flag("bgr_to_rgb", bgr_to_rgb)
+        if (mean is None) != (std is None):
+            raise UsageError("wanted mean and std of three channels, or neither, got one of them")
+        self.bgr_to_rgb = bgr_to_rgb
+        self.is_set = False
+        if mean is not None and std is not None:
+            self.set(mean, std)
+
+    def set(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Normalise with these values of R, G, B."""
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise UsageError(f"wanted mean and std of three channels, got {list(mean)} and {list(std)}")
-        check_flag("bgr_to_rgb", bgr_to_rgb)
-        self.bgr_to_rgb = bgr_to_rgb
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None], False)
+        self.is_set = True
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Move "inputs" (images of any sizes) and "data_samples" to the model's device, and normalise."""

@@ -45,12 +45,12 @@ class OpenVocabularySegmentor(BaseSegmentor):
 
     Args:
         vocabulary: a data set's name, a file, "sky, tree", a list of names, or a vocabulary.
-        data_preprocessor: ClipPreProcessor with the model's mean and std.
+        data_preprocessor: ClipPreProcessor, with the model's mean and std or with neither.
         method: a name of the table of methods.
         backbone: "small" or "tiny" for an embedded model, or a name of open_clip's.
         weights: a tag, a file or "random"; None for the embedded model.
         precision, cache, offline: as in ``load_model``.
-        templates, window, stride, batch, logit_scale, background, area_threshold, synonyms: as in
+        templates, window, stride, batch, logit_scale, background, area_threshold, synonyms, edges: as in
         ``Model.segment``;
             a ``window`` makes sliding windows in pixels of the resized image.
         keep_logits: also return ``seg_logits``, the logarithms of the classes' probabilities, (K, H, W) at
@@ -80,6 +80,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
         background: float | str | Sequence[str] | None = SegmentOptions.background,
         area_threshold: float = SegmentOptions.area_threshold,
         synonyms: str = SegmentOptions.synonyms,
+        edges: str | None = SegmentOptions.edges,
         keep_logits: bool = True,
         cache: bool = LoadOptions.cache,
         offline: bool = LoadOptions.offline,
@@ -102,6 +103,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
             "background": background,
             "area_threshold": area_threshold,
             "synonyms": synonyms,
+            "edges": edges,
         }
         options = SegmentOptions.from_mapping(fields)
         resolve_templates(options.templates)
@@ -124,6 +126,8 @@ class OpenVocabularySegmentor(BaseSegmentor):
 
     def _check_normalisation(self) -> None:
         loaded, got = self.core.loaded, self.data_preprocessor
+        if isinstance(got, ClipPreProcessor) and not got.is_set:
+            got.set(loaded.mean, loaded.std)
         for field in ("mean", "std"):
             wanted, found = torch.tensor(getattr(loaded, field)), getattr(got, field).flatten().cpu()
             if not torch.allclose(wanted, found, atol=1e-6):

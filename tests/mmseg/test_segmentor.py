@@ -27,6 +27,7 @@ def build(vocabulary=NAMES, **fields):
         {
             "type": "OpenVocabularySegmentor",
             "data_preprocessor": preprocessor,
+            "backbone": "tiny",
             "templates": "plain",
             **settings,
         }
@@ -98,6 +99,16 @@ def test_labels_are_those_of_the_core(model, method):
     for image, got in zip(images, found):
         wanted = core.segment(image, NAMES, size=image.shape[:2], templates="plain")
         np.testing.assert_array_equal(got, wanted.labels)
+
+
+def test_edges_are_those_of_the_core(model):
+    segmentor = build(edges="guided")
+    scenes, data = batch((64, 80))
+    wanted = model.segment(scenes[0], list(NAMES), size=(64, 80), edges="guided", templates="plain")
+    found = labels(segmentor.test_step(data))[0]
+    assert (found == wanted.labels).mean() > 0.99 and segmentor.describe()["edges"] == "guided"
+    plain = model.segment(scenes[0], list(NAMES), size=(64, 80), templates="plain")
+    assert (plain.labels != wanted.labels).any()
 
 
 def test_windows_are_those_of_the_core(model):
@@ -238,3 +249,10 @@ def test_the_batch_of_a_tensor_is_a_batch_of_images():
     pixels = torch.randn(2, 3, 64, 64)
     samples = segmentor.predict(pixels)
     assert len(samples) == 2 and all(isinstance(s.pred_sem_seg, PixelData) for s in samples)
+
+
+def test_a_preprocessor_without_values_normalises_as_the_model_wants_it(model):
+    segmentor = build(data_preprocessor={"type": "ClipPreProcessor"})
+    scenes, data = batch((64, 80))
+    wanted = model.segment(scenes[0], list(NAMES), size=(64, 80), templates="plain")
+    np.testing.assert_array_equal(labels(segmentor.test_step(data))[0], wanted.labels)
