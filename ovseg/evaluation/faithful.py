@@ -124,8 +124,7 @@ def layers_of(model: Model) -> list[nn.Module]:
     if isinstance(tower, BlockTower):
         return list(tower.blocks)
     if isinstance(tower, PoolingTower):
-        visual = model.clip.visual
-        return [getattr(visual, name) for name in ("layer1", "layer2", "layer3", "layer4", "attnpool")]
+        return [*tower.stages, tower.pool]
     raise UnsupportedModelError(f"wanted a tower of blocks or stages to randomise, got {tower.family}")
 
 

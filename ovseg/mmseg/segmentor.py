@@ -25,6 +25,7 @@ from ovseg.errors import UsageError, described
 from ovseg.figures import palette
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.scores import Cropped, Flipped, Resized, ScoreMap, render
+from ovseg.mmseg.preprocess import ClipPreProcessor
 from ovseg.model import Model, with_background
 from ovseg.options import LoadOptions, Plain, SegmentOptions
 from ovseg.vocabulary import Vocabulary, find_vocabulary

@@ -129,9 +129,9 @@ ASSETS: tuple[Known, ...] = (
         SMALL,
         "embedded",
         "small_clip.safetensors",
-        sha256="SMALLSHA",
+        sha256="87b418525eb727592c585d3b495ffc0f81f9fc8f9c684bf105f0fbc04ba3ac3d",
         licence="research data",
-        megabytes=14,
+        megabytes=16,
     ),
     Known(
         "clip",

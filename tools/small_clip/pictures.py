@@ -37,7 +37,7 @@ CAPTIONED = "flickr8k_captions"
 SCENES = 250
 UNUSED = {"msrc_v2": {"horse", "mountain"}}  # classes of a set that its owners say to leave out
 OFTEN = {"voc2012": 1.5, "ade20k": 1.5, "msrc_v2": 1.2, "camvid": 1.0, "coco_panoptic_train": 2.0,
-         "imagenet_samples": 0.5, "caltech101": 0.5, "flickr8k_captions": 0.6}  # fmt: skip
+         "imagenet_samples": 0.5, "caltech101": 0.5, "flickr8k_captions": 0.6, "scenes": 2.0}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovseg.clip.attention import Heads
 from ovseg.clip.pooled import STRIDE, PooledTrunk
@@ -18,9 +19,11 @@ class PoolingTower(Tower):
 
     Attributes:
         pool: the attention pooling.
+        stages: what comes before it, in order, the stem left out.
     """
 
     pool: AttentionPool2d
+    stages: Sequence[nn.Module]
 
     @abstractmethod
     def cells(self, pixels: Tensor) -> Tensor:
@@ -55,6 +58,7 @@ class ResNetTower(PoolingTower):
     def __init__(self, visual: ModifiedResNet) -> None:
         size = visual.image_size
         self.visual, self.pool = visual, visual.attnpool
+        self.stages = (visual.layer1, visual.layer2, visual.layer3, visual.layer4)
         self.family = "open_clip ResNet, attention pooling"
         self.patch_size = (32, 32)  # the total stride
         self.native_size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
@@ -62,7 +66,7 @@ class ResNetTower(PoolingTower):
     def cells(self, pixels: Tensor) -> Tensor:
         visual = self.visual
         x = visual.stem(pixels)
-        for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4):
+        for layer in self.stages:
             x = layer(x)
         return x
 
@@ -72,6 +76,7 @@ class PooledTrunkTower(PoolingTower):
 
     def __init__(self, visual: PooledTrunk) -> None:
         self.visual, self.pool = visual, visual.attnpool
+        self.stages = (*visual.trunk.blocks, visual.head)
         self.family = "timm EfficientNet, head per place, attention pooling"
         self.patch_size = (STRIDE, STRIDE)
         self.native_size = visual.image_size
