@@ -148,7 +148,7 @@ class FrozenClip:
 
         Example:
             >>> import ovseg
-            >>> model = ovseg.load_model()
+            >>> model = ovseg.load_model("tiny")
             >>> features = model.dense_features(ovseg.make_scene(11).image, InputOptions(size=128))
             >>> maps = features.places @ model.encode_text(["stripes", "gravel"]).T  # (N, 2)
             >>> features.grid, tuple(maps.shape)
@@ -173,7 +173,7 @@ class FrozenClip:
         Example:
             >>> import ovseg
             >>> scenes = [ovseg.make_scene(seed).image for seed in (11, 23)]
-            >>> [one.grid for one in ovseg.load_model().dense_features_of(scenes, InputOptions(size=64))]
+            >>> [one.grid for one in ovseg.load_model("tiny").dense_features_of(scenes, InputOptions(size=64))]
             [(8, 8), (8, 8)]
         """
         options = InputOptions() if options is None else options

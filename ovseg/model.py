@@ -83,7 +83,7 @@ class Model(FrozenClip):
     Example:
         >>> model = load_model(method="naclip")
         >>> model.method.name, model.patch_size, model.with_method("gem").method.name
-        ('naclip', (8, 8), 'gem')
+        ('naclip', (16, 16), 'gem')
     """
 
     # ------------------------------------------------------------------------------- what it is for

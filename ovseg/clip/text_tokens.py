@@ -34,7 +34,7 @@ def token_features(clip: nn.Module, tokenizer: Tokenizer, text: str) -> tuple[tu
         UnsupportedModelError: the text tower has no feature of single tokens.
 
     >>> import ovseg
-    >>> loaded = ovseg.load_model().loaded
+    >>> loaded = ovseg.load_model("tiny").loaded
     >>> tokens, features = token_features(loaded.clip, loaded.tokenizer, "a skateboarder")
     >>> tokens, tuple(features.shape)
     (('[start]', 'a', 'skate-', 'boarder', '[end]'), (5, 128))

@@ -93,7 +93,7 @@ def explanation(
         ... def ramp(subject):
         ...     height, width = subject.grid
         ...     return torch.linspace(0, 1, width).expand(len(subject.text), height, width)
-        >>> found = explain(ovseg.load_model(), ovseg.make_scene(11).image, "stripes", method="ramp")
+        >>> found = explain(ovseg.load_model("tiny"), ovseg.make_scene(11).image, "stripes", method="ramp")
         >>> float(found["stripes"][0, 0]), float(found["stripes"][0, -1])
         (0.0, 1.0)
         >>> remove_explanation("ramp")

@@ -115,7 +115,7 @@ def explain(
     Example:
         >>> import ovseg
         >>> scene = ovseg.make_scene(11)
-        >>> found = explain(ovseg.load_model(), scene.image, "stripes, gravel", "bimodal")
+        >>> found = explain(ovseg.load_model("tiny"), scene.image, "stripes, gravel", "bimodal")
         >>> found.names, found["gravel"].shape == scene.labels.shape
         (('stripes', 'gravel'), True)
     """
@@ -165,7 +165,7 @@ def compare(
     Example:
         >>> import ovseg
         >>> image = ovseg.make_scene(11).image
-        >>> found = compare(ovseg.load_model(), image, "stripes", ["clip", "gradcam_cls"])
+        >>> found = compare(ovseg.load_model("tiny"), image, "stripes", ["clip", "gradcam_cls"])
         >>> list(found.maps), found.cosines.shape
         (['clip', 'gradcam_cls'], (1,))
     """

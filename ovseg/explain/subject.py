@@ -47,7 +47,7 @@ class Subject:
 
     Example:
         >>> import ovseg
-        >>> model = ovseg.load_model()
+        >>> model = ovseg.load_model("tiny")
         >>> pixels = model.preprocess([ovseg.make_scene(11).image], (64, 64))
         >>> subject = Subject(model, pixels, model.encode_text(["stripes", "gravel"]), blocks=2)
         >>> tuple(subject.cosines.shape), len(subject.trace.attention), subject.grid

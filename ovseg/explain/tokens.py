@@ -82,7 +82,7 @@ def explain_tokens(
     Example:
         >>> import ovseg
         >>> scene = ovseg.make_scene(11)
-        >>> found = explain_tokens(ovseg.load_model(), scene.image, "a red triangle on gravel")
+        >>> found = explain_tokens(ovseg.load_model("tiny"), scene.image, "a red triangle on gravel")
         >>> found.tokens
         ('[start]', 'a', 'red', 'triangle', 'on', 'gravel', '[end]')
         >>> len(found.best(3)), found.map.names

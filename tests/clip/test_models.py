@@ -202,7 +202,7 @@ def test_the_embedded_model_is_small_and_whole(tmp_path):
 
 
 def test_a_missing_asset_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "asset_path", lambda: tmp_path / "none.safetensors")
+    monkeypatch.setattr(embedded, "asset_path", lambda name: tmp_path / "none.safetensors")
     with pytest.raises(WeightsError, match="reinstall ovseg"):
         embedded.load("tiny")
 
