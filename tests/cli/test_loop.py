@@ -134,6 +134,7 @@ def test_the_little_that_an_embedded_model_knows_is_said_once(pictures, tmp_path
     from ovseg.cli import app
 
     words = ["mask", str(pictures), "bricks", "--segmenter", "tiny", "--out", str(tmp_path / "o"), *PLAIN]
+    words += ["--model", "tiny"]
     said = CliRunner().invoke(app, words).stderr
     assert said.count("note: the embedded model 'tiny' knows about a hundred words") == 1
     assert said.count("note: the embedded segmenter") == 1

@@ -49,7 +49,7 @@ def test_the_record_says_what_was_done_to_what_with_what(run, read, picture, tmp
     assert record["names"] == ["bricks", "waves"] and 0 < sum(record["shares"].values()) <= 1
     assert record["options"]["background"] == 0.6 and record["options"]["window"] == [16, 24]
     assert record["model"]["name"] == "tiny" and record["model"]["method"] == "clip_surgery"
-    assert record["model"]["weights"]["sha256"] == hashlib.sha256(asset_path().read_bytes()).hexdigest()
+    assert record["model"]["weights"]["sha256"] == hashlib.sha256(asset_path("tiny").read_bytes()).hexdigest()
     assert record["vocabulary"]["digest"] == as_vocabulary("bricks, waves").digest()
 
 
@@ -57,7 +57,7 @@ def test_every_option_of_the_model_is_reachable(run, read, picture, tmp_path):
     options = {
         "size": "32x48", "window": "16", "stride": "8x16", "batch": "3", "resize": "pillow",
         "logit_scale": "40", "background": "wall, floor", "area_threshold": "0.1", "synonyms": "cosine",
-        "templates": "a photo of {}",
+        "edges": "guided", "templates": "a photo of {}",
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     done = run("segment", picture, "bricks", "--out", tmp_path / "o", "--json", *words)
@@ -65,7 +65,7 @@ def test_every_option_of_the_model_is_reachable(run, read, picture, tmp_path):
     assert read(tmp_path / "o" / "a.labels.json")["options"] == {
         "size": [32, 48], "window": 16, "stride": [8, 16], "batch": 3, "resize": "pillow",
         "logit_scale": 40.0, "background": ["wall", "floor"], "area_threshold": 0.1, "synonyms": "cosine",
-        "templates": "a photo of {}",
+        "edges": "guided", "templates": "a photo of {}",
     }  # fmt: skip
 
 

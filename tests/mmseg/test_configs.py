@@ -23,7 +23,10 @@ from ovseg.vocabulary import load_vocabulary
 CONFIGS = Path(__file__).parents[2] / "configs"
 LEAVES = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name != "_base_")
 EMBEDDED = {"model.backbone": "tiny", "model.weights": None, "model.cache": False}
-PHOTOS = ("camvid", "coco_things_val", "msrc_v2")
+PHOTOS = {
+    "tiny": ("camvid", "coco_things_val", "msrc_v2"),
+    "small": ("ade20k", "camvid", "coco_things_val", "msrc_v2", "voc20", "voc21"),
+}
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,9 @@ TITLES = {
 ROWS = [(family, dataset) for family, rows in TABLE.items() for dataset in rows]
 
 
-def leaf(family: str, dataset: str) -> Path:
+def leaf(family: str, dataset: str, model: str = "*") -> Path:
     """The one leaf of a family for a data set."""
-    (found,) = (CONFIGS / family).glob(f"*_*_{dataset}-*.py")
+    (found,) = (CONFIGS / family).glob(f"*_{model}_{dataset}-*.py")
     return found
 
 
@@ -127,8 +130,10 @@ def loaded_once(monkeypatch):
 
 def test_each_protocol_has_a_leaf_for_each_benchmark_and_there_are_no_others():
     assert {dataset for _, dataset in ROWS} == set(VOCABULARIES.values())
-    wanted = [leaf(*row) for row in ROWS] + [leaf("photos", name) for name in PHOTOS]
-    assert sorted(wanted) == LEAVES and len(LEAVES) == 5 * 8 + 3
+    wanted = [leaf(*row) for row in ROWS] + [
+        leaf("photos", name, model) for model, names in PHOTOS.items() for name in names
+    ]
+    assert sorted(wanted) == LEAVES and len(LEAVES) == 5 * 8 + 3 + 6
 
 
 @pytest.mark.parametrize("family, dataset", ROWS)
@@ -172,13 +177,13 @@ def test_a_leaf_is_short_and_its_name_says_method_backbone_data_set_and_size(pat
     method, backbone, rest = path.stem.split("_", 2)
     dataset, size = rest.rsplit("-", 1)
     assert config.model.method == method.replace("-", "_")
-    assert config.model.backbone == {"vit-b16": "ViT-B-16-quickgelu", "tiny": "tiny"}[backbone]
+    assert config.model.backbone == {"vit-b16": "ViT-B-16-quickgelu"}.get(backbone, backbone)
     resize = config.test_pipeline[2]
     assert size == ("{}x{}".format(*resize.size) if "size" in resize else f"short{resize.short_side}")
     data = config.test_dataloader.dataset
     assert data.test_mode and data.data_prefix.img_path and data.data_prefix.seg_map_path
     assert config.test_dataloader.batch_size == 1 and config.test_evaluator.type == "ExactIoUMetric"
-    assert dataset in PHOTOS or VOCABULARIES[data.type] == dataset
+    assert dataset in PHOTOS.get(backbone, ()) or VOCABULARIES[data.type] == dataset
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=lambda path: f"{path.parent.name}/{path.stem}")

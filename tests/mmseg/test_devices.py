@@ -85,6 +85,7 @@ def test_the_segmentor_takes_images_of_a_device_and_its_predictions_are_scored(m
     segmentor = MODELS.build(
         {
             "type": "OpenVocabularySegmentor",
+            "backbone": "tiny",
             "vocabulary": ["sky", "tree", "road"],
             "templates": "plain",
             "data_preprocessor": {"type": "ClipPreProcessor", "mean": mean, "std": std},

@@ -19,7 +19,8 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 def build(vocabulary=NAMES, mean=MEAN, **fields):
     preprocessor = {"type": "ClipPreProcessor", "mean": mean, "std": STD}
-    settings = {"vocabulary": vocabulary, "data_preprocessor": preprocessor, "templates": "plain", **fields}
+    settings = {"vocabulary": vocabulary, "data_preprocessor": preprocessor, "templates": "plain"}
+    settings = {"backbone": "tiny", **settings, **fields}
     return MODELS.build({"type": "OpenVocabularySegmentor", **settings})
 
 

@@ -98,7 +98,7 @@ def _whole(loader: str) -> tuple[State, dict[str, str]]:
     """The tensors and the metadata of a good file."""
     torch.manual_seed(0)
     if loader in ("tiny", "tiny sam"):
-        asset = (embedded if loader == "tiny" else tiny).asset_path()
+        asset = embedded.asset_path("tiny") if loader == "tiny" else tiny.asset_path()
         with safe_open(asset, "pt") as opened:
             return {key: opened.get_tensor(key) for key in opened.keys()}, dict(opened.metadata())  # noqa: SIM118
     if loader == "local-dir":

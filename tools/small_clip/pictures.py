@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.data.scenes import NAMES, make_scene
 from ovseg.vocabulary import load_vocabulary
 from small_clip.words import spoken
 
@@ -34,10 +33,9 @@ MASKED = (
 )
 NAMED = ("imagenet_samples", "caltech101")
 CAPTIONED = "flickr8k_captions"
-SCENES = 250
 UNUSED = {"msrc_v2": {"horse", "mountain"}}  # classes of a set that its owners say to leave out
 OFTEN = {"voc2012": 1.5, "ade20k": 1.5, "msrc_v2": 1.2, "camvid": 1.0, "coco_panoptic_train": 2.0,
-         "imagenet_samples": 0.5, "caltech101": 0.5, "flickr8k_captions": 0.6, "scenes": 2.0}  # fmt: skip
+         "imagenet_samples": 0.5, "caltech101": 0.5, "flickr8k_captions": 0.6}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,20 +69,12 @@ class Window(NamedTuple):
 
 
 def read_sets(photos: Path) -> list[PhotoSet]:
-    """All sets of photographs, train parts only, and scenes."""
+    """All sets, train parts only."""
     return [
         *(_masked(photos / name) for name in MASKED),
         *(_named(photos / name) for name in NAMED),
         _named(photos / CAPTIONED),
-        scene_set(SCENES),
     ]
-
-
-def scene_set(count: int) -> PhotoSet:
-    """Generated scenes, from seeds that no test and no measurement uses."""
-    scenes = [make_scene(20_000_000 + index, (256, 320)) for index in range(count)]
-    images, labels = [scene.image for scene in scenes], [scene.labels for scene in scenes]
-    return PhotoSet("scenes", list(NAMES), np.arange(len(NAMES)), images, labels)
 
 
 def draw_window(data: PhotoSet, index: int, rng: np.random.Generator) -> Window:
