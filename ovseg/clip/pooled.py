@@ -89,9 +89,13 @@ class PooledTrunk(nn.Module):
         self.attnpool = AttentionPool2d(image_size // STRIDE, embed_dim, heads, embed_dim)
 
     def places(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) to the pooling's input, (B, D, H/16, W/16)."""
+        """Pixels (B, 3, H, W) to the pooling's input, (B, D, H/16, W/16), of unit length at each place.
+
+        With one length for all, a place's value is nearest to itself in value-value attention, and not to
+        whichever place has the longest.
+        """
         x = self.trunk.forward_features(pixels)
-        return self.head(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return F.normalize(self.head(x.permute(0, 2, 3, 1)), dim=-1).permute(0, 3, 1, 2)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, image_size, image_size) to the image's feature (B, D)."""

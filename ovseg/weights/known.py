@@ -129,7 +129,7 @@ ASSETS: tuple[Known, ...] = (
         SMALL,
         "embedded",
         "small_clip.safetensors",
-        sha256="87b418525eb727592c585d3b495ffc0f81f9fc8f9c684bf105f0fbc04ba3ac3d",
+        sha256="352450aeb0c6b75781ec258e471914db78ece5a9314664c812464a3af7ccfea5",
         licence="research data",
         megabytes=16,
     ),
