@@ -104,3 +104,16 @@ def test_what_may_not_be_read_is_a_status(port, image):
 )
 def test_odd_bodies_are_a_status(port, body, headers, wanted):
     assert ask(port, "/predict", body, headers)[0] == wanted
+
+
+@pytest.mark.parametrize("kind", ["keypointlabels", "rectanglelabels"])
+def test_a_drawn_prompt_gives_the_mask_of_a_session(port, finder, kind):
+    scene = ovseg.make_scene(3)
+    value = {"x": 25, "y": 25, "width": 50, "height": 50}
+    context = {"result": [{"type": kind, "value": value}]}
+    status, answer = ask(port, "/predict", body_of(uri(scene.image), ["dog"], context=context))
+    session = finder.session(scene.image)
+    wanted = session.click(32, 32) if kind == "keypointlabels" else session.box(32, 32, 96, 96)
+    regions = answer["results"][0]["result"]
+    assert status == 200 and len(regions) == len(wanted) > 0
+    assert np.array_equal(decode_brush(regions[0]["value"]["rle"], (128, 128)), wanted.masks[0])

@@ -1,4 +1,4 @@
-"""Label Studio's requests to predictions: words become brush regions."""
+"""Label Studio's requests to predictions: words, key points and boxes become brush regions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ovseg.annotate.brush import encode_brush
 from ovseg.annotate.serve.images import read_picture
@@ -70,7 +73,9 @@ def predict(
         UsageError: a word is too long.
     """
     labelling = read_labelling(body.get("label_config"))
-    words = _words(body) or list(labelling.labels)
+    prompt = _prompt(body)
+    drawn = prompt is not None and prompt.get("type") != "textarea"
+    words = (_words(prompt) if prompt is not None and not drawn else []) or list(labelling.labels)
     tasks = body.get("tasks")
     if not isinstance(tasks, list):
         raise DataError(f"wanted a list of tasks, got {described(tasks)}")
@@ -81,7 +86,8 @@ def predict(
         data = task.get("data") if isinstance(task, dict) else None
         if not isinstance(data, dict):
             raise DataError(f"wanted a task with data, got {described(task)}")
-        found = finder.predict(read_picture(data.get(labelling.key), root), words)
+        picture = read_picture(data.get(labelling.key), root)
+        found = [_object(finder, picture, prompt)] if prompt and drawn else finder.predict(picture, words)
         regions = [region for one in found for region in _regions(one, labelling)]
         scores = [float(score) for one in found for score in one.scores]
         mean = round(sum(scores) / len(scores), 4) if scores else 0.0
@@ -89,24 +95,44 @@ def predict(
     return {"results": results}
 
 
-def _words(body: Mapping[str, object]) -> list[str]:
-    """The words of the text area that was sent, if one was."""
+def _prompt(body: Mapping[str, object]) -> Mapping[str, object] | None:
+    """The newest region of the context, which is what was just drawn or written; None without context."""
     params = body.get("params")
     context = params.get("context") if isinstance(params, dict) else None
     if context is None:
-        return []
+        return None
     result = context.get("result") if isinstance(context, dict) else None
     if not isinstance(result, list) or not all(isinstance(one, dict) for one in result):
         raise DataError(f"wanted a context with a list of results, got {described(context)}")
-    for one in result:
-        value = one.get("value")
-        if not isinstance(value, dict) or one.get("type") != "textarea":
-            raise DataError(f"wanted the words of a text area, got {described(one.get('type'))}")
-        text = value.get("text")
-        if not isinstance(text, list) or not all(isinstance(part, str) for part in text):
-            raise DataError(f"wanted words as a list of texts, got {described(text)}")
-        return [word for part in text for raw in part.split(",") if (word := raw.strip())]
-    return []
+    return result[-1] if result else None
+
+
+def _words(prompt: Mapping[str, object]) -> list[str]:
+    """The words of a text area, split at commas."""
+    value = prompt.get("value")
+    text = value.get("text") if isinstance(value, dict) else None
+    if not isinstance(text, list) or not all(isinstance(part, str) for part in text):
+        raise DataError(f"wanted words as a list of texts, got {described(text)}")
+    return [word for part in text for raw in part.split(",") if (word := raw.strip())]
+
+
+def _object(finder: TextToMask, picture: NDArray[np.uint8], prompt: Mapping[str, object]) -> TextMasks:
+    """The object at a key point or in a box, whose numbers are percent of the image's sides."""
+    value, kind = prompt.get("value"), prompt.get("type")
+    keys = {"keypointlabels": ("x", "y"), "rectanglelabels": ("x", "y", "width", "height")}
+    if not isinstance(value, dict) or kind not in keys:
+        raise DataError(f"wanted a text area, a key point or a rectangle, got {described(kind)}")
+    given = [value.get(key) for key in keys[kind]]
+    numbers = [float(one) for one in given if type(one) in (int, float) and 0 <= one <= 100]
+    if len(numbers) != len(given):
+        raise DataError(f"wanted percent in 0..100, got {described(given)}")
+    height, width = picture.shape[:2]
+    x, y = numbers[0] * width / 100, numbers[1] * height / 100
+    session = finder.session(picture)
+    if kind == "rectanglelabels":
+        return session.box(x, y, x + numbers[2] * width / 100, y + numbers[3] * height / 100)
+    positive = prompt.get("is_positive", True) is not False
+    return session.click(min(x, width - 1), min(y, height - 1), foreground=positive)
 
 
 def _regions(found: TextMasks, labelling: Labelling) -> Iterator[dict[str, object]]:
