@@ -123,7 +123,11 @@ def _object(finder: TextToMask, picture: NDArray[np.uint8], prompt: Mapping[str,
     if not isinstance(value, dict) or kind not in keys:
         raise DataError(f"wanted a text area, a key point or a rectangle, got {described(kind)}")
     given = [value.get(key) for key in keys[kind]]
-    numbers = [float(one) for one in given if type(one) in (int, float) and 0 <= one <= 100]
+    numbers = [
+        float(one)
+        for one in given
+        if isinstance(one, (int, float)) and not isinstance(one, bool) and 0 <= one <= 100
+    ]
     if len(numbers) != len(given):
         raise DataError(f"wanted percent in 0..100, got {described(given)}")
     height, width = picture.shape[:2]
