@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Set
 from itertools import islice
 
-from ovseg.errors import UsageError
-from ovseg.errors import short_repr as short_repr
+from ovseg.errors import UsageError, short_repr
 
 MAX_NAMES = 100_000
 """More names than this in one list are taken for a mistake, such as an endless generator."""

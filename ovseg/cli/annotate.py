@@ -11,7 +11,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ovseg.checks import check_choice
 from ovseg.cli.inputs import Recursive, check_out
-from ovseg.cli.loading import DEFAULT, MethodName, ModelName, encode_texts, little_known, load_model
+from ovseg.cli.loading import (
+    DEFAULT,
+    MethodName,
+    ModelName,
+    SegmenterName,
+    SegmenterWeights,
+    encode_texts,
+    little_known,
+    load_model,
+)
 from ovseg.cli.loading import load_segmenter as load_named_segmenter
 from ovseg.cli.mask import DEFAULT_SEGMENTER
 from ovseg.cli.options import as_weights, with_options
@@ -87,20 +96,8 @@ def annotate(
     image_prefix: ImagePrefix = FormatOptions.image_prefix,
     model: ModelName = DEFAULT,
     method: MethodName = "clip_surgery",
-    segmenter: Annotated[
-        str,
-        typer.Option(
-            "--segmenter",
-            help="grabcut, tiny, vit_b, vit_l, vit_h, mobile, or hf: and a folder or repository.",
-            rich_help_panel="Model",
-        ),
-    ] = DEFAULT_SEGMENTER,
-    segmenter_weights: Annotated[
-        str | None,
-        typer.Option(
-            "--segmenter-weights", help="A checkpoint of the segmenter, or 'random'.", rich_help_panel="Model"
-        ),
-    ] = None,
+    segmenter: SegmenterName = DEFAULT_SEGMENTER,
+    segmenter_weights: SegmenterWeights = None,
 ) -> None:
     """Annotate many images with the words of a list, in the files of annotation tools.
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from ovseg.cli.inputs import open_image
 from ovseg.cli.outputs import TAKES, Outputs, Work
 from ovseg.cli.shared import note
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, short_repr
 from ovseg.io.sources import check_file, shown
-from ovseg.names import short_repr, split_text
+from ovseg.names import split_text
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,25 +10,20 @@ import typer
 from ovseg.cli.loop import progress_bar
 from ovseg.cli.shared import err, note
 from ovseg.options import LoadOptions
+from ovseg.weights.known import SMALL, TINY
 
 if TYPE_CHECKING:
     from ovseg.model import Model
     from ovseg.segmenters.base import Segmenter
 
-DEFAULT = "small"
+DEFAULT = SMALL
 LITTLE = {
+    ("model", SMALL): "the embedded model 'small' is for trying out; --model and --weights take a real one",
     (
         "model",
-        "small",
-    ): "note: the embedded model 'small' is for trying out; --model and --weights take a real one",
-    (
-        "model",
-        "tiny",
-    ): "note: the embedded model 'tiny' knows about a hundred words; --model and --weights take others",
-    (
-        "segmenter",
-        "tiny",
-    ): "note: the embedded segmenter 'tiny' is for trying out; --segmenter takes a real one",
+        TINY,
+    ): "the embedded model 'tiny' knows about a hundred words; --model and --weights take others",
+    ("segmenter", TINY): "the embedded segmenter 'tiny' is for trying out; --segmenter takes a real one",
 }
 
 ModelName = Annotated[
@@ -45,6 +40,20 @@ MethodName = Annotated[
         "--method",
         help="clip, maskclip, clip_surgery, gem, sclip, clearclip, naclip, segearth (ovseg list methods).",
         rich_help_panel="Method",
+    ),
+]
+SegmenterName = Annotated[
+    str,
+    typer.Option(
+        "--segmenter",
+        help="grabcut, tiny, vit_b, vit_l, vit_h, mobile, or hf: and a folder or repository.",
+        rich_help_panel="Model",
+    ),
+]
+SegmenterWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--segmenter-weights", help="A checkpoint of the segmenter, or 'random'.", rich_help_panel="Model"
     ),
 ]
 
@@ -107,5 +116,5 @@ def little_known(
         if given == "random":
             lines.append(f"warning: the weights of the {what} {name} are random: its results mean nothing")
         elif (what, name) in LITTLE:
-            lines.append(LITTLE[what, name])
+            lines.append(f"note: {LITTLE[what, name]}")
     return lines

@@ -15,6 +15,8 @@ from ovseg.cli.loading import (
     DEFAULT,
     MethodName,
     ModelName,
+    SegmenterName,
+    SegmenterWeights,
     encode_texts,
     little_known,
     load_model,
@@ -61,20 +63,8 @@ def mask(
     recursive: Recursive = False,
     model: ModelName = DEFAULT,
     method: MethodName = "clip_surgery",
-    segmenter: Annotated[
-        str,
-        typer.Option(
-            "--segmenter",
-            help="grabcut, tiny, vit_b, vit_l, vit_h, mobile, or hf: and a folder or repository.",
-            rich_help_panel="Model",
-        ),
-    ] = DEFAULT_SEGMENTER,
-    segmenter_weights: Annotated[
-        str | None,
-        typer.Option(
-            "--segmenter-weights", help="A checkpoint of the segmenter, or 'random'.", rich_help_panel="Model"
-        ),
-    ] = None,
+    segmenter: SegmenterName = DEFAULT_SEGMENTER,
+    segmenter_weights: SegmenterWeights = None,
 ) -> None:
     """Make masks of what a text names, or say that it is not there.
 

@@ -25,7 +25,8 @@ from ovseg.weights import checkpoints, store
 from ovseg.weights.known import SMALL, TINY
 
 SIZES = {SMALL: 352, TINY: 160}
-"""The short side in pixels where the dense maps are best, see docs/results.md."""
+"""The short side of the input in pixels where no size is given. For "tiny" it is where the maps are best;
+for "small" none was searched for."""
 _EMBEDDING = "token_embedding.weight"
 _IDS = "token_ids"
 _CONTEXT, _VOCABULARY = 77, 49408  # of open_clip's tokenizer, which the embedded models are read with

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -41,6 +42,34 @@ REDUNDANCY = (System("clip", CLIP), System("architecture", SURGERY))
 """Fig. 6: the paper shows the first; the second says how much architecture surgery changes."""
 
 
+RowsOf: TypeAlias = "Callable[[MapMaker, System, Tensor, Sequence[Sample]], list[Plain]]"
+"""The rows of a group of images for one system, from the group's pixels."""
+
+
+def _rows_of_systems(
+    what: str,
+    rows_of: RowsOf,
+    backbone: Backbone,
+    samples: SampleSet,
+    protocol: Protocol,
+    folder: Path,
+    texts: Texts,
+    systems: Sequence[System],
+    world: World | None,
+    progress: Progress,
+) -> dict[str, Found]:
+    """What is measured of each system, by the system's name."""
+    maker = MapMaker(backbone, texts, protocol, systems)
+    by_name = {system.name: system for system in systems}
+
+    def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
+        pixels = maker.model.preprocess([one.image for one in group], maker.size, protocol.resize)
+        return {name: rows_of(maker, by_name[name], pixels, group) for name in wanted}
+
+    units = {one.name: unit(backbone, texts, protocol, one, what) for one in systems}
+    return measure_rows(samples, units, measure, folder, world, progress, protocol.group)
+
+
 def score_attention(
     backbone: Backbone,
     samples: SampleSet,
@@ -57,15 +86,9 @@ def score_attention(
     Of every label in an image, the token where the system's map is highest is looked at: the mean over the
     heads of its attention to all places, without the class token.
     """
-    maker = MapMaker(backbone, texts, protocol, systems)
-    by_name = {system.name: system for system in systems}
-
-    def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
-        pixels = maker.model.preprocess([one.image for one in group], maker.size, protocol.resize)
-        return {name: _attention_rows(maker, by_name[name], pixels, group) for name in wanted}
-
-    units = {one.name: unit(backbone, texts, protocol, one, "attention") for one in systems}
-    rows = measure_rows(samples, units, measure, folder, world, progress, protocol.group)
+    rows = _rows_of_systems(
+        "attention", _attention_rows, backbone, samples, protocol, folder, texts, systems, world, progress
+    )
     return {name: (_foreground(found), found.skipped()) for name, found in rows.items()}
 
 
@@ -205,15 +228,9 @@ def score_redundancy(
 
     All maps are min-max normalised on the token grid.
     """
-    maker = MapMaker(backbone, texts, protocol, systems)
-    by_name = {system.name: system for system in systems}
-
-    def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
-        pixels = maker.model.preprocess([one.image for one in group], maker.size, protocol.resize)
-        return {name: _redundancy_rows(maker, by_name[name], pixels, group) for name in wanted}
-
-    units = {one.name: unit(backbone, texts, protocol, one, "redundancy") for one in systems}
-    rows = measure_rows(samples, units, measure, folder, world, progress, protocol.group)
+    rows = _rows_of_systems(
+        "redundancy", _redundancy_rows, backbone, samples, protocol, folder, texts, systems, world, progress
+    )
     scores = {}
     for name, found in rows.items():
         score = RedundancyScore()

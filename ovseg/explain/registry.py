@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ovseg.checks import check_choice, check_integer, check_text
 from ovseg.clip.attention import Method
 from ovseg.clip.towers import BlockTower, Tower, check_method, tower_of
-from ovseg.errors import UnsupportedModelError, UsageError
+from ovseg.errors import UnsupportedModelError, UsageError, described
 from ovseg.explain.subject import Subject
 
 Maps: TypeAlias = "Callable[[Subject], Tensor]"
@@ -149,7 +149,9 @@ def get_explanation(name: str | Explanation) -> Explanation:
     if isinstance(name, Explanation):
         return name
     if not isinstance(name, str) or name not in _TABLE:
-        raise UsageError(f"unknown explanation {name!r}: wanted one of {', '.join(list_explanations())}")
+        raise UsageError(
+            f"unknown explanation {described(name)}: wanted one of {', '.join(list_explanations())}"
+        )
     return _TABLE[name]
 
 

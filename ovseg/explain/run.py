@@ -21,7 +21,7 @@ from ovseg.explain.similarity import own_surgery
 from ovseg.explain.subject import Subject
 from ovseg.frozen_clip import FrozenClip
 from ovseg.io.images import ImageLike, load_image
-from ovseg.io.many import OnError, check_on_error, is_one
+from ovseg.io.many import OnError, check_on_error, each, is_one
 from ovseg.maps.labels import merge_synonyms
 from ovseg.model import Model
 from ovseg.options import ExplainOptions
@@ -127,7 +127,7 @@ def explain(
     check_on_error(on_error)
     images = cast("Iterable[ImageLike]", image)
     if row.method is None or not isinstance(model, Model):
-        return _each(run, images, on_error)
+        return each(images, run.first, on_error)
     return model.with_method(row.method).similarity(  # in batches of one size
         images,
         run.names,
@@ -280,15 +280,3 @@ def normalised(maps: Tensor) -> Tensor:
     spread = high - low
     flat = spread <= 1e-6 * torch.maximum(low.abs(), high.abs())
     return torch.where(flat, 0.0, (maps - low) / spread.masked_fill(flat, 1.0))
-
-
-def _each(run: Run, images: Iterable[ImageLike], on_error: OnError | None) -> Iterator[SimilarityMap]:
-    for index, image in enumerate(images):
-        try:
-            found = run.first(image)
-        except OvsegError as error:
-            if on_error is None:
-                raise
-            on_error(index, error)
-            continue
-        yield found

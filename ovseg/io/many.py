@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeAlias, cast
+from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ovseg.errors import OvsegError, UsageError
 from ovseg.io.images import ImageLike, load_image
 
+Result = TypeVar("Result")
 OnError: TypeAlias = "Callable[[int, OvsegError], None]"
 """Called with the position of an image that cannot be read and with what is wrong with it."""
 
@@ -44,6 +45,24 @@ def for_several(image: object, on_error: OnError | None) -> OnError | None:
     """
     check_on_error(on_error)
     return None if is_one(image) else on_error
+
+
+def each(
+    images: Iterable[ImageLike], work: Callable[[ImageLike], Result], on_error: OnError | None
+) -> Iterator[Result]:
+    """``work`` on one image after the other, each when its result is asked for.
+
+    An image that cannot be used is told to ``on_error`` and left out; without it, its error is raised.
+    """
+    for index, image in enumerate(images):
+        try:
+            found = work(image)
+        except OvsegError as error:
+            if on_error is None:
+                raise
+            on_error(index, error)
+            continue
+        yield found
 
 
 class Pictures:

@@ -39,9 +39,13 @@ class ClipPreProcessor(BaseDataPreprocessor):
         if (mean is None) != (std is None):
             raise UsageError("wanted mean and std of three channels, or neither, got one of them")
         self.bgr_to_rgb = bgr_to_rgb
-        self.is_set = False
         if mean is not None and std is not None:
             self.set(mean, std)
+
+    @property
+    def is_set(self) -> bool:
+        """Whether mean and std are known."""
+        return hasattr(self, "mean")
 
     def set(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Normalise with these values of R, G, B."""
@@ -49,7 +53,6 @@ class ClipPreProcessor(BaseDataPreprocessor):
             raise UsageError(f"wanted mean and std of three channels, got {list(mean)} and {list(std)}")
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None], False)
-        self.is_set = True
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Move "inputs" (images of any sizes) and "data_samples" to the model's device, and normalise."""

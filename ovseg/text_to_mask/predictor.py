@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias, cast, overload
 
 import numpy as np
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ovseg.cache import ContentCache
 from ovseg.checks import Size
-from ovseg.errors import OvsegError, UsageError, described
+from ovseg.errors import UsageError, described
 from ovseg.io.images import ImageLike, load_image
-from ovseg.io.many import OnError, as_images, check_on_error, is_one
+from ovseg.io.many import OnError, as_images, check_on_error, each, is_one
 from ovseg.model import Model
 from ovseg.options import MaskOptions
 from ovseg.segmenters.base import Segmenter
@@ -175,7 +175,7 @@ class TextToMask:
         check_on_error(on_error)
         if is_one(image):
             return answers(cast("ImageLike", image))
-        return _each(as_images(image), answers, on_error)
+        return each(as_images(image), answers, on_error)
 
     def check(self, text: str | Sequence[str]) -> list[Target]:
         """What ``predict`` will be asked for, checked before any image is read.
@@ -206,17 +206,3 @@ class TextToMask:
     def _encode(self, image: NDArray[np.uint8]) -> EncodedImage:
         """The same pixels are encoded once; the last few images are kept."""
         return self._encoded.get(image, lambda pixels: encode_image(self._setup, pixels))
-
-
-def _each(
-    images: Iterable[ImageLike], answers: Callable[[ImageLike], Answer], on_error: OnError | None
-) -> Iterator[Answer]:
-    for index, image in enumerate(images):
-        try:
-            found = answers(image)
-        except OvsegError as error:
-            if on_error is None:
-                raise
-            on_error(index, error)
-            continue
-        yield found
