@@ -75,8 +75,7 @@ def test_scenes_are_segmented_better(model):
     assert right["guided"] > right[None]
 
 
-def test_memory_knows_no_texts_times_pixels(model):
-    """Probabilities are only made in bands: the labels of windows and of whole images are the same calls."""
+def test_whole_images_and_windows_give_labels_at_the_images_size(model):
     scene = make_scene(3, (96, 128))
     whole = model.segment(scene.image, "stripes, waves, gravel", edges="guided", size=96)
     windows = model.segment(scene.image, "stripes, waves, gravel", edges="guided", size=96, window=96)

@@ -95,8 +95,6 @@ def untrained_tower() -> tuple[PooledTrunk, nn.Linear]:
     tower.trunk.load_state_dict(dict(zip(own, published[: len(own)], strict=True)))
     classifier = nn.Linear(1280, 1000)
     classifier.load_state_dict({"weight": published[-2], "bias": published[-1]})
-    for parameter in tower.parameters():
-        parameter.requires_grad_(True)
     return tower.to(memory_format=torch.channels_last), classifier
 
 

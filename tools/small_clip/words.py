@@ -26,7 +26,6 @@ from ovseg.vocabulary import list_vocabularies, load_vocabulary
 PROMPT = "a photo of a {}"
 SHOWN = {  # names of data sets that stand for what a person would say otherwise
     "tvmonitor": "tv monitor", "diningtable": "dining table", "pottedplant": "potted plant",
-    "motorbike": "motorbike", "signboard": "signboard", "windowpane": "windowpane",
 }  # fmt: skip
 
 
