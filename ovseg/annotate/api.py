@@ -204,9 +204,14 @@ def settings_of(
 
     The device and the number of images in a batch are not part of it.
     """
-    weights = model.loaded.weights
     described = options.describe()
     del described["batch"]
+    return {**models_of(model, segmenter), "classes": classes.describe(), "options": described}
+
+
+def models_of(model: Model, segmenter: Segmenter | None) -> dict[str, object]:
+    """The version of ovseg, and which models with which weights."""
+    weights = model.loaded.weights
     return {
         "ovseg": ovseg.__version__,
         "model": {
@@ -216,8 +221,6 @@ def settings_of(
             "precision": str(next(model.clip.visual.parameters()).dtype).removeprefix("torch."),
         },
         "segmenter": None if segmenter is None else segmenter.name,
-        "classes": classes.describe(),
-        "options": described,
     }
 
 

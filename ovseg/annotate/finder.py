@@ -96,7 +96,7 @@ class MaskFinder:
             if wanted is not None and not wanted[index]:
                 yield None
                 continue
-            yield self._picture(EncodedImage(picture, one, setup.segmenter.encode(picture)))
+            yield self.find_in(EncodedImage(picture, one, setup.segmenter.encode(picture)))
 
     def maps(self, features: ImageFeatures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The map of each class (K, h, w) and its presence (K,), the best of its texts counting in both."""
@@ -120,7 +120,8 @@ class MaskFinder:
                 shares[k] = share[rows].max()
         return maps.reshape(-1, *grid), shares
 
-    def _picture(self, encoded: EncodedImage) -> Picture:
+    def find_in(self, encoded: EncodedImage) -> Picture:
+        """What is in a picture that has been through both encoders with these models and options."""
         maps, shares = self.maps(encoded.features)
         there = [k for k, share in enumerate(shares) if share >= self.thresholds[k]]
         questions = [self._question(encoded, k, maps[k].astype(np.float32), float(shares[k])) for k in there]

@@ -1,4 +1,4 @@
-"""The command line: ovseg segment, explain, recognize, mask, annotate, review, convert, list, models, demo.
+"""The command line: segment, explain, recognize, mask, annotate, review, convert, serve, list, models, demo.
 
 No command loads torch before its arguments have been checked, and ``--help`` never does.
 """
@@ -21,6 +21,7 @@ from ovseg.cli.models import models
 from ovseg.cli.recognize import recognize
 from ovseg.cli.review import convert, review
 from ovseg.cli.segment import segment
+from ovseg.cli.serve import serve
 from ovseg.cli.shared import note, reported, tell
 
 app = typer.Typer(
@@ -31,7 +32,7 @@ app = typer.Typer(
     'Example: ovseg segment photo.jpg "sky, tree, building"\n\n'
     "Without --model, the small embedded model is used, which is made for trying out.",
 )
-for command in (segment, explain, recognize, mask, annotate, review, convert):
+for command in (segment, explain, recognize, mask, annotate, review, convert, serve):
     app.command()(command)
 app.add_typer(lists, name="list")
 app.add_typer(models, name="models")

@@ -45,7 +45,12 @@ CLASSES = (
     AnnotateOptions,
     FormatOptions,
 )
-OPTION_NAMES = {field.name for options in CLASSES for field in fields(options)} | {"method", "segmenter"}
+OF_COMMANDS = {
+    *("method", "segmenter", "token", "label_studio_token", "root", "host", "port"),
+    *("max_body", "max_bytes", "max_pixels", "timeout", "workers", "waiting", "keep"),
+}
+"""Options of single commands that belong to no class."""
+OPTION_NAMES = {field.name for options in CLASSES for field in fields(options)} | OF_COMMANDS
 
 
 class _Terminal(Console):

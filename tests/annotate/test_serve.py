@@ -2,94 +2,86 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
-import io
-import json
-import threading
-import time
-from contextlib import closing
-
 import numpy as np
 import pytest
 from PIL import Image
 
 import ovseg
 from ovseg.annotate.brush import decode_brush
+from ovseg.annotate.classes import read_classes
+from ovseg.annotate.finder import MaskFinder
+from ovseg.options import AnnotateOptions
 
-uvicorn = pytest.importorskip("uvicorn")
+from .serving import BASIC, ask, body_of, png, running, uri, words
+
+pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
 
-CONFIG = '<View><Image name="i" value="$image"/><BrushLabels name="b" toName="i">{}</BrushLabels></View>'
-BASIC = {"Authorization": "Basic " + base64.b64encode(b"any:secret").decode()}
-
-
-def uri(image):
-    kept = io.BytesIO()
-    Image.fromarray(image).save(kept, "PNG")
-    return "data:image/png;base64," + base64.b64encode(kept.getvalue()).decode()
+OPTIONS = AnnotateOptions(presence_threshold=0)
+SCENE = ovseg.make_scene(3)
+WORD = SCENE.present[0]
 
 
 @pytest.fixture(scope="module")
-def finder():
-    return ovseg.TextToMask(ovseg.load_model(), ovseg.load_segmenter("tiny"), presence_threshold=0)
+def models():
+    return ovseg.load_model("tiny"), ovseg.load_segmenter("tiny")
 
 
 @pytest.fixture(scope="module")
-def port(finder, tmp_path_factory):
+def core(models):
+    from ovseg.annotate.serve.core import Core
+
+    return Core(*models, OPTIONS, max_pixels=1_000_000)
+
+
+@pytest.fixture(scope="module")
+def port(core, tmp_path_factory):
     from ovseg.annotate.serve.app import create_app
+    from ovseg.annotate.serve.bounds import Bounds
+    from ovseg.annotate.serve.images import Sources
 
     root = tmp_path_factory.mktemp("files") / "root"
     root.mkdir()
-    (root.parent / "secret.png").write_bytes(b"no picture")
+    (root.parent / "secret.png").write_bytes(png(SCENE.image))
     (root / "link.png").symlink_to(root.parent / "secret.png")
-    Image.fromarray(ovseg.make_scene(3).image).save(root / "scene.png")
-    app = create_app(finder, "v1", root=root, token="secret", max_bytes=1 << 20)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    thread.join()
+    (root / "scene.png").write_bytes(png(SCENE.image))
+    app = create_app(core, sources=Sources(root), token="secret", bounds=Bounds(1 << 20))
+    with running(app) as port:
+        yield port
 
 
-def ask(port, path, body, headers=BASIC):
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-        connection.request("POST", path, data, headers)
-        with connection.getresponse() as answer:
-            return answer.status, json.loads(answer.read())
+def masks_in(entry, size=(128, 128)):
+    return [decode_brush(one["value"]["rle"], size) for one in entry["result"]]
 
 
-def body_of(image, labels, **params):
-    config = CONFIG.format("".join(f'<Label value="{one}"/>' for one in labels))
-    return {"tasks": [{"data": {"image": image}}], "label_config": config, "params": params}
+@pytest.fixture(scope="module")
+def wanted(models):
+    """The masks of a word as `ovseg annotate` finds them."""
+    (found,) = MaskFinder(*models, read_classes([WORD]), OPTIONS).find([SCENE.image])
+    assert len(found.regions) > 0
+    return [one.mask.array() for one in found.regions]
 
 
 @pytest.mark.parametrize("how", ["labels", "words", "file"])
-def test_brushes_decode_to_the_masks_of_python(port, finder, how):
-    scene = ovseg.make_scene(3)
-    word = scene.present[0]
-    text = {"result": [{"type": "textarea", "value": {"text": [word]}}]}
-    image = "/data/local-files/?d=scene.png" if how == "file" else uri(scene.image)
-    params = {"context": text} if how == "words" else {}
-    status, answer = ask(port, "/predict", body_of(image, [word], **params))
-    wanted = finder.predict(scene.image, word)
-    regions = answer["results"][0]["result"]
-    assert status == 200 and len(regions) == len(wanted) > 0
-    for region, mask in zip(regions, wanted.masks, strict=True):
-        assert np.array_equal(decode_brush(region["value"]["rle"], mask.shape), mask)
+def test_brushes_decode_to_the_masks_of_annotate(port, wanted, how):
+    image = "/data/local-files/?d=scene.png" if how == "file" else uri(SCENE.image)
+    context = [words(WORD)] if how == "words" else []
+    status, answer = ask(port, "/predict", body_of(image, [WORD], *context))
+    (entry,) = answer["results"]
+    assert status == 200 and "error" not in entry
+    assert [one["value"]["brushlabels"] for one in entry["result"]] == [[WORD]] * len(wanted)
+    assert all(np.array_equal(a, b) for a, b in zip(masks_in(entry), wanted, strict=True))
 
 
 @pytest.mark.parametrize(
     "image",
     ["/data/local-files/?d=../secret.png", "/data/local-files/?d=link.png", "http://x/a", "data:,", 5],
 )
-def test_what_may_not_be_read_is_a_status(port, image):
-    status, answer = ask(port, "/predict", body_of(image, ["dog"]))
-    assert status == 400 and "wanted" in answer["error"] and "\n" not in answer["error"]
+def test_what_may_not_be_read_is_a_reason_and_others_are_answered(port, image):
+    status, answer = ask(port, "/predict", body_of([image, uri(SCENE.image)], [WORD]))
+    bad, good = answer["results"]
+    assert status == 200 and "result" not in bad and len(good["result"]) > 0
+    assert bad["error"].startswith("wanted ") and "\n" not in bad["error"]
 
 
 @pytest.mark.parametrize(
@@ -103,17 +95,19 @@ def test_what_may_not_be_read_is_a_status(port, image):
     ],
 )
 def test_odd_bodies_are_a_status(port, body, headers, wanted):
-    assert ask(port, "/predict", body, headers)[0] == wanted
+    status, answer = ask(port, "/predict", body, headers)
+    assert status == wanted and answer["error"].startswith("wanted ")
 
 
 @pytest.mark.parametrize("kind", ["keypointlabels", "rectanglelabels"])
-def test_a_drawn_prompt_gives_the_mask_of_a_session(port, finder, kind):
-    scene = ovseg.make_scene(3)
-    value = {"x": 25, "y": 25, "width": 50, "height": 50}
-    context = {"result": [{"type": kind, "value": value}]}
-    status, answer = ask(port, "/predict", body_of(uri(scene.image), ["dog"], context=context))
-    session = finder.session(scene.image)
+def test_a_drawn_prompt_gives_the_mask_of_a_session(port, models, kind):
+    value = {"x": 25, "y": 25, "width": 50, "height": 50, kind: ["dog"]}
+    status, answer = ask(
+        port, "/predict", body_of(uri(SCENE.image), ["cat", "dog"], {"type": kind, "value": value})
+    )
+    session = ovseg.TextToMask(*models, presence_threshold=0).session(SCENE.image)
     wanted = session.click(32, 32) if kind == "keypointlabels" else session.box(32, 32, 96, 96)
-    regions = answer["results"][0]["result"]
-    assert status == 200 and len(regions) == len(wanted) > 0
-    assert np.array_equal(decode_brush(regions[0]["value"]["rle"], (128, 128)), wanted.masks[0])
+    (entry,) = answer["results"]
+    assert status == 200 and len(entry["result"]) == len(wanted) > 0
+    assert entry["result"][0]["value"]["brushlabels"] == ["dog"]
+    assert np.array_equal(masks_in(entry)[0], wanted.masks[0])

@@ -29,6 +29,7 @@ COMMANDS = {
     ("recognize",): RecognitionOptions,
     ("mask",): MaskOptions,
     ("annotate",): AnnotateOptions,
+    ("serve",): None,
     ("demo",): None,
     ("list", "models"): None,
     ("list", "methods"): None,

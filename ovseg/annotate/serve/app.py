@@ -1,105 +1,173 @@
-"""The HTTP side: routes, bounds and statuses. What is answered is made elsewhere."""
+"""The HTTP side: routes, who may ask, and statuses. What is answered is made elsewhere."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hmac
-import json
-from pathlib import Path
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 
-import anyio
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 
-from ovseg.annotate.serve.label_studio import predict
+from ovseg.annotate.serve import label_studio, x_anylabeling
+from ovseg.annotate.serve.bounds import Bounds, Gate, JsonObject, Refused, Work, as_line
+from ovseg.annotate.serve.core import Core
+from ovseg.annotate.serve.images import Sources
+from ovseg.annotate.serve.projects import Projects
 from ovseg.errors import OvsegError, one_line
-from ovseg.text_to_mask import TextToMask
 
-
-class Refused(Exception):
-    """A request that is answered with ``status`` and a line."""
-
-    def __init__(self, status: int, line: str) -> None:
-        super().__init__(line)
-        self.status = status
+Handler = Callable[[Request], Awaitable[Response]]
+log = logging.getLogger("ovseg.serve")
+SETUP_BYTES = 1 << 20
+X_ANYLABELING = "/v1/"
+"""Paths of X-AnyLabeling, whose errors have a form of their own."""
+UNUSED = ("/webhook", "/train", "/validate", "/job_status", "/delete", "/duplicate_model")
+"""What Label Studio also calls, and what means nothing here: nothing is trained. Bodies are not read, as they
+hold tokens."""
 
 
 def create_app(
-    finder: TextToMask,
-    version: str,
+    core: Core,
     *,
-    root: Path | None = None,
+    sources: Sources | None = None,
     token: str | None = None,
-    max_bytes: int = 64 << 20,
-    at_once: int = 2,
+    bounds: Bounds | None = None,
 ) -> FastAPI:
-    """The application that ``uvicorn`` serves.
+    """The application that ``uvicorn`` serves: backends of Label Studio and of X-AnyLabeling.
 
     Args:
-        finder: what makes the masks.
-        version: the model version that predictions carry.
-        root: the folder below which local files may be read; None to read none.
-        token: the password of HTTP Basic, with any user name; None to let everybody in.
-        max_bytes: of a request's body.
-        at_once: predictions that are made at the same time; the others wait.
+        core: what makes the regions.
+        sources: where Label Studio's images may come from; data URIs always may.
+        token: what whoever asks has to send, see ``check_token``; None to let everybody in.
+        bounds: how much a request may take.
+
+    Example:
+        >>> import ovseg
+        >>> app = create_app(Core(ovseg.load_model(), ovseg.load_segmenter("tiny")))
+        >>> "/predict" in {route.path for route in app.routes}
+        True
     """
-    app = FastAPI(openapi_url=None)
-    limiter = anyio.CapacityLimiter(at_once)
+    chosen = bounds or Bounds()
+    gate = Gate(chosen)
+    # Label Studio waits for setup 3 seconds, also while all workers are busy.
+    desk = Gate(replace(chosen, workers=1, max_bytes=min(chosen.max_bytes, SETUP_BYTES)))
+    projects = Projects()
+    allowed = sources or Sources()
 
-    @app.exception_handler(Refused)
-    async def refused(_: Request, error: Exception) -> JSONResponse:
-        status = error.status if isinstance(error, Refused) else 500
-        return JSONResponse({"error": one_line(error)}, status)
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        gate.close()
+        desk.close()
 
-    @app.get("/health")
-    async def health() -> JSONResponse:
-        return JSONResponse({"status": "UP", "model_class": "ovseg"})
+    app = FastAPI(openapi_url=None, lifespan=life)
+    app.add_exception_handler(HTTPException, _http_error)
 
-    @app.post("/setup")
-    async def setup(request: Request) -> JSONResponse:
-        check_token(request, token)
-        await read_body(request, max_bytes)
-        return JSONResponse({"model_version": version})
+    async def health(_: Request) -> Response:
+        return Response(as_line({"status": "UP", "model_class": "ovseg"}), media_type="application/json")
 
-    @app.post("/predict")
-    async def predicted(request: Request) -> JSONResponse:
-        check_token(request, token)
-        body = await read_body(request, max_bytes)
-        async with limiter:
-            try:
-                return JSONResponse(await run_in_threadpool(predict, finder, body, version, root))
-            except OvsegError as error:
-                raise Refused(400, one_line(error)) from None
+    async def versions(request: Request) -> Response:
+        return _json({"versions": [core.version]})
 
+    async def unused(_: Request) -> Response:
+        return _json({})
+
+    async def models(_: Request) -> Response:
+        return _json(x_anylabeling.models(core))
+
+    def setup(body: JsonObject, _: object) -> JsonObject:
+        projects.setup(body)
+        return {"model_version": core.version}
+
+    def answered(work: Work, at: Gate = gate) -> Handler:
+        async def handle(request: Request) -> Response:
+            return Response(await at.answer(request, work), media_type="application/json")
+
+        return handle
+
+    studio = partial(label_studio.predict, core, allowed, projects)
+    app.add_route("/", _guarded(health, None), methods=["GET"])
+    app.add_route("/health", _guarded(health, None), methods=["GET"])
+    app.add_route("/versions", _guarded(versions, token), methods=["GET"])
+    app.add_route("/setup", _guarded(answered(setup, desk), token), methods=["POST"])
+    app.add_route("/predict", _guarded(answered(studio), token), methods=["POST"])
+    for path in UNUSED:
+        app.add_route(path, _guarded(unused, token), methods=["POST"])
+    app.add_route("/v1/models", _guarded(models, token), methods=["GET"])
+    remote = answered(partial(x_anylabeling.predict, core))
+    app.add_route("/v1/predict", _guarded(remote, token), methods=["POST"])
     return app
 
 
 def check_token(request: Request, token: str | None) -> None:
-    """Label Studio sends a backend's token as the password of HTTP Basic."""
+    """Who may ask: Label Studio sends the token as the password of HTTP Basic, X-AnyLabeling as ``Token``.
+
+    A browser says in ``Origin`` which page a request comes from: pages may not use a server that listens on
+    the machine of whoever looks at them.
+
+    Raises:
+        Refused: the token is wrong or missing, or a page asks.
+    """
+    if "origin" in request.headers:
+        raise Refused(403, "wanted a request of a program, got one of a web page")
     if token is None:
         return
     kind, _, value = request.headers.get("authorization", "").partition(" ")
-    try:
-        given = base64.b64decode(value, validate=True).partition(b":")[2] if kind == "Basic" else b""
-    except (binascii.Error, ValueError):
-        given = b""
+    given = request.headers.get("token", "").encode("latin-1", "replace")
+    if kind.lower() == "basic":
+        try:
+            given = base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            given = b""
+    elif kind.lower() in ("bearer", "token"):
+        given = value.strip().encode("latin-1", "replace")
     if not hmac.compare_digest(given, token.encode()):
-        raise Refused(401, "wanted the server's token as the password of HTTP Basic")
+        raise Refused(401, "wanted the server's token: as the password of HTTP Basic, or as the header Token")
 
 
-async def read_body(request: Request, most: int) -> dict[str, object]:
-    """The JSON object of a request, of at most ``most`` bytes, which are counted as they arrive."""
-    parts = bytearray()
-    async for part in request.stream():
-        parts += part
-        if len(parts) > most:
-            raise Refused(413, f"wanted a body of at most {most} bytes")
-    try:
-        body = json.loads(bytes(parts))
-    except (ValueError, RecursionError):
-        raise Refused(400, "wanted a JSON object, got something else") from None
-    if not isinstance(body, dict):
-        raise Refused(400, "wanted a JSON object, got something else")
-    return body
+def _guarded(handle: Handler, token: str | None) -> Handler:
+    """A handler whose refusals and failures are a status and a line; a failure is logged with where."""
+
+    async def guarded(request: Request) -> Response:
+        path = request.url.path
+        try:
+            check_token(request, token)
+            return await handle(request)
+        except Refused as error:
+            return _error(path, error.status, one_line(error))
+        except OvsegError as error:
+            return _error(path, 400, one_line(error))
+        except MemoryError:
+            log.error("%s: not enough memory", path)
+            return _error(path, 503, "not enough memory for this request")
+        except Exception:
+            log.exception("%s failed", path)
+            return _error(path, 500, "the server failed, its log says where")
+
+    return guarded
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Paths and methods that are not there."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = error.headers if isinstance(error, HTTPException) else None
+    answer = _error(request.url.path, status, f"{getattr(error, 'detail', 'error')}".lower())
+    answer.headers.update(headers or {})
+    return answer
+
+
+def _error(path: str, status: int, line: str) -> Response:
+    codes = {401: "UNAUTHORIZED", 503: "QUEUE_FULL"}
+    content: JsonObject = {"error": line}
+    if path.startswith(X_ANYLABELING):
+        content = x_anylabeling.refusal(codes.get(status, "INVALID_REQUEST"), line)
+    return _json(content, status)
+
+
+def _json(content: JsonObject, status: int = 200) -> Response:
+    return Response(as_line(content), status, media_type="application/json")

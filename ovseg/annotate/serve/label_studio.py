@@ -1,159 +1,239 @@
-"""Label Studio's requests to predictions: words, key points and boxes become brush regions."""
+"""Label Studio's requests to predictions: words, key points, boxes and strokes become regions."""
 
 from __future__ import annotations
 
-import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from xml.etree import ElementTree
 
-import numpy as np
-from numpy.typing import NDArray
+from ovseg.annotate.records import Record, Region
+from ovseg.annotate.serve.bounds import Deadline, JsonObject
+from ovseg.annotate.serve.core import Core, Marks, region_id
+from ovseg.annotate.serve.drawn import DRAWN, label_in, marks_of
+from ovseg.annotate.serve.images import Sources, Studio, read_content
+from ovseg.annotate.serve.labelling import Labelling, read_labelling, texts_of
+from ovseg.annotate.serve.outline import outlines
+from ovseg.annotate.serve.projects import Projects
+from ovseg.annotate.writers.label_studio import brush_region
+from ovseg.errors import DataError, OvsegError, described, one_line
+from ovseg.text_to_mask.encoded import EncodedImage
 
-from ovseg.annotate.brush import encode_brush
-from ovseg.annotate.serve.images import read_picture
-from ovseg.errors import DataError, described
-from ovseg.text_to_mask import TextToMask
-from ovseg.text_to_mask.results import TextMasks
-
-LONGEST_CONFIG = 200_000
-"""Characters of a labelling configuration."""
+MOST_TASKS = 10_000
+MOST_RESULTS = 1000
+"""Regions of a context that are looked at, the newest ones."""
+TEXT = "textarea"
+log = logging.getLogger("ovseg.serve")
 
 
 @dataclass(frozen=True)
-class Labelling:
-    """The brush labels of a project: the tag's name, the image's name, its key in a task, the labels."""
+class Question:
+    """What a request asks of each of its tasks.
 
-    from_name: str
-    to_name: str
-    key: str
-    labels: tuple[str, ...]
-
-
-def read_labelling(config: object) -> Labelling:
-    """The brush labels of a labelling configuration.
-
-    Raises:
-        DataError: it is no such configuration, or has no brush labels of an image.
-
-    >>> read_labelling('<View><Image name="i" value="$image"/><BrushLabels name="b" toName="i">'
-    ...                '<Label value="dog"/></BrushLabels></View>')
-    Labelling(from_name='b', to_name='i', key='image', labels=('dog',))
+    Attributes:
+        labelling: the labels of the project.
+        studio: where the project's images are.
+        drawn: the newest region of the context, and those before it; none without a drawing.
+        words: the words of the text area; None for the labels of the project.
+        project: the project's name, for what is remembered.
     """
-    if not isinstance(config, str) or len(config) > LONGEST_CONFIG or "<!" in config:
-        raise DataError(f"wanted a labelling configuration as XML without DTD, got {described(config)}")
-    try:
-        tree = ElementTree.fromstring(config)
-    except (ElementTree.ParseError, ValueError):
-        raise DataError(f"wanted a labelling configuration as XML, got {described(config)}") from None
-    images = {one.get("name", ""): one.get("value", "").removeprefix("$") for one in tree.iter("Image")}
-    for tag in tree.iter("BrushLabels"):
-        target = tag.get("toName", "")
-        if target in images:
-            labels = tuple(name for one in tag.iter("Label") if (name := one.get("value", "").strip()))
-            return Labelling(tag.get("name", ""), target, images[target], labels)
-    raise DataError("wanted a labelling configuration with BrushLabels of an Image, got none")
+
+    labelling: Labelling
+    studio: Studio
+    drawn: tuple[Mapping[str, object], ...] = ()
+    words: tuple[str, ...] | None = None
+    project: str = ""
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether somebody waits for the answer on the page of one task."""
+        return bool(self.drawn) or self.words is not None
 
 
 def predict(
-    finder: TextToMask, body: Mapping[str, object], version: str, root: Path | None = None
-) -> dict[str, object]:
-    """The answer to ``POST /predict``: one prediction for each task.
+    core: Core, sources: Sources, projects: Projects, body: JsonObject, deadline: Deadline
+) -> JsonObject:
+    """The answer to ``POST /predict``: an entry for each task.
+
+    The entry of a task that cannot be answered has the reason as ``error``. Where a person waits for it, it
+    also has an empty ``result``. Without a context it has none: Label Studio then stores no prediction, and
+    asks for this task again the next time.
 
     Args:
-        finder: what makes the masks.
+        core: what makes the regions.
+        sources: where images may come from.
+        projects: what is remembered of earlier requests.
         body: the request, with ``tasks``, ``label_config`` and ``params``.
-        version: the model version that predictions carry.
-        root: the folder below which local files may be read.
+        deadline: tasks that it leaves no time for get an error.
 
     Raises:
         DataError: the request is not one of Label Studio's.
-        ImageError: a picture cannot be read.
-        UsageError: a word is too long.
     """
-    labelling = read_labelling(body.get("label_config"))
-    prompt = _prompt(body)
-    drawn = prompt is not None and prompt.get("type") != "textarea"
-    words = (_words(prompt) if prompt is not None and not drawn else []) or list(labelling.labels)
+    question = read_question(body, projects)
     tasks = body.get("tasks")
-    if not isinstance(tasks, list):
-        raise DataError(f"wanted a list of tasks, got {described(tasks)}")
-    if not words or not labelling.labels:
-        raise DataError("wanted labels in the configuration, got none")
-    results: list[dict[str, object]] = []
+    if not isinstance(tasks, list) or len(tasks) > MOST_TASKS:
+        raise DataError(f"wanted a list of at most {MOST_TASKS} tasks, got {described(tasks)}")
+    return {"results": list(_entries(core, sources, projects, question, tasks, deadline))}
+
+
+def read_question(body: JsonObject, projects: Projects) -> Question:
+    """What a request asks.
+
+    Raises:
+        DataError: it is none of Label Studio's.
+    """
+    project = projects.of(body)
+    results = _context(body)
+    image = results[-1].get("to_name") if results else None
+    config = body.get("label_config")
+    labelling = read_labelling(
+        project.config if config is None else config, image if isinstance(image, str) else None
+    )
+    name = str(body.get("project", ""))[:200]
+    if not results:
+        return Question(labelling, project.studio, project=name)
+    kind = results[-1].get("type")
+    if kind == TEXT:
+        return Question(labelling, project.studio, words=_words(results[-1]), project=name)
+    if kind not in DRAWN:
+        raise DataError(f"wanted a text area, key points, a rectangle or a brush, got {described(kind)}")
+    return Question(labelling, project.studio, drawn=tuple(results), project=name)
+
+
+def _entries(
+    core: Core,
+    sources: Sources,
+    projects: Projects,
+    question: Question,
+    tasks: list[object],
+    deadline: Deadline,
+) -> Iterator[JsonObject]:
+    slowest = 0.0
     for task in tasks:
-        data = task.get("data") if isinstance(task, dict) else None
-        if not isinstance(data, dict):
-            raise DataError(f"wanted a task with data, got {described(task)}")
-        picture = read_picture(data.get(labelling.key), root)
-        found = [_object(finder, picture, prompt)] if prompt and drawn else finder.predict(picture, words)
-        regions = [region for one in found for region in _regions(one, labelling)]
-        scores = [float(score) for one in found for score in one.scores]
-        mean = round(sum(scores) / len(scores), 4) if scores else 0.0
-        results.append({"model_version": version, "score": mean, "result": regions})
-    return {"results": results}
+        before = deadline.left
+        if before <= slowest:  # the answers that are ready get there, rather than none
+            yield _failed(question, core, task, "wanted an answer in time, other tasks took it: ask again")
+            continue
+        try:
+            yield _entry(core, sources, projects, question, task, deadline)
+        except OvsegError as error:
+            yield _failed(question, core, task, one_line(error))
+        except Exception:  # the other tasks get their answers
+            log.exception("task %s failed", _name(task))
+            yield _failed(question, core, task, "the server failed at this task, its log says where")
+        slowest = max(slowest, before - deadline.left)
 
 
-def _prompt(body: Mapping[str, object]) -> Mapping[str, object] | None:
-    """The newest region of the context, which is what was just drawn or written; None without context."""
+def _failed(question: Question, core: Core, task: object, reason: str) -> JsonObject:
+    log.warning("task %s: %s", _name(task), reason)
+    shown: JsonObject = {"result": [], "score": 0.0} if question.is_interactive else {}
+    return {**shown, "error": reason, "model_version": core.version}
+
+
+def _entry(
+    core: Core,
+    sources: Sources,
+    projects: Projects,
+    question: Question,
+    task: object,
+    deadline: Deadline,
+) -> JsonObject:
+    data = task.get("data") if isinstance(task, dict) else None
+    if not isinstance(data, dict):
+        raise DataError(f"wanted a task with data, got {described(task)}")
+    labelling = question.labelling
+    content = read_content(data.get(labelling.key), sources, deadline, question.studio)
+    picture = core.see(content)
+    unknown: list[str] = []
+    if question.drawn:
+        key = (question.project, _name(task), labelling.to_name)
+        regions = _drawn(core, projects, question, picture, key)
+    elif question.words is None:
+        regions = core.words(picture, labelling.texts)
+    else:
+        texts, unknown = texts_of(labelling, question.words)
+        regions = core.words(picture, texts) if texts else []
+    scores = [one.score for one in regions if one.score is not None]
+    entry: JsonObject = {
+        "model_version": core.version,
+        "score": round(sum(scores) / len(scores), 4) if scores else 0.0,
+        "result": [part for one in regions for part in _results(picture, one, labelling)],
+    }
+    if unknown:
+        labels = ", ".join(labelling.labels[:20])
+        entry["error"] = f"wanted words of the labels {labels}; got {', '.join(map(described, unknown[:20]))}"
+        log.warning("task %s: %s", _name(task), entry["error"])
+    return entry
+
+
+def _drawn(
+    core: Core, projects: Projects, question: Question, picture: EncodedImage, key: tuple[str, str, str]
+) -> list[Region]:
+    """The object of what was drawn. A background click alone corrects the object that was drawn last."""
+    given = label_in(question.drawn[-1])
+    label = question.labelling.labels[0] if given is None else question.labelling.label_of(given)
+    if label is None:
+        known = ", ".join(question.labelling.labels[:20])
+        raise DataError(f"wanted one of the labels {known}, got {described(given)}")
+    marks = marks_of(question.drawn, picture.size)
+    before = projects.marks.get((*key, label))
+    if marks.is_negative and before is not None:
+        marks = Marks(before.clicks + marks.clicks, before.box)
+    found = core.object(picture, marks, label)
+    projects.marks.put((*key, label), marks)
+    return found
+
+
+def _results(picture: EncodedImage, region: Region, labelling: Labelling) -> Iterator[JsonObject]:
+    """A region as results of the kind that the project's labels are of."""
+    record = Record(region_id(picture, region), picture.size)
+    from_name = labelling.from_names[region.label]
+    brush = brush_region(record, region, 0, from_name, labelling.to_name)
+    if labelling.kind == "BrushLabels":
+        yield brush
+        return
+    height, width = picture.size
+    across, down = 100 / width, 100 / height
+    x0, y0, x1, y1 = region.mask.box
+    values: list[JsonObject] = []
+    if labelling.kind == "RectangleLabels":
+        box = {"x": x0 * across, "y": y0 * down, "width": (x1 - x0) * across, "height": (y1 - y0) * down}
+        values = [{**box, "rotation": 0, "rectanglelabels": [region.label]}]
+    else:
+        for part in outlines(region.mask.array(), edges=True):
+            points = [[x * across, y * down] for x, y in part]
+            values.append({"points": points, "closed": True, "polygonlabels": [region.label]})
+    for number, value in enumerate(values):
+        identity = f"{brush['id']}{f'-{number}' if number else ''}"
+        yield {**brush, "id": identity, "type": labelling.kind.lower(), "value": value}
+
+
+def _context(body: JsonObject) -> list[Mapping[str, object]]:
+    """The regions of the context, the newest last; none without a context."""
     params = body.get("params")
     context = params.get("context") if isinstance(params, dict) else None
     if context is None:
-        return None
+        return []
     result = context.get("result") if isinstance(context, dict) else None
-    if not isinstance(result, list) or not all(isinstance(one, dict) for one in result):
+    if not isinstance(result, list) or not all(isinstance(one, dict) for one in result[-MOST_RESULTS:]):
         raise DataError(f"wanted a context with a list of results, got {described(context)}")
-    return result[-1] if result else None
+    return result[-MOST_RESULTS:]
 
 
-def _words(prompt: Mapping[str, object]) -> list[str]:
+def _words(prompt: Mapping[str, object]) -> tuple[str, ...]:
     """The words of a text area, split at commas."""
     value = prompt.get("value")
     text = value.get("text") if isinstance(value, dict) else None
+    if isinstance(text, str):
+        text = [text]
     if not isinstance(text, list) or not all(isinstance(part, str) for part in text):
         raise DataError(f"wanted words as a list of texts, got {described(text)}")
-    return [word for part in text for raw in part.split(",") if (word := raw.strip())]
+    words = tuple(word for part in text for raw in part.split(",") if (word := raw.strip()))
+    if not words:
+        raise DataError("wanted words in the text area, got none")
+    return words
 
 
-def _object(finder: TextToMask, picture: NDArray[np.uint8], prompt: Mapping[str, object]) -> TextMasks:
-    """The object at a key point or in a box, whose numbers are percent of the image's sides."""
-    value, kind = prompt.get("value"), prompt.get("type")
-    keys = {"keypointlabels": ("x", "y"), "rectanglelabels": ("x", "y", "width", "height")}
-    if not isinstance(value, dict) or kind not in keys:
-        raise DataError(f"wanted a text area, a key point or a rectangle, got {described(kind)}")
-    given = [value.get(key) for key in keys[kind]]
-    numbers = [
-        float(one)
-        for one in given
-        if isinstance(one, (int, float)) and not isinstance(one, bool) and 0 <= one <= 100
-    ]
-    if len(numbers) != len(given):
-        raise DataError(f"wanted percent in 0..100, got {described(given)}")
-    height, width = picture.shape[:2]
-    x, y = numbers[0] * width / 100, numbers[1] * height / 100
-    session = finder.session(picture)
-    if kind == "rectanglelabels":
-        return session.box(x, y, x + numbers[2] * width / 100, y + numbers[3] * height / 100)
-    positive = prompt.get("is_positive", True) is not False
-    return session.click(min(x, width - 1), min(y, height - 1), foreground=positive)
-
-
-def _regions(found: TextMasks, labelling: Labelling) -> Iterator[dict[str, object]]:
-    """A word that is no label of the project takes its first label: others would not be drawn."""
-    label = found.text if found.text in labelling.labels else labelling.labels[0]
-    for number, (mask, score) in enumerate(zip(found.masks, found.scores, strict=True)):
-        rle = encode_brush(mask)
-        identity = f"{found.text}\0{number}".encode() + bytes(rle)
-        yield {
-            "id": hashlib.sha256(identity).hexdigest()[:10],
-            "type": "brushlabels",
-            "from_name": labelling.from_name,
-            "to_name": labelling.to_name,
-            "original_width": mask.shape[1],
-            "original_height": mask.shape[0],
-            "image_rotation": 0,
-            "value": {"format": "rle", "rle": rle, "brushlabels": [label]},
-            "score": round(float(score), 4),
-            "meta": {"text": [f"prompt: {found.text}"]},
-        }
+def _name(task: object) -> str:
+    """What a task is called in messages."""
+    found = task.get("id") if isinstance(task, dict) else None
+    return described(found)

@@ -1,0 +1,189 @@
+"""Bounds of a request's size and time, and of how many requests are worked on at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Event, Lock
+
+from starlette.requests import ClientDisconnect, Request
+
+from ovseg.checks import check_integer, check_number
+
+JsonObject = dict[str, object]
+MOST_WORKERS, MOST_WAITING = 64, 1024
+LARGEST = 1 << 30
+"""Bytes that a body may be allowed to have."""
+
+
+class Refused(Exception):
+    """A request that is answered with ``status`` and a line."""
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(line)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much one request may take, and how many there may be.
+
+    Attributes:
+        max_bytes: of a request's body, and of a picture that is read or downloaded.
+        max_pixels: of a picture.
+        seconds: from a request's first byte to its answer. Label Studio waits 100 seconds for predictions.
+        workers: requests that are worked on at the same time.
+        waiting: requests that wait for a worker; whoever comes then is sent away with status 503.
+
+    Raises:
+        UsageError: a number is out of its range.
+
+    >>> Bounds(workers=0)
+    Traceback (most recent call last):
+    ...
+    ovseg.errors.UsageError: wanted workers in 1..64, got 0
+    """
+
+    max_bytes: int = 32 << 20
+    max_pixels: int = 50_000_000
+    seconds: float = 95.0
+    workers: int = 2
+    waiting: int = 16
+
+    def __post_init__(self) -> None:
+        check_integer("max_bytes", self.max_bytes, 1024, LARGEST)
+        check_integer("max_pixels", self.max_pixels, 1, 2**31 - 1)
+        object.__setattr__(self, "seconds", check_number("timeout", self.seconds, 0.1, 86_400))
+        check_integer("workers", self.workers, 1, MOST_WORKERS)
+        check_integer("waiting", self.waiting, 0, MOST_WAITING)
+
+
+class Deadline:
+    """The time at which a request has to be answered; work in several steps asks before each one."""
+
+    def __init__(self, seconds: float, stop: Event | None = None) -> None:
+        self._end = time.monotonic() + seconds
+        self._stop = stop
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, 0 where there are none or the server is being stopped."""
+        if self._stop is not None and self._stop.is_set():
+            return 0.0
+        return max(0.0, self._end - time.monotonic())
+
+
+Work = Callable[[JsonObject, Deadline], JsonObject]
+"""From a request's body to its answer; it runs in a worker's thread."""
+
+
+class Gate:
+    """Lets a bounded number of requests in, and works on them in a bounded number of threads.
+
+    A thread cannot be stopped: a request that ran out of time is answered, but it keeps its place until its
+    work has ended, so that there is never more work than the bounds say.
+
+    Args:
+        bounds: of time and number.
+    """
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self._pool = ThreadPoolExecutor(bounds.workers, "ovseg-serve")
+        self._stop = Event()
+        self._lock = Lock()
+        self._inside = 0
+
+    async def answer(self, request: Request, work: Work) -> bytes:
+        """The answer to a request as JSON.
+
+        Args:
+            request: its body is read here, and only where there is a place.
+            work: makes the answer.
+
+        Raises:
+            Refused: there is no place, the body is too large or no JSON object, or time has run out.
+            Exception: whatever the work raises.
+        """
+        self._enter()
+        deadline = Deadline(self.bounds.seconds, self._stop)
+        future: Future[bytes] | None = None
+        try:
+            raw = await read_body(request, self.bounds.max_bytes, deadline)
+            future = self._pool.submit(lambda: as_line(work(parse(raw), deadline)))
+        finally:
+            if future is None:
+                self._leave()
+            else:
+                future.add_done_callback(lambda _: self._leave())
+        done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=deadline.left)
+        if not done:
+            future.cancel()
+            raise Refused(504, f"wanted an answer within {self.bounds.seconds:g} seconds, it took longer")
+        return done.pop().result()
+
+    def close(self) -> None:
+        """Let nothing more begin; work in several steps ends after its present one."""
+        self._stop.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _enter(self) -> None:
+        most = self.bounds.workers + self.bounds.waiting
+        with self._lock:
+            if self._inside >= most:
+                raise Refused(503, f"wanted at most {most} requests at the same time: try again later")
+            self._inside += 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+
+
+async def read_body(request: Request, most: int, deadline: Deadline) -> bytes:
+    """The body of a request, whose bytes are counted as they arrive.
+
+    Raises:
+        Refused: it is larger than ``most`` bytes, is not there in time, or its sender has gone.
+    """
+    try:
+        return await asyncio.wait_for(_read(request, most), deadline.left)
+    except (TimeoutError, asyncio.TimeoutError):
+        raise Refused(408, "wanted the whole body in time, it took longer") from None
+    except ClientDisconnect:
+        raise Refused(400, "wanted the whole body, the connection was closed") from None
+
+
+async def _read(request: Request, most: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and declared.isascii() and (len(declared) > 18 or int(declared) > most):
+        raise Refused(413, f"wanted a body of at most {most} bytes")
+    parts = bytearray()
+    async for part in request.stream():
+        parts += part
+        if len(parts) > most:
+            raise Refused(413, f"wanted a body of at most {most} bytes")
+    return bytes(parts)
+
+
+def parse(raw: bytes) -> JsonObject:
+    """The JSON object in the body of a request.
+
+    Raises:
+        Refused: it holds something else.
+    """
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):  # broken, not UTF-8, nested too deeply, numbers of too many digits
+        body = None
+    if not isinstance(body, dict):
+        raise Refused(400, "wanted a JSON object, got something else")
+    return body
+
+
+def as_line(content: object) -> bytes:
+    """JSON on one line, in ASCII: a text may hold what UTF-8 cannot."""
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
