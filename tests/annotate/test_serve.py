@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import ovseg
 from ovseg.annotate.brush import decode_brush

@@ -48,7 +48,7 @@ def create_app(
 
     Example:
         >>> import ovseg
-        >>> app = create_app(Core(ovseg.load_model(), ovseg.load_segmenter("tiny")))
+        >>> app = create_app(Core(ovseg.load_model("tiny"), ovseg.load_segmenter("tiny")))
         >>> "/predict" in {route.path for route in app.routes}
         True
     """

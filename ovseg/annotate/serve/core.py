@@ -76,7 +76,7 @@ class Core:
 
     Example:
         >>> import ovseg
-        >>> core = Core(ovseg.load_model(), ovseg.load_segmenter("tiny"))
+        >>> core = Core(ovseg.load_model("tiny"), ovseg.load_segmenter("tiny"))
         >>> scene, file = ovseg.make_scene(3, 64), BytesIO()
         >>> from PIL import Image
         >>> Image.fromarray(scene.image).save(file, "PNG")
