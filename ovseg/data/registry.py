@@ -22,7 +22,7 @@ class DataSet:
     """How a data set is read.
 
     Attributes:
-        title: as the paper calls it.
+        title: as the paper calls it; empty for a folder of one's own, which has its own title.
         split: the part that is read where none is given.
         read: from a folder and a split to samples; None for a set whose labels have no masks.
         tags: from a folder and a split to pictures with labels; None for the samples without their masks.
@@ -44,8 +44,8 @@ DATA_SETS: dict[str, DataSet] = {
     "coco_stuff164k": DataSet("COCO Stuff", "val2017", read_coco_stuff),
     "cityscapes": DataSet("Cityscapes", "val", read_cityscapes),
     "nus_wide": DataSet("NUS-WIDE", "test", None, read_nus_wide),
-    "photos": DataSet("photographs", "val", lambda root, split: read_photos(root, split)),
-    "tags": DataSet("pictures with labels", "names", None, read_tags),
+    "photos": DataSet("", "val", lambda root, split: read_photos(root, split)),
+    "tags": DataSet("", "names", None, read_tags),
 }
 """Every kind of data set; "scenes" is made and has no folder."""
 SCENES = "scenes"

@@ -1,6 +1,7 @@
 """The paper's tables and figures on data sets: any backbones, methods and sets, by one or more processes.
 
 rows         the engine: a row for each image, kept in a file, computed once
+setup        what every score of one backbone on one data set is given
 processes    the processes that torchrun starts
 systems      what is compared: a method, a surgery, a folder of saved maps
 maps         mSC, IoU and the pointing game of similarity maps (Tables 1, 2, 4)

@@ -8,11 +8,11 @@ from ovseg.errors import UsageError
 from ovseg.evaluation.experiments import depth_report, table1, table2, table4_report
 from ovseg.evaluation.faithful_reports import faithful, randomisation
 from ovseg.evaluation.inside_reports import figure4, figure5, figure6
-from ovseg.evaluation.run import Named, Run
+from ovseg.evaluation.run import Run, Samples
 from ovseg.evaluation.semantic_reports import table5
 from ovseg.evaluation.tables import Report
 
-COMPARING: dict[str, Callable[[Run, Sequence[Named], Sequence[str] | None], Report]] = {
+COMPARING: dict[str, Callable[[Run, Samples, Sequence[str] | None], Report]] = {
     "table1": table1,
     "table2": table2,
     "table5": table5,
@@ -20,7 +20,7 @@ COMPARING: dict[str, Callable[[Run, Sequence[Named], Sequence[str] | None], Repo
     "randomisation": randomisation,
 }
 """Those of ``protocol.WITH_METHODS``."""
-PAPERS: dict[str, Callable[[Run, Sequence[Named]], Report]] = {
+PAPERS: dict[str, Callable[[Run, Samples], Report]] = {
     "table4": table4_report,
     "depth": depth_report,
     "figure4": figure4,
@@ -30,7 +30,7 @@ PAPERS: dict[str, Callable[[Run, Sequence[Named]], Report]] = {
 """Those of ``protocol.FIXED``."""
 
 
-def run_experiment(name: str, run: Run, sets: Sequence[Named], methods: Sequence[str] | None) -> Report:
+def run_experiment(name: str, run: Run, sets: Samples, methods: Sequence[str] | None) -> Report:
     """An experiment by its name.
 
     Raises:

@@ -6,37 +6,28 @@ from collections.abc import Callable, Sequence
 
 from ovseg import figures
 from ovseg.clip.towers import tower_of
-from ovseg.errors import UnsupportedModelError
+from ovseg.data.samples import SampleSet
 from ovseg.evaluation import paper
 from ovseg.evaluation.maps import MapScore, score_maps
-from ovseg.evaluation.run import Named, Run, applicable
+from ovseg.evaluation.run import Run, Samples, applicable
 from ovseg.evaluation.settings import Backbone
+from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import System, depths, parse_systems, table4
 from ovseg.evaluation.tables import Cell, Report
 from ovseg.options import Plain
 
 Choose = Callable[[Backbone], Sequence[System]]
 """The systems that are compared on a backbone."""
-CORNER = ("backbone", "method")
-TITLES = {
-    "imagenet_s50": "ImageNet-S50", "voc2012": "VOC 2012",
-    "pascal_context": "PASCAL Context", "coco2017": "COCO 2017", "nus_wide": "NUS-WIDE",
-    "coco_stuff164k": "COCO Stuff", "cityscapes": "Cityscapes",
-}  # fmt: skip
+_Scores = dict[str, MapScore]
 
 
-def title_of(one: Named) -> str:
-    """A set's head in a table."""
-    return TITLES.get(one.kind, one.samples.title)
-
-
-def table1(run: Run, sets: Sequence[Named], methods: Sequence[str] | None = None) -> Report:
+def table1(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
     """Table 1: mIoU and mSC of CLIP and of CLIP Surgery, or of other systems, on every backbone and set."""
     systems = parse_systems(methods or ("clip", "clip_surgery"))
     return _map_table(run, sets, "table1", "Table 1: explainability", lambda backbone: systems)
 
 
-def table2(run: Run, sets: Sequence[Named], methods: Sequence[str] | None = None) -> Report:
+def table2(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
     """Table 2: the explanation methods that the paper compares; ECLIP as "eclip=FOLDER" with saved maps."""
 
     def choose(backbone: Backbone) -> list[System]:
@@ -46,7 +37,7 @@ def table2(run: Run, sets: Sequence[Named], methods: Sequence[str] | None = None
     return _map_table(run, sets, "table2", "Table 2: methods of explanation", choose)
 
 
-def table4_report(run: Run, sets: Sequence[Named]) -> Report:
+def table4_report(run: Run, sets: Samples) -> Report:
     """Table 4: last block or several, one path or two, attention and feed-forward networks."""
     return _map_table(
         run,
@@ -62,7 +53,7 @@ def table4_report(run: Run, sets: Sequence[Named]) -> Report:
     )
 
 
-def depth_report(run: Run, sets: Sequence[Named]) -> Report:
+def depth_report(run: Run, sets: Samples) -> Report:
     """The block d from which on the new path goes, 1 to 10 (the paper: 0.42 points of mSC between them)."""
     report = _map_table(
         run,
@@ -87,53 +78,40 @@ def depth_report(run: Run, sets: Sequence[Named]) -> Report:
 
 def _map_table(
     run: Run,
-    sets: Sequence[Named],
+    sets: Samples,
     name: str,
     title: str,
     choose: Choose,
     published: Callable[[str, str, str], dict[str, float]] = paper.map_scores,
 ) -> Report:
-    report = Report(name, title, CORNER)
+    report = Report(name, title)
     records: list[Plain] = []
-    for backbone in run.loaded():
-        try:
-            systems = choose(backbone)
-        except UnsupportedModelError as error:
-            report.notes.append(f"{backbone.name}: {error}.")
-            continue
-        for one in sets:
-            texts = run.texts(one.samples)
-            kept, reasons = applicable(backbone, texts, run.protocol, systems)
-            with run.bars(f"{name}: {backbone.name}, {one.samples.title}") as bar:
-                scores = score_maps(
-                    backbone,
-                    one.samples,
-                    kept,
-                    run.protocol,
-                    run.rows,
-                    texts=texts,
-                    world=run.world,
-                    progress=bar,
-                )
-            for system in systems:
-                score = scores.get(system.name)
-                known = published(backbone.name, system.name, one.kind)
-                report.cells += _map_cells(backbone.name, system.name, title_of(one), score, known, run)
-                record: dict[str, Plain] = {
-                    "backbone": backbone.describe(),
-                    "method": system.name,
-                    "system": system.describe(),
-                    "data set": one.samples.title,
-                    "kind": one.kind,
-                    "texts": texts.vocabulary.describe(),
-                    "paper": dict(known),
-                }
-                if score is None:
-                    record["does not apply"] = reasons[system.name]
-                else:
-                    record |= score.describe()
-                    report.skipped += [f"{system.name}: {line}" for line in score.skipped]
-                records.append(record)
+
+    def score(setup: Setup, samples: SampleSet) -> tuple[Sequence[System], _Scores, dict[str, str]]:
+        systems = choose(setup.backbone)
+        kept, reasons = applicable(setup, systems)
+        return systems, score_maps(setup, samples, kept), reasons
+
+    for backbone, one, (systems, scores, reasons) in run.measured(report, sets, score):
+        for system in systems:
+            found = scores.get(system.name)
+            known = published(backbone.name, system.name, one.kind)
+            report.cells += _map_cells(backbone.name, system.name, one.title, found, known, run)
+            record: dict[str, Plain] = {
+                "backbone": backbone.describe(),
+                "method": system.name,
+                "system": system.describe(),
+                "data set": one.items.title,
+                "kind": one.kind,
+                "texts": run.texts(one.items).vocabulary.describe(),
+                "paper": dict(known),
+            }
+            if found is None:
+                record["does not apply"] = reasons[system.name]
+            else:
+                record |= found.describe()
+                report.skipped += [f"{system.name}: {line}" for line in found.skipped]
+            records.append(record)
     report.record = {"run": run.describe(), "records": records}
     report.notes.append(_threshold_note(run))
     return report

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,11 +19,9 @@ from ovseg.clip.towers import BlockTower, PoolingTower, tower_of
 from ovseg.data.samples import Sample, SampleSet
 from ovseg.errors import UnsupportedModelError
 from ovseg.evaluation.grids import Grids, MapMaker
-from ovseg.evaluation.maps import Progress, unit
-from ovseg.evaluation.processes import World
-from ovseg.evaluation.protocol import Protocol
-from ovseg.evaluation.rows import measure_rows, number, numbers, plain, skip, table
-from ovseg.evaluation.settings import Backbone, Texts
+from ovseg.evaluation.maps import measure_maps
+from ovseg.evaluation.rows import number, numbers, plain, skip, table
+from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import System
 from ovseg.io.images import resize_image
 from ovseg.metrics import MeanPerClass, RandomisationScore, area_under, perturbation_curve, rank_correlation
@@ -51,36 +48,17 @@ class Faithful:
 
 
 def score_faithful(
-    backbone: Backbone,
-    samples: SampleSet,
-    systems: Sequence[System],
-    protocol: Protocol,
-    folder: Path,
-    *,
-    texts: Texts,
-    steps: int = STEPS,
-    world: World | None = None,
-    progress: Progress = None,
+    setup: Setup, samples: SampleSet, systems: Sequence[System], steps: int = STEPS
 ) -> dict[str, Faithful]:
     """Deletion and insertion of every label in an image, on the picture at the encoder's size.
 
     Deletion puts the picture's mean colour in the place of pixels, insertion begins with a blurred picture.
     The score is the cosine of the picture with the label's text.
     """
-    maker = MapMaker(backbone, texts, protocol, systems)
-    by_name = {system.name: system for system in systems}
-
-    def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
-        found = maker.maps(group, [by_name[name] for name in wanted])
-        return {
-            name: [_areas(maker, maps, one, steps) for maps, one in zip(rows, group, strict=True)]
-            for name, rows in found.items()
-        }
-
-    units = {
-        one.name: {**unit(backbone, texts, protocol, one, "faithful"), "steps": steps} for one in systems
-    }
-    rows = measure_rows(samples, units, measure, folder, world, progress, protocol.group)
+    rows = measure_maps(
+        setup, samples, systems, "faithful",
+        lambda maker, maps, sample: _areas(maker, maps, sample, steps), {"steps": steps},
+    )  # fmt: skip
     scores = {}
     for name, found in rows.items():
         score = scores[name] = Faithful(skipped=found.skipped())
@@ -91,9 +69,7 @@ def score_faithful(
     return scores
 
 
-def _areas(maker: MapMaker, maps: Grids | str, sample: Sample, steps: int) -> Plain:
-    if isinstance(maps, str):
-        return skip(maps)
+def _areas(maker: MapMaker, maps: Grids, sample: Sample, steps: int) -> Plain:
     image = resize_image(sample.image, maker.size, maker.protocol.resize)
     row: dict[str, Plain] = {}
     for name, grid in maps.items():
@@ -147,46 +123,34 @@ def randomised(model: Model, count: int, seed: int = 0) -> Model:
 
 
 def score_randomisation(
-    backbone: Backbone,
-    samples: SampleSet,
-    systems: Sequence[System],
-    protocol: Protocol,
-    folder: Path,
-    *,
-    texts: Texts,
-    seed: int = 0,
-    world: World | None = None,
-    progress: Progress = None,
+    setup: Setup, samples: SampleSet, systems: Sequence[System], seed: int = 0
 ) -> dict[str, tuple[RandomisationScore, list[str]]]:
     """The rank correlation of every label's map with that of a model whose last layers are random.
 
     Stages are one layer, half of the layers, and all of them. A correlation near 1 says that a map does not
     show what those layers have learned.
     """
-    maker = MapMaker(backbone, texts, protocol, systems)
-    by_name = {system.name: system for system in systems}
+    backbone = setup.backbone
     count = len(layers_of(backbone.model))
     scores = {system.name: (RandomisationScore(), list[str]()) for system in systems}
+    by_name = {system.name: system for system in systems}
     for stage in dict.fromkeys((1, max(1, count // 2), count)):
-        other = replace(backbone, model=randomised(backbone.model, stage, seed))
-        random_maker = MapMaker(other, texts, protocol, systems)
+        other = replace(setup, backbone=replace(backbone, model=randomised(backbone.model, stage, seed)))
+        makers = MapMaker(setup, systems), MapMaker(other, systems)
 
         def measure(
-            group: Sequence[Sample], wanted: Sequence[str], random_maker: MapMaker = random_maker
+            group: Sequence[Sample], wanted: Sequence[str], makers: tuple[MapMaker, MapMaker] = makers
         ) -> dict[str, list[Plain]]:
-            chosen = [by_name[name] for name in wanted]
-            before, after = maker.maps(group, chosen), random_maker.maps(group, chosen)
+            before, after = (maker.maps(group, [by_name[name] for name in wanted]) for maker in makers)
             return {
                 name: [_correlations(*pair) for pair in zip(before[name], after[name], strict=True)]
                 for name in wanted
             }
 
         units = {
-            one.name: {**unit(backbone, texts, protocol, one, "randomisation"), "stage": stage, "seed": seed}
-            for one in systems
+            one.name: setup.unit("randomisation", one, {"stage": stage, "seed": seed}) for one in systems
         }
-        rows = measure_rows(samples, units, measure, folder, world, progress, protocol.group)
-        for name, found in rows.items():
+        for name, found in setup.rows(samples, units, measure).items():
             scores[name][1].extend(found.skipped())
             for row in found:
                 for value in table(row).values():

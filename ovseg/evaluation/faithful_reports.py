@@ -5,44 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ovseg import figures
-from ovseg.errors import UnsupportedModelError
-from ovseg.evaluation.experiments import CORNER, title_of
-from ovseg.evaluation.faithful import STEPS, layers_of, score_faithful, score_randomisation
-from ovseg.evaluation.run import Named, Run, applicable
+from ovseg.data.samples import SampleSet
+from ovseg.evaluation.faithful import STEPS, Faithful, score_faithful, score_randomisation
+from ovseg.evaluation.run import Run, Samples, applicable
+from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import parse_systems
 from ovseg.evaluation.tables import Cell, Report
+from ovseg.metrics import RandomisationScore
 from ovseg.options import Plain
 
 METHODS = ("clip", "clip_surgery")
 
 
-def faithful(run: Run, sets: Sequence[Named], methods: Sequence[str] | None = None) -> Report:
+def faithful(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
     """Deletion and insertion of every label in an image (Petsiuk et al., BMVC 2018)."""
-    report = Report("faithful", "Deletion and insertion", CORNER)
+    report = Report("faithful", "Deletion and insertion")
     records: list[Plain] = []
     systems = parse_systems(methods or METHODS)
-    for backbone in run.loaded():
-        for one in sets:
-            texts = run.texts(one.samples)
-            kept, _ = applicable(backbone, texts, run.protocol, systems)
-            with run.bars(f"faithful: {backbone.name}, {one.samples.title}") as bar:
-                scores = score_faithful(
-                    backbone, one.samples, kept, run.protocol, run.rows,
-                    texts=texts, world=run.world, progress=bar,
+
+    def score(setup: Setup, samples: SampleSet) -> dict[str, Faithful]:
+        return score_faithful(setup, samples, applicable(setup, systems)[0])
+
+    for backbone, one, scores in run.measured(report, sets, score):
+        for system in systems:
+            found = scores.get(system.name)
+            for mode in ("deletion", "insertion"):
+                value = None if found is None else found.areas[mode].compute()
+                row = (backbone.name, system.name)
+                report.cells.append(Cell(row, f"{one.title} {mode}", value, digits=4))
+            if found is not None:
+                report.skipped += found.skipped
+                areas: dict[str, Plain] = {mode: mean.compute() for mode, mean in found.areas.items()}
+                records.append(
+                    {"backbone": backbone.describe(), "method": system.name, "steps": STEPS,
+                     "data set": one.items.title, "skipped": len(found.skipped), **areas}
                 )  # fmt: skip
-            for system in systems:
-                score = scores.get(system.name)
-                for mode in ("deletion", "insertion"):
-                    value = None if score is None else score.areas[mode].compute()
-                    row = (backbone.name, system.name)
-                    report.cells.append(Cell(row, f"{title_of(one)} {mode}", value, digits=4))
-                if score is not None:
-                    report.skipped += score.skipped
-                    found: dict[str, Plain] = {mode: mean.compute() for mode, mean in score.areas.items()}
-                    records.append(
-                        {"backbone": backbone.describe(), "method": system.name, "steps": STEPS,
-                         "data set": one.samples.title, "skipped": len(score.skipped), **found}
-                    )  # fmt: skip
     report.record = {"run": run.describe(), "records": records}
     report.notes.append(
         f"The area under the cosine of the picture with the label's text, in {STEPS} steps. "
@@ -51,37 +48,28 @@ def faithful(run: Run, sets: Sequence[Named], methods: Sequence[str] | None = No
     return report
 
 
-def randomisation(run: Run, sets: Sequence[Named], methods: Sequence[str] | None = None) -> Report:
+def randomisation(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
     """How far a map keeps its ranks as the last layers get random weights (Adebayo et al., 2018)."""
-    report = Report("randomisation", "Rank correlation after random weights", CORNER)
+    report = Report("randomisation", "Rank correlation after random weights")
     records: list[Plain] = []
     bars: dict[str, list[float]] = {}
     systems = parse_systems(methods or METHODS)
-    for backbone in run.loaded():
-        try:
-            layers_of(backbone.model)
-        except UnsupportedModelError as error:
-            report.notes.append(f"{backbone.name}: {error}.")
-            continue
-        for one in sets:
-            texts = run.texts(one.samples)
-            kept, _ = applicable(backbone, texts, run.protocol, systems)
-            with run.bars(f"randomisation: {backbone.name}, {one.samples.title}") as bar:
-                scores = score_randomisation(
-                    backbone, one.samples, kept, run.protocol, run.rows,
-                    texts=texts, world=run.world, progress=bar,
-                )  # fmt: skip
-            for name, (score, skipped) in scores.items():
-                found = score.compute()
-                for stage, value in found.items():
-                    row = (backbone.name, name)
-                    report.cells.append(Cell(row, f"{title_of(one)}, {stage}", value, digits=3))
-                bars[f"{backbone.name} {name}, {title_of(one)}"] = list(found.values())
-                report.skipped += skipped
-                records.append(
-                    {"backbone": backbone.describe(), "method": name, "data set": one.samples.title,
-                     "correlations": dict(found), "skipped": len(skipped)}
-                )  # fmt: skip
+
+    def score(setup: Setup, samples: SampleSet) -> dict[str, tuple[RandomisationScore, list[str]]]:
+        return score_randomisation(setup, samples, applicable(setup, systems)[0])
+
+    for backbone, one, scores in run.measured(report, sets, score):
+        for name, (correlations, skipped) in scores.items():
+            found = correlations.compute()
+            for stage, value in found.items():
+                row = (backbone.name, name)
+                report.cells.append(Cell(row, f"{one.title}, {stage}", value, digits=3))
+            bars[f"{backbone.name} {name}, {one.title}"] = list(found.values())
+            report.skipped += skipped
+            records.append(
+                {"backbone": backbone.describe(), "method": name, "data set": one.items.title,
+                 "correlations": dict(found), "skipped": len(skipped)}
+            )  # fmt: skip
     report.record = {"run": run.describe(), "records": records}
     report.notes.append("Near 1: the map does not show what those layers have learned.")
     if bars:

@@ -20,8 +20,8 @@ from ovseg.clip.attention import Method
 from ovseg.clip.towers import check_method
 from ovseg.data.samples import Sample
 from ovseg.errors import DataError, OvsegError, UsageError, one_line
-from ovseg.evaluation.protocol import Protocol
-from ovseg.evaluation.settings import Backbone, Texts, input_size
+from ovseg.evaluation.settings import input_size
+from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import System
 from ovseg.explain import explain, get_explanation
 from ovseg.explain.saved import read_maps
@@ -42,22 +42,18 @@ class MapMaker:
     """A backbone and the texts of a data set, which give the maps of any system.
 
     Args:
-        backbone: the model.
-        texts: the names of the set with their texts.
-        protocol: how images go in.
+        setup: the model, the texts, and how images go in.
         systems: those that will be asked for, checked at once.
 
     Raises:
         UsageError, UnsupportedModelError: a system does not apply to the backbone or to so few names.
     """
 
-    def __init__(
-        self, backbone: Backbone, texts: Texts, protocol: Protocol, systems: Sequence[System]
-    ) -> None:
-        self.model = backbone.model
-        self.vocabulary = texts.vocabulary
-        self.protocol = protocol
-        self.size = input_size(protocol, backbone.model)
+    def __init__(self, setup: Setup, systems: Sequence[System]) -> None:
+        self.model = setup.backbone.model
+        self.vocabulary = setup.texts.vocabulary
+        self.protocol = setup.protocol
+        self.size = input_size(self.protocol, self.model)
         for system in systems:
             self._check(system)
 

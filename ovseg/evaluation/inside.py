@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -17,11 +16,9 @@ from ovseg.clip.towers import BlockTower, tower_of
 from ovseg.data.samples import Sample, SampleSet
 from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.evaluation.grids import MapMaker
-from ovseg.evaluation.maps import Progress, unit
-from ovseg.evaluation.processes import World
-from ovseg.evaluation.protocol import Protocol
-from ovseg.evaluation.rows import Found, measure_rows, number, numbers, plain, table
-from ovseg.evaluation.settings import Backbone, Texts
+from ovseg.evaluation.rows import Found, number, numbers, plain, table
+from ovseg.evaluation.settings import Backbone
+from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import CLIP, SURGERY, System
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import cosine, to_grid
@@ -38,6 +35,8 @@ from ovseg.results import SimilarityMap
 
 ATTENTION = (System("raw self-attention", CLIP), System("consistent self-attention", SURGERY))
 """Fig. 4: CLIP's attention and CLIP Surgery's, each at the token where its own map is highest."""
+MODULES = System("modules", CLIP)
+"""Fig. 5: the modules of the untouched model."""
 REDUNDANCY = (System("clip", CLIP), System("architecture", SURGERY))
 """Fig. 6: the paper shows the first; the second says how much architecture surgery changes."""
 
@@ -47,48 +46,30 @@ RowsOf: TypeAlias = "Callable[[MapMaker, System, Tensor, Sequence[Sample]], list
 
 
 def _rows_of_systems(
-    what: str,
-    rows_of: RowsOf,
-    backbone: Backbone,
-    samples: SampleSet,
-    protocol: Protocol,
-    folder: Path,
-    texts: Texts,
-    systems: Sequence[System],
-    world: World | None,
-    progress: Progress,
+    setup: Setup, samples: SampleSet, systems: Sequence[System], task: str, rows_of: RowsOf
 ) -> dict[str, Found]:
     """What is measured of each system, by the system's name."""
-    maker = MapMaker(backbone, texts, protocol, systems)
+    maker = MapMaker(setup, systems)
     by_name = {system.name: system for system in systems}
 
     def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
-        pixels = maker.model.preprocess([one.image for one in group], maker.size, protocol.resize)
+        images = [one.image for one in group]
+        pixels = maker.model.preprocess(images, maker.size, setup.protocol.resize)
         return {name: rows_of(maker, by_name[name], pixels, group) for name in wanted}
 
-    units = {one.name: unit(backbone, texts, protocol, one, what) for one in systems}
-    return measure_rows(samples, units, measure, folder, world, progress, protocol.group)
+    units = {one.name: setup.unit(task, one) for one in systems}
+    return setup.rows(samples, units, measure)
 
 
 def score_attention(
-    backbone: Backbone,
-    samples: SampleSet,
-    protocol: Protocol,
-    folder: Path,
-    *,
-    texts: Texts,
-    systems: Sequence[System] = ATTENTION,
-    world: World | None = None,
-    progress: Progress = None,
+    setup: Setup, samples: SampleSet, systems: Sequence[System] = ATTENTION
 ) -> dict[str, tuple[ForegroundScore, list[str]]]:
     """mFSR of each system's attention in the last block, and a line for each image that was left out.
 
     Of every label in an image, the token where the system's map is highest is looked at: the mean over the
     heads of its attention to all places, without the class token.
     """
-    rows = _rows_of_systems(
-        "attention", _attention_rows, backbone, samples, protocol, folder, texts, systems, world, progress
-    )
+    rows = _rows_of_systems(setup, samples, systems, "attention", _attention_rows)
     return {name: (_foreground(found), found.skipped()) for name, found in rows.items()}
 
 
@@ -147,30 +128,14 @@ def module_names(backbone: Backbone) -> tuple[str, ...]:
     return (*modules, *ANSWERS)
 
 
-def score_affinity(
-    backbone: Backbone,
-    samples: SampleSet,
-    protocol: Protocol,
-    folder: Path,
-    *,
-    texts: Texts,
-    world: World | None = None,
-    progress: Progress = None,
-) -> tuple[AffinityScore, list[str]]:
+def score_affinity(setup: Setup, samples: SampleSet) -> tuple[AffinityScore, list[str]]:
     """The affinity of each module with the labels of the image, and a line for each image left out.
 
     What a module adds to the class token goes through the model's last norm and projection, as the class
     token itself does.
     """
-    names = module_names(backbone)
-    maker = MapMaker(backbone, texts, protocol, [System("clip", CLIP)])
-
-    def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
-        pixels = maker.model.preprocess([one.image for one in group], maker.size, protocol.resize)
-        return {name: _affinity_rows(maker, pixels, group) for name in wanted}
-
-    units = {"modules": unit(backbone, texts, protocol, System("clip", CLIP), "affinity")}
-    found = measure_rows(samples, units, measure, folder, world, progress, protocol.group)["modules"]
+    names = module_names(setup.backbone)
+    found = _rows_of_systems(setup, samples, [MODULES], "affinity", _affinity_rows)[MODULES.name]
     score = AffinityScore(names)
     for row in found:
         if row is not None:
@@ -179,7 +144,7 @@ def score_affinity(
 
 
 @torch.no_grad()
-def _affinity_rows(maker: MapMaker, pixels: Tensor, group: Sequence[Sample]) -> list[Plain]:
+def _affinity_rows(maker: MapMaker, system: System, pixels: Tensor, group: Sequence[Sample]) -> list[Plain]:
     tower = tower_of(maker.model.clip.visual)
     assert isinstance(tower, BlockTower)
     trace = Trace()
@@ -214,23 +179,13 @@ def _class_features(maker: MapMaker) -> NDArray[np.float64]:
 
 
 def score_redundancy(
-    backbone: Backbone,
-    samples: SampleSet,
-    protocol: Protocol,
-    folder: Path,
-    *,
-    texts: Texts,
-    systems: Sequence[System] = REDUNDANCY,
-    world: World | None = None,
-    progress: Progress = None,
+    setup: Setup, samples: SampleSet, systems: Sequence[System] = REDUNDANCY
 ) -> dict[str, tuple[RedundancyScore, list[str]]]:
     """The distance of the labels' maps from the map of the empty string, and from zero.
 
     All maps are min-max normalised on the token grid.
     """
-    rows = _rows_of_systems(
-        "redundancy", _redundancy_rows, backbone, samples, protocol, folder, texts, systems, world, progress
-    )
+    rows = _rows_of_systems(setup, samples, systems, "redundancy", _redundancy_rows)
     scores = {}
     for name, found in rows.items():
         score = RedundancyScore()

@@ -2,49 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ovseg import figures
-from ovseg.errors import UnsupportedModelError
-from ovseg.evaluation.experiments import CORNER, title_of
 from ovseg.evaluation.inside import ANSWERS, score_affinity, score_attention, score_redundancy
 from ovseg.evaluation.rows import slug
-from ovseg.evaluation.run import Named, Run
+from ovseg.evaluation.run import Run, Samples
 from ovseg.evaluation.tables import Cell, Report
 from ovseg.options import Plain
 
 
-def figure4(run: Run, sets: Sequence[Named]) -> Report:
+def figure4(run: Run, sets: Samples) -> Report:
     """Fig. 4b: how much of the attention lies on the foreground, for raw and consistent self-attention."""
-    report = Report("figure4", "Fig. 4: attention on the foreground", CORNER)
+    report = Report("figure4", "Fig. 4: attention on the foreground")
     lines: dict[str, tuple[list[float], list[float]]] = {}
     records: list[Plain] = []
-    for backbone in run.loaded():
-        for one in sets:
-            with run.bars(f"figure4: {backbone.name}, {one.samples.title}") as bar:
-                scores = score_attention(
-                    backbone,
-                    one.samples,
-                    run.protocol,
-                    run.rows,
-                    texts=run.texts(one.samples),
-                    world=run.world,
-                    progress=bar,
-                )
-            for name, (score, skipped) in scores.items():
-                report.cells.append(
-                    Cell((backbone.name, name), f"{title_of(one)} mFSR", 100 * score.compute())
-                )
-                x, y = score.thresholds.tolist(), score.curve().tolist()
-                lines[f"{backbone.name}, {title_of(one)}: {name}"] = (x, y)
-                report.skipped += skipped
-                records.append(
-                    {"backbone": backbone.describe(), "attention": name, "data set": one.samples.title,
-                     "mFSR": 100 * score.compute(), "thresholds": x, "share above": y,
-                     "labels in images": sum(score.shares.counts.values()), "skipped": len(skipped)}
-                )  # fmt: skip
+    for backbone, one, scores in run.measured(report, sets, score_attention):
+        for name, (score, skipped) in scores.items():
+            report.cells.append(Cell((backbone.name, name), f"{one.title} mFSR", 100 * score.compute()))
+            x, y = score.thresholds.tolist(), score.curve().tolist()
+            lines[f"{backbone.name}, {one.title}: {name}"] = (x, y)
+            report.skipped += skipped
+            records.append(
+                {"backbone": backbone.describe(), "attention": name, "data set": one.items.title,
+                 "mFSR": 100 * score.compute(), "thresholds": x, "share above": y,
+                 "labels in images": sum(score.shares.counts.values()), "skipped": len(skipped)}
+            )  # fmt: skip
     report.record = {"run": run.describe(), "records": records}
     report.notes.append("In percent: the share of the last block's attention that lies on the label's mask.")
     report.pictures[""] = figures.line_chart(
@@ -54,49 +37,33 @@ def figure4(run: Run, sets: Sequence[Named]) -> Report:
     return report
 
 
-def figure5(run: Run, sets: Sequence[Named]) -> Report:
+def figure5(run: Run, sets: Samples) -> Report:
     """Fig. 5: the cosine of every module's contribution with the labels in the image."""
     report = Report(
         "figure5", "Fig. 5: affinity of modules with the labels in the image", ("backbone", "module")
     )
     records: list[Plain] = []
-    for backbone in run.loaded():
-        for one in sets:
-            try:
-                with run.bars(f"figure5: {backbone.name}, {one.samples.title}") as bar:
-                    score, skipped = score_affinity(
-                        backbone,
-                        one.samples,
-                        run.protocol,
-                        run.rows,
-                        texts=run.texts(one.samples),
-                        world=run.world,
-                        progress=bar,
-                    )
-            except UnsupportedModelError as error:
-                report.notes.append(f"{backbone.name}: {error}.")
-                continue
-            found = score.compute()
-            report.cells += [
-                Cell((backbone.name, module), title_of(one), value, digits=4)
-                for module, value in found.items()
-            ]
-            report.skipped += skipped
-            records.append(
-                {"backbone": backbone.describe(), "data set": one.samples.title, "affinity": dict(found),
-                 "skipped": len(skipped)}
-            )  # fmt: skip
-            marks = {
-                kind: [(k, value) for name, value in found.items() for k in [_block(name, kind)] if k]
-                for kind in ("attention", "FFN")
-            }
-            report.pictures[f"{backbone.name}-{slug(one.samples.title)}"] = figures.line_chart(
-                {},
-                f"{backbone.name}, {title_of(one)}: cosine with the labels in the image",
-                ("block", "cosine"),
-                {kind: ([k for k, _ in points], [v for _, v in points]) for kind, points in marks.items()},
-                {f"answer, {name}": found[name] for name in ANSWERS if not np.isnan(found[name])},
-            )
+    for backbone, one, (score, skipped) in run.measured(report, sets, score_affinity):
+        found = score.compute()
+        report.cells += [
+            Cell((backbone.name, module), one.title, value, digits=4) for module, value in found.items()
+        ]
+        report.skipped += skipped
+        records.append(
+            {"backbone": backbone.describe(), "data set": one.items.title, "affinity": dict(found),
+             "skipped": len(skipped)}
+        )  # fmt: skip
+        marks = {
+            kind: [(k, value) for name, value in found.items() for k in [_block(name, kind)] if k]
+            for kind in ("attention", "FFN")
+        }
+        report.pictures[f"{backbone.name}-{slug(one.items.title)}"] = figures.line_chart(
+            {},
+            f"{backbone.name}, {one.title}: cosine with the labels in the image",
+            ("block", "cosine"),
+            {kind: ([k for k, _ in points], [v for _, v in points]) for kind, points in marks.items()},
+            {f"answer, {name}": found[name] for name in ANSWERS if not np.isnan(found[name])},
+        )
     report.record = {"run": run.describe(), "records": records}
     return report
 
@@ -107,38 +74,27 @@ def _block(module: str, kind: str) -> int:
     return int(number) if name == kind and number.isdigit() else 0
 
 
-def figure6(run: Run, sets: Sequence[Named]) -> Report:
+def figure6(run: Run, sets: Samples) -> Report:
     """Fig. 6: the L1 distance of the labels' maps from the empty string's map and from zero."""
-    report = Report("figure6", "Fig. 6: labels' maps and the map of the empty string", CORNER)
+    report = Report("figure6", "Fig. 6: labels' maps and the map of the empty string")
     records: list[Plain] = []
     bars: dict[str, list[float]] = {"to the empty string's map": [], "to zero": []}
     groups: list[str] = []
-    for backbone in run.loaded():
-        for one in sets:
-            with run.bars(f"figure6: {backbone.name}, {one.samples.title}") as bar:
-                scores = score_redundancy(
-                    backbone,
-                    one.samples,
-                    run.protocol,
-                    run.rows,
-                    texts=run.texts(one.samples),
-                    world=run.world,
-                    progress=bar,
-                )
-            for name, (score, skipped) in scores.items():
-                found = score.compute()
-                row = (backbone.name, name)
-                report.cells += [
-                    Cell(row, f"{title_of(one)}, L1 {what}", value, digits=4) for what, value in found.items()
-                ]
-                groups.append(f"{backbone.name} {name}\n{title_of(one)}")
-                for column, value in zip(bars.values(), found.values(), strict=True):
-                    column.append(value)
-                report.skipped += skipped
-                records.append(
-                    {"backbone": backbone.describe(), "method": name, "data set": one.samples.title,
-                     **found, "skipped": len(skipped)}
-                )  # fmt: skip
+    for backbone, one, scores in run.measured(report, sets, score_redundancy):
+        for name, (score, skipped) in scores.items():
+            found = score.compute()
+            row = (backbone.name, name)
+            report.cells += [
+                Cell(row, f"{one.title}, L1 {what}", value, digits=4) for what, value in found.items()
+            ]
+            groups.append(f"{backbone.name} {name}\n{one.title}")
+            for column, value in zip(bars.values(), found.values(), strict=True):
+                column.append(value)
+            report.skipped += skipped
+            records.append(
+                {"backbone": backbone.describe(), "method": name, "data set": one.items.title,
+                 **found, "skipped": len(skipped)}
+            )  # fmt: skip
     report.record = {"run": run.describe(), "records": records}
     report.notes.append("Mean absolute differences of maps in 0..1, on the token grid.")
     report.pictures[""] = figures.bar_chart(bars, groups, "L1 distance of the labels' maps")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from ovseg.data.samples import Sample, SampleSet
-from ovseg.evaluation.grids import NEEDS_TWO, Grids, MapMaker
-from ovseg.evaluation.maps import Progress, unit
-from ovseg.evaluation.processes import World
-from ovseg.evaluation.protocol import Protocol
-from ovseg.evaluation.rows import measure_rows, numbers, plain, skip, table
-from ovseg.evaluation.settings import Backbone, Texts
+from ovseg.evaluation.grids import NEEDS_TWO, Grids
+from ovseg.evaluation.maps import measure_maps
+from ovseg.evaluation.rows import describe_skipped, numbers, plain, table
+from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import System
 from ovseg.maps.points import paper_points
 from ovseg.metrics import MeanPerClass, mask_iou, point_accuracy
@@ -42,22 +39,12 @@ class Clicked:
             "mIoU": 100 * self.overlap.compute(),
             "point accuracy": 100 * self.accuracy.compute(),
             "images": self.images,
-            "skipped": len(self.skipped),
-            "skipped images": list(self.skipped[:20]),
+            **describe_skipped(self.skipped),
         }
 
 
 def score_points(
-    backbone: Backbone,
-    samples: SampleSet,
-    systems: Sequence[System],
-    segmenter: Segmenter,
-    protocol: Protocol,
-    folder: Path,
-    *,
-    texts: Texts,
-    world: World | None = None,
-    progress: Progress = None,
+    setup: Setup, samples: SampleSet, systems: Sequence[System], segmenter: Segmenter
 ) -> dict[str, Clicked]:
     """Every label of an image by its name alone: the paper's points, and the segmenter's best candidate.
 
@@ -65,20 +52,10 @@ def score_points(
     that gives no points gives no mask, IoU 0.
     """
     alone = [replace(one, surgery="empty") if one.surgery in NEEDS_TWO else one for one in systems]
-    maker = MapMaker(backbone, texts, protocol, alone)
-    by_name = {system.name: system for system in alone}
-
-    def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
-        found = maker.maps(group, [by_name[name] for name in wanted])
-        return {
-            name: [_row(segmenter, maps, one) for maps, one in zip(rows, group, strict=True)]
-            for name, rows in found.items()
-        }
-
-    units = {one.name: unit(backbone, texts, protocol, one, "points") for one in alone}
-    for settings in units.values():
-        settings["segmenter"] = segmenter.name
-    rows = measure_rows(samples, units, measure, folder, world, progress, protocol.group)
+    rows = measure_maps(
+        setup, samples, alone, "points",
+        lambda maker, maps, sample: _row(segmenter, maps, sample), {"segmenter": segmenter.name},
+    )  # fmt: skip
     scores = {}
     for name, found in rows.items():
         score = scores[name] = Clicked(skipped=found.skipped())
@@ -91,9 +68,7 @@ def score_points(
     return scores
 
 
-def _row(segmenter: Segmenter, maps: Grids | str, sample: Sample) -> Plain:
-    if isinstance(maps, str):
-        return skip(maps)
+def _row(segmenter: Segmenter, maps: Grids, sample: Sample) -> Plain:
     embedding = segmenter.encode(sample.image) if maps else None
     row: dict[str, Plain] = {}
     for name, grid in maps.items():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeAlias
 
 import cv2
@@ -13,16 +12,17 @@ from numpy.typing import NDArray
 
 from ovseg.data.samples import Sample, SampleSet
 from ovseg.evaluation.grids import Grids, MapMaker
-from ovseg.evaluation.processes import World
 from ovseg.evaluation.protocol import Protocol
-from ovseg.evaluation.rows import Found, measure_rows, number, numbers, plain, skip, table
-from ovseg.evaluation.settings import Backbone, Texts, thresholds
+from ovseg.evaluation.rows import Found, describe_skipped, number, numbers, plain, skip, table
+from ovseg.evaluation.settings import thresholds
+from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import System
 from ovseg.metrics import THRESHOLDS_PER, MapSample, MeanPerClass, PerLabelScore, pointing_game, score_map
 from ovseg.options import Plain
 from ovseg.results import SimilarityMap
 
-Progress: TypeAlias = "Callable[[int, int], None] | None"
+RowOf: TypeAlias = "Callable[[MapMaker, Grids, Sample], Plain]"
+"""From the maps of a picture's labels to its row."""
 TOLERANCE = 0.0
 """Pixels around the object that count as a hit of the pointing game."""
 
@@ -55,71 +55,62 @@ class MapScore:
             "labels in images": self.maps.samples,
             "labels without contrast": self.maps.left_out,
             "classes": len(self.maps.overlap),
-            "skipped": len(self.skipped),
-            "skipped images": list(self.skipped[:20]),
+            **describe_skipped(self.skipped),
         }
 
 
-def score_maps(
-    backbone: Backbone,
+def measure_maps(
+    setup: Setup,
     samples: SampleSet,
     systems: Sequence[System],
-    protocol: Protocol,
-    folder: Path,
-    *,
-    texts: Texts | None = None,
-    world: World | None = None,
-    progress: Progress = None,
-) -> dict[str, MapScore]:
-    """Score the maps of every system on a set, each image encoded once for each method.
+    task: str,
+    row_of: RowOf,
+    more: Mapping[str, Plain] = {},
+) -> dict[str, Found]:
+    """A row for each picture from every system's maps, each picture encoded once for each method.
 
     Args:
-        backbone: the model.
+        setup: the model, the texts and the protocol.
         samples: pictures with masks.
         systems: what is compared.
-        protocol: how images go in and maps are scored.
-        folder: where the rows are kept, so that a stopped run goes on.
-        texts: the texts of the names; None for the names themselves.
-        world: the processes of the run.
-        progress: called with (images done, images in all) of this process.
+        task: what the rows are called among those of other measurements.
+        row_of: makes a row from the maps of a picture's labels.
+        more: what decides about the rows beside ``setup`` and the system.
+
+    Returns:
+        The rows of each system, by its name.
 
     Raises:
         OvsegError: a system does not apply, or the rows cannot be written.
     """
-    texts = texts or Texts.of(samples.names)
-    maker = MapMaker(backbone, texts, protocol, systems)
+    maker = MapMaker(setup, systems)
     by_name = {system.name: system for system in systems}
 
     def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
         found = maker.maps(group, [by_name[name] for name in wanted])
         return {
-            name: [row_of(maps, one, protocol, maker.size) for maps, one in zip(rows, group, strict=True)]
+            name: [
+                skip(maps) if isinstance(maps, str) else row_of(maker, maps, one)
+                for maps, one in zip(rows, group, strict=True)
+            ]
             for name, rows in found.items()
         }
 
-    units = {system.name: unit(backbone, texts, protocol, system, "maps") for system in systems}
-    rows = measure_rows(samples, units, measure, folder, world, progress, protocol.group)
+    units = {system.name: setup.unit(task, system, more) for system in systems}
+    return setup.rows(samples, units, measure)
+
+
+def score_maps(setup: Setup, samples: SampleSet, systems: Sequence[System]) -> dict[str, MapScore]:
+    """mSC, IoU and the pointing game of every system's maps on a set; errors as of ``measure_maps``."""
+    rows = measure_maps(setup, samples, systems, "maps", row_of)
     return {name: collect(found) for name, found in rows.items()}
 
 
-def unit(backbone: Backbone, texts: Texts, protocol: Protocol, system: System, task: str) -> dict[str, Plain]:
-    """The settings that decide about the rows of a system."""
-    return {
-        "task": task,
-        "backbone": backbone.describe(),
-        "texts": texts.vocabulary.describe(),
-        "protocol": protocol.describe(),
-        "system": system.describe(),
-    }
-
-
-def row_of(maps: Grids | str, sample: Sample, protocol: Protocol, size: tuple[int, int]) -> Plain:
+def row_of(maker: MapMaker, maps: Grids, sample: Sample) -> Plain:
     """The row of one picture: for each label its mSC, its IoU at every threshold and the pointing game."""
-    if isinstance(maps, str):
-        return skip(maps)
     row: dict[str, Plain] = {}
     for name, grid in maps.items():
-        values, mask, valid = meet(grid, sample.masks[name], sample.valid, protocol, size)
+        values, mask, valid = meet(grid, sample.masks[name], sample.valid, maker.protocol, maker.size)
         found = score_map(values, mask, valid, thresholds())
         row[name] = None
         if found is not None:

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from ovseg.data.tags import TaggedImage, TagSet
 from ovseg.errors import DataError, UsageError, one_line
-from ovseg.evaluation.maps import Progress
-from ovseg.evaluation.processes import World
-from ovseg.evaluation.protocol import RULES, TABLE6, Protocol
-from ovseg.evaluation.rows import measure_rows, numbers, plain, table
-from ovseg.evaluation.settings import Backbone, Texts, input_size
+from ovseg.evaluation.protocol import RULES, TABLE6
+from ovseg.evaluation.rows import describe_skipped, numbers, plain, table
+from ovseg.evaluation.settings import input_size
+from ovseg.evaluation.setup import Setup
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import cosine, label_set_surgery, score_weights
 from ovseg.metrics import MultiLabelScore
@@ -47,8 +46,7 @@ class Tagged:
             "mAP": 100 * self.score.compute(),
             "average precision": each,
             "images": len(self.score),
-            "skipped": len(self.skipped),
-            "skipped images": list(self.skipped[:20]),
+            **describe_skipped(self.skipped),
         }
 
 
@@ -88,17 +86,7 @@ def apply_rule(
     return np.asarray(row[0].float().numpy())
 
 
-def score_tags(
-    backbone: Backbone,
-    tags: TagSet,
-    protocol: Protocol,
-    folder: Path,
-    *,
-    texts: Texts,
-    rules: Sequence[str] = TABLE6,
-    world: World | None = None,
-    progress: Progress = None,
-) -> dict[str, Tagged]:
+def score_tags(setup: Setup, tags: TagSet, rules: Sequence[str] = TABLE6) -> dict[str, Tagged]:
     """mAP of several rules for one backbone: keys of ``RULES``.
 
     Raises:
@@ -107,7 +95,7 @@ def score_tags(
     unknown = next((rule for rule in rules if rule not in RULES), None)
     if unknown is not None:
         raise UsageError(f"unknown method {unknown!r}: wanted one of {', '.join(RULES)}")
-    model, vocabulary = backbone.model, texts.vocabulary
+    model, vocabulary, protocol = setup.backbone.model, setup.texts.vocabulary, setup.protocol
     if len(vocabulary.flat) < 2 and any(RULES[rule].startswith("label_set") for rule in rules):
         raise UsageError("feature surgery wanted at least two names, got one")
     size = input_size(protocol, model)
@@ -126,11 +114,11 @@ def score_tags(
 
     settings: dict[str, Plain] = {
         "task": "tags",
-        "backbone": backbone.describe(),
+        "backbone": setup.backbone.describe(),
         "texts": vocabulary.describe(),
         "protocol": protocol.describe(),
     }
-    found = measure_rows(tags, {"tags": settings}, measure, folder, world, progress, protocol.group)["tags"]
+    found = setup.rows(tags, {"tags": settings}, measure)["tags"]
     scores = {rule: Tagged(MultiLabelScore(vocabulary.names), found.skipped()) for rule in rules}
     for row in found:
         found_ones = table(row)

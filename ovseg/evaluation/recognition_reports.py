@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ovseg.data.tags import TagSet
 from ovseg.errors import UsageError
 from ovseg.evaluation import paper
-from ovseg.evaluation.experiments import CORNER, TITLES
 from ovseg.evaluation.protocol import RULES, TABLE6
 from ovseg.evaluation.recognition import ScoreFile, Tagged, read_scores, score_file, score_tags
-from ovseg.evaluation.run import NamedTags, Run
+from ovseg.evaluation.run import Named, Run
+from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.tables import Cell, Report
 from ovseg.io.sources import expand
 from ovseg.options import Plain
@@ -30,7 +31,7 @@ def parse_files(texts: Sequence[str]) -> dict[str, ScoreFile]:
 
 def table6(
     run: Run,
-    sets: Sequence[NamedTags],
+    sets: Sequence[Named[TagSet]],
     methods: Sequence[str] | None = None,
     files: dict[str, ScoreFile] | None = None,
     scale: float = 1.0,
@@ -46,32 +47,28 @@ def table6(
     """
     if files and len(sets) != 1:
         raise UsageError(f"wanted one data set beside files of scores, got {len(sets)}")
-    report = Report("table6", "Table 6: multi-label recognition", CORNER)
+    report = Report("table6", "Table 6: multi-label recognition")
     records: list[Plain] = []
     rules = list(methods or TABLE6)
 
-    def add(backbone: str, name: str, one: NamedTags, tagged: Tagged, weights: Plain) -> None:
+    def add(backbone: str, name: str, one: Named[TagSet], tagged: Tagged, weights: Plain) -> None:
         known = published(backbone, name, one.kind)
-        title = TITLES.get(one.kind, one.tags.title)
-        report.cells.append(Cell((backbone, name), f"{title} mAP", 100 * tagged.score.compute(), known))
+        report.cells.append(Cell((backbone, name), f"{one.title} mAP", 100 * tagged.score.compute(), known))
         report.skipped += [f"{name}: {line}" for line in tagged.skipped]
         records.append(
             {"backbone": backbone, "weights": weights, "method": name, "rule": RULES.get(name),
-             "data set": one.tags.title, "names": list(one.tags.names), "paper": known, **tagged.describe()}
+             "data set": one.items.title, "names": list(one.items.names), "paper": known, **tagged.describe()}
         )  # fmt: skip
 
-    for backbone in run.loaded():
-        for one in sets:
-            with run.bars(f"table6: {backbone.name}, {one.tags.title}") as bar:
-                scores = score_tags(
-                    backbone, one.tags, run.protocol, run.rows, texts=run.texts(one.tags),
-                    rules=rules, world=run.world, progress=bar,
-                )  # fmt: skip
-            for rule, tagged in scores.items():
-                add(backbone.name, rule, one, tagged, backbone.describe())
+    def score(setup: Setup, tags: TagSet) -> dict[str, Tagged]:
+        return score_tags(setup, tags, rules)
+
+    for backbone, one, scores in run.measured(report, sets, score):
+        for rule, tagged in scores.items():
+            add(backbone.name, rule, one, tagged, backbone.describe())
     for name, given in (files or {}).items():
-        add("", name, sets[0], score_file(given, sets[0].tags), None)
-        add("", name + ON_TOP, sets[0], score_file(given, sets[0].tags, "label_set", scale), None)
+        add("", name, sets[0], score_file(given, sets[0].items), None)
+        add("", name + ON_TOP, sets[0], score_file(given, sets[0].items, "label_set", scale), None)
     report.record = {"run": run.describe(), "scale of files": scale, "records": records}
     report.notes.append(
         "In percent. The average precision of each label over all images, then the mean over the labels that "

@@ -31,6 +31,8 @@ Item = TypeVar("Item")
 SKIPPED = "skipped"
 DIGITS = 9
 """Decimals of a number in a row."""
+SHOWN = 20
+"""Skipped pictures that a record names."""
 
 Measure = Callable[[Sequence[Item], Sequence[str]], Mapping[str, Sequence[Plain]]]
 """From some pictures and the names of units to what each unit says of each picture."""
@@ -177,6 +179,11 @@ def _measured(
 def skip(reason: str) -> Plain:
     """The row of a picture that a unit cannot measure."""
     return {SKIPPED: reason}
+
+
+def describe_skipped(reasons: Sequence[str]) -> dict[str, Plain]:
+    """How many pictures were left out, and why, as the records of all scores have it."""
+    return {"skipped": len(reasons), "skipped images": list(reasons[:SHOWN])}
 
 
 def _reason(row: Plain) -> str:

@@ -1,18 +1,18 @@
-"""What the experiments share: backbones loaded one after the other, data sets checked before them."""
+"""What the experiments share: backbones one after the other on data sets that were checked before them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 from ovseg.checks import check_choice
 from ovseg.clip.attention import get_method
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TextCache
-from ovseg.data.registry import Source
+from ovseg.data.registry import DATA_SETS, Source
 from ovseg.data.samples import SampleSet
 from ovseg.data.tags import TagSet
 from ovseg.errors import UnsupportedModelError, UsageError
@@ -20,12 +20,16 @@ from ovseg.evaluation.grids import MapMaker
 from ovseg.evaluation.processes import World
 from ovseg.evaluation.protocol import Protocol
 from ovseg.evaluation.settings import Backbone, Texts
+from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import System
+from ovseg.evaluation.tables import Report
 from ovseg.metrics import THRESHOLDS_PER
 from ovseg.model import Model
 from ovseg.options import Plain
 from ovseg.vocabulary import Vocabulary
 
+Items = TypeVar("Items", SampleSet, TagSet)
+Score = TypeVar("Score")
 Bar: TypeAlias = "Callable[[int, int], None]"
 Bars: TypeAlias = "Callable[[str], AbstractContextManager[Bar | None]]"
 """From what is being done to a bar that is told how much of it is."""
@@ -37,24 +41,25 @@ def no_bar(what: str) -> AbstractContextManager[Bar | None]:
 
 
 @dataclass(frozen=True)
-class Named:
+class Named(Generic[Items]):
     """A data set of a run.
 
     Attributes:
         kind: as the paper's figures are looked up: a key of ``data.registry.DATA_SETS``, or "scenes".
-        samples: the pictures.
+        items: the pictures, with masks or with labels that have no place.
     """
 
     kind: str
-    samples: SampleSet
+    items: Items
+
+    @property
+    def title(self) -> str:
+        """The set's head in a table: the paper's name for it, or the folder's own."""
+        known = DATA_SETS.get(self.kind)
+        return known.title if known and known.title else self.items.title
 
 
-@dataclass(frozen=True)
-class NamedTags:
-    """A data set of a run whose labels have no place; see ``Named``."""
-
-    kind: str
-    tags: TagSet
+Samples: TypeAlias = "Sequence[Named[SampleSet]]"
 
 
 @dataclass(frozen=True)
@@ -132,25 +137,45 @@ class Run:
                 self._kept[wanted] = Backbone.of(wanted.name, Model(clip, get_method("clip"), TextCache()))
             yield self._kept[wanted]
 
-    def open(self, sources: Sequence[Source]) -> list[Named]:
+    def open(self, sources: Sequence[Source]) -> list[Named[SampleSet]]:
         """Every set, its files and names looked at. Raises UsageError, DataError."""
         found = [Named(source.kind, source.samples().first(self.limit)) for source in sources]
         for one in found:
-            one.samples.check()
-            self.texts(one.samples)
+            one.items.check()
+            self.texts(one.items)
         return found
 
-    def open_tags(self, sources: Sequence[Source]) -> list[NamedTags]:
+    def open_tags(self, sources: Sequence[Source]) -> list[Named[TagSet]]:
         """Every set as pictures with labels, its files looked at. Raises UsageError, DataError."""
-        found = [NamedTags(source.kind, source.tags().first(self.limit)) for source in sources]
+        found = [Named(source.kind, source.tags().first(self.limit)) for source in sources]
         for one in found:
-            one.tags.check(headers=len(one.tags) <= 20_000)
-            self.texts(one.tags)
+            one.items.check(headers=len(one.items) <= 20_000)
+            self.texts(one.items)
         return found
 
     def texts(self, names: SampleSet | TagSet) -> Texts:
         """The texts of a set's names. Raises UsageError."""
         return Texts.of(names.names, self.vocabulary)
+
+    @contextmanager
+    def setup(self, backbone: Backbone, items: SampleSet | TagSet, what: str) -> Iterator[Setup]:
+        """What the scores of a backbone on a set are given, with a bar that says what is being done."""
+        with self.bars(f"{what}: {backbone.name}, {items.title}") as bar:
+            yield Setup(backbone, self.texts(items), self.protocol, self.rows, self.world, bar)
+
+    def measured(
+        self, report: Report, sets: Sequence[Named[Items]], score: Callable[[Setup, Items], Score]
+    ) -> Iterator[tuple[Backbone, Named[Items], Score]]:
+        """What ``score`` finds for each backbone on each set; a backbone that it refuses becomes a note."""
+        for backbone in self.loaded():
+            for one in sets:
+                try:
+                    with self.setup(backbone, one.items, report.name) as setup:
+                        found = score(setup, one.items)
+                except UnsupportedModelError as error:
+                    report.notes.append(f"{backbone.name}: {error}.")
+                    break
+                yield backbone, one, found
 
     def describe(self) -> dict[str, Plain]:
         """The settings of the run as JSON can hold them."""
@@ -164,14 +189,12 @@ class Run:
         }
 
 
-def applicable(
-    backbone: Backbone, texts: Texts, protocol: Protocol, systems: Sequence[System]
-) -> tuple[list[System], dict[str, str]]:
+def applicable(setup: Setup, systems: Sequence[System]) -> tuple[list[System], dict[str, str]]:
     """The systems that apply to a backbone, and for each of the others the reason why not."""
     kept, reasons = [], {}
     for system in systems:
         try:
-            MapMaker(backbone, texts, protocol, [system])
+            MapMaker(setup, [system])
         except UnsupportedModelError as error:
             reasons[system.name] = str(error)
         else:

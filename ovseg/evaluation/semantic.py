@@ -16,11 +16,8 @@ from ovseg.clip.towers import check_method
 from ovseg.data.samples import Sample, SampleSet
 from ovseg.dense import classify, stream
 from ovseg.errors import OvsegError, UsageError, one_line
-from ovseg.evaluation.maps import Progress
-from ovseg.evaluation.processes import World
-from ovseg.evaluation.protocol import Protocol
-from ovseg.evaluation.rows import Found, measure_rows, numbers, skip
-from ovseg.evaluation.settings import Backbone, Texts
+from ovseg.evaluation.rows import Found, describe_skipped, numbers, skip
+from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import System
 from ovseg.io.images import load_labels
 from ovseg.maps.similarity import apply_surgery, place_features
@@ -28,6 +25,9 @@ from ovseg.metrics import SegmentationScore, confusion
 from ovseg.options import Plain, SegmentOptions
 from ovseg.results import void_value
 from ovseg.types import ImageTokens
+
+INPUT = 512
+"""The side of the encoder's input in the paper."""
 
 
 @dataclass
@@ -49,23 +49,17 @@ class Segmented:
         return {
             "mIoU": 100 * self.score.compute(),
             "images": self.images,
-            "skipped": len(self.skipped),
-            "skipped images": list(self.skipped[:20]),
+            **describe_skipped(self.skipped),
         }
 
 
 def score_semantic(
-    backbone: Backbone,
+    setup: Setup,
     samples: SampleSet,
     systems: Sequence[System],
-    protocol: Protocol,
-    folder: Path,
     *,
-    texts: Texts,
-    size: Size | None = 512,
+    size: Size | None = INPUT,
     window: Size | None = None,
-    world: World | None = None,
-    progress: Progress = None,
 ) -> dict[str, Segmented]:
     """mIoU of the best name at every pixel, at the size of the image, without threshold or post-processing.
 
@@ -73,26 +67,23 @@ def score_semantic(
     NAME.png of it as label maps: 8 or 16 bits, class k in the order of the set's names.
 
     Args:
-        backbone: the model.
+        setup: the model and the texts; of its protocol resize, templates and group, not the size.
         samples: pictures with masks.
         systems: what is compared. Of feature surgery "label_set" changes no label, "label_set_code" does.
-        protocol: resize, templates and group; its size is not used here.
-        folder: where the rows are kept.
-        texts: the names with their texts.
         size: the encoder's input, 512 x 512 in the paper; None for the image's own size (Cityscapes).
         window: windows of the input; the paper cuts Cityscapes into windows of 512 without overlap.
-        world, progress: as in ``score_maps``.
 
     Raises:
         OvsegError: a system does not apply, or the rows cannot be written.
     """
+    protocol, backbone = setup.protocol, setup.backbone
     options = SegmentOptions(size=size, window=window, resize=protocol.resize, templates=protocol.templates)
     for system in systems:
         if system.explanation is not None or system.reverse:
             raise UsageError(f"wanted a method or a folder of label maps, got {system.name}")
         if system.method is not None:
             check_method(backbone.model.clip.visual, system.method)
-    maker = _LabelMaker(backbone, texts, options)
+    maker = _LabelMaker(setup, options)
     by_name = {system.name: system for system in systems}
 
     def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
@@ -102,19 +93,19 @@ def score_semantic(
         system.name: {
             "task": "semantic",
             "backbone": backbone.describe() if system.saved is None else None,
-            "texts": texts.vocabulary.describe(),
+            "texts": setup.texts.vocabulary.describe(),
             "options": options.describe(),
             "system": system.describe(),
         }
         for system in systems
     }
-    rows = measure_rows(samples, units, measure, folder, world, progress, protocol.group)
+    rows = setup.rows(samples, units, measure)
     return {name: _collect(found, len(samples.names)) for name, found in rows.items()}
 
 
 class _LabelMaker:
-    def __init__(self, backbone: Backbone, texts: Texts, options: SegmentOptions) -> None:
-        self.model, self.vocabulary, self.options = backbone.model, texts.vocabulary, options
+    def __init__(self, setup: Setup, options: SegmentOptions) -> None:
+        self.model, self.vocabulary, self.options = setup.backbone.model, setup.texts.vocabulary, options
         self.model.check_window(options)
         self.text = self.model.encode_text(self.vocabulary.flat, options.templates)
 

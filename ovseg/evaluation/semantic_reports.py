@@ -5,48 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ovseg.evaluation import paper
-from ovseg.evaluation.experiments import CORNER, title_of
-from ovseg.evaluation.run import Named, Run
-from ovseg.evaluation.semantic import score_semantic
+from ovseg.evaluation.run import Run, Samples
+from ovseg.evaluation.semantic import INPUT, score_semantic
 from ovseg.evaluation.systems import System, parse_systems
 from ovseg.evaluation.tables import Cell, Report
 from ovseg.options import Plain
 
 CITYSCAPES_WINDOW = 512
-INPUT = 512
 
 
-def table5(run: Run, sets: Sequence[Named], methods: Sequence[str] | None = None) -> Report:
+def table5(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
     """Table 5: semantic mIoU; a trained system is NAME=FOLDER with its predictions as label maps.
 
     The input is 512 x 512 where the run's protocol says nothing else; Cityscapes goes in at its own size, in
     windows of 512 without overlap.
     """
-    report = Report("table5", "Table 5: semantic segmentation", CORNER)
+    report = Report("table5", "Table 5: semantic segmentation")
     records: list[Plain] = []
     systems = parse_systems(methods or ("clip", "maskclip", "clip_surgery:none"))
     for number, backbone in enumerate(run.loaded()):
         for one in sets:
-            texts = run.texts(one.samples)
             wanted = [system for system in systems if system.saved is None or number == 0]
             whole = one.kind == "cityscapes"
-            with run.bars(f"table5: {backbone.name}, {one.samples.title}") as bar:
+            with run.setup(backbone, one.items, report.name) as setup:
                 scores = score_semantic(
-                    backbone, one.samples, wanted, run.protocol, run.rows, texts=texts,
+                    setup, one.items, wanted,
                     size=None if whole else run.protocol.size or INPUT,
                     window=CITYSCAPES_WINDOW if whole else None,
-                    world=run.world, progress=bar,
                 )  # fmt: skip
             for system in wanted:
                 score = scores[system.name]
                 row = _row(backbone.name, system)
                 known = published(backbone.name, system, one.kind)
-                report.cells.append(Cell(row, f"{title_of(one)} mIoU", 100 * score.score.compute(), known))
+                report.cells.append(Cell(row, f"{one.title} mIoU", 100 * score.score.compute(), known))
                 report.skipped += [f"{system.name}: {line}" for line in score.skipped]
                 records.append(
                     {"backbone": row[0], "weights": backbone.describe() if row[0] else None,
-                     "method": system.name, "system": system.describe(), "data set": one.samples.title,
-                     "texts": texts.vocabulary.describe(), "paper": known, **score.describe()}
+                     "method": system.name, "system": system.describe(), "data set": one.items.title,
+                     "texts": setup.texts.vocabulary.describe(), "paper": known, **score.describe()}
                 )  # fmt: skip
     report.record = {"run": run.describe(), "records": records}
     report.notes.append(

@@ -12,6 +12,7 @@ from ovseg.io.writers import make_folder, write_file, write_json, write_picture
 from ovseg.options import Plain
 
 NOTHING = "–"
+CORNER = ("backbone", "method")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Report:
 
     name: str
     title: str
-    corner: tuple[str, ...]
+    corner: tuple[str, ...] = CORNER
     cells: list[Cell] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     record: dict[str, Plain] = field(default_factory=dict)

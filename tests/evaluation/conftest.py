@@ -7,6 +7,7 @@ import pytest
 from ovseg.data.registry import read_scenes
 from ovseg.evaluation.protocol import Protocol
 from ovseg.evaluation.settings import Backbone, Texts
+from ovseg.evaluation.setup import Setup
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,9 @@ def texts(scenes):
 def protocol():
     """Plain prompts, so that texts take no time."""
     return Protocol(size=64, templates="plain", group=2)
+
+
+@pytest.fixture
+def setup(backbone, texts, protocol, tmp_path):
+    """The embedded model on the scenes, with rows in a folder of the test's own."""
+    return Setup(backbone, texts, protocol, tmp_path / "rows")

@@ -42,8 +42,8 @@ def cell_mean(mask, y, x):
     return mask[16 * y : 16 * y + 16, 16 * x : 16 * x + 16].mean()
 
 
-def test_attention_on_the_foreground(backbone, scenes, protocol, texts, encoded, tmp_path):
-    found = score_attention(backbone, scenes, protocol, tmp_path, texts=texts)
+def test_attention_on_the_foreground(setup, backbone, scenes, encoded):
+    found = score_attention(setup, scenes)
     text = backbone.model.encode_text(list(scenes.names), "plain")
     for name, (method, attention) in {
         "raw self-attention": ("clip", "attention"),
@@ -63,8 +63,8 @@ def test_attention_on_the_foreground(backbone, scenes, protocol, texts, encoded,
         assert skipped == [] and score.curve()[0] > 0.5
 
 
-def test_affinity_of_every_module(backbone, scenes, protocol, texts, encoded, tmp_path):
-    score, skipped = score_affinity(backbone, scenes, protocol, tmp_path, texts=texts)
+def test_affinity_of_every_module(setup, backbone, scenes, encoded):
+    score, skipped = score_affinity(setup, scenes)
     tower = tower_of(backbone.model.clip.visual)
     text = backbone.model.encode_text(list(scenes.names), "plain").double()
     wanted = {name: [] for name in module_names(backbone)}
@@ -85,8 +85,8 @@ def test_affinity_of_every_module(backbone, scenes, protocol, texts, encoded, tm
     assert skipped == []
 
 
-def test_redundancy_against_the_empty_string(backbone, scenes, protocol, texts, encoded, tmp_path):
-    found = score_redundancy(backbone, scenes, protocol, tmp_path, texts=texts)
+def test_redundancy_against_the_empty_string(setup, backbone, scenes, encoded):
+    found = score_redundancy(setup, scenes)
     text = backbone.model.encode_text([*scenes.names, ""], "plain")
 
     def unit(values):
@@ -116,9 +116,7 @@ def test_a_resnet_has_attention_but_no_modules(monkeypatch, backbone):
 # ------------------------------------------------------------------------------------------ faithful
 
 
-def test_deletion_and_insertion_are_batched_and_reproducible(
-    backbone, scenes, protocol, texts, tmp_path, monkeypatch
-):
+def test_deletion_and_insertion_are_batched_and_reproducible(setup, backbone, scenes, monkeypatch):
     calls = []
     kind = type(backbone.model)
     original = kind.encode_image
@@ -130,11 +128,11 @@ def test_deletion_and_insertion_are_batched_and_reproducible(
 
     monkeypatch.setattr(kind, "encode_image", counted)
     one = scenes.first(1)
-    found = score_faithful(backbone, one, parse_systems(["clip_surgery"]), protocol, tmp_path, texts=texts)
+    found = score_faithful(setup, one, parse_systems(["clip_surgery"]))
     labels = len(one.load(0).masks)
     assert calls == [21] * 2 * labels and BATCH >= 21  # one batch for each curve
     areas = {mode: mean.compute() for mode, mean in found["clip_surgery"].areas.items()}
-    again = score_faithful(backbone, one, parse_systems(["clip_surgery"]), protocol, tmp_path, texts=texts)
+    again = score_faithful(setup, one, parse_systems(["clip_surgery"]))
     assert areas == {mode: mean.compute() for mode, mean in again["clip_surgery"].areas.items()}
     assert len(calls) == 2 * labels and set(areas) == {"deletion", "insertion"}
 
@@ -154,12 +152,10 @@ def test_random_weights_reach_the_last_layers_alone(backbone):
     assert len(layers_of(model)) == 6
 
 
-def test_rank_correlations_after_random_weights(backbone, model, scenes, protocol, texts, tmp_path):
+def test_rank_correlations_after_random_weights(setup, backbone, model, scenes):
     one = scenes.first(1)
     systems = parse_systems(["clip_surgery:empty"])
-    score, skipped = score_randomisation(backbone, one, systems, protocol, tmp_path, texts=texts)[
-        "clip_surgery:empty"
-    ]
+    score, skipped = score_randomisation(setup, one, systems)["clip_surgery:empty"]
     assert skipped == [] and list(score.compute()) == ["1 of 6 layers", "3 of 6 layers", "6 of 6 layers"]
     sample = one.load(0)
     names = list(sample.masks)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from ovseg.clip.attention import METHODS
 from ovseg.clip.towers import tower_of
 from ovseg.data.samples import Sample
-from ovseg.errors import UnsupportedModelError, UsageError
+from ovseg.errors import UsageError
 from ovseg.evaluation.grids import MapMaker
 from ovseg.evaluation.maps import score_maps
 from ovseg.evaluation.protocol import Protocol
 from ovseg.evaluation.settings import Texts
+from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import (
     System,
     depths,
@@ -29,7 +33,7 @@ SYSTEMS = ["clip", "clip_surgery", "clip_surgery:empty", "gem", "segearth", "fea
 
 @pytest.fixture(scope="module")
 def maker(backbone, texts, protocol):
-    return MapMaker(backbone, texts, protocol, parse_systems(SYSTEMS))
+    return MapMaker(Setup(backbone, texts, protocol, Path()), parse_systems(SYSTEMS))
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -65,10 +69,10 @@ def test_the_reversed_map(maker, scenes):
         assert all((one[name] == -other[name]).all() for name in one)
 
 
-def test_surgery_over_the_names_of_the_image(model, backbone, texts, scenes):
+def test_surgery_over_the_names_of_the_image(setup, model, scenes):
     protocol = Protocol(size=64, templates="plain", surgery_over="image")
     system = parse_system("clip_surgery")
-    maker = MapMaker(backbone, texts, protocol, [system])
+    maker = MapMaker(replace(setup, protocol=protocol), [system])
     single = Sample(
         "one", scenes.load(0).image, {"stripes": np.ones((128, 128), bool)}, np.ones((128, 128), bool)
     )
@@ -85,13 +89,12 @@ def test_surgery_over_the_names_of_the_image(model, backbone, texts, scenes):
     assert found[-1] == {}
 
 
-def test_synonyms_take_the_largest_value(backbone, scenes, protocol, maker):
+def test_synonyms_take_the_largest_value(setup, scenes, maker):
     plain = maker.maps(list(scenes), [parse_system("clip")])["clip"]
     rows = tuple((name, "gravel") for name in scenes.names)
-    several = Texts(Vocabulary(tuple(scenes.names), rows))
-    found = MapMaker(backbone, several, protocol, []).maps(list(scenes), [parse_system("clip")])["clip"]
-    everywhere = MapMaker(backbone, several, protocol, [])
-    assert everywhere.text.shape[0] == 2 * len(scenes.names)
+    several = MapMaker(replace(setup, texts=Texts(Vocabulary(tuple(scenes.names), rows))), [])
+    found = several.maps(list(scenes), [parse_system("clip")])["clip"]
+    assert several.text.shape[0] == 2 * len(scenes.names)
     for one, other in zip(plain, found, strict=True):
         assert all((other[name] >= one[name] - 1e-6).all() for name in one)
 
@@ -100,9 +103,10 @@ def test_synonyms_take_the_largest_value(backbone, scenes, protocol, maker):
 
 
 @pytest.mark.parametrize("scored_at", ["image", "input"])
-def test_scores_of_a_set_are_those_of_a_loop(model, backbone, scenes, tmp_path, scored_at):
+def test_scores_of_a_set_are_those_of_a_loop(setup, model, scenes, scored_at):
     protocol = Protocol(size=64, templates="plain", group=2, scored_at=scored_at)
-    found = score_maps(backbone, scenes, [parse_system("clip_surgery")], protocol, tmp_path)["clip_surgery"]
+    setup = replace(setup, protocol=protocol)
+    found = score_maps(setup, scenes, [parse_system("clip_surgery")])["clip_surgery"]
     contrasts, overlaps = {}, {}
     for sample in scenes:
         maps = model.with_method("clip_surgery").similarity(
@@ -126,7 +130,7 @@ def test_scores_of_a_set_are_those_of_a_loop(model, backbone, scenes, tmp_path, 
     assert set(record["mIoU by threshold"]) == {"dataset", "class", "image"}
 
 
-def test_saved_maps_are_a_row_and_odd_files_are_counted(backbone, scenes, protocol, maker, tmp_path):
+def test_saved_maps_are_a_row_and_odd_files_are_counted(setup, scenes, maker, tmp_path):
     folder = tmp_path / "eclip"
     folder.mkdir()
     for index in (0, 1):
@@ -136,28 +140,28 @@ def test_saved_maps_are_a_row_and_odd_files_are_counted(backbone, scenes, protoc
         np.savez(folder / f"{index}.npz", grid_values=values, names=names)
     systems = parse_systems([f"eclip={folder}", "clip"])
     np.savez(folder / "0.npz", grid_values=values[:1], names=["sky"])
-    found = score_maps(backbone, scenes, systems, protocol, tmp_path / "rows")["eclip"]
+    found = score_maps(setup, scenes, systems)["eclip"]
     assert found.images == 1 and len(found.skipped) == 2
     assert "lacks" in found.skipped[0] and "no file" in found.skipped[1]
-    alone = score_maps(backbone, scenes, systems, protocol, tmp_path / "rows")["clip"]
+    alone = score_maps(setup, scenes, systems)["clip"]
     assert alone.images == 3
     (folder / "1.npz").write_bytes(b"no zip")
-    again = score_maps(backbone, scenes, systems[:1], protocol, tmp_path / "rows2")["eclip"]
+    again = score_maps(replace(setup, folder=tmp_path / "rows2"), scenes, systems[:1])["eclip"]
     assert len(again.skipped) == 3 and "cannot be read" in again.skipped[1]
 
 
 @pytest.mark.parametrize("name", ["bimodal", "gradcam_cls"])
-def test_explanations_are_rows(model, backbone, scenes, protocol, texts, name):
-    maker = MapMaker(backbone, texts, protocol, parse_systems([name]))
+def test_explanations_are_rows(setup, model, scenes, name):
+    maker = MapMaker(setup, parse_systems([name]))
     (found,) = maker.maps(list(scenes.first(1)), parse_systems([name]))[name]
     sample = scenes.load(0)
     wanted = explain(model, sample.image, list(sample.masks), name, size=64, templates="plain")
     assert all(np.allclose(found[label], wanted.grid_values[k]) for k, label in enumerate(wanted.names))
 
 
-def test_memory_of_a_run_does_not_grow(backbone, scenes, protocol, tmp_path):
+def test_memory_of_a_run_does_not_grow(setup, scenes):
     """What a score holds after three images is what it holds after one: sums of each class."""
-    score = score_maps(backbone, scenes, [parse_system("clip")], protocol, tmp_path)["clip"]
+    score = score_maps(setup, scenes, [parse_system("clip")])["clip"]
     assert sum(total.nbytes for total in score.maps.overlap.values()) == 49 * 8 * len(score.maps.overlap)
 
 
@@ -212,13 +216,12 @@ def test_wrong_systems_are_misuse(names, message):
         parse_systems(names)
 
 
-def test_what_does_not_apply_is_said_at_once(backbone, protocol):
+def test_what_does_not_apply_is_said_at_once(setup):
     with pytest.raises(UsageError, match="at least two names"):
-        MapMaker(backbone, Texts.of(["sky"]), protocol, parse_systems(["clip_surgery"]))
+        MapMaker(replace(setup, texts=Texts.of(["sky"])), parse_systems(["clip_surgery"]))
     with pytest.raises(UsageError, match="it lacks tree"):
         Texts.of(["sky", "tree"], Vocabulary(("sky",), (("sky",),)))
     with pytest.raises(UsageError, match="at least one name"):
         Texts.of([])
     with pytest.raises(UsageError, match="unknown scored at"):
         Protocol(scored_at="nowhere")
-    assert issubclass(UnsupportedModelError, Exception)

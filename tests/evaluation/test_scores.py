@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,8 +37,8 @@ def tags(scenes):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_rules_are_those_of_recognize(model, backbone, tags, texts, protocol, tmp_path, rule):
-    found = score_tags(backbone, tags, protocol, tmp_path, texts=texts, rules=[rule])[rule]
+def test_rules_are_those_of_recognize(setup, model, tags, rule):
+    found = score_tags(setup, tags, rules=[rule])[rule]
     surgery = None if RULES[rule] == "none" else RULES[rule]
     names = list(tags.names)
     scores = np.stack(
@@ -55,7 +56,7 @@ def test_rules_are_those_of_recognize(model, backbone, tags, texts, protocol, tm
     assert found.describe()["images"] == 3
 
 
-def test_one_encoding_serves_every_rule(backbone, tags, texts, protocol, tmp_path, monkeypatch):
+def test_one_encoding_serves_every_rule(setup, backbone, tags, monkeypatch):
     calls = []
     kind = type(backbone.model)
     original = kind.encode_image
@@ -65,9 +66,9 @@ def test_one_encoding_serves_every_rule(backbone, tags, texts, protocol, tmp_pat
         return original(self, *arguments, **options)
 
     monkeypatch.setattr(kind, "encode_image", counted)
-    score_tags(backbone, tags, protocol, tmp_path, texts=texts, rules=list(RULES))
+    score_tags(setup, tags, rules=list(RULES))
     assert calls == [{"patches": False}] * 2  # two groups; the class token alone
-    score_tags(backbone, tags, protocol, tmp_path, texts=texts, rules=["cosine"])
+    score_tags(setup, tags, rules=["cosine"])
     assert len(calls) == 2
 
 
@@ -134,20 +135,20 @@ def test_odd_files_of_scores_are_one_line(tags, tmp_path, content, error, messag
         score_file(ScoreFile(("sky",), {}), tags)
 
 
-def test_misuse_of_rules(backbone, tags, protocol, tmp_path):
+def test_misuse_of_rules(setup, tags):
     with pytest.raises(UsageError, match="unknown method 'vibes'"):
-        score_tags(backbone, tags, protocol, tmp_path, texts=Texts.of(tags.names), rules=["vibes"])
+        score_tags(setup, tags, rules=["vibes"])
     with pytest.raises(UsageError, match="at least two names"):
-        score_tags(backbone, tags, protocol, tmp_path, texts=Texts.of(["sky"]))
+        score_tags(replace(setup, texts=Texts.of(["sky"])), tags)
 
 
 # --------------------------------------------------------------------------------------- label maps
 
 
-def test_label_maps_are_those_of_segment(model, backbone, scenes, texts, protocol, tmp_path):
+def test_label_maps_are_those_of_segment(setup, model, scenes):
     names = list(scenes.names)
     systems = parse_systems(["clip", "clip_surgery"])
-    found = score_semantic(backbone, scenes, systems, protocol, tmp_path, texts=texts, size=64)
+    found = score_semantic(setup, scenes, systems, size=64)
     for system in systems:
         score = SegmentationScore(len(names))
         for sample in scenes:
@@ -159,21 +160,18 @@ def test_label_maps_are_those_of_segment(model, backbone, scenes, texts, protoco
         assert found[system.name].images == 3
 
 
-def test_feature_surgery_changes_label_maps_in_the_codes_form_alone(
-    backbone, scenes, texts, protocol, tmp_path
-):
+def test_feature_surgery_changes_label_maps_in_the_codes_form_alone(setup, scenes):
     systems = parse_systems(["clip_surgery:none", "clip_surgery", "clip_surgery:label_set_code"])
-    found = score_semantic(backbone, scenes, systems, protocol, tmp_path, texts=texts, size=64)
+    found = score_semantic(setup, scenes, systems, size=64)
     plain, paper, code = (one.score.matrix for one in found.values())
     assert (plain == paper).all() and (plain != code).any()
 
 
-def test_windows_without_overlap(model, backbone, scenes, texts, protocol, tmp_path):
+def test_windows_without_overlap(setup, model, scenes):
     names = list(scenes.names)
     found = score_semantic(
-        backbone, scenes.first(1), parse_systems(["clip_surgery:none"]), protocol, tmp_path,
-        texts=texts, size=None, window=64,
-    )["clip_surgery:none"]  # fmt: skip
+        setup, scenes.first(1), parse_systems(["clip_surgery:none"]), size=None, window=64
+    )["clip_surgery:none"]
     sample = scenes.load(0)
     labels = model.with_method("clip_surgery").segment(
         sample.image, names, size=(128, 128), window=64, templates="plain"
@@ -183,7 +181,7 @@ def test_windows_without_overlap(model, backbone, scenes, texts, protocol, tmp_p
     assert (found.score.matrix == score.matrix).all()
 
 
-def test_a_folder_of_predictions_is_scored_by_the_same_metric(backbone, scenes, texts, protocol, tmp_path):
+def test_a_folder_of_predictions_is_scored_by_the_same_metric(setup, scenes, tmp_path):
     folder = tmp_path / "reco"
     folder.mkdir()
     names = list(scenes.names)
@@ -192,25 +190,26 @@ def test_a_folder_of_predictions_is_scored_by_the_same_metric(backbone, scenes, 
     wrong = np.where(truths[1] == truths[1][0, 0], 41, truths[1])
     Image.fromarray(wrong.astype(np.uint8)).save(folder / "1.png")
     systems = parse_systems([f"ReCo={folder}"])
-    found = score_semantic(backbone, scenes, systems, protocol, tmp_path / "rows", texts=texts)["ReCo"]
+    found = score_semantic(setup, scenes, systems)["ReCo"]
     score = SegmentationScore(len(names))
     score.update(truths[0], truths[0])
     score.update(wrong, truths[1])
     assert (found.score.matrix == score.matrix).all() and 0 < found.score.compute() < 1
     assert found.images == 2 and "2.png does not exist" in found.skipped[0]
     Image.fromarray(truths[2][:5].astype(np.uint8)).save(folder / "2.png")
-    again = score_semantic(backbone, scenes, systems, protocol, tmp_path / "rows2", texts=texts)["ReCo"]
-    assert len(again.skipped) == 1 and "wanted labels of (128, 128)" in again.skipped[0]
+    again = replace(setup, folder=tmp_path / "rows2")
+    found = score_semantic(again, scenes, systems)["ReCo"]
+    assert len(found.skipped) == 1 and "wanted labels of (128, 128)" in found.skipped[0]
     with pytest.raises(UsageError, match="wanted a method or a folder of label maps, got rclip"):
-        score_semantic(backbone, scenes, parse_systems(["rclip"]), protocol, tmp_path, texts=texts)
+        score_semantic(setup, scenes, parse_systems(["rclip"]))
 
 
 # -------------------------------------------------------------------------------------- interactive
 
 
-def test_points_of_the_paper_and_the_best_candidate(model, backbone, scenes, texts, protocol, tmp_path):
+def test_points_of_the_paper_and_the_best_candidate(setup, model, scenes):
     one, segmenter = scenes.first(1), ovseg.load_segmenter("tiny")
-    found = score_points(backbone, one, TABLE3, segmenter, protocol, tmp_path, texts=texts)
+    found = score_points(setup, one, TABLE3, segmenter)
     t2m = ovseg.TextToMask(
         model.with_method("clip_surgery"), segmenter, rule="paper", prompt_with="points", select_by="score",
         clean=0, presence_threshold=0, size=64, templates="plain",
