@@ -1,6 +1,6 @@
 """The paper's tables and figures of explainability, and what is measured beyond it.
 
-    python tools/explain.py table1                                # generated scenes, the embedded model
+    python tools/explain.py table1                                # generated scenes, the embedded model tiny
     python tools/explain.py table1 table2 figure4 figure5 figure6 --data voc2012=data/VOCdevkit/VOC2012 \\
         pascal_context=data/VOCdevkit/VOC2010 --backbones ViT-B-16-quickgelu=openai RN50-quickgelu=openai
     python tools/explain.py table2 --methods clip clip_surgery gem gradcam eclip=saved/eclip

@@ -30,6 +30,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--files-only", action="store_true", help="no backbone: the files alone")
     add_arguments(parser)
+    parser.set_defaults(experiments=["table6"])
     args = parser.parse_args()
     if args.files_only and not args.scores:
         parser.error("--files-only wanted --scores NAME=FILE with it")

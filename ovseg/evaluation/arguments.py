@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from ovseg.evaluation.protocol import SCORED_AT, SURGERY_OVER, Protocol
+from ovseg.evaluation.protocol import NEED_BLOCKS, SCORED_AT, SURGERY_OVER, Protocol
 from ovseg.metrics import THRESHOLDS_PER
 from ovseg.options import PRECISIONS, RESIZES
 
@@ -22,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbones",
         nargs="+",
-        default=["tiny"],
         metavar="NAME=WEIGHTS",
-        help="tiny, ViT-B-16-quickgelu=openai",
+        help="such as ViT-B-16-quickgelu=openai; without it an embedded model: tiny for scenes, small for\n"
+        f"other sets, and both where some rows need transformer blocks ({', '.join(NEED_BLOCKS)})",
     )
     parser.add_argument("--out", type=Path, default=Path("work_dirs/paper"), help="folder of the results")
     parser.add_argument("--limit", type=int, help="at most this number of images of each set")
@@ -41,3 +42,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="with torchrun, cuda stands for each process's own")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--offline", action="store_true", help="never ask the network for weights")
+
+
+def default_backbones(data: Sequence[str], experiments: Sequence[str]) -> list[str]:
+    """The embedded models that are measured where no backbone is named.
+
+    "tiny" knows generated scenes, "small" knows photographs. "small" has no transformer blocks, so "tiny"
+    stands beside it for the rows that need them.
+
+    Args:
+        data: the data sets as the tools take them.
+        experiments: the names of the experiments.
+
+    >>> default_backbones(["scenes=20"], ["table1"])
+    ['tiny']
+    >>> default_backbones(["photos=photos/msrc_v2"], ["table1"])
+    ['small']
+    >>> default_backbones(["photos=photos/msrc_v2", "scenes=20"], ["table1", "figure5"])
+    ['small', 'tiny']
+    """
+    if all(text.startswith("scenes=") for text in data):
+        return ["tiny"]
+    return ["small", "tiny"] if set(experiments) & set(NEED_BLOCKS) else ["small"]

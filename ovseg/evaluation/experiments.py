@@ -89,7 +89,7 @@ def _map_table(
 
     def score(setup: Setup, samples: SampleSet) -> tuple[Sequence[System], _Scores, dict[str, str]]:
         systems = choose(setup.backbone)
-        kept, reasons = applicable(setup, systems)
+        kept, reasons = applicable(setup, systems, report)
         return systems, score_maps(setup, samples, kept), reasons
 
     for backbone, one, (systems, scores, reasons) in run.measured(report, sets, score):

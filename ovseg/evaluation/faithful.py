@@ -104,6 +104,17 @@ def layers_of(model: Model) -> list[nn.Module]:
     raise UnsupportedModelError(f"wanted a tower of blocks or stages to randomise, got {tower.family}")
 
 
+def stages_of(model: Model) -> dict[int, str]:
+    """How many of the last layers get random weights, and how a table says it. Errors as of ``layers_of``.
+
+    >>> import ovseg
+    >>> stages_of(ovseg.load_model("tiny"))
+    {1: '1 of 6 layers', 3: '3 of 6 layers', 6: '6 of 6 layers'}
+    """
+    count = len(layers_of(model))
+    return {stage: f"{stage} of {count} layers" for stage in (1, max(1, count // 2), count)}
+
+
 def randomised(model: Model, count: int, seed: int = 0) -> Model:
     """A copy of a model whose last ``count`` layers have random weights; texts are as before.
 
@@ -131,10 +142,9 @@ def score_randomisation(
     show what those layers have learned.
     """
     backbone = setup.backbone
-    count = len(layers_of(backbone.model))
     scores = {system.name: (RandomisationScore(), list[str]()) for system in systems}
     by_name = {system.name: system for system in systems}
-    for stage in dict.fromkeys((1, max(1, count // 2), count)):
+    for stage, title in stages_of(backbone.model).items():
         other = replace(setup, backbone=replace(backbone, model=randomised(backbone.model, stage, seed)))
         makers = MapMaker(setup, systems), MapMaker(other, systems)
 
@@ -154,7 +164,7 @@ def score_randomisation(
             scores[name][1].extend(found.skipped())
             for row in found:
                 for value in table(row).values():
-                    scores[name][0].update(f"{stage} of {count} layers", number(value))
+                    scores[name][0].update(title, number(value))
     return scores
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ovseg import figures
 from ovseg.data.samples import SampleSet
-from ovseg.evaluation.faithful import STEPS, Faithful, score_faithful, score_randomisation
+from ovseg.evaluation.faithful import STEPS, Faithful, score_faithful, score_randomisation, stages_of
 from ovseg.evaluation.run import Run, Samples, applicable
 from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import parse_systems
@@ -24,7 +25,7 @@ def faithful(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> R
     systems = parse_systems(methods or METHODS)
 
     def score(setup: Setup, samples: SampleSet) -> dict[str, Faithful]:
-        return score_faithful(setup, samples, applicable(setup, systems)[0])
+        return score_faithful(setup, samples, applicable(setup, systems, report)[0])
 
     for backbone, one, scores in run.measured(report, sets, score):
         for system in systems:
@@ -52,19 +53,22 @@ def randomisation(run: Run, sets: Samples, methods: Sequence[str] | None = None)
     """How far a map keeps its ranks as the last layers get random weights (Adebayo et al., 2018)."""
     report = Report("randomisation", "Rank correlation after random weights")
     records: list[Plain] = []
-    bars: dict[str, list[float]] = {}
+    bars: dict[str, dict[str, float]] = {}
     systems = parse_systems(methods or METHODS)
 
     def score(setup: Setup, samples: SampleSet) -> dict[str, tuple[RandomisationScore, list[str]]]:
-        return score_randomisation(setup, samples, applicable(setup, systems)[0])
+        return score_randomisation(setup, samples, applicable(setup, systems, report)[0])
 
     for backbone, one, scores in run.measured(report, sets, score):
-        for name, (correlations, skipped) in scores.items():
-            found = correlations.compute()
-            for stage, value in found.items():
+        for name in (system.name for system in systems):
+            correlations, skipped = scores.get(name, (None, []))
+            found = {} if correlations is None else correlations.compute()
+            for stage in stages_of(backbone.model).values():
                 row = (backbone.name, name)
-                report.cells.append(Cell(row, f"{one.title}, {stage}", value, digits=3))
-            bars[f"{backbone.name} {name}, {one.title}"] = list(found.values())
+                report.cells.append(Cell(row, f"{one.title}, {stage}", found.get(stage), digits=3))
+            if correlations is None:
+                continue
+            bars[f"{backbone.name} {name}, {one.title}"] = found
             report.skipped += skipped
             records.append(
                 {"backbone": backbone.describe(), "method": name, "data set": one.items.title,
@@ -74,10 +78,9 @@ def randomisation(run: Run, sets: Samples, methods: Sequence[str] | None = None)
     report.notes.append("Near 1: the map does not show what those layers have learned.")
     if bars:
         stages = list(dict.fromkeys(cell.column.rpartition(", ")[2] for cell in report.cells))
-        padded = {
-            name: (values + [float("nan")] * len(stages))[: len(stages)] for name, values in bars.items()
-        }
         report.pictures[""] = figures.bar_chart(
-            padded, stages, "Rank correlation with the untouched model's map"
+            {name: [found.get(stage, math.nan) for stage in stages] for name, found in bars.items()},
+            stages,
+            "Rank correlation with the untouched model's map",
         )
     return report

@@ -11,6 +11,8 @@ WITH_METHODS = ("table1", "table2", "table5", "faithful", "randomisation")
 """The experiments that compare any methods."""
 FIXED = ("table4", "depth", "figure4", "figure5", "figure6")
 """Those whose rows the paper decides."""
+NEED_BLOCKS = ("table2", "table4", "depth", "figure5")
+"""Those that have rows for backbones of transformer blocks alone."""
 RULES = {
     "clip": "softmax",
     "cosine": "none",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ovseg.checks import check_integer
 from ovseg.errors import UsageError, one_line
+from ovseg.evaluation.arguments import default_backbones
 from ovseg.evaluation.processes import World, join, leave
 from ovseg.evaluation.protocol import Protocol
 from ovseg.evaluation.run import Bars, Run, no_bar, parse_backbone
@@ -33,8 +34,9 @@ def run_of(args: argparse.Namespace, bars: Bars = no_bar) -> Run:
     )
     make_folder(args.out / "rows")  # before anything that takes time
     world = join()
+    backbones = args.backbones or default_backbones(args.data, args.experiments)
     return Run(
-        [parse_backbone(text) for text in args.backbones],
+        [parse_backbone(text) for text in backbones],
         args.out,
         protocol,
         args.threshold_per,

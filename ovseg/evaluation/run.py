@@ -173,7 +173,7 @@ class Run:
                     with self.setup(backbone, one.items, report.name) as setup:
                         found = score(setup, one.items)
                 except UnsupportedModelError as error:
-                    report.notes.append(f"{backbone.name}: {error}.")
+                    report.note(f"{backbone.name}: {error}.")
                     break
                 yield backbone, one, found
 
@@ -189,14 +189,17 @@ class Run:
         }
 
 
-def applicable(setup: Setup, systems: Sequence[System]) -> tuple[list[System], dict[str, str]]:
-    """The systems that apply to a backbone, and for each of the others the reason why not."""
+def applicable(
+    setup: Setup, systems: Sequence[System], report: Report
+) -> tuple[list[System], dict[str, str]]:
+    """The systems that apply to a backbone, and why each of the others does not, also as a note."""
     kept, reasons = [], {}
     for system in systems:
         try:
             MapMaker(setup, [system])
         except UnsupportedModelError as error:
             reasons[system.name] = str(error)
+            report.note(f"{setup.backbone.name}, {system.name}: {error}.")
         else:
             kept.append(system)
     return kept, reasons

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ovseg.evaluation import paper
-from ovseg.evaluation.run import Run, Samples
+from ovseg.evaluation.run import Run, Samples, applicable
 from ovseg.evaluation.semantic import INPUT, score_semantic
 from ovseg.evaluation.systems import System, parse_systems
 from ovseg.evaluation.tables import Cell, Report
@@ -29,15 +29,18 @@ def table5(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Rep
             whole = one.kind == "cityscapes"
             with run.setup(backbone, one.items, report.name) as setup:
                 scores = score_semantic(
-                    setup, one.items, wanted,
+                    setup, one.items, applicable(setup, wanted, report)[0],
                     size=None if whole else run.protocol.size or INPUT,
                     window=CITYSCAPES_WINDOW if whole else None,
                 )  # fmt: skip
             for system in wanted:
-                score = scores[system.name]
+                score = scores.get(system.name)
                 row = _row(backbone.name, system)
                 known = published(backbone.name, system, one.kind)
-                report.cells.append(Cell(row, f"{one.title} mIoU", 100 * score.score.compute(), known))
+                value = None if score is None else 100 * score.score.compute()
+                report.cells.append(Cell(row, f"{one.title} mIoU", value, known))
+                if score is None:
+                    continue
                 report.skipped += [f"{system.name}: {line}" for line in score.skipped]
                 records.append(
                     {"backbone": row[0], "weights": backbone.describe() if row[0] else None,

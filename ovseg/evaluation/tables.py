@@ -22,7 +22,8 @@ class Cell:
     Attributes:
         row: the words in front of it, such as a backbone and a method.
         column: the head above it.
-        value: ours, in percent; None where the method does not apply, NaN where nothing could be measured.
+        value: ours, in percent; None where the method does not apply, which a note explains, NaN where
+            nothing could be measured.
         paper: the paper's, None where it has none.
         digits: decimals that are shown.
     """
@@ -61,6 +62,11 @@ class Report:
     record: dict[str, Plain] = field(default_factory=dict)
     pictures: dict[str, Picture] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Add a sentence below the table, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def markdown(self) -> str:
         """The title, the table, the notes.

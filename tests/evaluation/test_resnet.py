@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from open_clip.model import CLIP
@@ -41,11 +43,12 @@ def cells(report, column):
     return {cell.row[1]: cell for cell in report.cells if cell.column.endswith(column)}
 
 
-def test_explanations_that_do_not_apply_have_a_dash(run, scenes):
-    sets = [Named("voc2012", scenes.first(1))]
-    found = cells(
-        run_experiment("table2", run, sets, ["clip", "gradcam", "plrp", "bimodal", "clip_surgery"]), "mSC"
-    )
+def test_explanations_that_do_not_apply_have_a_dash_and_a_reason(run, scenes):
+    sets = [Named("voc2012", scenes.first(1)), Named("scenes", scenes.first(1))]
+    report = run_experiment("table2", run, sets, ["clip", "gradcam", "plrp", "bimodal", "clip_surgery"])
+    reasons = [note.partition(": ")[0] for note in report.notes if "wanted an image tower with" in note]
+    assert reasons == ["RN50, plrp", "RN50, bimodal"]  # once, whatever the number of sets
+    found = cells(report, "2012 mSC")
     assert [name for name, cell in found.items() if cell.value is None] == ["plrp", "bimodal"]
     assert str(found["plrp"]) == "–" and str(found["clip_surgery"]).endswith("(44.60)")
 
@@ -56,6 +59,26 @@ def test_what_applies_is_measured(run, scenes, name):
     report = run_experiment(name, run, [Named("scenes", scenes.first(1))], methods)
     assert report.cells and all(cell.value is not None for cell in report.cells)
     assert not report.skipped
+
+
+@pytest.mark.parametrize("name", ["faithful", "randomisation"])
+def test_rows_beyond_the_paper_have_a_reason_too(run, scenes, name):
+    report = run_experiment(name, run, [Named("scenes", scenes.first(1))], ["clip", "bimodal"])
+    assert any(note.startswith("RN50, bimodal: wanted an image tower") for note in report.notes)
+    values = {cell.row[1]: cell.value for cell in report.cells}
+    assert values["bimodal"] is None and values["clip"] is not None
+
+
+def test_layers_of_two_backbones_are_not_mixed_in_the_picture(run, backbone, scenes, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("ovseg.figures.bar_chart", lambda *words: drawn.append(words))
+    run._kept[Wanted("tiny")] = backbone
+    monkeypatch.setattr(Run, "loaded", lambda self: iter(self._kept.values()))
+    run_experiment("randomisation", run, [Named("scenes", scenes.first(1))], ["clip"])
+    ((bars, stages, _),) = drawn
+    assert stages == [f"{k} of 5 layers" for k in (1, 2, 5)] + [f"{k} of 6 layers" for k in (1, 3, 6)]
+    there = [[not math.isnan(value) for value in values] for values in bars.values()]
+    assert there == [[True] * 3 + [False] * 3, [False] * 3 + [True] * 3]
 
 
 @pytest.mark.parametrize("name", ["table4", "depth", "figure5"])

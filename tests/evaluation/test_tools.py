@@ -138,7 +138,7 @@ def photographs(folder):
 
 def test_an_unreadable_picture_is_said_and_counted(tool, tmp_path):
     data = photographs(tmp_path / "photos")
-    words = ["--data", f"photos={data}", *SMALL[2:], "--out", tmp_path / "out"]
+    words = ["--data", f"photos={data}", *SMALL[2:], "--backbones", "tiny", "--out", tmp_path / "out"]
     code, out, err = tool("explain.py", "table1", *words)
     assert code == 1 and "| tiny | clip_surgery |" in out
     assert "skipped: clip: b: wanted a whole image" in err and "Traceback" not in err
@@ -327,6 +327,27 @@ def test_saved_maps_that_change_are_measured_again(tmp_path):
 def test_each_process_has_a_gpu_of_its_own(monkeypatch, size, device, wanted):
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert _own_device(device, World(0, size)) == wanted
+
+
+def test_each_data_set_has_an_embedded_model_that_knows_it(tool, tmp_path, monkeypatch):
+    """Photographs go to "small", and to "tiny" as well where rows need blocks; a named backbone stands."""
+    asked = []
+
+    def load(name, *words, **options):
+        asked.append(name)
+        raise UsageError("no more is wanted")
+
+    monkeypatch.setattr("ovseg.evaluation.run.load_clip", load)
+    photos = ["--data", f"photos={photographs(tmp_path / 'photos')}", "--out", tmp_path / "out"]
+    scenes = ["--data", "scenes=1", "--out", tmp_path / "out"]
+    for words in (
+        ["explain.py", "table1", *photos],
+        ["multilabel.py", *photos],
+        ["ablation.py", "table3", *scenes],
+        ["explain.py", "table1", *photos, "--backbones", "RN50=openai"],
+    ):
+        assert tool(*words)[0] == 2
+    assert asked == ["small", "small", "tiny", "RN50"]
 
 
 def test_the_names_that_tools_know_are_those_of_the_experiments():
