@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
@@ -62,6 +62,7 @@ SELECTIONS = ("score", "agreement", "both")
 FORMATS = ("coco", "coco-panoptic", "yolo", "labelme", "label-studio", "cvat", "voc", "mmseg", "cityscapes")
 SHAPES = ("mask", "polygon")
 TASKS = ("instances", "labels")
+CVAT_FUNCTIONS = ("detection", "interaction", "tracking")
 MAX_BATCH = 4096
 DISTRACTORS: tuple[str, ...] = tuple(
     "person, animal, car, building, house, tree, grass, sky, water, road, wall, floor, furniture, table, "
@@ -85,11 +86,13 @@ class Options:
         Raises:
             UsageError: a key is no option of this class, or a value is wrong.
         """
-        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
-        for name in values:
-            if name not in known:
-                raise UsageError(f"unknown option {described(name)}: {_hint(str(name), known)}")
+        check_known(values, cls.names())
         return cls(**values)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """The names of all fields, in the order of definition."""
+        return [field.name for field in fields(cls)]  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,6 +358,57 @@ class FormatOptions(Options):
         if not isinstance(self.image_prefix, str):
             raise UsageError(f"wanted image_prefix as a text, got {described(self.image_prefix)}")
         check_flag("overlaps", self.overlaps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CvatOptions(Options):
+    """What a function of cvat-cli is (``ovseg.annotate.cvat``), besides how it loads and finds.
+
+    Attributes:
+        function: one of ``CVAT_FUNCTIONS``.
+        classes: the words of "detection": what ``ovseg annotate --classes`` takes, or the lines of a class
+            list with ";" between them.
+        shape: "mask" or "polygon", of "detection".
+        attributes: shapes of "detection" have the attributes score, prompt and method; the labels of the
+            task in CVAT must have them too.
+        model, method: as for ``ovseg.load_model``.
+        segmenter, segmenter_weights: as for ``ovseg.load_segmenter``.
+
+    >>> CvatOptions(function="detection")
+    Traceback (most recent call last):
+    ...
+    ovseg.errors.UsageError: wanted classes for the function detection, got none
+    """
+
+    function: str = "detection"
+    classes: str | None = None
+    shape: str = "mask"
+    attributes: bool = False
+    model: str = "small"
+    method: str = "clip_surgery"
+    segmenter: str = "grabcut"
+    segmenter_weights: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("function", self.function, CVAT_FUNCTIONS)
+        check_choice("shape", self.shape, SHAPES)
+        check_flag("attributes", self.attributes)
+        for name in ("classes", "model", "method", "segmenter", "segmenter_weights"):
+            if getattr(self, name) is not None:
+                check_text(name, getattr(self, name))
+        if self.function == "detection" and self.classes is None:
+            raise UsageError("wanted classes for the function detection, got none")
+        if self.function != "detection" and self.classes is not None:
+            raise UsageError(
+                f"wanted no classes for the function {self.function}, got {described(self.classes)}"
+            )
+
+
+def check_known(names: Iterable[object], known: Sequence[str]) -> None:
+    """Raise UsageError, with the nearest known one, for a name that is none of the known ones."""
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown option {described(name)}: {_hint(str(name), known)}")
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

@@ -96,7 +96,7 @@ def annotate(
     check_integer("workers", workers, 1, MOST_WORKERS)
     if recipe is not None:
         check_ray()
-    words, options = _with_background(read_classes(classes), options)
+    words, options = with_background(read_classes(classes), options)
     folder = Path(out)
     given = [images] if isinstance(images, (str, os.PathLike)) else list(images)
     jobs, lines = find_inputs(given, recursive, folder)
@@ -106,13 +106,9 @@ def annotate(
         WRITERS[name](planned)
     finder: MaskFinder | LabelFinder
     if options.task == "labels":
-        if words.thresholds:
-            raise UsageError("thresholds of classes wanted the task 'instances', got 'labels'")
         finder = LabelFinder(model, words, options)
         settings = settings_of(model, None, words, options)
     else:
-        if not words.objects:
-            raise UsageError("wanted a class besides 'background', got none")
         chosen_segmenter = segmenter if segmenter is not None else load_segmenter()
         finder = MaskFinder(model, chosen_segmenter, words, options)
         settings = settings_of(model, chosen_segmenter, words, finder.resolved)
@@ -162,9 +158,16 @@ class FinderRecipe:
 
     def __call__(self) -> MaskFinder | LabelFinder:
         """Load the models and make the finder. Raises OvsegError as loading does."""
-        load = self.loading
         if self.classes is None:
             raise UsageError("wanted the classes of a finder, got none")
+        model, segmenter = self.load()
+        if segmenter is None:
+            return LabelFinder(model, self.classes, self.options)
+        return MaskFinder(model, segmenter, self.classes, self.options)
+
+    def load(self) -> tuple[Model, Segmenter | None]:
+        """The model and the segmenter, None for the task "labels". Raises OvsegError as loading does."""
+        load = self.loading
         model = load_model(
             self.model,
             load.weights,
@@ -175,9 +178,10 @@ class FinderRecipe:
             offline=load.offline,
         )
         if self.segmenter is None:
-            return LabelFinder(model, self.classes, self.options)
-        segmenter = load_segmenter(self.segmenter, self.segmenter_weights, load.device, offline=load.offline)
-        return MaskFinder(model, segmenter, self.classes, self.options)
+            return model, None
+        return model, load_segmenter(
+            self.segmenter, self.segmenter_weights, load.device, offline=load.offline
+        )
 
 
 def make_writers(formats: Sequence[str], folder: Path, info: RunInfo, options: FormatOptions) -> list[Writer]:
@@ -235,7 +239,7 @@ def known_of(loading: LoadOptions) -> dict[str, object]:
     return {"packages": versions, "loading": loading.describe()}
 
 
-def _with_background(classes: Classes, options: AnnotateOptions) -> tuple[Classes, AnnotateOptions]:
+def with_background(classes: Classes, options: AnnotateOptions) -> tuple[Classes, AnnotateOptions]:
     """Words as ``background`` become a class of that name, as in ``Model.segment``."""
     if options.background is None or isinstance(options.background, float):
         return classes, options

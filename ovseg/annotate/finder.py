@@ -17,6 +17,7 @@ from torch import Tensor
 from ovseg.annotate.classes import Classes
 from ovseg.annotate.exclusive import Found, exclusive
 from ovseg.annotate.records import Mask, Picture, Region
+from ovseg.errors import UsageError
 from ovseg.maps.presence import level, presences
 from ovseg.maps.similarity import empty_text_surgery
 from ovseg.model import Model
@@ -53,6 +54,8 @@ class MaskFinder:
         self, model: Model, segmenter: Segmenter, classes: Classes, options: AnnotateOptions
     ) -> None:
         model.check_window(options)
+        if not classes.objects:
+            raise UsageError("wanted a class besides 'background', got none")
         rivals = list({fold(text): text for text in (*options.distractors, *classes.negatives)}.values())
         inner = replace(options, distractors=tuple(rivals), presence_threshold=0.0)
         self.setup = Setup(model, segmenter, resolved(inner, segmenter), model.logit_scale)
@@ -186,6 +189,8 @@ class LabelFinder:
 
     def __init__(self, model: Model, classes: Classes, options: AnnotateOptions) -> None:
         model.check_window(options)
+        if classes.thresholds:
+            raise UsageError("thresholds of classes wanted the task 'instances', got 'labels'")
         self.model, self.options = model, options
         self.names = classes.names
         self.background = classes.vocabulary.background
