@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import json
+import sys
 from xml.etree import ElementTree
 
 import numpy as np
@@ -319,7 +320,10 @@ def test_cityscapesscripts_scores_1(tmp_path, written, hard):
 
 
 def test_cvat_run_lengths_are_those_of_its_sdk(written, hard):
-    masks = pytest.importorskip("cvat_sdk.masks", reason="cvat-sdk is not installed")
+    if sys.version_info < (3, 11):
+        pytest.skip("cvat-sdk has no release for Python 3.10")
+    from cvat_sdk import masks
+
     root = ElementTree.parse(written("cvat") / "annotations.xml").getroot()
     assert [one.text for one in root.findall("meta/task/labels/label/name")] == list(NAMES)
     compared = 0

@@ -1,4 +1,4 @@
-"""Functions for CVAT's own command-line client: objects for words, and masks for clicks and boxes.
+"""Functions for CVAT's own command-line client: objects for words, masks for clicks, shapes followed.
 
     cvat-cli task auto-annotate 5 --function-module ovseg.annotate.cvat -p classes=str:"sky, tree"
 
@@ -20,12 +20,13 @@ from ovseg.options import AnnotateOptions, CvatOptions, LoadOptions, check_known
 if TYPE_CHECKING:
     from ovseg.annotate.cvat.detection import Detection
     from ovseg.annotate.cvat.interaction import Interaction
+    from ovseg.annotate.cvat.tracking import Tracking
 
 Parameter: TypeAlias = str | int | float | bool
 """What ``-p NAME=TYPE:VALUE`` of cvat-cli can hold."""
 
 
-def create(**parameters: Parameter) -> Detection | Interaction:
+def create(**parameters: Parameter) -> Detection | Interaction | Tracking:
     """The function that cvat-cli runs: the models are loaded, every parameter is checked.
 
     Args:
@@ -34,8 +35,9 @@ def create(**parameters: Parameter) -> Detection | Interaction:
             ``presence_threshold``. Several words are one text with commas.
 
     Returns:
-        A detection function of cvat-sdk for the words of ``classes``, or with ``function="interaction"`` a
-        function that makes a mask for points and a box.
+        A function of cvat-sdk: with ``function="detection"``, the default, one that finds the objects of
+        ``classes``; with "interaction" one that makes a mask for points and a box; with "tracking" one that
+        finds a shape on the next images.
 
     Raises:
         MissingPackageError: cvat-sdk is not installed.
@@ -52,13 +54,14 @@ def create(**parameters: Parameter) -> Detection | Interaction:
         raise _for_cvat_cli(error) from None
 
 
-def _create(parameters: dict[str, Parameter]) -> Detection | Interaction:
+def _create(parameters: dict[str, Parameter]) -> Detection | Interaction | Tracking:
     try:
         import_module("cvat_sdk.auto_annotation")
     except ImportError as error:
         raise MissingPackageError(f"wanted cvat-sdk for CVAT: pip install 'ovseg[cvat]' ({error})") from None
     from ovseg.annotate.cvat.detection import Detection
     from ovseg.annotate.cvat.interaction import Interaction
+    from ovseg.annotate.cvat.tracking import Tracking
 
     kinds = (CvatOptions, LoadOptions, AnnotateOptions)
     check_known(parameters, [name for kind in kinds for name in kind.names()])
@@ -79,7 +82,8 @@ def _create(parameters: dict[str, Parameter]) -> Detection | Interaction:
     model, segmenter = recipe.load()
     if segmenter is None:
         raise UsageError(f"wanted the task instances for the function {chosen.function}, got {options.task}")
-    return Interaction(model, segmenter, options)
+    kind = Interaction if chosen.function == "interaction" else Tracking
+    return kind(model, segmenter, options)
 
 
 def _words(given: str) -> Classes:

@@ -15,12 +15,11 @@ from cvat_sdk.auto_annotation import (
     polygon,
     text_attribute_spec,
 )
-from cvat_sdk.masks import encode_mask
 from PIL.Image import Image
 
 from ovseg.annotate.classes import Classes
+from ovseg.annotate.cvat.shapes import mask_points, polygon_points
 from ovseg.annotate.finder import LabelFinder, MaskFinder
-from ovseg.annotate.outlines import edge_polygons
 from ovseg.annotate.records import Region
 from ovseg.errors import ImageError, one_line
 from ovseg.io.images import load_image
@@ -118,15 +117,12 @@ class Detection:
         return self._other[1]
 
     def _as_mask(self, region: Region) -> Iterator[models.LabeledShapeRequest]:
-        points = [float(number) for number in encode_mask(region.mask.array())]
-        yield mask(self._ids[region.label], points, **self._details(region))
+        yield mask(self._ids[region.label], mask_points(region.mask.array()), **self._details(region))
 
     def _as_polygons(self, region: Region, number: int) -> Iterator[models.LabeledShapeRequest]:
-        """Outlines along pixel edges, as CVAT fills them; holes are cut open."""
-        parts = edge_polygons(region.mask.array())
-        for part in parts:
-            points = [float(side) for point in part for side in point]
-            group = {"group": number} if len(parts) > 1 else {}
+        parts = polygon_points(region.mask.array())
+        group = {"group": number} if len(parts) > 1 else {}
+        for points in parts:
             yield polygon(self._ids[region.label], points, **group, **self._details(region))
 
     def _details(self, region: Region) -> dict[str, object]:

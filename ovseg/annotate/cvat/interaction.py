@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cvat_sdk import models
 from cvat_sdk.auto_annotation import (
     InteractionFunctionContext,
@@ -10,9 +12,9 @@ from cvat_sdk.auto_annotation import (
     InteractionResultAttributes,
     InteractionResultShape,
 )
-from cvat_sdk.masks import encode_mask
 from PIL.Image import Image
 
+from ovseg.annotate.cvat.shapes import mask_points
 from ovseg.io.images import load_image
 from ovseg.model import Model
 from ovseg.options import MaskOptions
@@ -21,15 +23,44 @@ from ovseg.segmenters.prompts import Box, check_box
 from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.pipeline import Setup, encode_image, find, resolved
 from ovseg.text_to_mask.prompts import Click
+from ovseg.text_to_mask.results import TextMasks
 
 
-class Interaction:
-    """The object at points and in a box, as cvat-cli's agent asks for it.
+class Prompted:
+    """Masks for clicks and a box on images that are encoded once.
 
     Args:
         model: what ``ovseg.load_model`` gives.
         segmenter: what ``ovseg.load_segmenter`` gives.
         options: how a mask is chosen among the segmenter's candidates.
+    """
+
+    def __init__(self, model: Model, segmenter: Segmenter, options: MaskOptions) -> None:
+        self._setup = Setup(model, segmenter, resolved(options, segmenter), model.logit_scale)
+
+    def preprocess_image(self, context: object, image: Image) -> EncodedImage:
+        """An image through the encoders; cvat-cli's agent keeps it for further calls. Raises ImageError."""
+        return encode_image(self._setup, load_image(image))
+
+    def find(self, image: EncodedImage, clicks: Sequence[Click], box: Sequence[float] | None) -> TextMasks:
+        """The object at clicks and in a box x0, y0, x1, y1, in pixels.
+
+        Clicks outside the image are moved to its border, the box is cut.
+
+        Raises:
+            UsageError: the box has no area inside the image.
+        """
+        height, width = image.size
+        inside = [(min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0), on) for x, y, on in clicks]
+        cut: Box | None = None
+        if box is not None:
+            x0, y0, x1, y1 = check_box(box, image.size).tolist()
+            cut = (x0, y0, x1, y1)
+        return find(self._setup, image, None, {}, cut, inside)
+
+
+class Interaction(Prompted):
+    """The object that points and a box mean, as cvat-cli's agent asks for it.
 
     Attributes:
         spec: points on the object, points beside it and a box, each of which may be missing.
@@ -37,36 +68,31 @@ class Interaction:
 
     spec = InteractionFunctionSpec(min_pos_points=0, min_neg_points=0, min_bounding_boxes=0)
 
-    def __init__(self, model: Model, segmenter: Segmenter, options: MaskOptions) -> None:
-        self._setup = Setup(model, segmenter, resolved(options, segmenter), model.logit_scale)
-
-    def preprocess_image(self, context: InteractionFunctionContext, image: Image) -> EncodedImage:
-        """An image through the encoders; the agent keeps it for further prompts. Raises ImageError."""
-        return encode_image(self._setup, load_image(image))
-
     def detect(
         self, context: InteractionFunctionContext, pp_image: EncodedImage, prompts: InteractionPrompts
     ) -> list[InteractionResultShape]:
-        """The object that the prompts mean.
+        """The mask of the object.
 
         Args:
             context: without content.
             pp_image: what ``preprocess_image`` gave.
-            prompts: (x, y) in pixels; what lies outside the image is moved to its border.
+            prompts: (x, y) in pixels.
 
         Returns:
-            One mask with its score; none where nothing was found or only points beside the object were given.
+            One mask with the segmenter's score; none where nothing was found, or where no point on the
+            object and no box were given.
 
         Raises:
             UsageError: the box has no area inside the image.
         """
-        found = find(
-            self._setup, pp_image, None, {}, _box(prompts, pp_image.size), _clicks(prompts, pp_image.size)
-        )
+        clicks = [(float(x), float(y), True) for x, y in prompts.pos_points]
+        clicks += [(float(x), float(y), False) for x, y in prompts.neg_points]
+        corners = prompts.bounding_box
+        found = self.find(pp_image, clicks, None if corners is None else [*corners[0], *corners[1]])
         return [
             InteractionResultShape(
                 type="mask",
-                points=[float(number) for number in encode_mask(mask)],
+                points=mask_points(mask),
                 attributes=[
                     models.AttributeValRequest(
                         spec_id=int(InteractionResultAttributes.CONFIDENCE),
@@ -76,20 +102,3 @@ class Interaction:
             )
             for mask, score in zip(found.masks, found.scores, strict=True)
         ]
-
-
-def _box(prompts: InteractionPrompts, size: tuple[int, int]) -> Box | None:
-    if prompts.bounding_box is None:
-        return None
-    (x0, y0), (x1, y1) = prompts.bounding_box
-    left, top, right, bottom = check_box((x0, y0, x1, y1), size).tolist()
-    return left, top, right, bottom
-
-
-def _clicks(prompts: InteractionPrompts, size: tuple[int, int]) -> list[Click]:
-    groups = ((prompts.pos_points, True), (prompts.neg_points, False))
-    return [
-        (min(max(float(x), 0.0), size[1] - 1.0), min(max(float(y), 0.0), size[0] - 1.0), on)
-        for points, on in groups
-        for x, y in points
-    ]

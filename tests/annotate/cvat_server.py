@@ -5,18 +5,28 @@ It answers over real HTTP. What is uploaded is kept, so that a test can decode i
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
+from cvat_cli._internal import common
+from cvat_sdk.core.client import Config
 from cvat_sdk.version import VERSION
 from PIL import Image
 
 TASK = 5
 TOKEN = "a-token"
+
+
+def lead_to_cvat(monkeypatch, cache):
+    """cvat-cli has the token of the stub, and keeps what it downloads in the folder ``cache``."""
+    monkeypatch.setenv("CVAT_ACCESS_TOKEN", TOKEN)
+    made = functools.partial(common.make_client_from_cli, config=Config(cache_dir=cache))
+    monkeypatch.setattr(common, "make_client_from_cli", made)
 
 
 class CvatServer:
@@ -160,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         cvat, place = self.cvat, urlsplit(self.path)
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
         asked = {key: values[0] for key, values in parse_qs(place.query).items()}
-        path = place.path.rstrip("/")
+        path = unquote(place.path).rstrip("/")
         if path != "/api/server/about" and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             cvat.refused += 1
             return self.reply({"detail": "no token"}, 401)
