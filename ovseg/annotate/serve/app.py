@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from ovseg.annotate.serve import label_studio, x_anylabeling
-from ovseg.annotate.serve.bounds import Bounds, Gate, JsonObject, Refused, Work, as_line
+from ovseg.annotate.serve.bounds import Bounds, Gate, JsonObject, Refused, Work, as_line, drain
 from ovseg.annotate.serve.core import Core
 from ovseg.annotate.serve.images import Sources
 from ovseg.annotate.serve.projects import Projects
@@ -65,16 +65,17 @@ def create_app(
         gate.close()
         desk.close()
 
-    app = FastAPI(openapi_url=None, lifespan=life)
+    app = FastAPI(openapi_url=None, lifespan=life, redirect_slashes=False)
     app.add_exception_handler(HTTPException, _http_error)
 
     async def health(_: Request) -> Response:
         return Response(as_line({"status": "UP", "model_class": "ovseg"}), media_type="application/json")
 
-    async def versions(request: Request) -> Response:
+    async def versions(_: Request) -> Response:
         return _json({"versions": [core.version]})
 
-    async def unused(_: Request) -> Response:
+    async def unused(request: Request) -> Response:
+        await drain(request)
         return _json({})
 
     async def models(_: Request) -> Response:
@@ -134,31 +135,39 @@ def _guarded(handle: Handler, token: str | None) -> Handler:
     """A handler whose refusals and failures are a status and a line; a failure is logged with where."""
 
     async def guarded(request: Request) -> Response:
-        path = request.url.path
         try:
             check_token(request, token)
             return await handle(request)
         except Refused as error:
-            return _error(path, error.status, one_line(error))
+            status, line = error.status, one_line(error)
         except OvsegError as error:
-            return _error(path, 400, one_line(error))
+            status, line = 400, one_line(error)
         except MemoryError:
-            log.error("%s: not enough memory", path)
-            return _error(path, 503, "not enough memory for this request")
+            log.error("%s: not enough memory", _path(request))
+            status, line = 503, "not enough memory for this request"
         except Exception:
-            log.exception("%s failed", path)
-            return _error(path, 500, "the server failed, its log says where")
+            log.exception("%s failed", _path(request))
+            status, line = 500, "the server failed, its log says where"
+        await drain(request)
+        return _error(_path(request), status, line)
 
     return guarded
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     """Paths and methods that are not there."""
+    await drain(request)
     status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
-    answer = _error(request.url.path, status, f"{getattr(error, 'detail', 'error')}".lower())
-    answer.headers.update(headers or {})
+    line = "wanted another method for this path" if status == 405 else "wanted a path of this server"
+    answer = _error(_path(request), status, line)
+    if isinstance(error, HTTPException):
+        answer.headers.update(error.headers or {})
     return answer
+
+
+def _path(request: Request) -> str:
+    """The path alone: the whole address would be made of the header Host, which may hold anything."""
+    return str(request.scope["path"])
 
 
 def _error(path: str, status: int, line: str) -> Response:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event, Lock
 
@@ -18,6 +19,8 @@ JsonObject = dict[str, object]
 MOST_WORKERS, MOST_WAITING = 64, 1024
 LARGEST = 1 << 30
 """Bytes that a body may be allowed to have."""
+DRAINED, DRAINING = 256 << 20, 2.0
+"""Bytes of a refused body that are read and dropped, and seconds for it."""
 
 
 class Refused(Exception):
@@ -120,11 +123,13 @@ class Gate:
                 self._leave()
             else:
                 future.add_done_callback(lambda _: self._leave())
-        done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=deadline.left)
+        waited = asyncio.wrap_future(future)
+        done, _ = await asyncio.wait([waited], timeout=deadline.left)
         if not done:
+            waited.add_done_callback(_forget)
             future.cancel()
             raise Refused(504, f"wanted an answer within {self.bounds.seconds:g} seconds, it took longer")
-        return done.pop().result()
+        return waited.result()
 
     def close(self) -> None:
         """Let nothing more begin; work in several steps ends after its present one."""
@@ -141,6 +146,12 @@ class Gate:
     def _leave(self) -> None:
         with self._lock:
             self._inside -= 1
+
+
+def _forget(late: asyncio.Future[bytes]) -> None:
+    """Take a result that nobody waits for any more: asyncio complains about an error that nobody took."""
+    if not late.cancelled():
+        late.exception()
 
 
 async def read_body(request: Request, most: int, deadline: Deadline) -> bytes:
@@ -167,6 +178,23 @@ async def _read(request: Request, most: int) -> bytes:
         if len(parts) > most:
             raise Refused(413, f"wanted a body of at most {most} bytes")
     return bytes(parts)
+
+
+async def drain(request: Request) -> None:
+    """Read and drop what is left of a refused request's body, within bounds.
+
+    A connection that is closed while its sender still sends is reset, and the sender never sees the answer.
+    """
+
+    async def drop() -> None:
+        dropped = 0
+        async for part in request.stream():
+            dropped += len(part)
+            if dropped > DRAINED:
+                return
+
+    with suppress(TimeoutError, asyncio.TimeoutError, ClientDisconnect, RuntimeError):
+        await asyncio.wait_for(drop(), DRAINING)
 
 
 def parse(raw: bytes) -> JsonObject:

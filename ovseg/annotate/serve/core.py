@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 
@@ -15,8 +15,9 @@ from ovseg.annotate.classes import Classes
 from ovseg.annotate.finder import MaskFinder
 from ovseg.annotate.folder import digest_of
 from ovseg.annotate.records import Mask, Region
+from ovseg.annotate.serve.bounds import Deadline
 from ovseg.cache import ContentCache
-from ovseg.errors import UsageError
+from ovseg.errors import DataError, UsageError
 from ovseg.io.images import load_image
 from ovseg.model import Model
 from ovseg.options import AnnotateOptions
@@ -31,6 +32,8 @@ MOST_TEXTS = 2000
 """Texts of one request, synonyms included."""
 LONGEST_TEXT = 1000
 """Characters of a text; what CLIP's tokenizer takes is less."""
+TEXTS_AT_ONCE = 16
+"""New texts are encoded in groups of so many; in between, the time that is left is looked at."""
 MOST_CLICKS = 200
 KEPT = 8
 """Pictures whose encodings are kept."""
@@ -124,15 +127,19 @@ class Core:
 
         return self._seen.get(np.frombuffer(content or b"\0", np.uint8), encode)
 
-    def words(self, picture: EncodedImage, texts: Mapping[str, Sequence[str]]) -> list[Region]:
+    def words(
+        self, picture: EncodedImage, texts: Mapping[str, Sequence[str]], deadline: Deadline | None = None
+    ) -> list[Region]:
         """The objects of some labels, as ``ovseg annotate`` finds them: a pixel belongs to one of them.
 
         Args:
             picture: what ``see`` gave.
             texts: the texts of each label, of which the best counts.
+            deadline: new texts are not encoded beyond it; what was encoded is kept for the next time.
 
         Raises:
             UsageError: there is none, or a text is empty, too long, or there more than once.
+            DataError: there was no time for all texts.
         """
         count = sum(map(len, texts.values()))
         if count > MOST_TEXTS:
@@ -142,8 +149,15 @@ class Core:
                 if len(text) > LONGEST_TEXT:
                     raise UsageError(f"wanted a text of at most {LONGEST_TEXT} characters, got {len(text)}")
         classes = Classes(Vocabulary(tuple(texts), tuple(tuple(row) for row in texts.values())))
+        self._encode(classes.vocabulary.flat, deadline)
         finder = MaskFinder(self._setup.model, self._setup.segmenter, classes, self.options)
         return [one for one in finder.find_in(picture).regions if one.mask.area]
+
+    def _encode(self, texts: Sequence[str], deadline: Deadline | None) -> None:
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            if deadline is not None and not deadline.left:
+                raise DataError(f"wanted {len(texts)} texts in time, {start} are encoded: ask again")
+            self._setup.model.encode_text(texts[start : start + TEXTS_AT_ONCE], self.options.templates)
 
     def object(self, picture: EncodedImage, marks: Marks, label: str) -> list[Region]:
         """The object that marks describe: one region, or none.
@@ -172,8 +186,3 @@ def region_id(picture: EncodedImage, region: Region) -> str:
     """Ten hexadecimal digits that differ for other pixels, labels or prompts."""
     said = json.dumps([picture.size, region.label, region.prompt, region.mask.counts])
     return sha256(said.encode()).hexdigest()[:10]
-
-
-def with_prompt(regions: Sequence[Region], prompt: str) -> list[Region]:
-    """The regions with another prompt for the record."""
-    return [replace(one, prompt=prompt) for one in regions]

@@ -117,7 +117,7 @@ class Hosts:
         self._max_bytes = max_bytes
         self._token = token
         self._lock = Lock()
-        self._access: tuple[float, str] | None = None
+        self._access: dict[tuple[tuple[str, str, int], str], tuple[float, str]] = {}
 
     @property
     def first(self) -> str | None:
@@ -151,8 +151,8 @@ class Hosts:
         Args:
             url: an address of one of the hosts.
             deadline: of the request that it is for.
-            base: Label Studio's address: its host alone gets the token.
-            token: what Label Studio sent at setup, for where the server has no token of its own.
+            base: Label Studio's address: its host alone gets a token.
+            token: what Label Studio sent at setup. The first host gets the server's own in its place.
 
         Raises:
             DataError: another host, an answer that is no success, or is too large, or not there in time.
@@ -161,8 +161,9 @@ class Hosts:
         origin = self.check(base).origin if base else None
         for _ in range(REDIRECTS + 1):
             headers = {}
-            if place.origin == origin and (self._token or token):
-                headers["Authorization"] = self._authorization(replace(place, path="/"), token, deadline)
+            chosen = self._token if self._token and self._named(place) is self._hosts[0] else token
+            if place.origin == origin and chosen:
+                headers["Authorization"] = self._authorization(place, chosen, deadline)
             status, content, location = self._ask(place, "GET", headers, b"", deadline)
             if status == 200:
                 return content
@@ -181,27 +182,28 @@ class Hosts:
                 return one
         return None
 
-    def _authorization(self, origin: Place, token: str, deadline: Deadline) -> str:
+    def _authorization(self, place: Place, token: str, deadline: Deadline) -> str:
         """A personal token is a JWT, of three parts with points between them."""
-        chosen = self._token or token
-        if not re.fullmatch(r"[\x21-\x7e]{1,4096}", chosen):
-            raise DataError("wanted a token of Label Studio, got other characters or none")
-        if chosen.count(".") != 2:
-            return f"Token {chosen}"
+        if not re.fullmatch(r"[\x21-\x7e]{1,4096}", token):
+            raise DataError("wanted a token of Label Studio, got other characters")
+        if token.count(".") != 2:
+            return f"Token {token}"
+        key = (place.origin, token)
         with self._lock:
-            if self._access is not None and time.monotonic() < self._access[0]:
-                return f"Bearer {self._access[1]}"
-            body = json.dumps({"refresh": chosen}).encode()
+            until, kept = self._access.get(key, (0.0, ""))
+            if time.monotonic() < until:
+                return f"Bearer {kept}"
+            body = json.dumps({"refresh": token}).encode()
             headers = {"Content-Type": "application/json"}
-            place = replace(origin, path="/api/token/refresh")
-            status, content, _ = self._ask(place, "POST", headers, body, deadline)
+            path = replace(place, path="/api/token/refresh")
+            status, content, _ = self._ask(path, "POST", headers, body, deadline)
             try:
                 access = json.loads(content)["access"] if status == 200 else None
             except (ValueError, KeyError, TypeError, RecursionError):
                 access = None
             if not isinstance(access, str) or not re.fullmatch(r"[\x21-\x7e]{1,8192}", access):
                 raise DataError(f"wanted Label Studio to take the personal token, it answered {status}")
-            self._access = (time.monotonic() + TOKEN_LASTS, access)
+            self._access = {key: (time.monotonic() + TOKEN_LASTS, access)}
             return f"Bearer {access}"
 
     def _ask(
@@ -216,7 +218,7 @@ class Hosts:
             connection.request(method, place.path, body or None, dict(headers))
             answer = connection.getresponse()
             parts = bytearray()
-            while part := answer.read(PART):
+            while part := answer.read1(PART):
                 parts += part
                 if len(parts) > self._max_bytes:
                     raise DataError(f"wanted an image of at most {self._max_bytes} bytes, {where} sent more")
@@ -233,11 +235,11 @@ class Hosts:
     def _connect(self, place: Place, deadline: Deadline) -> socket.socket:
         """A connection to an address that was looked at: nobody can change the name's meaning in between."""
         host = self._named(place)
-        seconds = max(0.1, min(CONNECT, deadline.left))
-        address = _resolve(place.host, place.port)[0]
-        if host is None or not _may_be(address, host.inside):
+        addresses = _resolve(place.host, place.port)
+        allowed = [one for one in addresses if host is not None and _may_be(one, host.inside)]
+        if not allowed:
             raise DataError(f"wanted an image of {place.host}, the name leads to a network that it may not")
-        plain = socket.create_connection((address, place.port), seconds)
+        plain = _open(allowed, place.port, max(0.1, min(CONNECT, deadline.left)))
         if place.scheme == "http":
             return plain
         try:
@@ -261,6 +263,17 @@ def _host(name: str) -> _Host:
     except OSError:  # it has no address yet
         inside = False
     return _Host(place.scheme, place.host, port, inside)
+
+
+def _open(addresses: Sequence[str], port: int, seconds: float) -> socket.socket:
+    """A connection to the first address that answers: "localhost" often has two, and one server."""
+    for number, address in enumerate(addresses, 1):
+        try:
+            return socket.create_connection((address, port), seconds)
+        except OSError:
+            if number == len(addresses):
+                raise
+    raise OSError("no address")
 
 
 def _resolve(host: str, port: int) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 from ovseg.annotate.records import Record, Region
 from ovseg.annotate.serve.bounds import Deadline, JsonObject
-from ovseg.annotate.serve.core import Core, Marks, region_id
+from ovseg.annotate.serve.core import MOST_TEXTS, Core, region_id
 from ovseg.annotate.serve.drawn import DRAWN, label_in, marks_of
 from ovseg.annotate.serve.images import Sources, Studio, read_content
 from ovseg.annotate.serve.labelling import Labelling, read_labelling, texts_of
@@ -145,13 +147,12 @@ def _entry(
     picture = core.see(content)
     unknown: list[str] = []
     if question.drawn:
-        key = (question.project, _name(task), labelling.to_name)
-        regions = _drawn(core, projects, question, picture, key)
+        regions = _drawn(core, projects, question, picture, _name(task))
     elif question.words is None:
-        regions = core.words(picture, labelling.texts)
+        regions = core.words(picture, labelling.texts, deadline)
     else:
         texts, unknown = texts_of(labelling, question.words)
-        regions = core.words(picture, texts) if texts else []
+        regions = core.words(picture, texts, deadline) if texts else []
     scores = [one.score for one in regions if one.score is not None]
     entry: JsonObject = {
         "model_version": core.version,
@@ -166,7 +167,7 @@ def _entry(
 
 
 def _drawn(
-    core: Core, projects: Projects, question: Question, picture: EncodedImage, key: tuple[str, str, str]
+    core: Core, projects: Projects, question: Question, picture: EncodedImage, task: str
 ) -> list[Region]:
     """The object of what was drawn. A background click alone corrects the object that was drawn last."""
     given = label_in(question.drawn[-1])
@@ -175,11 +176,12 @@ def _drawn(
         known = ", ".join(question.labelling.labels[:20])
         raise DataError(f"wanted one of the labels {known}, got {described(given)}")
     marks = marks_of(question.drawn, picture.size)
-    before = projects.marks.get((*key, label))
+    key = sha256(json.dumps([question.project, task, question.labelling.to_name, label]).encode()).digest()
+    before = projects.marks.get(key)
     if marks.is_negative and before is not None:
-        marks = Marks(before.clicks + marks.clicks, before.box)
+        marks = before + marks
     found = core.object(picture, marks, label)
-    projects.marks.put((*key, label), marks)
+    projects.marks.put(key, marks)
     return found
 
 
@@ -228,8 +230,8 @@ def _words(prompt: Mapping[str, object]) -> tuple[str, ...]:
     if not isinstance(text, list) or not all(isinstance(part, str) for part in text):
         raise DataError(f"wanted words as a list of texts, got {described(text)}")
     words = tuple(word for part in text for raw in part.split(",") if (word := raw.strip()))
-    if not words:
-        raise DataError("wanted words in the text area, got none")
+    if not words or len(words) > MOST_TEXTS:
+        raise DataError(f"wanted one to {MOST_TEXTS} words in the text area, got {len(words)}")
     return words
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from xml.etree import ElementTree
 
 from ovseg.errors import DataError, described
@@ -48,12 +49,29 @@ class Labelling:
         >>> labelling.label_of("Dog"), labelling.label_of("a hot dog"), labelling.label_of("cat")
         ('dog', 'hot dog', None)
         """
-        asked = fold(text)
-        names = {fold(one): label for label in self.labels for one in (*self.texts[label], label)}
-        for name in sorted(names, key=len, reverse=True):
-            if name == asked or re.search(rf"(?<!\w){re.escape(name)}(?!\w)", asked):
-                return names[name]
+        if fold(text) in self._whole:
+            return self._whole[fold(text)]
+        words = _word_list(text)
+        for length in range(min(len(words), self._longest), 0, -1):
+            for start in range(len(words) - length + 1):
+                found = self._parts.get(words[start : start + length])
+                if found is not None:
+                    return found
         return None
+
+    @cached_property
+    def _whole(self) -> dict[str, str]:
+        """The label of each name of a label, as names are compared."""
+        names = [(one, label) for label in self.labels for one in (label, *self.texts[label])]
+        return {fold(name): label for name, label in reversed(names)}
+
+    @cached_property
+    def _parts(self) -> dict[tuple[str, ...], str]:
+        return {_word_list(name): label for name, label in self._whole.items()}
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._parts), default=0)
 
 
 def read_labelling(config: object, image: str | None = None) -> Labelling:
@@ -104,6 +122,10 @@ def _labels(tags: Iterator[ElementTree.Element]) -> dict[str, tuple[str, tuple[s
                     label, (tag.get("name", ""), _texts(one.get("predicted_values", "")) or (label,))
                 )
     return found
+
+
+def _word_list(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", fold(text)))
 
 
 def _texts(value: str) -> tuple[str, ...]:

@@ -59,10 +59,10 @@ def predict(core: Core, body: JsonObject, deadline: Deadline) -> JsonObject:
         core: what makes the regions.
         body: ``{"model", "image", "params"}``: the image as a data URI or in base64; of params are read
             text_prompt, marks, conf_threshold and epsilon_factor.
-        deadline: of the request; this one has a single step.
+        deadline: of the request.
     """
     try:
-        return {"success": True, "data": {"shapes": _shapes(core, body), "description": ""}}
+        return {"success": True, "data": {"shapes": _shapes(core, body, deadline), "description": ""}}
     except ImageError as error:
         return refusal("INVALID_IMAGE", one_line(error))
     except _UnknownModel as error:
@@ -80,7 +80,7 @@ class _UnknownModel(DataError):
     pass
 
 
-def _shapes(core: Core, body: JsonObject) -> list[JsonObject]:
+def _shapes(core: Core, body: JsonObject, deadline: Deadline) -> list[JsonObject]:
     if body.get("model", MODEL) != MODEL:
         raise _UnknownModel(f"wanted the model {MODEL!r}, got {described(body.get('model'))}")
     params, image = body.get("params") or {}, body.get("image")
@@ -100,7 +100,7 @@ def _shapes(core: Core, body: JsonObject) -> list[JsonObject]:
         ]
     else:
         words = _words(text)
-        found = core.words(picture, {word: [word] for word in words})
+        found = core.words(picture, {word: [word] for word in words}, deadline)
     kept = [one for one in found if one.score is None or one.score >= least]
     return [shape for number, one in enumerate(kept, 1) for shape in _polygons(picture, one, number, share)]
 
