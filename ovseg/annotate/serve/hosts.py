@@ -216,21 +216,24 @@ class Hosts:
             connection = http.client.HTTPConnection(place.host, place.port)
             connection.sock = self._connect(place, deadline)
             connection.request(method, place.path, body or None, dict(headers))
-            answer = connection.getresponse()
-            parts = bytearray()
-            while part := answer.read1(PART):
-                parts += part
-                if len(parts) > self._max_bytes:
-                    raise DataError(f"wanted an image of at most {self._max_bytes} bytes, {where} sent more")
-                if not deadline.left:
-                    raise DataError(f"wanted an image of {where} in time, it took longer")
-            return answer.status, bytes(parts), answer.getheader("location")
+            with connection.getresponse() as answer:
+                return answer.status, self._content(answer, where, deadline), answer.getheader("location")
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise DataError(f"wanted an image of {where}, it cannot be asked: {reason}") from None
         finally:
             if connection is not None:
                 connection.close()
+
+    def _content(self, answer: http.client.HTTPResponse, where: str, deadline: Deadline) -> bytes:
+        parts = bytearray()
+        while part := answer.read1(PART):
+            parts += part
+            if len(parts) > self._max_bytes:
+                raise DataError(f"wanted an image of at most {self._max_bytes} bytes, {where} sent more")
+            if not deadline.left:
+                raise DataError(f"wanted an image of {where} in time, it took longer")
+        return bytes(parts)
 
     def _connect(self, place: Place, deadline: Deadline) -> socket.socket:
         """A connection to an address that was looked at: nobody can change the name's meaning in between."""

@@ -1,0 +1,1 @@
+"""Malformed requests for ``ovseg serve``: how they are drawn, sent and judged."""
