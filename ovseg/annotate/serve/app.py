@@ -148,7 +148,8 @@ def _guarded(handle: Handler, token: str | None) -> Handler:
         except Exception:
             log.exception("%s failed", _path(request))
             status, line = 500, "the server failed, its log says where"
-        await drain(request)
+        if status != 408:  # there, the rest of the body was waited for in vain
+            await drain(request)
         return _error(_path(request), status, line)
 
     return guarded

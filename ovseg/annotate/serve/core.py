@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO
 
@@ -151,7 +151,7 @@ class Core:
         classes = Classes(Vocabulary(tuple(texts), tuple(tuple(row) for row in texts.values())))
         self._encode(classes.vocabulary.flat, deadline)
         finder = MaskFinder(self._setup.model, self._setup.segmenter, classes, self.options)
-        return [one for one in finder.find_in(picture).regions if one.mask.area]
+        return _shown(finder.find_in(picture).regions)
 
     def _encode(self, texts: Sequence[str], deadline: Deadline | None) -> None:
         for start in range(0, len(texts), TEXTS_AT_ONCE):
@@ -175,11 +175,19 @@ class Core:
         found = find(self._setup, picture, None, {}, box, clicks)
         if found.reason is not None and not len(found):
             raise UsageError(found.reason)
-        regions = [
+        return _shown(
             Region(label, Mask.of(mask), round(float(score), 4), None, self._method)
             for mask, score in zip(found.masks, found.scores, strict=True)
-        ]
-        return [one for one in regions if one.mask.area]
+        )
+
+
+def _shown(regions: Iterable[Region]) -> list[Region]:
+    """What tools are shown: regions with pixels, and scores in 0..1, which a segmenter's estimate may leave."""
+    return [
+        replace(one, score=None if one.score is None else min(1.0, max(0.0, one.score)))
+        for one in regions
+        if one.mask.area
+    ]
 
 
 def region_id(picture: EncodedImage, region: Region) -> str:
