@@ -6,6 +6,7 @@ import base64
 import logging
 import socket
 import threading
+import time
 from contextlib import closing, contextmanager
 
 import pytest
@@ -27,7 +28,7 @@ class Stub:
     version = "stub"
 
     def __init__(self):
-        self.go, self.begun = threading.Event(), threading.Semaphore(0)
+        self.go = threading.Event()
         self.error = None
         self.go.set()
 
@@ -35,7 +36,6 @@ class Stub:
         return content
 
     def words(self, picture, texts, deadline):
-        self.begun.release()
         assert self.go.wait(60)
         if self.error is not None:
             raise self.error
@@ -111,16 +111,21 @@ def in_background(count, call):
     return threads, found
 
 
+def wait_until(port, count):
+    """Until so many requests are there."""
+    for _ in range(60_000):
+        if ask(port, "/health")[1]["requests"] == count:
+            return
+        time.sleep(0.001)
+    pytest.fail(f"there were never {count} requests")
+
+
 def test_more_requests_than_may_wait_get_503_and_setup_gets_through():
     with stubbed(workers=1, waiting=2) as (stub, port):
         stub.go.clear()
         threads, found = in_background(3, lambda: ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0])
-        stub.begun.acquire(timeout=60)  # one is worked on
-        status = None
-        for _ in range(2000):  # until the two others wait
-            status, answer = ask(port, "/v1/predict", {})
-            if status == 503:
-                break
+        wait_until(port, 3)
+        status, answer = ask(port, "/v1/predict", {})
         assert status == 503 and answer["error"]["code"] == "QUEUE_FULL"
         assert ask(port, "/predict", {})[0] == 503
         assert ask(port, "/setup", {"project": "1.1"}) == (200, {"model_version": "stub"})
@@ -139,11 +144,8 @@ def test_a_request_that_takes_too_long_gets_504_and_keeps_its_place_until_it_end
         assert ask(port, "/predict", {})[0] == 503
         stub.error = ValueError("nobody waits for this")
         stub.go.set()
-        for _ in range(2000):
-            if ask(port, "/predict", {})[0] == 400:
-                break
-        else:
-            pytest.fail("the place was never free again")
+        wait_until(port, 0)
+        assert ask(port, "/predict", {})[0] == 400
 
 
 def test_tasks_that_there_is_no_time_for_are_left_for_the_next_request(monkeypatch):

@@ -69,7 +69,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
 
     async def health(_: Request) -> Response:
-        return Response(as_line({"status": "UP", "model_class": "ovseg"}), media_type="application/json")
+        return _json({"status": "UP", "model_class": "ovseg", "requests": gate.inside})
 
     async def versions(_: Request) -> Response:
         return _json({"versions": [core.version]})

@@ -131,6 +131,12 @@ class Gate:
             raise Refused(504, f"wanted an answer within {self.bounds.seconds:g} seconds, it took longer")
         return waited.result()
 
+    @property
+    def inside(self) -> int:
+        """Requests that are read, wait, or are worked on."""
+        with self._lock:
+            return self._inside
+
     def close(self) -> None:
         """Let nothing more begin; work in several steps ends after its present one."""
         self._stop.set()

@@ -182,7 +182,7 @@ class Core:
 
 
 def _shown(regions: Iterable[Region]) -> list[Region]:
-    """What tools are shown: regions with pixels, and scores in 0..1, which a segmenter's estimate may leave."""
+    """The regions with pixels, their scores cut to 0..1: a segmenter's estimate may be a little beyond."""
     return [
         replace(one, score=None if one.score is None else min(1.0, max(0.0, one.score)))
         for one in regions
