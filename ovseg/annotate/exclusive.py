@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -41,6 +42,11 @@ class Found:
         x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
         return cls(label, mask[y0:y1, x0:x1].copy(), (x0, y0, x1, y1), score)
 
+    @cached_property
+    def area(self) -> int:
+        """Pixels of the mask."""
+        return int(np.count_nonzero(self.crop))
+
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
         """(H, W) bool in an image of ``size`` (height, width)."""
         out = np.zeros(size, bool)
@@ -61,30 +67,32 @@ def exclusive(
 
     Args:
         found: the masks, in the order of the classes.
-        maps: (h, w) for each class of ``found``, comparable between classes.
+        maps: (h, w) for each class of ``found``, all on one grid, comparable between classes.
         size: (height, width) of the image.
 
     Returns:
         The masks that are left, in the same order.
     """
     left: list[Found | None] = list(found)
-    for same in (True, False):  # whole objects first: what is dropped takes no pixel from others
-        for i, j in combinations(range(len(found)), 2):
-            one, other = left[i], left[j]
-            if one is None or other is None:
-                continue
-            shared = _shared(one, other)
-            if shared is None:
-                continue
-            if same and _iou(one, other, shared.area) <= SAME:
-                continue
-            first_wins = _wins(one, other, shared, maps, size)
-            loser = j if first_wins else i
-            left[loser] = None if same else _without(other if first_wins else one, shared)
+    touching = []
+    for i, j in combinations(range(len(found)), 2):  # whole objects first: what is dropped takes no pixel
+        one, other = left[i], left[j]
+        if one is None or other is None or (shared := _shared(one, other)) is None:
+            continue
+        if _iou(one, other, shared.area) > SAME:
+            left[j if _wins(one, other, shared, maps, size) else i] = None
+        else:
+            touching.append((i, j))
+    for i, j in touching:
+        one, other = left[i], left[j]
+        if one is None or other is None or (shared := _shared(one, other)) is None:
+            continue
+        first_wins = _wins(one, other, shared, maps, size)
+        left[j if first_wins else i] = _without(other if first_wins else one, shared)
     kept = (
         one
         for one, whole in zip(left, found, strict=True)
-        if one is not None and one.crop.sum() >= max(1, LEAST * whole.crop.sum())
+        if one is not None and one.area >= max(1, LEAST * whole.area)
     )
     return [_tight(one) for one in kept]
 
@@ -105,7 +113,7 @@ def _shared(one: Found, other: Found) -> _Shared | None:
         return None
     box = (x0, y0, x1, y1)
     crop = one.crop[_inside(one, box)] & other.crop[_inside(other, box)]
-    area = int(crop.sum())
+    area = int(np.count_nonzero(crop))
     return _Shared(crop, box, area) if area else None
 
 
@@ -115,7 +123,7 @@ def _inside(one: Found, box: tuple[int, int, int, int]) -> tuple[slice, slice]:
 
 
 def _iou(one: Found, other: Found, shared: int) -> float:
-    return shared / float(one.crop.sum() + other.crop.sum() - shared)
+    return shared / float(one.area + other.area - shared)
 
 
 def _wins(
@@ -128,13 +136,11 @@ def _wins(
     if not rows.size:
         step = 1
         rows, columns = np.nonzero(shared.crop)
-    means = []
-    for label in (one.label, other.label):
-        grid = maps[label]
-        y = (shared.box[1] + rows * step) * grid.shape[0] // size[0]
-        x = (shared.box[0] + columns * step) * grid.shape[1] // size[1]
-        means.append(float(grid[y, x].mean(dtype=np.float64)))
-    return means[0] >= means[1]
+    grid = maps[one.label].shape
+    y = (shared.box[1] + rows * step) * grid[0] // size[0]
+    x = (shared.box[0] + columns * step) * grid[1] // size[1]
+    first, second = (float(maps[k][y, x].mean(dtype=np.float64)) for k in (one.label, other.label))
+    return first >= second
 
 
 def _step(shared: _Shared) -> int:

@@ -24,11 +24,9 @@ from ovseg.model import Model
 from ovseg.names import fold
 from ovseg.options import AnnotateOptions
 from ovseg.segmenters.base import Segmenter
-from ovseg.text_to_mask.decoding import answers
+from ovseg.text_to_mask.decoding import found_objects
 from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.pipeline import Setup, prompt_sets, resolved, text_features
-from ovseg.text_to_mask.prompts import PromptSet
-from ovseg.text_to_mask.results import TextMasks, no_masks
 from ovseg.types import ImageFeatures
 from ovseg.vocabulary import Vocabulary
 
@@ -125,16 +123,20 @@ class MaskFinder:
 
     def find_in(self, encoded: EncodedImage) -> Picture:
         """What is in a picture that has been through both encoders with these models and options."""
+        setup = self.setup
         maps, shares = self.maps(encoded.features)
         there = [k for k, share in enumerate(shares) if share >= self.thresholds[k]]
-        questions = [self._question(encoded, k, maps[k].astype(np.float32), float(shares[k])) for k in there]
+        fields = {k: maps[k].astype(np.float32) for k in there}
+        questions = [
+            prompt_sets(encoded.size, fields[k][None], {self.names[k]: float(shares[k])}, setup.options)[0]
+            for k in there
+        ]
         found: list[Found] = []
-        answered = answers(self.setup.segmenter, encoded, questions, self.setup.options)
-        for k, masks in zip(there, answered, strict=True):
-            pairs = zip(masks.masks, masks.scores, strict=True)
-            found += [Found.of(k, mask, float(score)) for mask, score in pairs]
+        objects = found_objects(setup.segmenter, encoded, questions, setup.options)
+        for k, pairs in zip(there, objects, strict=True):
+            found += [Found.of(k, mask, one.score) for one, mask in pairs]
         if not self.overlap:
-            found = exclusive(found, {k: maps[k].astype(np.float32) for k in there}, encoded.size)
+            found = exclusive(found, fields, encoded.size)
         regions = tuple(
             Region(
                 self.names[one.label],
@@ -153,14 +155,6 @@ class MaskFinder:
                 if share >= REPORTED
             },
         )
-
-    def _question(
-        self, encoded: EncodedImage, k: int, one: NDArray[np.float32], share: float
-    ) -> tuple[list[PromptSet], TextMasks]:
-        """The prompt sets of a class, and its answer without masks."""
-        name = self.names[k]
-        sets, reason = prompt_sets(encoded.size, one[None], {name: share}, self.setup.options)
-        return sets, no_masks(name, encoded.size, {name: share}, one[None], reason)
 
     def _similar(
         self, features: ImageFeatures, text: Tensor | None

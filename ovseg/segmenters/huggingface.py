@@ -26,7 +26,7 @@ from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel
 from ovseg.checks import MAX_SIDE
 from ovseg.errors import ImageError, OvsegError, UsageError, WeightsError
 from ovseg.io.sources import shown
-from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, framed
+from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, above, framed
 from ovseg.segmenters.prompts import CheckedPrompt
 from ovseg.segmenters.segment_anything import file_state
 from ovseg.weights import checkpoints, hub, store
@@ -134,7 +134,7 @@ class HuggingFace(Segmenter[_Features]):
             full = F.interpolate(full, (self.side, self.side), mode="bilinear")
             full = full[..., : input_size[0], : input_size[1]]
         full = F.interpolate(full, size, mode="bilinear")
-        return np.asarray((full[0] > 0).cpu())
+        return above(full[0], 0.0)
 
 
 # ------------------------------------------------------------------------------------------- loading

@@ -20,7 +20,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch.nn import functional as F
 
 from ovseg.errors import ImageError
-from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, framed
+from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, above, framed
 from ovseg.segmenters.prompts import CheckedPrompt
 from ovseg.weights import checkpoints, store
 from ovseg.weights.checkpoints import State
@@ -122,7 +122,7 @@ class SegmentAnything(Segmenter[_Features]):
         full = self.sam.postprocess_masks(
             torch.from_numpy(logits)[None].to(self.sam.device), input_size, size
         )
-        return np.asarray((full[0] > self.sam.mask_threshold).cpu())
+        return above(full[0], self.sam.mask_threshold)
 
 
 def _mask_input(mask: NDArray[np.float32] | None, size: tuple[int, int]) -> torch.Tensor:

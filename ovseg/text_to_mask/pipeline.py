@@ -29,7 +29,8 @@ from ovseg.names import fold
 from ovseg.options import MaskOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import Box
-from ovseg.text_to_mask.decoding import answer, threshold_of
+from ovseg.text_to_mask.decoder import threshold_of
+from ovseg.text_to_mask.decoding import answer
 from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.prompts import Click, PromptSet, Target, add_box, add_clicks
 from ovseg.text_to_mask.results import TextMasks, no_masks

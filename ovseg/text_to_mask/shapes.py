@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from ovseg.segmenters.prompts import Box
 from ovseg.text_to_mask.prompts import Click
 
+FEW = 9
+"""Up to so many labels, counting the pixels of each is faster than a histogram of them."""
+
 
 def inside(region: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
     """(h, w) bool, where a map reaches the threshold.
@@ -42,19 +45,19 @@ def tidy(mask: NDArray[np.bool_], share: float, clicks: Sequence[Click] = ()) ->
     if share <= 0 or not mask.any():
         return mask
     top, bottom, left, right = window = _window(mask)
-    part = mask[top:bottom, left:right]
+    kept = part = mask[top:bottom, left:right]
     limit = share * np.count_nonzero(part)
     beyond = mask.size - part.size  # the rest of the image belongs to the background around the mask
     for value in (True, False):  # specks, then holes
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(
-            (part == value).astype(np.uint8), connectivity=8
-        )
-        areas = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
-        areas[0] = 0
-        if not value and beyond:
-            areas[_outer(labels, window, mask.shape)] += beyond
+        now = part if value else ~part
+        count, labels = _parts(now)
+        outer = _outer(labels, window, mask.shape) if not value and beyond else labels[:0, 0]
+        if (value and count == 2) or (beyond >= limit and len(outer) == count - 1):
+            continue  # one part, which is the largest; or no hole, all background reaches beyond the window
+        areas = _areas(now, count, labels)
+        areas[outer] += beyond
         small = (areas < limit) & (np.arange(count) > 0)
-        if value and count > 1:
+        if value:
             small[int(areas.argmax())] = False
         for x, y, foreground in clicks:
             row, column = int(y) - top, int(x) - left
@@ -62,9 +65,27 @@ def tidy(mask: NDArray[np.bool_], share: float, clicks: Sequence[Click] = ()) ->
                 small[labels[row, column]] = False
         if small.any():
             part = np.where(small[labels], not value, part)
+    if part is kept:
+        return mask
     out = np.zeros_like(mask)
     out[top:bottom, left:right] = part
     return out
+
+
+def _parts(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.int32]]:
+    """The number of labels, and the 8-connected parts of a mask (h, w) as labels from 1 on; 0 is no part."""
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    return count, np.asarray(labels, np.int32)
+
+
+def _areas(mask: NDArray[np.bool_], count: int, labels: NDArray[np.int32]) -> NDArray[np.intp]:
+    """The area of each part of a mask, 0 for what is no part."""
+    if count > FEW:
+        areas = np.bincount(labels.ravel(), minlength=count)
+        areas[0] = 0
+        return areas
+    several = (np.count_nonzero(labels == k) for k in range(1, count))
+    return np.array([0, *(several if count > 2 else [np.count_nonzero(mask)] * (count - 1))], np.intp)
 
 
 def _window(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
@@ -112,10 +133,19 @@ def objects(mask: NDArray[np.bool_], points: NDArray[np.float32]) -> list[NDArra
 
     Parts without a point are added to the largest one, so that no pixel is lost.
     """
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    pointed = {int(labels[int(y), int(x)]) for x, y in points} - {0}
+    on = [(int(y), int(x)) for x, y in points if mask[int(y), int(x)]]
+    if len(on) < 2:
+        return [mask]
+    top, bottom, left, right = _window(mask)
+    part = mask[top:bottom, left:right]
+    count, labels = _parts(part)
+    pointed = {int(labels[y - top, x - left]) for y, x in on}
     if len(pointed) < 2:
         return [mask]
-    found = [labels == k for k in sorted(pointed, key=lambda k: -stats[k, cv2.CC_STAT_AREA])]
+    areas = _areas(part, count, labels)
+    found = []
+    for k in sorted(pointed, key=lambda k: (-areas[k], k)):
+        found.append(np.zeros_like(mask))
+        found[-1][top:bottom, left:right] = labels == k
     found[0] |= mask & ~np.any(found, axis=0)
     return found

@@ -68,6 +68,21 @@ def test_each_picture_goes_once_through_each_encoder(model, segmenter, pictures,
     assert list(finder.find(pictures, [False, True, False]))[::2] == [None, None]
 
 
+@pytest.mark.parametrize("by", ["score", "agreement"])
+def test_only_masks_that_are_chosen_are_enlarged(model, segmenter, pictures, monkeypatch, by):
+    """Where the segmenter's score decides, the other candidates are never enlarged; where the map, once."""
+    enlarged, decoded = [], []
+    enlarge, decode = segmenter._enlarge, segmenter._decode_many
+    monkeypatch.setattr(segmenter, "_enlarge", lambda *a: enlarged.append((len(a[1]), a[2])) or enlarge(*a))
+    monkeypatch.setattr(segmenter, "_decode_many", lambda e, p: decoded.append(len(p)) or decode(e, p))
+    finder = MaskFinder(model, segmenter, read_classes(list(NAMES)[:6]), replace(ALWAYS, select_by=by))
+    assert all(found.regions for found in finder.find(pictures))
+    assert len(decoded) == len(pictures)  # one call of the decoder for all words
+    several = [count for count, _ in enlarged if count > 1]
+    assert several == ([] if by == "score" else [3] * sum(decoded))
+    assert sum(size == (64, 96) for _, size in enlarged) <= 2 * sum(decoded) + len(several)
+
+
 def test_objects_share_no_pixels_unless_told(model, segmenter, pictures):
     names = read_classes(list(NAMES)[:12])
     for overlap in (False, True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -97,3 +98,33 @@ def test_tidy_takes_specks_and_holes_and_leaves_the_rest():
     dots[1, 1] = dots[5, 5] = True
     assert tidy(dots, 0.9).sum() == 1  # never nothing
     assert not tidy(np.zeros((3, 3), bool), 0.1).any() and tidy(np.ones((3, 3), bool), 0.1).all()
+
+
+def slow_tidy(mask, share):
+    """``tidy`` without clicks, a component of the whole image at a time."""
+    limit, out = share * mask.sum(), mask.copy()
+    for value in (True, False):
+        count, labels = cv2.connectedComponents((out == value).astype(np.uint8), connectivity=8)
+        parts = [labels == k for k in range(1, count)]
+        largest = max(range(len(parts)), key=lambda k: parts[k].sum(), default=None)
+        for k, part in enumerate(parts):
+            if part.sum() < limit and not (value and k == largest):
+                out[part] = not value
+    return out
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
+def test_tidy_is_that_of_components_one_at_a_time(share):
+    """Blobs of every kind: at the border of the image, all of it, in many parts, with many holes."""
+    rng = np.random.default_rng(5)
+    changed = 0
+    for sigma in (1, 3, 6):
+        for level in (-1.5, -0.5, 0, 0.5, 1.5):
+            noise = cv2.GaussianBlur(rng.normal(size=(40, 56)), (0, 0), sigma)
+            mask = noise / noise.std() > level
+            if not mask.any():
+                continue
+            found = tidy(mask, share)
+            assert (found == slow_tidy(mask, share)).all()
+            changed += (found != mask).any()
+    assert changed >= 5
