@@ -12,14 +12,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ovseg.annotate.classes import Classes
 from ovseg.annotate.exclusive import Found, exclusive
 from ovseg.annotate.records import Mask, Picture, Region
 from ovseg.errors import UsageError
-from ovseg.maps.presence import level, presences
-from ovseg.maps.similarity import empty_text_surgery
 from ovseg.model import Model
 from ovseg.names import fold
 from ovseg.options import AnnotateOptions
@@ -27,6 +24,7 @@ from ovseg.segmenters.base import Segmenter
 from ovseg.text_to_mask.decoding import found_objects
 from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.pipeline import Setup, prompt_sets, resolved, text_features
+from ovseg.text_to_mask.scores import TextScores, maps_and_presences
 from ovseg.types import ImageFeatures
 from ovseg.vocabulary import Vocabulary
 
@@ -104,21 +102,24 @@ class MaskFinder:
         grid = features.grid
         if self._text is None:
             return np.zeros((0, *grid)), np.zeros(0)
-        own, own_images = self._similar(features, self._text)
-        others, other_images = self._similar(features, self._rivals)
-        scale = self.setup.logit_scale
+        setup = self.setup
+        own, others = (TextScores.of(features, text, self._empty) for text in (self._text, self._rivals))
         maps = np.empty((len(self.names), grid[0] * grid[1]))
         shares = np.empty(len(self.names))
-        for kept, classes in self._groups:
-            levels = level(others[:, kept], scale), level(other_images[:, kept], scale)
+        for rivals, classes in self._groups:
             wanted = sorted({index for k in classes for index in self._rows[k]})
             place = {index: number for number, index in enumerate(wanted)}
-            share = presences(own[:, wanted], own_images[:, wanted], *levels, scale)
-            odds = own[:, wanted] - (levels[0][:, None] if self.setup.options.rule == "components" else 0)
+            rated, present = maps_and_presences(
+                own.of_texts(wanted),
+                others.of_texts(rivals),
+                setup.options.rule,
+                setup.logit_scale,
+                setup.model.logit_bias,
+            )
             for k in classes:
                 rows = [place[index] for index in self._rows[k]]
-                maps[k] = odds[:, rows].max(axis=1)
-                shares[k] = share[rows].max()
+                maps[k] = rated[:, rows].max(axis=1)
+                shares[k] = present[rows].max()
         return maps.reshape(-1, *grid), shares
 
     def find_in(self, encoded: EncodedImage) -> Picture:
@@ -155,18 +156,6 @@ class MaskFinder:
                 if share >= REPORTED
             },
         )
-
-    def _similar(
-        self, features: ImageFeatures, text: Tensor | None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(N, T) and (n, T): similarities at each place, and with the class tokens."""
-        if text is None:
-            return np.zeros((len(features.places), 0)), np.zeros((len(features.class_tokens), 0))
-        places, images = (
-            empty_text_surgery(rows, text, self._empty).cpu().numpy().astype(np.float64)
-            for rows in (features.places, features.class_tokens)
-        )
-        return places, images
 
 
 class LabelFinder:

@@ -20,35 +20,13 @@ WIDTH = 1.2
 _PLACES = 0.02  # share of the patches that speak for a text: its best
 
 
-def presence(
-    patches: Floats, image: float, rival_patches: Floats, rival_images: Floats, scale: float
-) -> float:
-    """How likely a text is in an image, in 0..1; 0.5 where presence and absence are called equally likely.
-
-    All similarities are F·(F_t − F_empty), so that 0 stands for the empty string. The text's probability
-    among the distractors and the empty string is taken at its best places and for the image as a whole.
-
-    Args:
-        patches: (N,), the text's similarity at each place.
-        image: its similarity with the class token.
-        rival_patches: (N, R), those of the distractors at each place.
-        rival_images: (R,), those of the distractors with the class token.
-        scale: the model's own logit scale.
-    """
-    shares = presences(
-        patches[:, None],
-        np.array([[image]]),
-        level(rival_patches, scale),
-        level(rival_images[None], scale),
-        scale,
-    )
-    return float(shares[0])
-
-
 def presences(
     places: Floats, images: Floats, place_levels: Floats, image_levels: Floats, scale: float
 ) -> Floats:
-    """``presence`` of many texts with the same rivals at once, the rivals' part computed once.
+    """How likely texts with the same rivals are in an image; 0.5 is where presence and absence are equal.
+
+    All similarities are F·(F_t − F_empty), so that 0 stands for the empty string. A text's probability among
+    the rivals and the empty string is taken at its best places and for the image as a whole.
 
     Args:
         places: (N, T), each text's similarity at each place.
@@ -84,22 +62,11 @@ def sigmoid_presences(images: Floats, scale: float, bias: float) -> Floats:
     return _sigmoid(scale * images.max(axis=0) + bias)
 
 
-def log_odds(text: Floats, rivals: Floats, scale: float) -> Floats:
-    """log(p / (1 - p)) / ``scale`` in units of similarity, for the text's probability p among its rivals.
-
-    p is that of a softmax over the text, its rivals and the empty string, whose similarity is 0.
-
-    It is s - log(1 + Σ exp(scale · r)) / scale for a similarity s with rivals r; without rivals it is s
-    itself.
-
-    Returns:
-        (N,).
-    """
-    return np.asarray(text - level(rivals, scale))
-
-
 def level(rivals: Floats, scale: float) -> Floats:
     """log(1 + Σ exp(scale · r)) / ``scale`` at each place: what a text has to reach for even odds.
+
+    A similarity s less the level is log(p / (1 - p)) / ``scale`` for the text's probability p in a softmax
+    over the text, its rivals r and the empty string, whose similarity is 0. Without rivals the level is 0.
 
     Args:
         rivals: (N, R) similarities.

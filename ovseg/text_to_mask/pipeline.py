@@ -22,8 +22,6 @@ from ovseg.maps.points import (
     paper_points,
     paper_points_of_several,
 )
-from ovseg.maps.presence import log_odds, presence, sigmoid_presences
-from ovseg.maps.similarity import empty_text_surgery
 from ovseg.model import Model
 from ovseg.names import fold
 from ovseg.options import MaskOptions
@@ -34,6 +32,7 @@ from ovseg.text_to_mask.decoding import answer
 from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.prompts import Click, PromptSet, Target, add_box, add_clicks
 from ovseg.text_to_mask.results import TextMasks, no_masks
+from ovseg.text_to_mask.scores import TextScores, maps_and_presences
 
 
 def resolved(options: MaskOptions, segmenter: Segmenter) -> MaskOptions:
@@ -85,9 +84,7 @@ def find(
     sets: list[PromptSet] = []
     reason = None
     if target is not None:
-        maps, shares = text_maps(
-            encoded, target.names, features, setup.options, setup.logit_scale, setup.model.logit_bias
-        )
+        maps, shares = text_maps(setup, encoded, target.names, features)
         sets, reason = prompt_sets(encoded.size, maps, shares, setup.options)
     elif not clicks and box is None:
         reason = "nothing asked yet: wanted a text, a click or a box"
@@ -103,54 +100,35 @@ def find(
 
 @torch.no_grad()
 def text_maps(
-    encoded: EncodedImage,
-    names: Sequence[str],
-    features: dict[str, Tensor],
-    options: MaskOptions,
-    logit_scale: float,
-    logit_bias: float | None = None,
+    setup: Setup, encoded: EncodedImage, names: Sequence[str], features: dict[str, Tensor]
 ) -> tuple[NDArray[np.float32], dict[str, float]]:
     """The maps that points are taken from, and how likely each name is in the image.
 
-    Maps come from empty-string surgery; under the rule "components" as log odds against the distractors, so
-    that a place which another word fits better is no place for a point. With windows, a name is as present as
-    in the window whose class token speaks most for it.
+    See ``maps_and_presences``; a name is no rival of itself.
 
     Args:
+        setup: the model, and the options rule and distractors.
         encoded: the image.
         names: K names.
         features: the unit feature (D,) of each name, each distractor and the empty string.
-        options: rule and distractors.
-        logit_scale: the model's own.
-        logit_bias: of a model of the sigmoid loss, whose own probability then is the presence.
 
     Returns:
         (K, h, w) maps, and the presence of each name in 0..1.
     """
     asked = {fold(name) for name in names}  # to CLIP "Sky" and "sky" are one text: no rivals of each other
-    rivals = [name for name in options.distractors if fold(name) not in asked]
+    rivals = [name for name in setup.options.distractors if fold(name) not in asked]
     text = torch.stack([features[name] for name in [*names, *rivals]])
-    places, images = (
-        empty_text_surgery(rows, text, features[""][None]).cpu().numpy()  # (N, K + R) and (n, K + R)
-        for rows in (encoded.features.places, encoded.features.class_tokens)
-    )
+    scores = TextScores.of(encoded.features, text, features[""][None])
     count = len(names)
-    own, others = places[:, :count], places[:, count:]
-    rows = own.T
-    if options.rule == "components":
-        rows = np.stack([log_odds(row, others, logit_scale) for row in rows])
-    if logit_bias is None:
-        shares = {
-            name: max(
-                presence(own[:, k], float(image[k]), others, image[count:], logit_scale) for image in images
-            )
-            for k, name in enumerate(names)
-        }
-    else:
-        cosines = (encoded.features.class_tokens @ text[:count].T).cpu().numpy()
-        found = sigmoid_presences(cosines, logit_scale, logit_bias)
-        shares = dict(zip(names, found.tolist(), strict=True))
-    return rows.reshape(count, *encoded.features.grid).astype(np.float32, copy=False), shares
+    maps, shares = maps_and_presences(
+        scores.of_texts(range(count)),
+        scores.of_texts(range(count, len(text))),
+        setup.options.rule,
+        setup.logit_scale,
+        setup.model.logit_bias,
+    )
+    grid = encoded.features.grid
+    return maps.T.reshape(count, *grid).astype(np.float32), dict(zip(names, shares.tolist(), strict=True))
 
 
 # ------------------------------------------------------------------------------------- maps to prompts

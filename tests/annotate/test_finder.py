@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import ovseg
 from ovseg.annotate.classes import parse_classes, read_classes
@@ -66,6 +67,24 @@ def test_each_picture_goes_once_through_each_encoder(model, segmenter, pictures,
     assert len(list(finder.find(other))) == 3
     assert clip == [3] and len(sam) == 3
     assert list(finder.find(pictures, [False, True, False]))[::2] == [None, None]
+
+
+def test_a_model_of_the_sigmoid_loss_says_itself_how_likely_a_class_is(
+    model, segmenter, pictures, monkeypatch
+):
+    """SigLIP: σ(scale · cos + bias), the best of a class's texts; the same as TextToMask gives."""
+    monkeypatch.setattr(model.clip, "logit_bias", torch.tensor(-2.5), raising=False)
+    classes = parse_classes("x: red circle, stripes\ngravel\nnot: waves")
+    finder = MaskFinder(model, segmenter, classes, PLAIN)
+    asked = ovseg.TextToMask(model, segmenter, templates="plain")
+    text = model.encode_text(["red circle", "stripes", "gravel"], "plain")
+    for features in model.dense_features_of(pictures, finder.setup.options):
+        wanted = torch.sigmoid(model.logit_scale * (features.class_tokens @ text.T)[0] - 2.5)
+        _, shares = finder.maps(features)
+        assert shares == pytest.approx([float(wanted[:2].max()), float(wanted[2])], abs=1e-5)
+    for picture, found in zip(pictures, finder.find(pictures), strict=True):
+        (answer,) = asked.predict(picture, ["gravel"])
+        assert found.presence.get("gravel", 0) == pytest.approx(answer.presence["gravel"], abs=0.0101)
 
 
 @pytest.mark.parametrize("by", ["score", "agreement"])

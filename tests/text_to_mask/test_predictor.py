@@ -18,7 +18,7 @@ from ovseg import text_to_mask
 from ovseg.cache import KEPT
 from ovseg.data.scenes import NAMES, make_scene
 from ovseg.errors import ImageError, UsageError
-from ovseg.maps.presence import BORDER, WIDTH, log_odds, presence
+from ovseg.maps.presence import BORDER, WIDTH, level, presences
 from ovseg.maps.similarity import min_max
 from ovseg.segmenters.grabcut import GrabCut
 from ovseg.segmenters.load import load_segmenter
@@ -347,9 +347,9 @@ def test_log_odds_are_those_of_the_probability():
     text, rivals = rng.normal(0, 0.03, 40), rng.normal(0, 0.03, (40, 5))
     for scale in (15.0, 100.0):
         share = probability(text, rivals, scale)
-        assert np.allclose(log_odds(text, rivals, scale), np.log(share / (1 - share)) / scale)
-    assert np.allclose(log_odds(text, rivals[:, :0], 100.0), text)  # alone against the empty string
-    assert np.isfinite(log_odds(text + 2, rivals - 2, 100.0)).all()
+        assert np.allclose(text - level(rivals, scale), np.log(share / (1 - share)) / scale)
+    assert np.allclose(text - level(rivals[:, :0], 100.0), text)  # alone against the empty string
+    assert np.isfinite(text + 2 - level(rivals - 2, 100.0)).all()
 
 
 def test_our_map_is_low_where_another_word_fits_better(always):
@@ -386,8 +386,13 @@ def test_presence_is_a_probability_against_the_empty_string_and_rivals():
     wanted = np.sort(probability(text, rivals, 50))[-1:].mean()  # one place of fifty
     whole = probability(np.array([0.03]), np.array([[0.01, -0.02, 0.0]]), 50)[0]
     score = np.log(wanted * whole) - BORDER
-    found = presence(text, 0.03, rivals, np.array([0.01, -0.02, 0.0]), 50)
+
+    def presence(text, image, rivals, rival_images):
+        levels = level(rivals, 50), level(rival_images[None], 50)
+        return float(presences(text[:, None], np.array([[image]]), *levels, 50)[0])
+
+    found = presence(text, 0.03, rivals, np.array([0.01, -0.02, 0.0]))
     assert found == pytest.approx(1 / (1 + np.exp(-score / WIDTH)))
-    shares = [presence(text + d, d, rivals, np.zeros(3), 50) for d in (-2.0, -0.2, 0.0, 0.2, 2.0)]
+    shares = [presence(text + d, d, rivals, np.zeros(3)) for d in (-2.0, -0.2, 0.0, 0.2, 2.0)]
     assert shares == sorted(shares) and 0 <= shares[0] < 0.01 and shares[-1] > 0.9
     assert BORDER < 0

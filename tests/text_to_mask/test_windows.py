@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ovseg.data.scenes import COLOURS, make_scene
-from ovseg.maps.presence import presence
+from ovseg.maps.presence import level, presences
 from ovseg.options import MaskOptions
 from ovseg.segmenters.load import load_segmenter
 from ovseg.text_to_mask import TextToMask
@@ -47,13 +47,15 @@ def test_presence_with_windows_is_that_of_the_best_window(model):
     assert len(encoded.features.class_tokens) == 96 and encoded.features.grid == (150, 225)
     names = ["red circle", *t2m.options.distractors]
     features = text_features(setup, names)
-    _, shares = text_maps(encoded, ("red circle",), features, t2m.options, model.logit_scale)
+    _, shares = text_maps(setup, encoded, ("red circle",), features)
     directions = (np.stack([features[name] for name in names]) - np.asarray(features[""])).T
     places = encoded.features.places.numpy() @ directions
     tokens = encoded.features.class_tokens.numpy() @ directions
+    scale = model.logit_scale
+    levels = level(places[:, 1:], scale), level(tokens[:, 1:], scale)
     each = [
-        presence(places[:, 0], float(token[0]), places[:, 1:], token[1:], model.logit_scale)
-        for token in tokens
+        presences(places[:, :1], token[None, :1], levels[0], rivals[None], scale)[0]
+        for token, rivals in zip(tokens, levels[1], strict=True)
     ]
     assert shares["red circle"] == pytest.approx(max(each), abs=1e-4) and max(each) > np.median(each) + 0.05
 
