@@ -217,7 +217,7 @@ def bar_chart(series: dict[str, list[float]], groups: Sequence[str], title: str)
 
     columns = max(1, min(3, 60 // (max(map(len, series)) + 4)))  # of the legend
     height = 3.6 + 0.16 * -(-len(series) // columns)
-    figure = Figure(figsize=(max(5.0, 1.3 * len(groups)), height), dpi=110, layout="constrained")
+    figure = Figure(figsize=(max(5.0, 1.5 * len(groups)), height), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     width = 0.8 / len(series)
@@ -254,7 +254,7 @@ def line_chart(
 
     marks, level = marks or {}, level or {}
     entries = len(series) + len(marks) + len(level)
-    below = entries > 4  # so many would cover the lines
+    below = entries > 4 or bool(marks)  # so many would cover the lines, and points lie anywhere
     figure = Figure(figsize=(6.0, 3.8 + 0.16 * entries * below), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -10,20 +10,40 @@ from typing import TYPE_CHECKING
 from ovseg.cli.inputs import open_image
 from ovseg.cli.outputs import TAKES, Outputs, Work
 from ovseg.cli.shared import note
-from ovseg.errors import UsageError, short_repr
+from ovseg.errors import UnsupportedModelError, UsageError, short_repr
 from ovseg.io.sources import check_file, shown
 from ovseg.names import split_text
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
     from ovseg.explain import Compared, Explanation, Run
     from ovseg.explain.picture import AllScores, Truth
     from ovseg.results import SimilarityMap
 
 
-def compared(run: Run, outputs: Outputs, masks: Sequence[str]) -> Work:
+def applying(rows: Sequence[Explanation], visual: nn.Module) -> tuple[Sequence[Explanation], dict[str, str]]:
+    """The explanations that apply to an image tower, and why each of the others does not.
+
+    Raises:
+        UnsupportedModelError: none applies.
+    """
+    kept, refused = [], dict[str, str]()
+    for row in rows:
+        try:
+            row.check(visual)
+        except UnsupportedModelError as error:
+            refused[row.name] = str(error)
+        else:
+            kept.append(row)
+    if not kept:
+        raise UnsupportedModelError(next(iter(refused.values())))
+    return kept, refused
+
+
+def compared(run: Run, outputs: Outputs, masks: Sequence[str], refused: Sequence[str] = ()) -> Work:
     """What is done with one image: its contact sheets, the scores, and what else is asked for."""
 
     def work(file: Path) -> Iterator[str]:
@@ -36,7 +56,7 @@ def compared(run: Run, outputs: Outputs, masks: Sequence[str]) -> Work:
         truths = read_truths(masks, image.shape) if masks else []
         found = run(image, file)
         scores = score_maps(found.maps, truths) if masks else None
-        outputs.write_pictures(file, compare_sheets(image, found, truths, scores))
+        outputs.write_pictures(file, compare_sheets(image, found, truths, scores, refused))
         if outputs.npz:
             content: dict[str, NDArray[np.generic]] = {
                 "names": np.array(names),

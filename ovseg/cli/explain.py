@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ovseg.cli.caption import tokens_marked
-from ovseg.cli.compare import check_masks, compared, read_explanations
+from ovseg.cli.compare import applying, check_masks, compared, read_explanations
 from ovseg.cli.explain_maps import explained
 from ovseg.cli.inputs import (
     DEFAULT_OUT,
@@ -29,7 +29,7 @@ from ovseg.cli.loop import run_images
 from ovseg.cli.options import as_surgery, with_options
 from ovseg.cli.outputs import Outputs
 from ovseg.cli.records import record_of_run
-from ovseg.cli.shared import reported
+from ovseg.cli.shared import note, reported
 from ovseg.errors import UsageError
 from ovseg.options import ExplainOptions, LoadOptions, SimilarityOptions
 
@@ -126,6 +126,11 @@ def explain(
         resize=options.resize,
         templates=options.templates,
     )
+    refused: dict[str, str] = {}
+    if compare is not None:
+        rows, refused = applying(rows, ready.clip.visual)
+        for reason in refused.values():
+            note(f"note: {reason}: its place stays empty")
     from ovseg.explain.run import Run
     from ovseg.explain.tokens import CaptionRun
     from ovseg.io.writers import make_folder
@@ -134,6 +139,8 @@ def explain(
     run = record_of_run("explain", ready, loading, options if similar else own, given.names) if json else {}
     if json and not similar:
         run["explanations"] = [row.name for row in rows]
+        if refused:
+            run["does not apply"] = refused
     outputs = Outputs(folder, given, kind, npz, json, run)
     if tokens:
         work = tokens_marked(CaptionRun(ready, given.names.names[0], rows[0], own), outputs)
@@ -148,13 +155,13 @@ def explain(
             work = (
                 explained(prepared.first, outputs, full_size)
                 if compare is None
-                else compared(prepared, outputs, masks)
+                else compared(prepared, outputs, masks, list(refused))
             )
     make_folder(folder)
     run_images(list(given.stems), work, folder, little_known(model, loading.weights))
 
 
-def _rows(method: str | None, compare: str | None) -> list[Explanation]:
+def _rows(method: str | None, compare: str | None) -> Sequence[Explanation]:
     """What --method or --compare name. Raises UsageError for both, or for several methods."""
     if compare is not None:
         if method is not None:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("work_dirs/paper"), help="folder of the results")
     parser.add_argument("--limit", type=int, help="at most this number of images of each set")
-    parser.add_argument("--size", type=int, help="the encoder's input, a square; default: its native size")
+    parser.add_argument("--size", type=int, help="the encoder's input, a square; default: the model's")
     parser.add_argument("--resize", choices=RESIZES, default=Protocol.resize)
     parser.add_argument("--templates", default="paper", help="paper, imagenet, plain, or one template")
     parser.add_argument("--vocabulary", help="texts for the names of the sets: a vocabulary's name or file")

@@ -36,8 +36,9 @@ class Protocol(Options):
     """How a data set is measured (the paper's section 4.1).
 
     Attributes:
-        size: the encoder's input, one side of a square or (height, width); None for the model's native size,
-            224 for OpenAI's. Images are stretched to it, as in the paper.
+        size: the encoder's input, one side of a square or (height, width). None for the model's default: 224
+            for OpenAI's; 352 for "small" and 160 for "tiny", where only the class token is read 256 and 64.
+            Images are stretched to it, as in the paper.
         resize: how they are, one of ``options.RESIZES``.
         templates: the prompts of each name.
         scored_at: one of ``SCORED_AT``. The paper does not say whether its masks were resized to 224 too.

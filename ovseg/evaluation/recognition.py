@@ -19,7 +19,7 @@ from ovseg.data.tags import TaggedImage, TagSet
 from ovseg.errors import DataError, UsageError, one_line
 from ovseg.evaluation.protocol import RULES, TABLE6
 from ovseg.evaluation.rows import describe_skipped, numbers, plain, table
-from ovseg.evaluation.settings import input_size
+from ovseg.evaluation.settings import recognition_size
 from ovseg.evaluation.setup import Setup
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import cosine, label_set_surgery, score_weights
@@ -98,7 +98,7 @@ def score_tags(setup: Setup, tags: TagSet, rules: Sequence[str] = TABLE6) -> dic
     model, vocabulary, protocol = setup.backbone.model, setup.texts.vocabulary, setup.protocol
     if len(vocabulary.flat) < 2 and any(RULES[rule].startswith("label_set") for rule in rules):
         raise UsageError("feature surgery wanted at least two names, got one")
-    size = input_size(protocol, model)
+    size = recognition_size(protocol, model)
     text = model.encode_text([*vocabulary.flat, ""], protocol.templates)  # the empty string is the last
 
     @torch.no_grad()
@@ -114,6 +114,7 @@ def score_tags(setup: Setup, tags: TagSet, rules: Sequence[str] = TABLE6) -> dic
 
     settings: dict[str, Plain] = {
         "task": "tags",
+        "input": list(size),
         "backbone": setup.backbone.describe(),
         "texts": vocabulary.describe(),
         "protocol": protocol.describe(),

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ovseg
-from ovseg.checks import pair
 from ovseg.clip.towers import native_size
 from ovseg.errors import UsageError
 from ovseg.evaluation.protocol import Protocol
@@ -21,9 +20,15 @@ from ovseg.weights.digest import state_digest
 
 
 def input_size(protocol: Protocol, model: FrozenClip) -> tuple[int, int]:
-    """The encoder's (height, width) under a protocol, in whole patches."""
-    size = native_size(model.clip.visual) if protocol.size is None else protocol.size
-    return model.input_size((1, 1), pair(size))
+    """The encoder's (height, width) for maps, in whole patches: a square of ``model.size`` by default."""
+    return model.input_size((1, 1), protocol.size)
+
+
+def recognition_size(protocol: Protocol, model: FrozenClip) -> tuple[int, int]:
+    """The encoder's (height, width) for the class token: by default the size that the tower was built for."""
+    return model.input_size(
+        (1, 1), native_size(model.clip.visual) if protocol.size is None else protocol.size
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ovseg.data.items import ItemSet
 from ovseg.evaluation.processes import World
 from ovseg.evaluation.protocol import Protocol
 from ovseg.evaluation.rows import Found, Measure, measure_rows
-from ovseg.evaluation.settings import Backbone, Texts
+from ovseg.evaluation.settings import Backbone, Texts, input_size
 from ovseg.evaluation.systems import System
 from ovseg.options import Plain
 
@@ -43,6 +43,7 @@ class Setup:
         """The settings that decide about the rows of a system; ``more`` are those of one task alone."""
         return {
             "task": task,
+            "input": list(input_size(self.protocol, self.backbone.model)),
             "backbone": self.backbone.describe(),
             "texts": self.texts.vocabulary.describe(),
             "protocol": self.protocol.describe(),

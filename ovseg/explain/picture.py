@@ -19,7 +19,9 @@ from ovseg.results import SimilarityMap
 CELL = 256
 """Long side in pixels of one picture on a contact sheet."""
 COLUMNS, LINES = 6, 8
-"""Pictures in a line, and lines on a sheet (or those of one text, if they are more)."""
+"""Most pictures in a line, and lines on a sheet (or those of one text, if they are more)."""
+EMPTY = 225
+"""The grey in the place of a map of an explanation that does not apply."""
 TOKEN_CELL = 384
 """Long side in pixels of each of the two pictures above a caption's tokens."""
 MARKED = 3
@@ -90,6 +92,7 @@ def compare_sheets(
     found: Compared,
     truths: Sequence[Truth] = (),
     scores: AllScores | None = None,
+    refused: Sequence[str] = (),
 ) -> Iterator[NDArray[np.uint8]]:
     """Contact sheets: for each text the image, then its map by every explanation, and a colour bar.
 
@@ -98,6 +101,7 @@ def compare_sheets(
         found: what ``compare`` gave.
         truths: where each of the texts is, drawn as an outline; none where that is not known.
         scores: what ``score_maps`` gave, written under the maps.
+        refused: explanations that were asked for and do not apply to the model; their places stay grey.
 
     Yields:
         (H', W', 3) uint8 RGB. Each is made when it is asked for, so memory does not depend on the number of
@@ -106,14 +110,16 @@ def compare_sheets(
     size = viewing_size(image.shape, CELL)
     small = shrunk(image, size)
     first = next(iter(found.maps.values()))
-    lines = -(-(len(found.maps) + 1) // COLUMNS)  # of one text
+    count = 1 + len(found.maps) + len(refused)
+    lines = -(-count // COLUMNS)  # of one text
+    columns = -(-count // lines)  # no line is left almost empty
     step = max(1, LINES // lines)
     for start in range(0, len(first.names), step):
         rows = []
         for index in range(start, min(start + step, len(first.names))):
             mask = shrunk_labels(truths[index].mask.astype(np.uint8), size) > 0 if truths else None
-            cells = _cells(small, found, index, mask, scores)
-            rows += [cells[one : one + COLUMNS] for one in range(0, len(cells), COLUMNS)]
+            cells = [*_cells(small, found, index, mask, scores), *_refused(small, refused)]
+            rows += [cells[one : one + columns] for one in range(0, len(cells), columns)]
         bar = figures.colour_bar(CELL, "0: lowest of a map", "1: highest")
         yield figures.grid([[figures.grid(rows)], [figures.grid([[bar]])]], gap=0)
 
@@ -137,6 +143,12 @@ def _cells(
             figures.captioned(figures.titled(picture, method), _caption(maps, index, scores, method))
         )
     return cells
+
+
+def _refused(small: NDArray[np.uint8], names: Sequence[str]) -> list[NDArray[np.uint8]]:
+    """A grey picture for each explanation that does not apply."""
+    grey = np.full_like(small, EMPTY)
+    return [figures.captioned(figures.titled(grey, name), "not for this model") for name in names]
 
 
 def _caption(maps: SimilarityMap, index: int, scores: AllScores | None, method: str) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from ovseg.cli.compare import read_truths
 from ovseg.data.scenes import make_scene
 from ovseg.explain import Compared, compare
-from ovseg.explain.picture import CELL, COLUMNS, LINES, compare_sheets
+from ovseg.explain.picture import CELL, COLUMNS, EMPTY, LINES, compare_sheets
 from ovseg.metrics import PerLabelScore
 from ovseg.results import SimilarityMap
 
@@ -149,6 +149,28 @@ def test_a_strip_of_pixels_has_a_sheet_too(run, tmp_path):
     for mode in (("--compare", "clip,legrad", "--templates", "plain"), ("--tokens",)):
         done = run("explain", tmp_path / "strip.png", "bricks", "--out", tmp_path, *mode)
         assert done.exit_code == 0, done.output
+
+
+def test_explanations_that_do_not_apply_keep_their_place_and_are_named(run, read, picture, tmp_path):
+    words = ("explain", picture, "bricks", "--out", tmp_path / "o", "--json", *PLAIN, "--model", "small")
+    done = run(*words, "--compare", "clip,bimodal,maskclip")
+    assert done.exit_code == 0, done.output
+    (line,) = [line for line in done.errors if "bimodal" in line]
+    assert line.startswith("note: wanted an image tower with") and line.endswith("its place stays empty")
+    record = read(tmp_path / "o" / "a.bricks.compare.json")
+    assert record["explanations"] == ["clip", "maskclip"] and list(record["does not apply"]) == ["bimodal"]
+    sheet = read(tmp_path / "o" / "a.bricks.compare.png")
+    assert sheet.shape[1] > 4 * 80 and (sheet[30:70, -80:-10] == EMPTY).all()
+    done = run(*words, "--compare", "bimodal,plrp")
+    assert done.exit_code == 2 and done.errors[0].startswith("error: wanted an image tower with")
+
+
+@pytest.mark.parametrize("count, columns", [(5, 6), (6, 4), (7, 4), (11, 6), (12, 5)])
+def test_lines_of_a_sheet_are_filled(count, columns):
+    maps = SimilarityMap(np.eye(4, dtype=np.float32)[None], ("sky",), (CELL, CELL))
+    found = Compared({f"m{n}": maps for n in range(count)}, np.zeros(1, np.float32), None)
+    (sheet,) = compare_sheets(np.zeros((CELL, CELL, 3), np.uint8), found)
+    assert sheet.shape[1] == columns * (CELL + 6) + 6
 
 
 # ------------------------------------------------------------------------------------------ --tokens

@@ -15,7 +15,7 @@ from ovseg.errors import UsageError
 from ovseg.evaluation.grids import MapMaker
 from ovseg.evaluation.maps import score_maps
 from ovseg.evaluation.protocol import Protocol
-from ovseg.evaluation.settings import Texts
+from ovseg.evaluation.settings import Texts, input_size, recognition_size
 from ovseg.evaluation.setup import Setup
 from ovseg.evaluation.systems import (
     System,
@@ -163,6 +163,15 @@ def test_memory_of_a_run_does_not_grow(setup, scenes):
     """What a score holds after three images is what it holds after one: sums of each class."""
     score = score_maps(setup, scenes, [parse_system("clip")])["clip"]
     assert sum(total.nbytes for total in score.maps.overlap.values()) == 49 * 8 * len(score.maps.overlap)
+
+
+def test_without_a_size_maps_take_the_models_and_the_class_token_the_towers(backbone, setup):
+    default = Protocol(templates="plain")
+    assert input_size(default, backbone.model) == (160, 160)
+    assert recognition_size(default, backbone.model) == (64, 64)
+    assert input_size(setup.protocol, backbone.model) == recognition_size(setup.protocol, backbone.model)
+    setups = [replace(setup, protocol=one) for one in (default, setup.protocol)]
+    assert [one.unit("maps", parse_system("clip"))["input"] for one in setups] == [[160, 160], [64, 64]]
 
 
 # ------------------------------------------------------------------------------------------ systems
