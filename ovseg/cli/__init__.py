@@ -1,4 +1,5 @@
-"""The command line: segment, explain, recognize, mask, annotate, review, convert, serve, list, models, demo.
+"""The command line: segment, explain, recognize, mask, annotate, page, review, convert, serve, list, models
+and demo.
 
 No command loads torch before its arguments have been checked, and ``--help`` never does.
 """
@@ -18,6 +19,7 @@ from ovseg.cli.lists import lists
 from ovseg.cli.loading import DEFAULT, little_known, say_loading
 from ovseg.cli.mask import mask
 from ovseg.cli.models import models
+from ovseg.cli.page import page
 from ovseg.cli.recognize import recognize
 from ovseg.cli.review import convert, review
 from ovseg.cli.segment import segment
@@ -32,7 +34,7 @@ app = typer.Typer(
     'Example: ovseg segment photo.jpg "sky, tree, building"\n\n'
     "Without --model, the small embedded model is used, which is made for trying out.",
 )
-for command in (segment, explain, recognize, mask, annotate, review, convert, serve):
+for command in (segment, explain, recognize, mask, annotate, page, review, convert, serve):
     app.command()(command)
 app.add_typer(lists, name="list")
 app.add_typer(models, name="models")

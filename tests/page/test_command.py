@@ -1,0 +1,75 @@
+"""``ovseg page`` as a command: what is wrong with its arguments, and a real process asked over HTTP."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from typer.testing import CliRunner
+
+from ovseg.cli import app
+
+
+def invoke(*words):
+    done = CliRunner().invoke(app, ["page", *map(str, words)])
+    return done.exit_code, done.output
+
+
+def test_without_gradio_there_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    code, said = invoke("--out", tmp_path / "run")
+    assert (code, said) == (2, 'error: the page wanted Gradio: pip install "ovseg[page]"\n')
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--folder", "{}/nowhere"], "nowhere does not exist"),
+        (["--folder", "{}"], "no image"),
+        (["--port", "99999"], "port"),
+        (["--classes", "{}/nowhere.txt"], "wanted a file of classes"),
+        (["--classes", ", ".join(f"word {number}" for number in range(101))], "at most 100 words"),
+        (["--out", " "], "wanted --out as a folder"),
+    ],
+)
+def test_wrong_arguments_are_a_line_before_a_model_is_loaded(monkeypatch, tmp_path, words, said):
+    monkeypatch.setattr("ovseg.page.serve.check_gradio", lambda: None)
+    command = sys.modules["ovseg.cli.page"]  # the name ovseg.cli.page is the command itself
+    monkeypatch.setattr(command, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    code, output = invoke("--out", tmp_path / "run", *(word.format(tmp_path) for word in words))
+    assert code == 2 and said in output and output.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_real_process_answers_and_ends(photos, tmp_path):
+    pytest.importorskip("gradio", reason="Gradio is not installed")
+    command = [
+        *[sys.executable, "-m", "ovseg.cli", "page", "--model", "tiny", "--segmenter", "tiny", "--port", "0"],
+        *["--folder", photos, "--classes", "purple triangle, red star", "--out", tmp_path / "run"],
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
+    ) as process:
+        line = process.stdout.readline()
+        address = re.match(r"the page is at (http://127\.0\.0\.1:\d+/), results in ", line)
+        assert address, line + process.stderr.read()
+        with urllib.request.urlopen(address[1], timeout=30) as answer:
+            assert "<title>ovseg</title>" in answer.read().decode()
+        taken = subprocess.run(
+            [*command[:-5], "--port", address[1].rsplit(":")[-1].strip("/"), "--out", tmp_path / "other"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert taken.returncode == 2
+        assert taken.stderr.splitlines()[-1].startswith("error: wanted to listen at 127.0.0.1")
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        assert process.returncode == 130
+        assert process.stderr.read().splitlines()[-1] == "stopped"

@@ -1,0 +1,419 @@
+"""The page without a browser: what is computed, what is kept, what goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ovseg
+from ovseg.annotate.api import annotate
+from ovseg.annotate.convert import convert
+from ovseg.annotate.folder import read_run
+from ovseg.annotate.readers import read_annotations
+from ovseg.annotate.review import review
+from ovseg.errors import DataError, OvsegError, UsageError, one_line
+from ovseg.frozen_clip import FrozenClip
+from ovseg.options import AnnotateOptions
+from ovseg.page.answers import Step
+from ovseg.page.photos import ACCEPTED, OPEN, SKIPPED
+from ovseg.segmenters.base import Segmenter
+
+
+@pytest.fixture
+def counts(monkeypatch, segmenter):
+    """How often each encoder ran, and how many prompts were decoded."""
+    found = {"clip": 0, "segmenter": 0, "prompts": 0}
+    dense, encode, decode = FrozenClip.dense_features, type(segmenter)._encode, Segmenter.decode_many
+
+    def counted_dense(self, *args):
+        found["clip"] += 1
+        return dense(self, *args)
+
+    def counted_encode(self, *args):
+        found["segmenter"] += 1
+        return encode(self, *args)
+
+    def counted_decode(self, embedding, prompts):
+        found["prompts"] += len(prompts)
+        return decode(self, embedding, prompts)
+
+    monkeypatch.setattr(FrozenClip, "dense_features", counted_dense)
+    monkeypatch.setattr(type(segmenter), "_encode", counted_encode)
+    monkeypatch.setattr(Segmenter, "decode_many", counted_decode)
+    segmenter._embeddings._values.clear()
+    return found
+
+
+def masks(view):
+    """The pixels of each word."""
+    size = view.picture.shape[:2]
+    return {
+        one.word: np.any([np.zeros(size, bool), *(found.mask(size) for found in one.found)], axis=0)
+        for one in view.answers
+    }
+
+
+def rows_of(folder):
+    return read_run(Path(folder))[2]
+
+
+# ----------------------------------------------------------------------------- what is computed how often
+
+
+def test_a_word_on_a_picture_already_seen_costs_its_own_decoding_only(counts, page, scenes):
+    first = page.view()
+    assert (counts["clip"], counts["segmenter"]) == (1, 1) and counts["prompts"] > 0
+    assert all(one.found for one in first.answers)
+    prompts = counts["prompts"]
+    page.set_words(", ".join([*scenes[0].present[:2], "red star"]))
+    third = page.view().answers[2]
+    assert (counts["clip"], counts["segmenter"]) == (1, 1)
+    assert not third.found and third.presence < 0.5 and counts["prompts"] == prompts
+    page.set_words(", ".join(reversed(scenes[0].present[:2])))  # known words in another order
+    again = page.view()
+    assert counts["prompts"] == prompts
+    assert [one.word for one in again.answers] == list(reversed([one.word for one in first.answers]))
+    for word, mask in masks(again).items():
+        assert np.array_equal(mask, masks(first)[word])
+
+
+def test_a_click_decodes_its_word_only_and_undo_nothing(counts, page):
+    before = page.view()
+    prompts = counts["prompts"]
+    page.click(64, 64)
+    page.view()
+    clicked = counts["prompts"] - prompts
+    assert 0 < clicked < prompts
+    page.undo()
+    assert all(np.array_equal(mask, masks(before)[word]) for word, mask in masks(page.view()).items())
+    page.click(64, 64)
+    page.view()
+    assert counts["prompts"] == prompts + clicked
+    assert (counts["clip"], counts["segmenter"]) == (1, 1)
+
+
+def test_pictures_that_were_seen_are_not_encoded_again(counts, page, photos):
+    page.view()
+    page.move(1)
+    page.view()
+    page.move(-1)
+    page.view()
+    assert (counts["clip"], counts["segmenter"]) == (2, 2)
+    (photos / "again.png").write_bytes((photos / "scene_0.png").read_bytes())
+    page.open_folder(photos / "again.png")
+    assert page.view().name == "again.png"
+    assert (counts["clip"], counts["segmenter"]) == (2, 2)
+
+
+# ------------------------------------------------------------------------------------------- the answers
+
+
+def test_masks_without_corrections_are_those_of_annotate(pages, photos, scenes, model, segmenter, tmp_path):
+    words = list(dict.fromkeys(word for scene in scenes for word in scene.present))[:6]
+    page = pages()
+    page.open_folder(photos)
+    page.set_words(", ".join(words))
+    for _ in scenes:
+        page.accept()
+    page.export(["coco", "mmseg"])
+    page.close()
+    options = AnnotateOptions(batch=1)  # the page looks at one picture at a time
+    kept = {"model": model, "segmenter": segmenter, "options": options}
+    annotate(photos, ", ".join(words), tmp_path / "other", ["coco", "mmseg"], **kept)
+    compared = 0
+    for path in sorted((tmp_path / "other").rglob("*")):
+        if (
+            path.is_file()
+            and path.name not in ("run.json", "manifest.jsonl", ".lock")
+            and not path.is_symlink()
+        ):
+            assert path.read_bytes() == (tmp_path / "run" / path.relative_to(tmp_path / "other")).read_bytes()
+            compared += 1
+    assert compared > 8
+    again = annotate(photos, ", ".join(words), tmp_path / "run", ["coco"], **kept)
+    assert (again.done, again.before) == (0, 3)  # the same settings: it goes on, and finds all done
+
+
+@pytest.mark.parametrize("foreground", [True, False])
+def test_corrections_are_those_of_a_session(pages, photos, scenes, model, segmenter, foreground):
+    """Where pixels may belong to several words, a word's answer is that of TextToMask."""
+    word, absent = scenes[0].present[0], "red star"
+    page = pages(options=AnnotateOptions(overlap=True))
+    page.open_folder(photos)
+    page.set_words(f"{word}, {absent}")
+    finder = ovseg.TextToMask(model, segmenter)
+    for asked in (word, absent):
+        session = finder.session(scenes[0].image)
+        session.text(asked)
+        wanted = session.click(40, 90, foreground)
+        page.choose(asked)
+        page.click(40, 90, foreground)
+        view = page.view()
+        found = next(one for one in view.answers if one.word == asked).found
+        assert len(found) == len(wanted)
+        for mine, mask in zip(found, wanted.masks, strict=True):
+            assert np.array_equal(mine.mask(mask.shape), mask)
+
+
+def test_what_was_clicked_last_keeps_its_pixels(page):
+    one, two = (answer.word for answer in page.view().answers)
+    for word in (one, two, one):
+        page.choose(word)
+        page.click(64, 64)
+        pixels = masks(page.view())
+        assert not (pixels[one] & pixels[two]).any()
+        assert pixels[word].any()
+        alone = page._answers()[[one, two].index(word)]
+        assert alone.clicks
+
+
+def test_a_word_that_is_left_out_says_so_and_comes_back(page):
+    word = page.view().chosen
+    before = masks(page.view())
+    page.leave_out()
+    answer = page.view().answers[0]
+    assert (answer.word, len(answer.found), answer.reason) == (word, 0, "left out by you")
+    page.leave_out()
+    assert np.array_equal(masks(page.view())[word], before[word])
+    page.undo()
+    assert not page.view().answers[0].found
+    page.click(64, 64)
+    assert page.view().answers[0].found
+
+
+def test_an_absent_word_has_a_reason_and_a_click_brings_it(page, scenes):
+    page.set_words("red star")
+    (answer,) = page.view().answers
+    assert not answer.found and answer.reason.startswith(f"presence {answer.presence:.2f} is below 0.50")
+    page.click(64, 64)
+    assert page.view().answers[0].found
+    page.accept()
+    page.close()
+    (record,) = read_annotations(page.photos.out).records()
+    assert [region.prompt for region in record.regions] == ["red star; + 64 64"]
+
+
+# ------------------------------------------------------------------------------------ going through a folder
+
+
+def test_accept_and_skip_go_on_and_are_found_after_a_restart(pages, photos, scenes):
+    page = pages()
+    page.open_folder(photos)
+    page.set_words(", ".join(scenes[0].present[:2]))
+    page.click(64, 64)
+    page.click(10, 10, foreground=False)
+    accepted = masks(page.view())
+    page.accept()
+    assert (page.view().name, page.view().accepted, page.view().skipped) == ("scene_1.png", 1, 0)
+    page.skip()
+    page.close()  # as when the process ends
+
+    again = pages()
+    again.open_folder(photos)
+    again.set_words(", ".join(scenes[0].present[:2]))
+    view = again.view()
+    assert (view.name, view.accepted, view.skipped, view.state) == ("scene_2.png", 1, 1, OPEN)
+    again.move(-1)
+    assert again.view().state == SKIPPED
+    again.move(-1)
+    view = again.view()
+    assert view.state == ACCEPTED and view.steps == 2
+    for word, mask in masks(view).items():
+        assert np.array_equal(mask, accepted[word])
+    records = {record.name: record for record in read_annotations(again.photos.out).records()}
+    assert list(records) == ["scene_0.png"]
+    kept = {
+        word: np.any([r.mask.array() for r in records["scene_0.png"].regions if r.label == word], axis=0)
+        for word in accepted
+    }
+    for word, mask in accepted.items():
+        assert np.array_equal(kept[word], mask) or not mask.any()
+
+
+def test_a_decision_may_be_changed(page):
+    page.skip()
+    page.move(-1)
+    page.accept()
+    assert (page.view().accepted, page.view().skipped) == (1, 0)
+    page.move(-1)
+    page.skip()
+    assert (page.view().accepted, page.view().skipped) == (0, 1)
+    assert page.view().name == "scene_1.png"
+
+
+def test_after_the_last_picture_the_page_stays(page):
+    for _ in range(3):
+        page.accept()
+    view = page.view()
+    assert (view.name, view.accepted, view.state) == ("scene_2.png", 3, ACCEPTED)
+    with pytest.raises(UsageError, match="this is the last photo"):
+        page.move(1)
+
+
+def test_words_may_change_on_the_way(page, scenes):
+    page.accept()
+    page.set_words(scenes[1].present[0])
+    page.accept()
+    outcome = page.export(["coco", "yolo"])
+    names = {
+        one["name"] for one in json.loads((page.photos.out / "coco/instances.json").read_text())["categories"]
+    }
+    assert names == {*scenes[0].present[:2], scenes[1].present[0]}
+    assert set(outcome.masks) <= names and outcome.before == 2
+    assert len(json.loads((page.photos.out / "run.json").read_text())["runs"]) == 2
+
+
+def test_what_a_page_accepted_is_reviewed_and_converted(page, tmp_path):
+    page.accept()
+    page.skip()
+    page.close()
+    run = read_annotations(page.photos.out)
+    assert convert(run, tmp_path / "other", ["voc", "labelme"]) == 1
+    found = review(run, read_annotations(tmp_path / "other" / "voc"))
+    assert found.images == 1
+
+
+def test_pictures_that_are_added_are_kept_in_the_run_folder(pages, photos, tmp_path):
+    page = pages()
+    page.upload([photos / "scene_1.png"])
+    page.upload([photos / "scene_1.png"])
+    other = tmp_path / "scene_1.png"
+    other.write_bytes((photos / "scene_0.png").read_bytes())
+    page.upload([other])
+    view = page.view()
+    assert (view.name, view.total) == ("scene_1_2.png", 2)
+    page.set_words("purple triangle")
+    page.accept()
+    page.close()
+    again = pages()
+    assert (again.view().total, again.view().accepted, again.view().name) == (2, 1, "scene_1.png")
+    again.open_folder(photos)
+    assert again.view().total == 5
+
+
+# --------------------------------------------------------------------------------------------- what is wrong
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("", "wanted words such as 'sky, tree', got none"),
+        (" , ,", "wanted"),
+        ("background", "wanted a word besides 'background', got none"),
+        ("a photo of " + "very " * 99 + "long", "too long|77|tokens"),
+        (", ".join(f"word {number}" for number in range(2000)), "at most 100 words on the page, got 2000"),
+        ("dog >= 5: dog", "threshold"),
+        ("dog:", "wanted"),
+    ],
+)
+def test_words_that_cannot_be_asked_for_leave_all_as_it_was(page, words, said):
+    before = page.view()
+    with pytest.raises(UsageError, match=said) as caught:
+        page.set_words(words)
+    assert len(one_line(caught.value)) < 300
+    assert page.view().words == before.words
+    assert [one.word for one in page.view().answers] == [one.word for one in before.answers]
+
+
+@pytest.mark.parametrize("folder", ["", "nowhere", "empty", "scene_0.png/x", "*.jpg", "http://a/b"])
+def test_folders_without_pictures_leave_all_as_it_was(page, photos, folder):
+    (photos / "empty").mkdir()
+    with pytest.raises(UsageError, match="wanted"):
+        page.open_folder(photos / folder if folder else "")
+    assert (page.view().name, page.view().total) == ("scene_0.png", 3)
+
+
+def test_a_picture_that_cannot_be_read_is_said_and_can_be_skipped(pages, photos):
+    (photos / "scene_0.png").write_bytes(b"no picture")
+    page = pages()
+    page.open_folder(photos)
+    page.set_words("purple triangle")
+    view = page.view()
+    assert view.picture is None and view.answers == () and "scene_0.png" in view.problem
+    for act in (page.accept, lambda: page.click(3, 3)):
+        with pytest.raises(UsageError, match="that cannot be read"):
+            act()
+    page.skip()
+    assert page.view().name == "scene_1.png"
+    assert "scene_0.png" in rows_of(page.photos.out)["scene_0"]["error"]
+
+
+def test_what_is_not_possible_yet_is_a_line(pages, photos):
+    page = pages()
+    for act in (page.accept, page.skip, lambda: page.move(1), lambda: page.click(1, 1), page.leave_out):
+        with pytest.raises(UsageError, match="wanted a photo first"):
+            act()
+    page.open_folder(photos)
+    for act in (page.accept, page.skip, lambda: page.click(1, 1), lambda: page.choose("dog")):
+        with pytest.raises(UsageError, match="wanted words first"):
+            act()
+    page.set_words("purple triangle")
+    for act, said in (
+        (page.undo, "nothing to undo"),
+        (lambda: page.click(500, 1), "wanted"),
+        (lambda: page.choose("dog"), "wanted one of the words"),
+        (lambda: page.move(-1), "this is the first photo"),
+        (lambda: page.export(["coco"]), "wanted a picture that was accepted, got none"),
+        (lambda: page.export([]), "wanted a format"),
+        (lambda: page.export(["jpeg"]), "format"),
+        (lambda: page.upload([]), "wanted a photo, got none"),
+        (lambda: page.upload([photos / "scene.txt"]), "wanted a photo such as"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            act()
+    assert not page.photos.out.exists()
+    page.accept()
+    with pytest.raises(UsageError, match="cityscapes"):
+        page.export(["cityscapes"])
+    with pytest.raises(OvsegError, match="wanted to read"):
+        page.upload([photos / "gone.png"])
+
+
+def test_another_run_in_the_folder_is_a_line(page, pages, photos):
+    page.accept()
+    other = pages()
+    other.open_folder(photos)
+    other.set_words("purple triangle")
+    with pytest.raises(UsageError, match="another run writes there"):
+        other.accept()
+    page.close()
+    other.accept()
+    assert other.view().accepted == 2
+
+
+def test_a_folder_of_something_else_is_refused(pages, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    with pytest.raises(DataError, match="holds something else"):
+        pages()
+
+
+def test_damaged_corrections_are_a_line(page, pages, photos):
+    page.accept()
+    page.photos._run.manifest.append({**rows_of(page.photos.out)["scene_0"], "steps": [["a", "b"]]})
+    with pytest.raises(OvsegError, match="wanted the corrections of a picture"):
+        page.move(-1)
+    assert page.view().name == "scene_1.png"
+
+
+def test_corrections_of_words_that_are_gone_come_back_with_them(page):
+    words = page.view().words
+    page.click(64, 64)
+    page.set_words("red star")
+    assert page.view().answers[0].clicks == ()
+    page.set_words(words)
+    assert page.view().answers[0].clicks == ((64, 64, True),)
+    assert page._steps == [Step(page.view().answers[0].word, (64, 64, True))]
+
+
+def test_large_pictures_keep_places_of_clicks(pages, tmp_path):
+    Image.new("RGB", (3000, 40), "white").save(tmp_path / "wide.png")
+    page = pages()
+    page.open_folder(tmp_path / "wide.png")
+    page.set_words("purple triangle")
+    page.click(2999, 39)
+    assert page.view().answers[0].clicks == ((2999, 39, True),)
