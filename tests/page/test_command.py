@@ -31,7 +31,7 @@ def test_without_gradio_there_is_one_line(monkeypatch, tmp_path):
     "words, said",
     [
         (["--folder", "{}/nowhere"], "nowhere does not exist"),
-        (["--folder", "{}"], "no image"),
+        (["--folder", "{}"], "holds none"),
         (["--port", "99999"], "port"),
         (["--classes", "{}/nowhere.txt"], "wanted a file of classes"),
         (["--classes", ", ".join(f"word {number}" for number in range(101))], "at most 100 words"),
