@@ -65,11 +65,11 @@ def page(
     What is accepted is kept in a run folder as that of ovseg annotate. A page that is started again with the
     same --out goes on. It needs the extra page: pip install "ovseg[page]".
     """
-    from ovseg.page.serve import check_gradio, served
+    from ovseg.page.serve import check_address, check_gradio, served
 
     check_gradio()
     out = check_out(out_folder)
-    check_integer("port", port, 0, 65535)
+    check_address(host, check_integer("port", port, 0, 65535))
     from ovseg.annotate.classes import read_classes
     from ovseg.page.photos import find_photos
     from ovseg.page.words import check_words_of_page

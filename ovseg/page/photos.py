@@ -167,7 +167,8 @@ class Photos:
 
     def _add(self, jobs: Sequence[Job]) -> None:
         """Take jobs into the list, each with the stem that it had before."""
-        taken = {**self.rows, **{job.stem: {"image": os.path.abspath(job.image)} for job in self.jobs}}
+        taken: dict[str, Mapping[str, object]] = dict(self.rows)
+        taken.update({job.stem: {"image": os.path.abspath(job.image)} for job in self.jobs})
         self.jobs = [*self.jobs, *keep_stems(jobs, taken)]
 
     def _uploaded(self) -> list[Job]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ovseg.errors import MissingPackageError, UsageError, one_line
+from ovseg.errors import MissingPackageError, UsageError
 from ovseg.page.session import PageSession
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -52,7 +53,7 @@ def served(session: PageSession, host: str = LOCAL[0], port: int = 7860) -> Iter
         try:
             _, address, _ = page.blocks.launch(
                 server_name=host,
-                server_port=port or _free_port(host),
+                server_port=check_address(host, port),
                 prevent_thread_lock=True,
                 share=False,
                 quiet=True,
@@ -61,16 +62,22 @@ def served(session: PageSession, host: str = LOCAL[0], port: int = 7860) -> Iter
                 theme=theme,
                 css=STYLE.read_text(encoding="utf-8"),
             )
-        except OSError as error:
-            raise UsageError(f"wanted to listen at {host}, port {port}: {one_line(error)}") from None
-        try:
             yield address
         finally:
             page.blocks.close(verbose=False)
 
 
-def _free_port(host: str) -> int:
-    import socket
+def check_address(host: str, port: int) -> int:
+    """The port itself where this process can listen at it, or a free one in place of 0.
 
-    with socket.create_server((host, 0)) as server:
-        return int(server.getsockname()[1])
+    Raises:
+        UsageError: the port is taken, or the address is none of this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.create_server((host, port), family=family) as server:
+            return int(server.getsockname()[1])
+    except OSError as error:
+        # Python's own text of an errno repeats the address; a host that is not found has no errno.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise UsageError(f"wanted to listen at {host}, port {port}: {reason}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import update_wrapper
 from pathlib import Path
 from threading import RLock
 from typing import Concatenate, ParamSpec, TypeVar
@@ -41,12 +41,11 @@ def _locked(
 ) -> Callable[Concatenate[PageSession, P], T]:
     """``method`` while no other thread is in the session."""
 
-    @wraps(method)
     def run(self: PageSession, *args: P.args, **named: P.kwargs) -> T:
         with self._lock:
             return method(self, *args, **named)
 
-    return run
+    return update_wrapper(run, method)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -47,29 +47,31 @@ def test_wrong_arguments_are_a_line_before_a_model_is_loaded(monkeypatch, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_a_port_that_is_taken_is_a_line(monkeypatch, tmp_path):
+    monkeypatch.setattr("ovseg.page.serve.check_gradio", lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, said = invoke("--out", tmp_path / "run", "--port", port)
+    assert (code, said) == (2, f"error: wanted to listen at 127.0.0.1, port {port}: Address already in use\n")
+    code, said = invoke("--out", tmp_path / "run", "--host", "192.0.2.1")  # an address of nobody's
+    assert code == 2 and said.startswith("error: wanted to listen at 192.0.2.1, port 7860: ")
+
+
 def test_a_real_process_answers_and_ends(photos, tmp_path):
     pytest.importorskip("gradio", reason="Gradio is not installed")
     command = [
         *[sys.executable, "-m", "ovseg.cli", "page", "--model", "tiny", "--segmenter", "tiny", "--port", "0"],
         *["--folder", photos, "--classes", "purple triangle, red star", "--out", tmp_path / "run"],
     ]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
-    ) as process:
-        line = process.stdout.readline()
-        address = re.match(r"the page is at (http://127\.0\.0\.1:\d+/), results in ", line)
-        assert address, line + process.stderr.read()
-        with urllib.request.urlopen(address[1], timeout=30) as answer:
-            assert "<title>ovseg</title>" in answer.read().decode()
-        taken = subprocess.run(
-            [*command[:-5], "--port", address[1].rsplit(":")[-1].strip("/"), "--out", tmp_path / "other"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert taken.returncode == 2
-        assert taken.stderr.splitlines()[-1].startswith("error: wanted to listen at 127.0.0.1")
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-        assert process.returncode == 130
-        assert process.stderr.read().splitlines()[-1] == "stopped"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            address = re.match(r"the page is at (http://127\.0\.0\.1:\d+/), results in ", line)
+            assert address, line
+            with urllib.request.urlopen(address[1], timeout=60) as answer:
+                assert "<title>ovseg</title>" in answer.read().decode()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+            assert process.stderr.read().splitlines()[-1] == "stopped"
+        finally:
+            process.kill()
