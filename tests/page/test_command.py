@@ -69,7 +69,7 @@ def test_a_real_process_answers_and_ends(photos, tmp_path):
             address = re.match(r"the page is at (http://127\.0\.0\.1:\d+/), results in ", line)
             assert address, line
             with urllib.request.urlopen(address[1], timeout=60) as answer:
-                assert "<title>ovseg</title>" in answer.read().decode()
+                assert "ov-picture" in answer.read().decode()
             process.send_signal(signal.SIGINT)
             assert process.wait(60) == 130
             assert process.stderr.read().splitlines()[-1] == "stopped"
