@@ -20,11 +20,10 @@ from ovseg.annotate.finder import REPORTED, MaskFinder
 from ovseg.annotate.records import Mask, Picture, Region
 from ovseg.maps.similarity import empty_text_surgery
 from ovseg.names import fold
-from ovseg.text_to_mask.decoding import answers as decode_answers
+from ovseg.text_to_mask.decoding import found_objects
 from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.pipeline import prompt_sets, text_features
 from ovseg.text_to_mask.prompts import Click, PromptSet, add_clicks
-from ovseg.text_to_mask.results import TextMasks, no_masks
 
 KEPT = 256
 """Decoded answers that are kept of one picture, the least recently used goes first."""
@@ -76,7 +75,7 @@ class Answer:
 
 
 _Key: TypeAlias = "tuple[tuple[str, ...], tuple[str, ...], bool, tuple[Click, ...]]"
-_Decoded: TypeAlias = "tuple[tuple[Found, ...], str | None]"
+_Decoded: TypeAlias = "tuple[tuple[Found, ...], str]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,11 +153,11 @@ def _decode(finder: MaskFinder, seen: SeenPicture, asked: dict[int, Answer]) -> 
     }
     new = [k for k, key in keys.items() if key not in seen.decoded]
     questions = [_question(finder, seen.encoded, asked[k]) for k in new]
-    made = decode_answers(finder.setup.segmenter, seen.encoded, questions, finder.setup.options)
-    for k, masks in zip(new, made, strict=True):
-        pairs = zip(masks.masks, masks.scores, strict=True)
-        found = tuple(Found.of(k, mask, float(score)) for mask, score in pairs)
-        seen.decoded[keys[k]] = (found, masks.reason)
+    sets = [one for one, _ in questions]
+    made = found_objects(finder.setup.segmenter, seen.encoded, sets, finder.setup.options)
+    for k, (_, reason), objects in zip(new, questions, made, strict=True):
+        found = tuple(Found.of(k, mask, one.score) for one, mask in objects)
+        seen.decoded[keys[k]] = (found, reason or "the segmenter found no region at these points")
     out = {k: seen.decoded[key] for k, key in keys.items()}
     for key in keys.values():
         seen.decoded.move_to_end(key)
@@ -167,15 +166,14 @@ def _decode(finder: MaskFinder, seen: SeenPicture, asked: dict[int, Answer]) -> 
     return out
 
 
-def _question(finder: MaskFinder, encoded: EncodedImage, one: Answer) -> tuple[list[PromptSet], TextMasks]:
-    """The prompt sets of a word with its clicks, and its answer without masks."""
-    shares = {one.word: one.presence}
+def _question(finder: MaskFinder, encoded: EncodedImage, one: Answer) -> tuple[list[PromptSet], str | None]:
+    """The prompt sets of a word with its clicks; and why its map alone gives none, or None."""
     sets: list[PromptSet] = []
     reason = None
     if one.is_present:
+        shares = {one.word: one.presence}
         sets, reason = prompt_sets(encoded.size, one.map[None], shares, finder.setup.options)
-    sets = add_clicks(sets, one.clicks)
-    return sets, no_masks(one.word, encoded.size, shares, one.map[None], reason)
+    return add_clicks(sets, one.clicks), reason
 
 
 def _why_absent(finder: MaskFinder, encoded: EncodedImage, one: Answer) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import update_wrapper
 from pathlib import Path
 from threading import RLock
 from typing import Concatenate, ParamSpec, TypeVar
@@ -41,11 +40,12 @@ def _locked(
 ) -> Callable[Concatenate[PageSession, P], T]:
     """``method`` while no other thread is in the session."""
 
-    def run(self: PageSession, *args: P.args, **named: P.kwargs) -> T:
+    def run(self: PageSession, /, *args: P.args, **named: P.kwargs) -> T:
         with self._lock:
             return method(self, *args, **named)
 
-    return update_wrapper(run, method)
+    run.__name__, run.__doc__ = method.__name__, method.__doc__
+    return run
 
 
 @dataclass(frozen=True, eq=False)
