@@ -11,14 +11,17 @@ import argparse
 import doctest
 import functools
 import glob
+import json
 import re
 import runpy
 import shlex
 import shutil
 import sys
-from importlib import resources
+import threading
+from importlib import import_module, resources
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import pytest
 import torch
@@ -47,9 +50,11 @@ KINDS = (
     ("sh", "needs-weights"),
     ("sh", "data"),
     ("sh", "steps"),
+    ("sh", "serve"),
     ("txt", "vocabulary"),
     ("txt", "classes"),
     ("text", ""),
+    ("xml", ""),
 )
 
 
@@ -144,6 +149,7 @@ def test_every_line_of_a_shell_block_has_a_test_that_takes_its_program():
         "": ("ovseg", "python", "make", "pip"),
         "needs-weights": ("ovseg",),
         "steps": ("ovseg",),
+        "serve": ("ovseg",),
         "data": ("python", "bash"),
     }
     for block in BLOCKS:
@@ -247,6 +253,34 @@ def test_steps_of_a_page_run_one_after_the_other(photo, page):
 @lines("", "ovseg")
 def test_commands_run(photo, words):
     invoke(words[1:], 0)
+
+
+@lines("serve", "ovseg")
+def test_servers_start_and_answer(photo, monkeypatch, words):
+    """Each on a free port and this machine's own address; it is asked once and then ended."""
+
+    def once(app, opened, log_requests):
+        import uvicorn
+
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        thread = threading.Thread(target=server.run, args=([opened],))
+        thread.start()
+        with urlopen(f"http://127.0.0.1:{opened.getsockname()[1]}/health", timeout=60) as answer:
+            assert json.load(answer)["status"] == "UP"
+        server.should_exit = True
+        thread.join()
+
+    monkeypatch.setattr(import_module("ovseg.cli.serve"), "run_server", once)
+    said = invoke([*words[1:], "--port", "0"], 0).stdout
+    assert "serves on http://" in said
+
+
+@blocks("xml")
+def test_labelling_interfaces_are_read(block):
+    from ovseg.annotate.serve.labelling import read_labelling
+
+    found = read_labelling(block.body)
+    assert found.kind == "BrushLabels" and found.key == "image" and len(found.labels) > 1
 
 
 @lines("needs-weights", "ovseg")

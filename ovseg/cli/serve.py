@@ -165,7 +165,7 @@ def serve(
         app = create_app(core, sources=sources, token=token, bounds=bounds)
         for line in little_known(model, loading.weights, segmenter, weights):
             note(line)
-        if token is None and not _is_loopback(host):
+        if token is None and not ipaddress.ip_address(opened.getsockname()[0]).is_loopback:
             note("warning: whoever reaches this address may use the server: --token sets a password")
         shown_host = f"[{host}]" if ":" in host else host
         tell(f"{core.version} serves on http://{shown_host}:{opened.getsockname()[1]} (Ctrl-C ends it)")
@@ -195,16 +195,16 @@ def listening(host: str, port: int) -> socket.socket:
         UsageError: there is no such address here.
         OvsegError: the port is taken or may not be used.
     """
+    known = _address(host)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        # An address is not looked up: that works without a network.
+        name = str(known) if known else str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError):
         raise UsageError(f"wanted host as an address of this machine, got {shown(host)!r}") from None
-    opened = socket.socket(family, kind, protocol)
+    opened = socket.socket(socket.AF_INET6 if ":" in name else socket.AF_INET)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(address)
+        opened.bind((name, port))
         opened.listen(128)
     except OSError as error:
         opened.close()
@@ -221,8 +221,8 @@ def _folder(root: str | None) -> Path | None:
     return path
 
 
-def _is_loopback(host: str) -> bool:
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return None

@@ -1,44 +1,15 @@
-"""``ovseg serve`` as a command: what it refuses, and a process that is asked and ended by Ctrl-C."""
+"""``ovseg serve`` as a command: what it refuses. tests/annotate/test_hostile_requests.py runs it."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import signal
+import importlib
 import socket
-import subprocess
 import sys
-import urllib.request
 
 import pytest
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
-
-
-def test_a_process_serves_until_it_is_interrupted(tmp_path):
-    words = ["serve", "--port", "0", "--model", "tiny", "--segmenter", "tiny", "--root", str(tmp_path)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ovseg.cli", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OVSEG_HOME": str(tmp_path / "home")},
-    )
-    try:
-        said = process.stdout.readline()
-        found = re.fullmatch(r"(ovseg-[0-9a-f]{12}) serves on (\S+) \(Ctrl-C ends it\)\n", said)
-        assert found, said + process.stderr.read()
-        with urllib.request.urlopen(f"{found[2]}/health", timeout=60) as answer:
-            assert json.load(answer)["status"] == "UP"
-        with urllib.request.urlopen(f"{found[2]}/versions", timeout=60) as answer:
-            assert json.load(answer) == {"versions": [found[1]]}
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors.splitlines()[-1] == "stopped" and "Traceback" not in errors
 
 
 def test_a_port_in_use_is_one_line(run):
@@ -75,3 +46,20 @@ def test_without_the_extra_the_command_says_what_to_install(run, monkeypatch):
     done = run("serve")
     assert done.exit_code == 2 and len(done.errors) == 1
     assert "wanted fastapi and uvicorn" in done.errors[0] and "pip install 'ovseg[serve]'" in done.errors[0]
+
+
+@pytest.mark.parametrize(
+    "words, warned",
+    [((), False), (("--host", "localhost"), False), (("--host", "0.0.0.0"), True),
+     (("--host", "0.0.0.0", "--token", "secret"), False)],
+)  # fmt: skip
+def test_an_address_for_everybody_without_a_token_is_warned_of(run, monkeypatch, words, warned):
+    served = []
+    module = importlib.import_module("ovseg.cli.serve")
+    monkeypatch.setattr(module, "run_server", lambda app, opened, log: served.append(opened.getsockname()))
+    done = run(
+        "serve", "--model", "tiny", "--segmenter", "tiny", "--templates", "plain", "--port", "0", *words
+    )
+    assert done.exit_code == 0 and len(served) == 1
+    assert f":{served[0][1]} (Ctrl-C ends it)" in done.stdout
+    assert ("whoever reaches this address may use the server" in done.stderr) == warned
