@@ -11,26 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from typing import TypeVar, overload
 
-import numpy as np
-from torch import Tensor
-
-from ovseg.checks import Size, check_flag
+from ovseg.checks import Size
 from ovseg.clip.attention import Method, get_method
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TextCache
-from ovseg.clip.towers import native_size
-from ovseg.dense import Dense, classify, on_token_grid
-from ovseg.errors import UsageError
-from ovseg.frozen_clip import FrozenClip, no_channels
 from ovseg.io.images import ImageLike
 from ovseg.io.many import OnError, as_images, for_several, is_one
-from ovseg.maps import recognition
-from ovseg.maps.labels import merge_synonyms
-from ovseg.maps.similarity import apply_surgery
-from ovseg.options import InputOptions, LoadOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
+from ovseg.options import LoadOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
+from ovseg.options_model import OptionsModel
 from ovseg.results import LabelMap, Recognition, SimilarityMap
-from ovseg.types import ImageTokens
-from ovseg.vocabulary import Names, Vocabulary, as_vocabulary
+from ovseg.vocabulary import Names
 
 Result = TypeVar("Result")
 
@@ -67,17 +57,42 @@ def load_model(
         WeightsError: the weights cannot be had or do not fit.
 
     Example:
+        >>> import numpy as np
         >>> model = load_model()
         >>> model.segment(np.zeros((60, 80, 3), np.uint8), "sky, grass").labels.shape
         (60, 80)
     """
-    row = get_method(method)
     options = LoadOptions(weights=weights, device=device, precision=precision, cache=cache, offline=offline)
-    loaded = load_clip(name, options.weights, device=device, precision=precision, offline=offline, method=row)
+    return load_model_with(name, options, method)
+
+
+def load_model_with(name: str, options: LoadOptions, method: str | Method = "clip_surgery") -> Model:
+    """``load_model`` with its options as one object.
+
+    Args:
+        name, method: as in ``load_model``.
+        options: weights, device, precision, cache, offline.
+
+    Raises:
+        OvsegError: as ``load_model``.
+
+    Example:
+        >>> load_model_with("tiny", LoadOptions()).patch_size
+        (8, 8)
+    """
+    row = get_method(method)
+    loaded = load_clip(
+        name,
+        options.weights,
+        device=options.device,
+        precision=options.precision,
+        offline=options.offline,
+        method=row,
+    )
     return Model(loaded, row, TextCache() if options.cache else None)
 
 
-class Model(FrozenClip):
+class Model(OptionsModel):
     """A frozen CLIP with one method that segments, explains and recognizes; see ``load_model``.
 
     Example:
@@ -174,26 +189,8 @@ class Model(FrozenClip):
             resize=resize,
             templates=templates,
         )
-        vocabulary = as_vocabulary(names)
-        self.check_surgery(options.surgery, vocabulary)
-        text = self.encode_text(vocabulary.flat, options.templates)
-        empty = self.encode_text([""], options.templates) if options.surgery == "empty" else None
-
-        def score(tokens: ImageTokens) -> Tensor:
-            return apply_surgery(self._features(tokens), tokens.class_token, text, options.surgery, empty)
-
-        def finish(dense: Dense[tuple[int, int]]) -> SimilarityMap:
-            grid = merge_synonyms(on_token_grid(dense, self.patch_size), vocabulary.owners)
-            return SimilarityMap(grid.cpu().numpy(), vocabulary.names, dense.key)
-
-        found = self._stream(as_images(image), options, score, for_several(image, on_error))
-        return _one_or_all(image, (finish(dense) for dense in found))
-
-    @staticmethod
-    def check_surgery(surgery: str | None, names: Vocabulary) -> None:
-        """Raise UsageError for a surgery that these names are too few for."""
-        if surgery in ("label_set", "label_set_code") and len(names.flat) < 2:
-            raise UsageError(f"surgery={surgery!r} wanted at least two names, got one: use surgery='empty'")
+        found = self.similarity_with(as_images(image), names, options, for_several(image, on_error))
+        return _one_or_all(image, found)
 
     @overload  # a str is an iterable of str too, but it is one picture
     def segment(  # type: ignore[overload-overlap]
@@ -300,22 +297,9 @@ class Model(FrozenClip):
             edges=edges,
             templates=templates,
         )
-        check_flag("probabilities", probabilities)
-        vocabulary = with_background(as_vocabulary(names), options)
-        text = self.encode_text(vocabulary.flat, options.templates)
-
-        def finish(dense: Dense[tuple[int, int]]) -> LabelMap:
-            labels, kept = classify(dense.scores, dense.key, vocabulary, options, probabilities)
-            array = labels.cpu().numpy()
-            return LabelMap(
-                array.astype(np.uint8) if len(vocabulary) <= 255 else array.astype(np.uint16),
-                vocabulary.names,
-                None if kept is None else kept.cpu().numpy(),
-            )
-
-        score = self.cosine_scores(text)
-        found = self._stream(as_images(image), options, score, for_several(image, on_error))
-        return _one_or_all(image, (finish(dense) for dense in found))
+        on_error = for_several(image, on_error)
+        found = self.segment_with(as_images(image), names, options, on_error, probabilities=probabilities)
+        return _one_or_all(image, found)
 
     @overload  # a str is an iterable of str too, but it is one picture
     def recognize(  # type: ignore[overload-overlap]
@@ -378,34 +362,8 @@ class Model(FrozenClip):
             (2, True)
         """
         options = RecognitionOptions(surgery=surgery, size=size, resize=resize, templates=templates)
-        vocabulary = as_vocabulary(names)
-        self.check_surgery(options.surgery, vocabulary)
-        text = self.encode_text(vocabulary.flat, options.templates)
-        empty = self.encode_text([""], options.templates) if options.surgery == "empty" else None
-
-        score = recognition.recognizer(text, options.surgery, empty, self.logit_scale)
-
-        def finish(dense: Dense[tuple[int, int]]) -> Recognition:
-            scores = score(dense.class_tokens)
-            merged = merge_synonyms(scores.T[..., None], vocabulary.owners)[:, 0, 0]  # (K,)
-            return Recognition(merged.cpu().numpy(), vocabulary.names)
-
-        wanted = options.size if options.size is not None else native_size(self.clip.visual)
-        inputs = InputOptions(size=wanted, resize=options.resize)
-        on_error = for_several(image, on_error)
-        found = self._stream(as_images(image), inputs, no_channels, on_error, class_token_only=True)
-        return _one_or_all(image, (finish(dense) for dense in found))
-
-
-def with_background(vocabulary: Vocabulary, options: SegmentOptions) -> Vocabulary:
-    """The vocabulary with the class that words given as ``options.background`` make.
-
-    Raises:
-        UsageError: words were given and there is a background class already.
-    """
-    if isinstance(options.background, tuple):
-        return vocabulary.with_background(options.background)
-    return vocabulary
+        found = self.recognize_with(as_images(image), names, options, for_several(image, on_error))
+        return _one_or_all(image, found)
 
 
 def _one_or_all(image: object, results: Iterator[Result]) -> Result | Iterator[Result]:

@@ -329,14 +329,15 @@ class AnnotateOptions(MaskOptions):
         super().__post_init__()
         check_choice("task", self.task, TASKS)
         check_flag("overlap", self.overlap)
-        labels = SegmentOptions(
-            logit_scale=self.logit_scale,
-            background=self.background,
-            area_threshold=self.area_threshold,
-            synonyms=self.synonyms,
-        )
+        labels = self.segmenting
         for name in ("logit_scale", "background", "area_threshold"):
             _set(self, name, getattr(labels, name))
+
+    @property
+    def segmenting(self) -> SegmentOptions:
+        """The choices that a label map has, for the task "labels"."""
+        names = {one.name for one in fields(self)} & {one.name for one in fields(SegmentOptions)}
+        return SegmentOptions.from_mapping({name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ovseg
 from ovseg.checks import check_integer
 from ovseg.errors import UsageError
 from ovseg.options import (
@@ -131,3 +132,21 @@ def test_options_cannot_be_changed_and_unknown_ones_are_told():
         SegmentOptions().size = 5  # type: ignore[misc]
     with pytest.raises(UsageError, match="unknown option 'logit_scal': did you mean 'logit_scale'"):
         SegmentOptions.from_mapping({"logit_scal": 5})
+
+
+def test_what_takes_options_as_one_object_is_what_takes_them_by_name(model):
+    """The command line, runs and workers hand an options object on; nothing is listed twice."""
+    picture, names = ovseg.make_scene(3, 64).image, ["red circle", "stripes"]
+    asked = SegmentOptions(size=96, synonyms="cosine", background=0.3, templates="plain")
+    (labels,) = model.segment_with([picture], names, asked)
+    assert labels == model.segment(
+        picture, names, size=96, synonyms="cosine", background=0.3, templates="plain"
+    )
+    assert labels != model.segment(picture, names, templates="plain")
+    known = RecognitionOptions(surgery=None, size=64, templates="plain")
+    (scores,) = model.recognize_with([picture], names, known)
+    assert scores == model.recognize(picture, names, surgery=None, size=64, templates="plain")
+    (maps,) = model.similarity_with([picture], names, SimilarityOptions(surgery=None, templates="plain"))
+    assert maps == model.similarity(picture, names, surgery=None, templates="plain")
+    run = AnnotateOptions(task="labels", size=96, synonyms="cosine", background=0.3, templates="plain")
+    assert run.segmenting == asked

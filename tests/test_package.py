@@ -21,6 +21,7 @@ FLOORS = [
     {"annotate", "mmseg", "demo", "evaluation"},
     {"text_to_mask", "explain"},
     {"model"},
+    {"options_model"},
     {"frozen_clip"},
     {"dense"},
     {"clip", "segmenters", "data"},

@@ -20,10 +20,10 @@ from ovseg.annotate.writers import WRITERS, Target, Writer
 from ovseg.annotate.writing import Progress
 from ovseg.checks import check_choice, check_integer, check_words
 from ovseg.errors import UsageError
-from ovseg.model import Model, load_model
+from ovseg.model import Model, load_model_with
 from ovseg.options import FORMATS, AnnotateOptions, FormatOptions, LoadOptions
 from ovseg.segmenters.base import Segmenter
-from ovseg.segmenters.load import load_segmenter
+from ovseg.segmenters.load import load_segmenter, load_segmenter_with
 from ovseg.vocabulary import Names
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "opencv-python", "pillow", "pycocotools")
@@ -167,21 +167,10 @@ class FinderRecipe:
 
     def load(self) -> tuple[Model, Segmenter | None]:
         """The model and the segmenter, None for the task "labels". Raises OvsegError as loading does."""
-        load = self.loading
-        model = load_model(
-            self.model,
-            load.weights,
-            method=self.method,
-            device=load.device,
-            precision=load.precision,
-            cache=load.cache,
-            offline=load.offline,
-        )
+        model = load_model_with(self.model, self.loading, self.method)
         if self.segmenter is None:
             return model, None
-        return model, load_segmenter(
-            self.segmenter, self.segmenter_weights, load.device, offline=load.offline
-        )
+        return model, load_segmenter_with(self.segmenter, self.segmenter_weights, self.loading)
 
 
 def make_writers(formats: Sequence[str], folder: Path, info: RunInfo, options: FormatOptions) -> list[Writer]:

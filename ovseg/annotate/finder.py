@@ -189,21 +189,7 @@ class LabelFinder:
         self, pictures: Sequence[NDArray[np.uint8]], wanted: Sequence[bool] | None = None
     ) -> Iterator[Picture | None]:
         """The label map of each of several pictures as one region for each class; see ``MaskFinder.find``."""
-        options = self.options
-        found = self.model.segment(
-            iter(pictures),
-            self.vocabulary,
-            size=options.size,
-            window=options.window,
-            stride=options.stride,
-            batch=options.batch,
-            resize=options.resize,
-            logit_scale=options.logit_scale,
-            background=options.background,
-            area_threshold=options.area_threshold,
-            synonyms=options.synonyms,
-            templates=options.templates,
-        )
+        found = self.model.segment_with(iter(pictures), self.vocabulary, self.options.segmenting)
         for index, one in enumerate(found):
             asked = wanted is None or wanted[index]
             yield Picture(tuple(self._regions(one.labels)), None) if asked else None

@@ -71,17 +71,9 @@ def load_model(name: str, method: str, options: LoadOptions) -> Model:
         OvsegError: as ``ovseg.load_model``.
     """
     say_loading(f"the model {name}")
-    from ovseg.model import load_model as load
+    from ovseg.model import load_model_with
 
-    return load(
-        name,
-        options.weights,
-        method=method,
-        device=options.device,
-        precision=options.precision,
-        cache=options.cache,
-        offline=options.offline,
-    )
+    return load_model_with(name, options, method)
 
 
 def load_segmenter(name: str, weights: str | None, options: LoadOptions) -> Segmenter:
@@ -91,9 +83,9 @@ def load_segmenter(name: str, weights: str | None, options: LoadOptions) -> Segm
         OvsegError: as ``ovseg.load_segmenter``.
     """
     say_loading(f"the segmenter {name}")
-    from ovseg.segmenters.load import load_segmenter as load
+    from ovseg.segmenters.load import load_segmenter_with
 
-    return load(name, weights, options.device, offline=options.offline)
+    return load_segmenter_with(name, weights, options)
 
 
 def encode_texts(model: Model, texts: Sequence[str], templates: str | Sequence[str]) -> None:

@@ -87,25 +87,7 @@ def mask(
     from ovseg.text_to_mask.picture import draw_answers
     from ovseg.text_to_mask.prompts import parse_targets
 
-    finder = TextToMask(
-        ready,
-        sam,
-        rule=options.rule,
-        threshold=options.threshold,
-        halve=options.halve,
-        prompt_with=options.prompt_with,
-        select_by=options.select_by,
-        refine=options.refine,
-        clean=options.clean,
-        presence_threshold=options.presence_threshold,
-        distractors=options.distractors,
-        size=options.size,
-        window=options.window,
-        stride=options.stride,
-        batch=options.batch,
-        resize=options.resize,
-        templates=options.templates,
-    )
+    finder = TextToMask.with_options(ready, sam, options)
     parts = [name for target in parse_targets(texts)[0] for name in target.names]
     encode_texts(ready, [*parts, *options.distractors, ""], options.templates)
     finder.check(texts)

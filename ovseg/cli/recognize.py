@@ -73,14 +73,7 @@ def recognize(
 
     def work(file: Path) -> Iterator[str]:
         image = open_image(file, TAKES)
-        found = ready.recognize(
-            image,
-            given.names,
-            surgery=options.surgery,
-            size=options.size,
-            resize=options.resize,
-            templates=options.templates,
-        )
+        (found,) = ready.recognize_with([image], given.names, options)
         best = found.best(count)
         if json:
             own = {"image": os.path.abspath(file), "size": image.shape[:2], "scores": dict(best)}

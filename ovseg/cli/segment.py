@@ -72,7 +72,7 @@ def segment(
     given = read_inputs(images, vocabulary, recursive)
     ready = load_model(model, method, loading)
     from ovseg.io.writers import make_folder, write_json, write_picture
-    from ovseg.model import with_background
+    from ovseg.options_model import with_background
 
     ready.check_window(options)
     names = with_background(given.names, options)
@@ -84,22 +84,7 @@ def segment(
         image = open_image(file, TAKES)
         target = folder / given.stems[file]
         make_folder(target.parent)
-        found = ready.segment(
-            image,
-            given.names,
-            size=options.size,
-            window=options.window,
-            stride=options.stride,
-            batch=options.batch,
-            resize=options.resize,
-            logit_scale=options.logit_scale,
-            background=options.background,
-            area_threshold=options.area_threshold,
-            synonyms=options.synonyms,
-            edges=options.edges,
-            templates=options.templates,
-            probabilities=probabilities,
-        )
+        (found,) = ready.segment_with([image], given.names, options, probabilities=probabilities)
         written = [beside(target, ".labels.png"), beside(target, ".overlay.png")]
         found.save(written[0])
         write_picture(written[1], overlay(image, found))

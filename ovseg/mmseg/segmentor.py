@@ -26,8 +26,9 @@ from ovseg.figures import palette
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.scores import Cropped, Flipped, Resized, ScoreMap, render
 from ovseg.mmseg.preprocess import ClipPreProcessor
-from ovseg.model import Model, with_background
+from ovseg.model import Model
 from ovseg.options import LoadOptions, Plain, SegmentOptions
+from ovseg.options_model import with_background
 from ovseg.vocabulary import Vocabulary, find_vocabulary
 from ovseg.weights.checkpoints import fitted
 

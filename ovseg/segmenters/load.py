@@ -74,8 +74,25 @@ def load_segmenter(
         >>> load_segmenter("grabcut").name
         'grabcut'
     """
-    check_text("segmenter", name)
     options = LoadOptions(weights=weights, device=device, offline=offline)
+    return load_segmenter_with(name, options.weights, options)
+
+
+def load_segmenter_with(name: str, weights: str | PathLike[str] | None, options: LoadOptions) -> Segmenter:
+    """``load_segmenter`` where the model's options say on which device.
+
+    Args:
+        name, weights: as in ``load_segmenter``.
+        options: device and offline; its weights are the model's, and not used.
+
+    Raises:
+        OvsegError: as ``load_segmenter``.
+
+    Example:
+        >>> load_segmenter_with("grabcut", None, LoadOptions()).name
+        'grabcut'
+    """
+    check_text("segmenter", name)
     family = FAMILIES.get(HUB if name.startswith(HUB) else name)
     if family is None:
         known = ", ".join(f"{one}…" if one == HUB else one for one in NAMES)
@@ -90,6 +107,6 @@ def load_segmenter(
         module = import_module(f"ovseg.segmenters.{family.module}")
     except ImportError as error:
         raise WeightsError(f"wanted a package for {name} ({error}): pip install {family.install}") from None
-    given = None if options.weights is None else str(options.weights)
+    given = None if weights is None else str(weights)
     loaded: Segmenter = module.load(name, given, options.device, offline=options.offline)
     return loaded

@@ -90,10 +90,6 @@ class TextToMask:
         resize: str = MaskOptions.resize,
         templates: str | Sequence[str] = MaskOptions.templates,
     ) -> None:
-        if not isinstance(model, Model):
-            raise UsageError(f"wanted a model that load_model() gives, got {described(model)}")
-        if segmenter is not None and not isinstance(segmenter, Segmenter):
-            raise UsageError(f"wanted a segmenter that load_segmenter() gives, got {described(segmenter)}")
         options = MaskOptions(
             rule=rule,
             threshold=threshold,
@@ -111,6 +107,33 @@ class TextToMask:
             resize=resize,
             templates=templates,
         )
+        self._set_up(model, segmenter, options)
+
+    @classmethod
+    def with_options(cls, model: Model, segmenter: Segmenter | None, options: MaskOptions) -> TextToMask:
+        """The same with its choices as one object.
+
+        Args:
+            model, segmenter: as for the class itself.
+            options: every other argument.
+
+        Raises:
+            UsageError: an argument is wrong.
+
+        Example:
+            >>> import ovseg
+            >>> TextToMask.with_options(ovseg.load_model(), None, MaskOptions(clean=0.1)).options.clean
+            0.1
+        """
+        made = cls.__new__(cls)
+        made._set_up(model, segmenter, options)
+        return made
+
+    def _set_up(self, model: Model, segmenter: Segmenter | None, options: MaskOptions) -> None:
+        if not isinstance(model, Model):
+            raise UsageError(f"wanted a model that load_model() gives, got {described(model)}")
+        if segmenter is not None and not isinstance(segmenter, Segmenter):
+            raise UsageError(f"wanted a segmenter that load_segmenter() gives, got {described(segmenter)}")
         model.check_window(options)
         self.model = model
         self.segmenter = segmenter if segmenter is not None else load_segmenter()

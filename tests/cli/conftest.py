@@ -23,13 +23,13 @@ def _loaded(*args, **options):
     return _load(*args, **options)
 
 
-_load = ovseg.model.load_model
+_load = ovseg.model.load_model_with
 
 
 @pytest.fixture(autouse=True)
 def loaded_once(monkeypatch):
     """A model that was loaded with the same arguments before is taken again."""
-    monkeypatch.setattr(ovseg.model, "load_model", _loaded)
+    monkeypatch.setattr(ovseg.model, "load_model_with", _loaded)
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_weights_that_are_not_there_end_with_one(run, picture, tmp_path):
 def test_a_cache_that_cannot_be_written_is_one_warning(run, picture, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("OVSEG_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(ovseg.model, "load_model", ovseg.model.load_model.__wrapped__)
+    monkeypatch.setattr(ovseg.model, "load_model_with", ovseg.model.load_model_with.__wrapped__)
     done = run("segment", picture, "bricks, waves", "--out", tmp_path / "o", "--templates", "plain")
     assert done.exit_code == 0 and len(done.errors) == 1 and done.errors[0].startswith("warning: ")
 

@@ -110,7 +110,7 @@ def test_ctrl_c_before_the_first_image_claims_nothing(run, pictures, tmp_path, m
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ovseg.model, "load_model", stopped)
+    monkeypatch.setattr(ovseg.model, "load_model_with", stopped)
     done = run("segment", pictures, "bricks", "--out", tmp_path / "o")
     assert done.exit_code == 130 and done.errors == ["stopped"] and not (tmp_path / "o").exists()
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack, suppress
 from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -45,8 +46,16 @@ class Place:
         self.folder = folder.resolve()
         self.here = self.folder / "here"
         self._undo = ExitStack()
-        self.load_model = ovseg.model.load_model
-        self.load_segmenter = ovseg.segmenters.load.load_segmenter
+        self._load_model = ovseg.model.load_model_with
+        self._load_segmenter = ovseg.segmenters.load.load_segmenter_with
+
+    def load_model(self, *given: Any, **options: Any) -> ovseg.Model:
+        with patch.object(ovseg.model, "load_model_with", self._load_model):
+            return ovseg.model.load_model(*given, **options)
+
+    def load_segmenter(self, *given: Any, **options: Any) -> ovseg.segmenters.base.Segmenter:
+        with patch.object(ovseg.segmenters.load, "load_segmenter_with", self._load_segmenter):
+            return ovseg.segmenters.load.load_segmenter(*given, **options)
 
     def __enter__(self) -> Place:
         for name in ("here", "home", "given"):
@@ -59,8 +68,9 @@ class Place:
         self._undo.callback(os.chdir, os.getcwd())
         os.chdir(self.here)
         once = patch.object
-        self._undo.enter_context(once(ovseg.model, "load_model", cache(self.load_model)))
-        self._undo.enter_context(once(ovseg.segmenters.load, "load_segmenter", cache(self.load_segmenter)))
+        self._undo.enter_context(once(ovseg.model, "load_model_with", cache(self._load_model)))
+        maker = cache(self._load_segmenter)
+        self._undo.enter_context(once(ovseg.segmenters.load, "load_segmenter_with", maker))
         self._undo.enter_context(patch.dict(sam_model_registry, vit_b=small_sam))
         self._undo.enter_context(once(mobile, "build", small_sam))
         self._files()
