@@ -44,7 +44,7 @@ def create(**parameters: Parameter) -> Detection | Interaction | Tracking:
         OvsegError: a parameter is unknown or wrong, or a model cannot be loaded. Within cvat-cli the error
             is also of the class that cvat-cli answers with one line.
 
-    >>> function = create(classes="sky; tree: tree, palm tree; not: poster", segmenter="tiny")
+    >>> function = create(classes="sky; tree: tree, palm; not: poster", model="tiny", templates="plain")
     >>> [label.name for label in function.spec.labels]
     ['sky', 'tree']
     """

@@ -1,0 +1,1 @@
+"""A real Label Studio for tools/try_label_studio.py: its environment, its API and its page."""

@@ -1,0 +1,223 @@
+"""The trial itself: a project, pictures, a backend, predictions, and whether they are ovseg's own masks."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import ovseg
+from label_studio.own import Own
+from label_studio.studio import PASSWORD, USER, Backend, Studio, form, make_environment
+from ovseg.annotate.brush import decode_brush
+from ovseg.errors import OvsegError, one_line
+from ovseg.figures import palette
+from ovseg.io.images import find_images
+from ovseg.metrics import mask_iou
+
+SEEDS, SIZE = (3, 4, 22), (240, 320)
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tried.
+
+    Attributes:
+        work: the folder for everything.
+        words: the labels of the project.
+        photos: a folder of photographs, or None.
+        most: photographs at most.
+        arguments: of ``ovseg serve``.
+        own: ovseg's own masks, by the same models.
+        chromium: the browser, or None.
+        picture: where the picture of the page goes.
+    """
+
+    work: Path
+    words: Sequence[str]
+    photos: Path | None
+    most: int
+    arguments: Sequence[str]
+    own: Own
+    chromium: str | None
+    picture: Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the outcome: what was asked, what came, and whether that is what was wanted."""
+
+    asked: str
+    came: str
+    held: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A task of Label Studio, how its image got there, and the picture (H, W, 3) uint8."""
+
+    number: int
+    how: str
+    picture: NDArray[np.uint8]
+    answers: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run(trial: Trial) -> list[Row]:
+    """Everything, from the environment to the page. Raises OvsegError where a step is refused."""
+    python = make_environment(trial.work / "environment")
+    with Studio(python, trial.work) as studio, Backend(studio, trial.arguments) as backend:
+        version = studio.ask("/api/version")["release"]
+        title = {"title": "ovseg", "label_config": configuration(trial.words)}
+        project = studio.ask("/api/projects", title)["id"]
+        tasks = list(put_in(trial, studio, project))
+        rows = [Row("start and import", f"Label Studio {version}, {len(tasks)} tasks", len(tasks) >= 3)]
+        connection = {"url": backend.url, "project": project, "title": "ovseg", "is_interactive": True}
+        login = {"auth_method": "BASIC_AUTH", "basic_auth_user": "any", "basic_auth_pass": backend.token}
+        connected = studio.ask("/api/ml/", {**connection, **login})
+        rows.append(Row("connect ovseg serve", connected["readable_state"], connected["state"] == "CO"))
+        every = {"selectedItems": {"all": True, "excluded": []}}
+        studio.ask(f"/api/dm/actions?id=retrieve_tasks_predictions&project={project}", every)
+        for task in tasks:
+            rows += predicted(trial, studio, task)
+        rows += drawn(trial, studio, tasks[0], connected["id"])
+        rows.append(decoded_there(python, tasks))
+        if trial.chromium is not None:
+            rows.append(seen(trial, studio, python, f"/projects/{project}/data?task={tasks[0].number}"))
+    return rows
+
+
+def configuration(words: Sequence[str]) -> str:
+    """The labelling interface: brush, rectangle, key point and text area."""
+    colours = palette(len(words)).tolist()
+    labels = "".join(
+        f'<Label value={quoteattr(word)} background="#{red:02x}{green:02x}{blue:02x}"/>'
+        for word, (red, green, blue) in zip(words, colours, strict=True)
+    )
+    return (
+        '<View><Image name="image" value="$image" zoom="true"/>'
+        f'<BrushLabels name="masks" toName="image">{labels}</BrushLabels>'
+        f'<RectangleLabels name="boxes" toName="image" smart="true">{labels}</RectangleLabels>'
+        f'<KeyPointLabels name="points" toName="image" smart="true">{labels}</KeyPointLabels>'
+        '<TextArea name="prompt" toName="image" editable="true" rows="1" maxSubmissions="1"/></View>'
+    )
+
+
+def put_in(trial: Trial, studio: Studio, project: int) -> Iterator[Task]:
+    """Import the pictures: uploads, files of the disk, a data URI."""
+    local = studio.files / "local"
+    local.mkdir(exist_ok=True)
+    for seed in SEEDS:
+        Image.fromarray(ovseg.make_scene(seed, SIZE).image).save(local / f"scene-{seed}.png")
+    scenes = [local / f"scene-{seed}.png" for seed in SEEDS]
+    photos = find_images([trial.photos], False)[0][: trial.most] if trial.photos is not None else []
+    storage = {"project": project, "path": str(local), "use_blob_urls": True, "title": "files"}
+    studio.ask("/api/storages/localfiles", storage)
+    route = f"/api/projects/{project}/import?return_task_ids=true"
+    for path in (scenes[0], *photos):
+        (number,) = studio.ask(route, form([path]))["task_ids"]
+        yield Task(number, f"uploaded {path.name}", ovseg.load_image(path))
+    address = f"/data/local-files/?d=local/{quote(scenes[1].name)}"
+    (number,) = studio.ask(route, [{"data": {"image": address}}])["task_ids"]
+    yield Task(number, f"file {scenes[1].name} of the disk", ovseg.load_image(scenes[1]))
+    uri = "data:image/png;base64," + base64.b64encode(scenes[2].read_bytes()).decode()
+    (number,) = studio.ask(route, [{"data": {"image": uri}}])["task_ids"]
+    yield Task(number, f"{scenes[2].name} as data URI", ovseg.load_image(scenes[2]))
+
+
+def predicted(trial: Trial, studio: Studio, task: Task) -> Iterator[Row]:
+    """The stored prediction of a task against the masks of ``ovseg annotate``."""
+    found = studio.ask(f"/api/tasks/{task.number}")["predictions"]
+    task.answers.extend(result for one in found for result in one["result"])
+    wanted = trial.own.words(task.picture, trial.words)
+    yield compared(f"labels of the project, {task.how}", task.answers, wanted)
+
+
+def drawn(trial: Trial, studio: Studio, task: Task, backend: int) -> Iterator[Row]:
+    """What the page sends for a word, a key point and a rectangle, and what comes back."""
+    height, width = task.picture.shape[:2]
+    word = next((label for label, _ in trial.own.words(task.picture, trial.words)), trial.words[0])
+    size = {"original_width": width, "original_height": height, "image_rotation": 0}
+    point = {"x": 50, "y": 40, "width": 0.5, "keypointlabels": [word]}
+    box = {"x": 25, "y": 20, "width": 40, "height": 50, "rotation": 0, "rectanglelabels": [word]}
+    asked = (
+        ("word", {"type": "textarea", "from_name": "prompt", "value": {"text": [word]}}),
+        ("key point", {"type": "keypointlabels", "from_name": "points", "value": point, "is_positive": True}),
+        ("rectangle", {"type": "rectanglelabels", "from_name": "boxes", "value": box}),
+    )
+    wanted = (
+        trial.own.words(task.picture, [word]),
+        trial.own.click(task.picture, word, 0.5 * width, 0.4 * height),
+        trial.own.box(task.picture, word, 0.25 * width, 0.2 * height, 0.65 * width, 0.7 * height),
+    )
+    for (name, region), masks in zip(asked, wanted, strict=True):
+        context = {"result": [{"id": name[:3], "to_name": "image", **size, **region}]}
+        route = f"/api/ml/{backend}/interactive-annotating"
+        answer = studio.ask(route, {"task": task.number, "context": context})["data"]
+        yield compared(f"{name}, {task.how}", answer["result"], masks)
+
+
+def compared(
+    asked: str, results: Sequence[Mapping[str, Any]], wanted: Sequence[tuple[str, NDArray[np.bool_]]]
+) -> Row:
+    """Brush regions of Label Studio against labels and masks; the lowest IoU counts."""
+    got = [
+        (
+            one["value"]["brushlabels"][0],
+            decode_brush(one["value"]["rle"], (one["original_height"], one["original_width"])),
+        )
+        for one in results
+        if one["type"] == "brushlabels"
+    ]
+    if [label for label, _ in got] != [label for label, _ in wanted] or len(got) != len(results):
+        return Row(asked, f"{len(got)} masks, wanted {len(wanted)}", False)
+    ious = [mask_iou(mask, own) for (_, mask), (_, own) in zip(got, wanted, strict=True)]
+    lowest = min(ious, default=1.0)
+    said = f"{len(got)} masks, lowest IoU with ovseg's own {lowest:.3f}" if ious else "no mask, none wanted"
+    return Row(asked, said, lowest == 1.0)
+
+
+def decoded_there(python: Path, tasks: Sequence[Task]) -> Row:
+    """Label Studio's own converter on the regions, against our decoder."""
+    results = [result for task in tasks for result in task.answers]
+    code = (
+        "import json, sys; from label_studio_sdk.converter.brush import decode_rle\n"
+        "for rle in json.load(sys.stdin): print((decode_rle(rle)[3::4] > 0).astype('u1').tobytes().hex())"
+    )
+    given = json.dumps([one["value"]["rle"] for one in results])
+    done = subprocess.run(
+        [python, "-W", "ignore", "-c", code], input=given, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise OvsegError(f"label_studio_sdk: {one_line(done.stderr[-300:])}")
+    equal = [
+        bytes.fromhex(line)
+        == decode_brush(one["value"]["rle"], (one["original_height"], one["original_width"])).tobytes()
+        for line, one in zip(done.stdout.split(), results, strict=True)
+    ]
+    return Row("decoded by Label Studio's converter", f"{sum(equal)} of {len(equal)} equal", all(equal))
+
+
+def seen(trial: Trial, studio: Studio, python: Path, route: str) -> Row:
+    """The labelling page in Chromium: the regions that it lists, and its picture."""
+    kept = trial.work / "page.png"
+    command = [python, HERE / "page.py", f"{studio.url}{route}", USER, PASSWORD, trial.chromium, kept]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return Row("the labelling page", one_line(done.stderr[-300:]), False)
+    said = json.loads(done.stdout)
+    trial.picture.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(io.BytesIO(kept.read_bytes())) as page:
+        page.convert("RGB").quantize(128).save(trial.picture, optimize=True)
+    return Row("the labelling page", said["text"][:60], not said["errors"])
