@@ -29,6 +29,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import ovseg
+from ovseg.annotate.classes import parse_classes
 from ovseg.cli import app
 from ovseg.data.scenes import NAMES
 from ovseg.vocabulary import parse_vocabulary
@@ -51,6 +52,7 @@ KINDS = (
     ("sh", "data"),
     ("sh", "steps"),
     ("sh", "serve"),
+    ("sh", "cvat"),
     ("txt", "vocabulary"),
     ("txt", "classes"),
     ("text", ""),
@@ -150,6 +152,7 @@ def test_every_line_of_a_shell_block_has_a_test_that_takes_its_program():
         "needs-weights": ("ovseg",),
         "steps": ("ovseg",),
         "serve": ("ovseg",),
+        "cvat": ("cvat-cli",),
         "data": ("python", "bash"),
     }
     for block in BLOCKS:
@@ -223,8 +226,6 @@ def test_vocabularies_are_read(block):
 
 @blocks("txt", "classes")
 def test_class_lists_are_read(block):
-    from ovseg.annotate.classes import parse_classes
-
     found = parse_classes(block.body)
     assert len(found.names) > 2 and found.negatives and found.thresholds
 
@@ -248,6 +249,30 @@ def test_steps_of_a_page_run_one_after_the_other(photo, page):
                 invoke(shlex.split(line)[1:], 0)
                 done += 1
     assert done > 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="cvat-cli has no release for Python 3.10")
+def test_commands_of_cvat_run_one_after_the_other(photo, monkeypatch, tmp_path):
+    """Blocks "sh cvat" against a stub of CVAT, with the page's class list; an agent ends when it has nothing
+    to do."""
+    from cvat_cli.__main__ import main
+
+    from .annotate.cvat_server import CvatServer, lead_to_cvat
+
+    lead_to_cvat(monkeypatch, tmp_path / "cache")
+    own = [block for block in BLOCKS if block.note == "cvat"]
+    (listed,) = (block.body for block in BLOCKS if (block.page, block.note) == (own[0].page, "classes"))
+    Path("classes.txt").write_text(listed, encoding="utf-8")
+    labels = parse_classes(listed).objects
+    clicks = {"type": "interact", "frame": 0, "pos_points": [[320, 200]], "neg_points": [], "obj_bbox": []}
+    with CvatServer({"photo.jpg": ovseg.load_image(photo)}, labels) as server:
+        server.requests.append(("interactive", clicks))
+        for line in (line for block in own for line in block.body.splitlines()):
+            words = shlex.split(line)
+            words[words.index("--server-host") + 1] = server.arguments[1]
+            assert main(words[1:] + ["--burst"] * ("run-agent" in words)) == 0
+    assert [method for method, _ in server.uploads] == ["PATCH", "PUT"] and server.shapes()
+    assert [route for route, _ in server.results] == ["complete"] and not server.refused
 
 
 @lines("", "ovseg")

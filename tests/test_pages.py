@@ -46,6 +46,9 @@ def flags():
         found |= {flag for option in command.params for flag in [*option.opts, *option.secondary_opts]}
     for script in [*(ROOT / "tools").glob("*.py"), ROOT / "ovseg/evaluation/arguments.py"]:
         found |= set(re.findall(r'"(--[a-z][\w-]*)"', script.read_text(encoding="utf-8")))
+    for text in TEXT.values():  # of cvat-cli, which tests/test_docs.py runs with them
+        for block in re.findall(r"^```sh cvat\n(.*?)^```", text, re.M | re.S):
+            found |= set(re.findall(r"(?<![\w-])--[a-z][\w-]*", block))
     return found
 
 

@@ -5,6 +5,7 @@ It answers over real HTTP. What is uploaded is kept, so that a test can decode i
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import io
 import json
@@ -13,7 +14,7 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from cvat_cli._internal import common
+from cvat_cli._internal import agent, common
 from cvat_sdk.core.client import Config
 from cvat_sdk.version import VERSION
 from PIL import Image
@@ -23,10 +24,30 @@ TOKEN = "a-token"
 
 
 def lead_to_cvat(monkeypatch, cache):
-    """cvat-cli has the token of the stub, and keeps what it downloads in the folder ``cache``."""
+    """cvat-cli gets the stub's token and a folder for downloads, and its agent starts no process."""
     monkeypatch.setenv("CVAT_ACCESS_TOKEN", TOKEN)
     made = functools.partial(common.make_client_from_cli, config=Config(cache_dir=cache))
     monkeypatch.setattr(common, "make_client_from_cli", made)
+    monkeypatch.setattr(agent, "RecoverableExecutor", InThisProcess)
+
+
+class InThisProcess:
+    """The agent's executor with a thread in place of a process, which would load torch for seconds."""
+
+    def __init__(self, initializer, initargs):
+        self._pool = concurrent.futures.ThreadPoolExecutor(1, initializer=initializer, initargs=initargs)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._pool.shutdown()
+
+    def submit(self, work, /, *arguments):
+        return self._pool.submit(work, *arguments)
+
+    def result(self, future):
+        return future.result()
 
 
 class CvatServer:

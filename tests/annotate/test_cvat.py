@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import itertools
 import logging
 import sys
@@ -248,28 +247,8 @@ def test_from_python_the_error_is_one_of_ovseg(monkeypatch):
 # ------------------------------------------------------------------------------ the agent: clicks, tracks
 
 
-class InThisProcess:
-    """The agent's executor with a thread in place of a process, which would load torch for seconds."""
-
-    def __init__(self, initializer, initargs):
-        self._pool = concurrent.futures.ThreadPoolExecutor(1, initializer=initializer, initargs=initargs)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._pool.shutdown()
-
-    def submit(self, work, /, *arguments):
-        return self._pool.submit(work, *arguments)
-
-    def result(self, future):
-        return future.result()
-
-
 def through_agent(server, monkeypatch, function, requests):
     """What the agent sends back for requests of a function that is created first."""
-    monkeypatch.setattr(agent, "RecoverableExecutor", InThisProcess)
     numbers = itertools.count()
     monkeypatch.setattr(agent, "_default_tracking_state_id_generator", lambda: f"state {next(numbers)}")
     given = [*MODULE, *SMALL, "-p", f"function=str:{function}"]

@@ -1,8 +1,10 @@
-"""What a person sees in Label Studio: the labelling page of a task as a PNG. Runs in the trial's environment.
+"""What a person sees and does in Label Studio. It runs in the trial's environment, with playwright.
 
-    python tools/label_studio/page.py URL USER PASSWORD CHROMIUM out.png
+    python tools/label_studio/page.py URL USER PASSWORD CHROMIUM WORD FOLDER
 
-Prints what the page says as JSON.
+Opens the labelling page of a task, keeps page.png and the image with its regions shown and hidden (shown.png,
+hidden.png), then switches auto-annotation on and writes a word into the text area (typed.png). Prints as JSON
+the regions that the page lists before and after, and the errors of its scripts.
 """
 
 from __future__ import annotations
@@ -10,19 +12,23 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from pathlib import Path
 
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
-WAIT = 180_000
-"""Milliseconds for each step of the page."""
+WAIT, STILL = 180_000, 3_000
+"""Milliseconds for a step of the page, and until a picture of it no longer changes."""
+TITLES = ".lsf-outliner-item__title"
+IMAGE = ".konvajs-content"
 
 
 def main() -> None:
     from playwright.sync_api import sync_playwright
 
-    url, user, password, chromium, out = sys.argv[1:]
+    url, user, password, chromium, word, kept = sys.argv[1:]
+    folder = Path(kept)
     errors: list[str] = []
     with sync_playwright() as play, tempfile.TemporaryDirectory() as profile:
         context = play.chromium.launch_persistent_context(
@@ -32,15 +38,29 @@ def main() -> None:
         page.set_default_timeout(WAIT)
         page.on("pageerror", lambda error: errors.append(str(error)[:200]))
         page.goto(url)
-        if page.locator("input[name=password]").count():
-            page.fill("input[name=email]", user)
-            page.fill("input[name=password]", password)
-            page.click("button[type=submit]")
-            page.goto(url)
-        page.wait_for_selector("canvas", state="attached")
-        page.wait_for_timeout(8000)
-        page.screenshot(path=out)
-        print(json.dumps({"text": page.inner_text("body"), "errors": errors}))
+        page.fill("input[name=email]", user)
+        page.fill("input[name=password]", password)
+        page.click("button[type=submit]")
+        page.goto(url)
+        page.wait_for_selector(TITLES)
+        page.wait_for_timeout(2 * STILL)
+        page.screenshot(path=folder / "page.png")
+        box = page.locator(IMAGE).first.bounding_box()
+        listed = page.locator(TITLES).all_inner_texts()
+        page.mouse.move(5, 5)
+        page.screenshot(path=folder / "shown.png", clip=box)
+        page.get_by_label("Hide all regions").click()
+        page.mouse.move(5, 5)
+        page.wait_for_timeout(STILL)
+        page.screenshot(path=folder / "hidden.png", clip=box)
+        page.get_by_text("Auto-Annotation").click()
+        page.fill("input[name=prompt]", word)
+        page.press("input[name=prompt]", "Enter")
+        page.wait_for_function(f"document.querySelectorAll({TITLES!r}).length > {len(listed)}")
+        page.wait_for_timeout(STILL)
+        page.screenshot(path=folder / "typed.png")
+        after = page.locator(TITLES).all_inner_texts()
+        print(json.dumps({"listed": listed, "typed": after, "errors": errors}))
         context.close()
 
 

@@ -24,6 +24,7 @@ from ovseg.annotate.brush import decode_brush
 from ovseg.errors import OvsegError, one_line
 from ovseg.figures import palette
 from ovseg.io.images import find_images
+from ovseg.io.writers import write_file
 from ovseg.metrics import mask_iou
 
 SEEDS, SIZE = (3, 4, 22), (240, 320)
@@ -94,7 +95,8 @@ def run(trial: Trial) -> list[Row]:
         rows += drawn(trial, studio, tasks[0], connected["id"])
         rows.append(decoded_there(python, tasks))
         if trial.chromium is not None:
-            rows.append(seen(trial, studio, python, f"/projects/{project}/data?task={tasks[0].number}"))
+            most = max(tasks, key=lambda task: len(task.answers))
+            rows += seen(trial, studio, python, project, most)
     return rows
 
 
@@ -209,15 +211,39 @@ def decoded_there(python: Path, tasks: Sequence[Task]) -> Row:
     return Row("decoded by Label Studio's converter", f"{sum(equal)} of {len(equal)} equal", all(equal))
 
 
-def seen(trial: Trial, studio: Studio, python: Path, route: str) -> Row:
-    """The labelling page in Chromium: the regions that it lists, and its picture."""
-    kept = trial.work / "page.png"
-    command = [python, HERE / "page.py", f"{studio.url}{route}", USER, PASSWORD, trial.chromium, kept]
+def seen(trial: Trial, studio: Studio, python: Path, project: int, task: Task) -> Iterator[Row]:
+    """The labelling page in Chromium: the regions that it lists, draws, and gets for a word that is typed."""
+    url = f"{studio.url}/projects/{project}/data?task={task.number}"
+    wanted = [one["value"]["brushlabels"][0] for one in task.answers]
+    command = [python, HERE / "page.py", url, USER, PASSWORD, str(trial.chromium), wanted[0], trial.work]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        return Row("the labelling page", one_line(done.stderr[-300:]), False)
+        yield Row("the labelling page", one_line(done.stderr[-300:]), False)
+        return
     said = json.loads(done.stdout)
-    trial.picture.parent.mkdir(parents=True, exist_ok=True)
-    with Image.open(io.BytesIO(kept.read_bytes())) as page:
-        page.convert("RGB").quantize(128).save(trial.picture, optimize=True)
-    return Row("the labelling page", said["text"][:60], not said["errors"])
+    with Image.open(trial.work / "page.png") as page:
+        kept = io.BytesIO()
+        page.convert("RGB").quantize(128).save(kept, "PNG", optimize=True)
+    write_file(trial.picture, lambda file: file.write(kept.getvalue()))
+    held = sorted(said["listed"]) == sorted(wanted) and not said["errors"]
+    yield Row("the page lists the regions", f"{len(said['listed'])} of {len(wanted)}", held)
+    drawn = changed(trial.work / "shown.png", trial.work / "hidden.png")
+    own = trial.own.words(task.picture, trial.words)
+    union = np.any([mask for _, mask in own], axis=0)
+    pixels = np.asarray(Image.fromarray(union).resize(drawn.shape[::-1], Image.Resampling.NEAREST))
+    iou = mask_iou(drawn, pixels)
+    yield Row(
+        "the page draws the masks", f"IoU {iou:.3f} of the pixels that change when it hides them", iou > 0.9
+    )
+    more = said["typed"][:]
+    for label in said["listed"]:
+        more.remove(label)
+    alone = [label for label, _ in trial.own.words(task.picture, [wanted[0]])]
+    yield Row(f"'{wanted[0]}' typed into the page", f"{len(more)} regions more", sorted(more) == alone)
+
+
+def changed(one: Path, other: Path) -> NDArray[np.bool_]:
+    """Pixels (H, W) in which two pictures of one size differ."""
+    with Image.open(one) as first, Image.open(other) as second:
+        difference = np.abs(np.asarray(first.convert("RGB"), int) - np.asarray(second.convert("RGB"), int))
+    return difference.max(axis=2) > 8
