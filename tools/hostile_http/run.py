@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,11 @@ from hostile_http.wire import TOKEN, Answer, exchange, fault, post
 
 STARTED = re.compile(r"ovseg-[0-9a-f]{12} serves on http://127\.0\.0\.1:(\d+) ")
 MEGABYTE = 1 << 20
+QUICK = (
+    *("--model", "tiny", "--templates", "plain", "--max-body", "1", "--max-pixels", "1000000"),
+    *("--hosts", "127.0.0.1:1"),
+)
+"""A small model, and bounds that requests can overstep in little time."""
 
 
 @dataclass
@@ -43,12 +48,12 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, *words: str) -> Iterator[Server]:
-    """Start a server with the embedded models, a folder of files and a token.
+def serving(folder: Path, words: Sequence[str] = QUICK) -> Iterator[Server]:
+    """Start a server with a folder of files and a token.
 
     Args:
         folder: an empty one for its files and its log.
-        words: more of its command line.
+        words: more of its command line: models and bounds.
     """
     root, log = folder / "root", folder / "log.txt"
     root.mkdir()
@@ -57,8 +62,7 @@ def serving(folder: Path, *words: str) -> Iterator[Server]:
     (root / "good.png").write_bytes(values.PICTURE)
     os.mkfifo(root / "pipe")
     command = [sys.executable, "-m", "ovseg.cli", "serve", "--port", "0", "--root", str(root)]
-    command += ["--model", "tiny", "--segmenter", "tiny", "--templates", "plain", "--max-body", "1"]
-    command += ["--max-pixels", "1000000", "--hosts", "127.0.0.1:1", "--presence-threshold", "0", *words]
+    command += ["--segmenter", "tiny", "--presence-threshold", "0", *words]
     environment = {**os.environ, "OVSEG_HOME": str(folder / "home"), "OVSEG_SERVE_TOKEN": TOKEN}
     with log.open("w") as written:
         process = subprocess.Popen(
