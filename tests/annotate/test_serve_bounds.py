@@ -148,11 +148,9 @@ def test_a_request_that_takes_too_long_gets_504_and_keeps_its_place_until_it_end
         assert ask(port, "/predict", {})[0] == 400
 
 
-def test_tasks_that_there_is_no_time_for_are_left_for_the_next_request(monkeypatch):
+def test_tasks_that_there_is_no_time_for_are_left_for_the_next_request():
     """Label Studio sends all tasks of a project at once, and asks again for those without a result."""
-    from ovseg.annotate.serve import label_studio
-    from ovseg.annotate.serve.images import Sources
-    from ovseg.annotate.serve.projects import Projects
+    from ovseg.annotate.serve.label_studio import LabelStudio
 
     class Clock:
         """Each look takes a second."""
@@ -165,7 +163,7 @@ def test_tasks_that_there_is_no_time_for_are_left_for_the_next_request(monkeypat
             self.seconds -= 1
             return max(0, self.seconds)
 
-    answer = label_studio.predict(Stub(), Sources(), Projects(), body_of(IMAGES, ["a"]), Clock(4))
+    answer = LabelStudio(Stub()).predict(body_of(IMAGES, ["a"]), Clock(4))
     done, late, last = answer["results"]
     assert done["result"] == []
     for one in (late, last):

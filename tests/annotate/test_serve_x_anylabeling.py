@@ -86,6 +86,9 @@ def test_the_model_is_listed_with_its_buttons(port, core):
     assert core.version in model["display_name"] and model["batch_processing_mode"] == "text_prompt"
     assert {"edit_text", "button_send", "button_add_point"} <= {one["name"] for one in model["widgets"]}
     assert all(set(one) == {"name", "value"} for one in model["widgets"])
+    assert ask(port, "/v1/models/ovseg/info", headers=HEADERS)[1]["data"] == {"model_id": "ovseg", **model}
+    other = ask(port, "/v1/models/yolo/info", headers=HEADERS)[1]
+    assert other["success"] is False and other["error"]["code"] == "MODEL_NOT_FOUND"
 
 
 @pytest.mark.parametrize("fineness", [0.0, 0.001])

@@ -14,11 +14,11 @@ from functools import partial
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from ovseg.annotate.serve import label_studio, x_anylabeling
+from ovseg.annotate.serve import x_anylabeling
 from ovseg.annotate.serve.bounds import Bounds, Gate, JsonObject, Refused, Work, as_line, drain
 from ovseg.annotate.serve.core import Core
 from ovseg.annotate.serve.images import Sources
-from ovseg.annotate.serve.projects import Projects
+from ovseg.annotate.serve.label_studio import LabelStudio
 from ovseg.errors import OvsegError, one_line
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -56,8 +56,7 @@ def create_app(
     gate = Gate(chosen)
     # Label Studio waits for setup 3 seconds, also while all workers are busy.
     desk = Gate(replace(chosen, workers=1, max_bytes=min(chosen.max_bytes, SETUP_BYTES)))
-    projects = Projects()
-    allowed = sources or Sources()
+    studio = LabelStudio(core, sources or Sources())
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
@@ -81,9 +80,8 @@ def create_app(
     async def models(_: Request) -> Response:
         return _json(x_anylabeling.models(core))
 
-    def setup(body: JsonObject, _: object) -> JsonObject:
-        projects.setup(body)
-        return {"model_version": core.version}
+    async def about(request: Request) -> Response:
+        return _json(x_anylabeling.about(core, request.path_params["model"]))
 
     def answered(work: Work, at: Gate = gate) -> Handler:
         async def handle(request: Request) -> Response:
@@ -91,15 +89,15 @@ def create_app(
 
         return handle
 
-    studio = partial(label_studio.predict, core, allowed, projects)
     app.add_route("/", _guarded(health, None), methods=["GET"])
     app.add_route("/health", _guarded(health, None), methods=["GET"])
     app.add_route("/versions", _guarded(versions, token), methods=["GET"])
-    app.add_route("/setup", _guarded(answered(setup, desk), token), methods=["POST"])
-    app.add_route("/predict", _guarded(answered(studio), token), methods=["POST"])
+    app.add_route("/setup", _guarded(answered(studio.setup, desk), token), methods=["POST"])
+    app.add_route("/predict", _guarded(answered(studio.predict), token), methods=["POST"])
     for path in UNUSED:
         app.add_route(path, _guarded(unused, token), methods=["POST"])
     app.add_route("/v1/models", _guarded(models, token), methods=["GET"])
+    app.add_route("/v1/models/{model}/info", _guarded(about, token), methods=["GET"])
     remote = answered(partial(x_anylabeling.predict, core))
     app.add_route("/v1/predict", _guarded(remote, token), methods=["POST"])
     return app

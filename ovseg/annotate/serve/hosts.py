@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import re
 import socket
@@ -12,73 +11,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin
 
+from ovseg.annotate.serve.addresses import PORTS, Place, connect, is_public, may_be, place_of, resolve
 from ovseg.annotate.serve.bounds import Deadline
 from ovseg.errors import DataError, UsageError, described
 
-PORTS = {"http": 80, "https": 443}
 REDIRECTS = 3
 PART = 1 << 16
 CONNECT = 10.0
 """Seconds for a connection, and for each part of an answer."""
 TOKEN_LASTS = 240.0
 """Seconds for which an access token is used; Label Studio lets it live for 300."""
-_NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,252})", re.ASCII)
-_SAFE = "/%:=&?~#+!$,;'@()*[]-._"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Scheme, host and port of an address, and what follows them.
-
-    >>> place_of("http://Labels:8080/data/a b.png").path
-    '/data/a%20b.png'
-    """
-
-    scheme: str
-    host: str
-    port: int
-    path: str = "/"
-
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """What two addresses of one server have in common."""
-        return (self.scheme, self.host, self.port)
-
-    @property
-    def url(self) -> str:
-        """The address as text."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.path}"
-
-
-def place_of(url: str) -> Place:
-    """The parts of an address.
-
-    Raises:
-        DataError: it is no address of HTTP, or has a user's name in it.
-    """
-    wrong = DataError(f"wanted an address that begins with http:// and a host, got {described(url)}")
-    if re.search(r"[\x00-\x1f\x7f\\]", url):
-        raise wrong
-    try:
-        parts = urlsplit(url)
-        host, port = (parts.hostname or "").lower().rstrip("."), parts.port
-    except ValueError:
-        raise wrong from None
-    if parts.scheme not in PORTS or parts.username is not None or parts.password is not None:
-        raise wrong
-    if not (_NAME.fullmatch(host) or _address(host)):
-        raise wrong
-    path = quote(parts.path or "/", safe=_SAFE, errors="backslashreplace")
-    query = quote(parts.query, safe=_SAFE, errors="backslashreplace")
-    return Place(
-        parts.scheme,
-        host,
-        PORTS[parts.scheme] if port is None else port,
-        f"{path}?{query}" if query else path,
-    )
 
 
 @dataclass(frozen=True)
@@ -238,11 +182,11 @@ class Hosts:
     def _connect(self, place: Place, deadline: Deadline) -> socket.socket:
         """A connection to an address that was looked at: nobody can change the name's meaning in between."""
         host = self._named(place)
-        addresses = _resolve(place.host, place.port)
-        allowed = [one for one in addresses if host is not None and _may_be(one, host.inside)]
+        addresses = resolve(place.host, place.port)
+        allowed = [one for one in addresses if host is not None and may_be(one, host.inside)]
         if not allowed:
             raise DataError(f"wanted an image of {place.host}, the name leads to a network that it may not")
-        plain = _open(allowed, place.port, max(0.1, min(CONNECT, deadline.left)))
+        plain = connect(allowed, place.port, max(0.1, min(CONNECT, deadline.left)))
         if place.scheme == "http":
             return plain
         try:
@@ -262,45 +206,7 @@ def _host(name: str) -> _Host:
         raise UsageError(f"wanted a host such as localhost:8080 without a path, got {described(name)}")
     port = place.port if re.search(r":\d+/?$", text) else None
     try:
-        inside = not all(_is_public(one) for one in _resolve(place.host, place.port))
+        inside = not all(is_public(one) for one in resolve(place.host, place.port))
     except OSError:  # it has no address yet
         inside = False
     return _Host(place.scheme, place.host, port, inside)
-
-
-def _open(addresses: Sequence[str], port: int, seconds: float) -> socket.socket:
-    """A connection to the first address that answers: "localhost" often has two, and one server."""
-    for number, address in enumerate(addresses, 1):
-        try:
-            return socket.create_connection((address, port), seconds)
-        except OSError:
-            if number == len(addresses):
-                raise
-    raise OSError("no address")
-
-
-def _resolve(host: str, port: int) -> list[str]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(one[4][0]) for one in found]
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-
-
-def _is_public(text: str) -> bool:
-    found = _address(text)
-    return found is not None and found.is_global and not found.is_multicast
-
-
-def _may_be(text: str, inside: bool) -> bool:
-    """Whether a host may have this address: link-local ones, where clouds keep their secrets, none may."""
-    found = _address(text)
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    if found is None or found.is_link_local or found.is_multicast or found.is_unspecified:
-        return False
-    return inside or found.is_global

@@ -39,16 +39,22 @@ WIDGETS = (
 
 def models(core: Core) -> JsonObject:
     """The answer to ``GET /v1/models``: one model, and the buttons that X-AnyLabeling shows for it."""
+    return {"success": True, "data": {MODEL: _model(core)}}
+
+
+def about(core: Core, model: str) -> JsonObject:
+    """The answer to ``GET /v1/models/MODEL/info``."""
+    if model != MODEL:
+        return refusal("MODEL_NOT_FOUND", f"wanted the model {MODEL!r}, got {described(model)}")
+    return {"success": True, "data": {"model_id": MODEL, **_model(core)}}
+
+
+def _model(core: Core) -> JsonObject:
     return {
-        "success": True,
-        "data": {
-            MODEL: {
-                "display_name": f"{MODEL} ({core.version})",
-                "batch_processing_mode": "text_prompt",
-                "widgets": [{"name": name, "value": value} for name, value in WIDGETS],
-                "params": {"conf_threshold": 0.0, "epsilon_factor": FINENESS},
-            }
-        },
+        "display_name": f"{MODEL} ({core.version})",
+        "batch_processing_mode": "text_prompt",
+        "widgets": [{"name": name, "value": value} for name, value in WIDGETS],
+        "params": {"conf_threshold": 0.0, "epsilon_factor": FINENESS},
     }
 
 
