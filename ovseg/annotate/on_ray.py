@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from ovseg.annotate.ahead import FileFacts, load_ahead
 from ovseg.annotate.folder import RunFolder
@@ -66,7 +67,7 @@ def run_jobs_on_ray(
         work = (make_finder, list(writers), str(folder.path), folder.key, threads)
         try:
             found = ray.data.from_items(items, override_num_blocks=len(items)).map(
-                GroupWorker,
+                cast("Callable[[dict[str, object]], dict[str, object]]", GroupWorker),  # as Ray's types say
                 fn_constructor_args=work,
                 compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
             )
