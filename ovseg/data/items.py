@@ -68,6 +68,25 @@ class ItemSet(Generic[Item]):
             return self
         return replace(self, items=self.items[: check_integer("limit", count, 1, 2**31 - 1)])
 
+    def every(self, step: int) -> Self:
+        """Each ``step``-th picture of the set, the first among them. Raises UsageError for a step below 1.
+
+        >>> numbers = ItemSet("numbers", ("odd",), list("abcde"), lambda index: index + 1)
+        >>> list(numbers.every(2)), numbers.every(2).items
+        ([1, 3, 5], ['a', 'c', 'e'])
+        """
+        return self._at(range(0, len(self), check_integer("every", step, 1, 2**31 - 1)))
+
+    def _at(self, places: Sequence[int]) -> Self:
+        """The set of the pictures at these places."""
+        return replace(
+            self,
+            items=[self.items[place] for place in places],
+            load=lambda index: self.load(places[index]),
+            files=lambda index: self.files(places[index]),
+            note=lambda index: self.note(places[index]),
+        )
+
     def digest(self, index: int) -> str:
         """SHA-256 of all that decides about a picture: its name, the content of its files, the note.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,9 @@ class TagSet(ItemSet[TaggedImage]):
     """
 
     truth: Callable[[int], NDArray[np.int8]] = _unknown
+
+    def _at(self, places: Sequence[int]) -> TagSet:
+        return replace(super()._at(places), truth=lambda index: self.truth(places[index]))
 
 
 def tags_of(samples: SampleSet) -> TagSet:

@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"other sets, and both where some rows need transformer blocks ({', '.join(NEED_BLOCKS)})",
     )
     parser.add_argument("--out", type=Path, default=Path("work_dirs/paper"), help="folder of the results")
-    parser.add_argument("--limit", type=int, help="at most this number of images of each set")
+    parser.add_argument("--limit", type=int, help="at most this number of images of each set, after --every")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="each N-th image of each set")
     parser.add_argument("--size", type=int, help="the encoder's input, a square; default: the model's")
     parser.add_argument("--resize", choices=RESIZES, default=Protocol.resize)
     parser.add_argument("--templates", default="paper", help="paper, imagenet, plain, or one template")

@@ -22,6 +22,7 @@ from ovseg.vocabulary import load_vocabulary
 
 def run_of(args: argparse.Namespace, bars: Bars = no_bar) -> Run:
     """The run that the arguments describe. Raises UsageError."""
+    check_integer("every", args.every, 1, 2**31 - 1)
     if args.limit is not None:
         check_integer("limit", args.limit, 1, 2**31 - 1)
     protocol = Protocol(
@@ -41,6 +42,7 @@ def run_of(args: argparse.Namespace, bars: Bars = no_bar) -> Run:
         protocol,
         args.threshold_per,
         None if args.vocabulary is None else load_vocabulary(args.vocabulary),
+        args.every,
         args.limit,
         _own_device(args.device, world),
         args.precision,

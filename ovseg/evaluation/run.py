@@ -95,7 +95,8 @@ class Run:
         protocol: how images go in.
         threshold_per: which of the three thresholds the tables show, one of ``THRESHOLDS_PER``.
         vocabulary: texts for the names of every set; None for the names themselves.
-        limit: the most images of a set; None for all.
+        every: each which image of a set is taken, 1 for all.
+        limit: the most images of a set after that; None for all.
         device, precision, offline: as in ``load_model``.
         world: the processes of the run.
         bars: makes a progress bar.
@@ -106,6 +107,7 @@ class Run:
     protocol: Protocol = field(default_factory=Protocol)
     threshold_per: str = "dataset"
     vocabulary: Vocabulary | None = None
+    every: int = 1
     limit: int | None = None
     device: str = "cpu"
     precision: str = "fp32"
@@ -139,7 +141,7 @@ class Run:
 
     def open(self, sources: Sequence[Source]) -> list[Named[SampleSet]]:
         """Every set, its files and names looked at. Raises UsageError, DataError."""
-        found = [Named(source.kind, source.samples().first(self.limit)) for source in sources]
+        found = [Named(source.kind, self._chosen(source.samples())) for source in sources]
         for one in found:
             one.items.check()
             self.texts(one.items)
@@ -147,11 +149,14 @@ class Run:
 
     def open_tags(self, sources: Sequence[Source]) -> list[Named[TagSet]]:
         """Every set as pictures with labels, its files looked at. Raises UsageError, DataError."""
-        found = [Named(source.kind, source.tags().first(self.limit)) for source in sources]
+        found = [Named(source.kind, self._chosen(source.tags())) for source in sources]
         for one in found:
             one.items.check(headers=len(one.items) <= 20_000)
             self.texts(one.items)
         return found
+
+    def _chosen(self, items: Items) -> Items:
+        return items.every(self.every).first(self.limit)
 
     def texts(self, names: SampleSet | TagSet) -> Texts:
         """The texts of a set's names. Raises UsageError."""
@@ -184,6 +189,7 @@ class Run:
             "backbones": names,
             "protocol": self.protocol.describe(),
             "threshold per": self.threshold_per,
+            "every": self.every,
             "limit": self.limit,
             "precision": self.precision,
         }

@@ -56,6 +56,16 @@ def test_rules_are_those_of_recognize(setup, model, tags, rule):
     assert found.describe()["images"] == 3
 
 
+def test_each_nth_picture_keeps_its_labels(scenes, tags):
+    thin = tags.every(2)
+    assert thin.items == ["0", "2"] and [one.name for one in thin] == ["0", "2"]
+    assert [thin.truth(k).tolist() for k in range(2)] == [tags.truth(k).tolist() for k in (0, 2)]
+    assert [thin.digest(k) for k in range(2)] == [tags.digest(k) for k in (0, 2)]
+    assert scenes.every(2).first(1).items == ["0"] and len(scenes.every(9)) == 1
+    with pytest.raises(UsageError, match="wanted every"):
+        scenes.every(0)
+
+
 def test_one_encoding_serves_every_rule(setup, backbone, tags, monkeypatch):
     calls = []
     kind = type(backbone.model)

@@ -159,6 +159,7 @@ def test_an_unreadable_picture_is_said_and_counted(tool, tmp_path):
         ("explain.py", ["table1", "--data", "voc2012=/no/such/folder"], "wanted the folder of voc2012"),
         ("explain.py", ["table1", "--data", "nus_wide=."], "wanted a data set with masks"),
         ("explain.py", ["table1", "--limit", "0"], "wanted limit"),
+        ("explain.py", ["table1", "--every", "0"], "wanted every"),
         ("explain.py", ["table4", "--methods", "clip"], "--methods wanted one of table1"),
         ("multilabel.py", ["--files-only"], "--files-only wanted --scores"),
         ("explain.py", ["table1", "--size", "0"], "wanted size"),
