@@ -40,7 +40,16 @@ def slow():
 def cluster():
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    noticing = {  # that a raylet has gone, within a second
+        "health_check_initial_delay_ms": 0,
+        "health_check_period_ms": 500,
+        "health_check_timeout_ms": 1000,
+        "health_check_failure_threshold": 2,
+    }
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": noticing},
+    )
     made.second = made.add_node(num_cpus=1)
     ray.init(address=made.address, logging_level=logging.ERROR, log_to_driver=False)
     yield made
