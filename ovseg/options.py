@@ -428,3 +428,41 @@ def _plain(value: object) -> Plain:
         return str(value)
     assert value is None or isinstance(value, (str, int, float, bool))
     return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions(Options):
+    """How much one request to a server may take, and how many there may be (``ovseg serve``).
+
+    Attributes:
+        max_body: megabytes of a request's body, and of the file of a picture that is read or downloaded.
+        max_pixels: of a picture.
+        timeout: seconds from a request's first byte to its answer. Label Studio waits 100 for predictions.
+        workers: requests that are worked on at the same time.
+        waiting: requests that wait for a worker; whoever comes then is sent away with status 503.
+        keep: pictures whose encodings are kept; the least recently used go first.
+
+    >>> ServeOptions(workers=0)
+    Traceback (most recent call last):
+    ...
+    ovseg.errors.UsageError: wanted workers in 1..64, got 0
+    """
+
+    max_body: int = 32
+    max_pixels: int = 50_000_000
+    timeout: float = 95.0
+    workers: int = 2
+    waiting: int = 16
+    keep: int = 8
+
+    def __post_init__(self) -> None:
+        most = {"max_body": 1024, "max_pixels": 2**31 - 1, "workers": 64, "keep": 1000}
+        for name, limit in most.items():
+            _set(self, name, check_integer(name, getattr(self, name), 1, limit))
+        _set(self, "waiting", check_integer("waiting", self.waiting, 0, 1024))
+        _set(self, "timeout", check_number("timeout", self.timeout, 0.1, 86_400))
+
+    @property
+    def max_bytes(self) -> int:
+        """``max_body`` in bytes."""
+        return self.max_body << 20

@@ -20,6 +20,7 @@ from ovseg.options import (
     MaskOptions,
     RecognitionOptions,
     SegmentOptions,
+    ServeOptions,
     SimilarityOptions,
 )
 
@@ -32,6 +33,7 @@ CLASSES = [
     MaskOptions,
     AnnotateOptions,
     FormatOptions,
+    ServeOptions,
 ]
 
 

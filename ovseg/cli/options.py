@@ -107,7 +107,7 @@ class Row:
     choices: tuple[str, ...] = ()
 
 
-_MODEL, _INPUT = "Model", "Input"
+_MODEL, _INPUT, _LIMITS = "Model", "Input", "Limits"
 TABLE = {
     "weights": Row("A tag such as openai, a checkpoint file, or 'random'.", as_weights, _MODEL),
     "device": Row("cpu, cuda, cuda:1 ...", panel=_MODEL, choices=("cpu", "cuda")),
@@ -171,6 +171,12 @@ TABLE = {
     ),
     "overlap": Row("Objects may share pixels. Without it a pixel belongs to the object that fits it best."),
     "distractors": Row("Words that a text is compared with. Without it: 31 everyday words."),
+    "max_body": Row("Megabytes of a request or an image's file.", as_integer, _LIMITS),
+    "max_pixels": Row("Pixels of an image.", as_integer, _LIMITS),
+    "timeout": Row("Seconds for a request; Label Studio waits 100.", as_number, _LIMITS),
+    "workers": Row("Requests that are worked on at once.", as_integer, _LIMITS),
+    "waiting": Row("Requests that may wait; more get status 503.", as_integer, _LIMITS),
+    "keep": Row("Images whose encodings are kept.", as_integer, _LIMITS),
 }
 LISTS = ("templates",)
 """Options that may be given several times."""
@@ -236,7 +242,7 @@ def parameter(options: type[Options], name: str) -> inspect.Parameter:
     if name in LISTS:
         default = [default]
     elif isinstance(default, (int, float)) and not isinstance(default, bool):
-        default = f"{default:g}"
+        default = str(default) if isinstance(default, int) else f"{default:g}"
     elif not isinstance(default, (bool, str)):  # None, or words that would fill the screen
         default = None
     info = typer.Option(

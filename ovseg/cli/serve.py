@@ -26,7 +26,7 @@ from ovseg.cli.options import as_weights, with_options
 from ovseg.cli.shared import note, reported, tell
 from ovseg.errors import MissingPackageError, OvsegError, UsageError
 from ovseg.io.sources import expand, shown
-from ovseg.options import AnnotateOptions, LoadOptions
+from ovseg.options import AnnotateOptions, LoadOptions, ServeOptions
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -36,17 +36,17 @@ PORT = 9090
 """Where Label Studio's own backends listen."""
 CONNECTIONS = 512
 """Connections at the same time; a request beyond them gets status 503."""
-SERVER, LIMITS = "Server", "Limits"
-MEGABYTE = 1 << 20
+SERVER = "Server"
 TASK_FIELDS = ("task", "logit_scale", "background", "area_threshold", "synonyms")
 """Options of label maps, which a server does not make."""
 
 
 @reported
-@with_options(LoadOptions, AnnotateOptions, without=TASK_FIELDS)
+@with_options(LoadOptions, AnnotateOptions, ServeOptions, without=TASK_FIELDS)
 def serve(
     loading: LoadOptions,
     options: AnnotateOptions,
+    limits: ServeOptions,
     host: Annotated[
         str,
         typer.Option(
@@ -89,33 +89,6 @@ def serve(
             rich_help_panel=SERVER,
         ),
     ] = None,
-    max_body: Annotated[
-        int,
-        typer.Option("--max-body", help="Megabytes of a request or an image's file.", rich_help_panel=LIMITS),
-    ] = 32,
-    max_pixels: Annotated[
-        int, typer.Option("--max-pixels", help="Pixels of an image.", rich_help_panel=LIMITS)
-    ] = 50_000_000,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout", help="Seconds for a request; Label Studio waits 100.", rich_help_panel=LIMITS
-        ),
-    ] = 95.0,
-    workers: Annotated[
-        int,
-        typer.Option("--workers", help="Requests that are worked on at once.", rich_help_panel=LIMITS),
-    ] = 2,
-    waiting: Annotated[
-        int,
-        typer.Option(
-            "--waiting", help="Requests that may wait; more get status 503.", rich_help_panel=LIMITS
-        ),
-    ] = 16,
-    keep: Annotated[
-        int,
-        typer.Option("--keep", help="Images whose encodings are kept.", rich_help_panel=LIMITS),
-    ] = 8,
     log_requests: Annotated[
         bool, typer.Option("--log-requests", help="Print a line for each request.", rich_help_panel=SERVER)
     ] = False,
@@ -137,19 +110,15 @@ def serve(
         raise MissingPackageError(
             f"wanted fastapi and uvicorn ({error}): pip install 'ovseg[serve]'"
         ) from None
-    from ovseg.annotate.serve.bounds import Bounds
     from ovseg.annotate.serve.hosts import Hosts
     from ovseg.annotate.serve.images import Sources
 
     check_integer("port", port, 0, 65_535)
-    check_integer("keep", keep, 1, 1000)
-    check_integer("max_body", max_body, 1, 1024)
-    bounds = Bounds(max_body * MEGABYTE, max_pixels, timeout, workers, waiting)
     for name, value in (("token", token), ("label_studio_token", studio_token)):
         if value is not None:
             check_text(name, value)
     names = [name.strip() for one in hosts for name in one.split(",")]
-    sources = Sources(_folder(root), Hosts(names, bounds.max_bytes, studio_token), bounds.max_bytes)
+    sources = Sources(_folder(root), Hosts(names, limits.max_bytes, studio_token), limits.max_bytes)
     with listening(host, port) as opened:
         ready = load_model(model, method, loading)
         ready.check_window(options)
@@ -161,8 +130,8 @@ def serve(
         from ovseg.annotate.serve.app import create_app
         from ovseg.annotate.serve.core import Core
 
-        core = Core(ready, sam, options, max_pixels, keep)
-        app = create_app(core, sources=sources, token=token, bounds=bounds)
+        core = Core(ready, sam, options, limits.max_pixels, limits.keep)
+        app = create_app(core, sources=sources, token=token, options=limits)
         for line in little_known(model, loading.weights, segmenter, weights):
             note(line)
         if token is None and not ipaddress.ip_address(opened.getsockname()[0]).is_loopback:

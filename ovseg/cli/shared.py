@@ -29,6 +29,7 @@ from ovseg.options import (
     MaskOptions,
     RecognitionOptions,
     SegmentOptions,
+    ServeOptions,
     SimilarityOptions,
 )
 
@@ -44,11 +45,9 @@ CLASSES = (
     MaskOptions,
     AnnotateOptions,
     FormatOptions,
+    ServeOptions,
 )
-OF_COMMANDS = {
-    *("method", "segmenter", "token", "label_studio_token", "root", "host", "port"),
-    *("max_body", "max_bytes", "max_pixels", "timeout", "workers", "waiting", "keep"),
-}
+OF_COMMANDS = {"method", "segmenter", "token", "label_studio_token", "root", "host", "port"}
 """Options of single commands that belong to no class."""
 OPTION_NAMES = {field.name for options in CLASSES for field in fields(options)} | OF_COMMANDS
 

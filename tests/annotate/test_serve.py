@@ -9,7 +9,7 @@ import ovseg
 from ovseg.annotate.brush import decode_brush
 from ovseg.annotate.classes import read_classes
 from ovseg.annotate.finder import MaskFinder
-from ovseg.options import AnnotateOptions
+from ovseg.options import AnnotateOptions, ServeOptions
 
 from .serving import BASIC, ask, body_of, png, running, uri, words
 
@@ -36,7 +36,6 @@ def core(models):
 @pytest.fixture(scope="module")
 def port(core, tmp_path_factory):
     from ovseg.annotate.serve.app import create_app
-    from ovseg.annotate.serve.bounds import Bounds
     from ovseg.annotate.serve.images import Sources
 
     root = tmp_path_factory.mktemp("files") / "root"
@@ -44,7 +43,7 @@ def port(core, tmp_path_factory):
     (root.parent / "secret.png").write_bytes(png(SCENE.image))
     (root / "link.png").symlink_to(root.parent / "secret.png")
     (root / "scene.png").write_bytes(png(SCENE.image))
-    app = create_app(core, sources=Sources(root), token="secret", bounds=Bounds(1 << 20))
+    app = create_app(core, sources=Sources(root), token="secret", options=ServeOptions(max_body=1))
     with running(app) as port:
         yield port
 

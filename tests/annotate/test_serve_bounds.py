@@ -13,6 +13,7 @@ import pytest
 
 import ovseg
 from ovseg.errors import UsageError
+from ovseg.options import ServeOptions
 
 from .serving import BASIC, TOKEN, ask, body_of, running, uri
 
@@ -43,12 +44,11 @@ class Stub:
 
 
 @contextmanager
-def stubbed(token=TOKEN, **bounds):
+def stubbed(token=TOKEN, **options):
     from ovseg.annotate.serve.app import create_app
-    from ovseg.annotate.serve.bounds import Bounds
 
     stub = Stub()
-    with running(create_app(stub, token=token, bounds=Bounds(**bounds))) as port:
+    with running(create_app(stub, token=token, options=ServeOptions(**options))) as port:
         try:
             yield stub, port
         finally:
@@ -137,7 +137,7 @@ def test_more_requests_than_may_wait_get_503_and_setup_gets_through():
 
 
 def test_a_request_that_takes_too_long_gets_504_and_keeps_its_place_until_it_ends():
-    with stubbed(workers=1, waiting=0, seconds=0.3) as (stub, port):
+    with stubbed(workers=1, waiting=0, timeout=0.3) as (stub, port):
         stub.go.clear()
         status, answer = ask(port, "/predict", body_of(IMAGES[:1], ["a"]))
         assert (status, answer["error"]) == (504, "wanted an answer within 0.3 seconds, it took longer")
@@ -194,7 +194,7 @@ def test_a_failure_elsewhere_is_a_status_and_a_line(caplog, error, status):
 
 
 def test_a_body_that_does_not_come_in_time_is_408():
-    with stubbed(seconds=0.3) as (_, port), closing(socket.create_connection(("127.0.0.1", port))) as sender:
+    with stubbed(timeout=0.3) as (_, port), closing(socket.create_connection(("127.0.0.1", port))) as sender:
         head = f"POST /predict HTTP/1.1\r\nHost: a\r\nToken: {TOKEN}\r\nContent-Length: 9\r\n\r\n"
         sender.sendall(head.encode())
         answer = b""
@@ -207,19 +207,18 @@ def test_a_body_that_does_not_come_in_time_is_408():
 
 def test_a_body_of_chunks_is_counted_as_it_comes():
     with (
-        stubbed(max_bytes=1024) as (_, port),
+        stubbed(max_body=1) as (_, port),
         closing(socket.create_connection(("127.0.0.1", port))) as sender,
     ):
         head = f"POST /predict HTTP/1.1\r\nHost: a\r\nToken: {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n"
-        sender.sendall(head.encode() + b"400\r\n" + b" " * 1024 + b"\r\n1\r\n \r\n0\r\n\r\n")
+        sender.sendall(head.encode() + b"100000\r\n" + b" " * (1 << 20) + b"\r\n1\r\n \r\n0\r\n\r\n")
         assert sender.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"workers": 0}, {"waiting": -1}, {"seconds": 0}, {"max_bytes": 5}, {"max_pixels": 0}]
+    "wrong",
+    [{"workers": 0}, {"waiting": -1}, {"timeout": 0}, {"max_body": 0}, {"max_pixels": 0}, {"keep": 0}],
 )
 def test_bounds_are_checked(wrong):
-    from ovseg.annotate.serve.bounds import Bounds
-
     with pytest.raises(UsageError, match="^wanted "):
-        Bounds(**wrong)
+        ServeOptions(**wrong)

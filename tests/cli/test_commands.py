@@ -18,6 +18,7 @@ from ovseg.options import (
     MaskOptions,
     RecognitionOptions,
     SegmentOptions,
+    ServeOptions,
     SimilarityOptions,
 )
 from ovseg.segmenters.load import list_segmenters
@@ -75,6 +76,7 @@ def test_the_table_of_options_holds_what_the_classes_have_and_no_more():
         RecognitionOptions,
         MaskOptions,
         AnnotateOptions,
+        ServeOptions,
     )
     assert set(TABLE) == {field.name for options in classes for field in fields(options)}
 

@@ -47,6 +47,11 @@ class Server:
         return self.process.wait(60)
 
 
+def _hear_interrupts() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def serving(folder: Path, words: Sequence[str] = QUICK) -> Iterator[Server]:
     """Start a server with a folder of files and a token.
@@ -66,7 +71,12 @@ def serving(folder: Path, words: Sequence[str] = QUICK) -> Iterator[Server]:
     environment = {**os.environ, "OVSEG_HOME": str(folder / "home"), "OVSEG_SERVE_TOKEN": TOKEN}
     with log.open("w") as written:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=written, text=True, env=environment
+            command,
+            stdout=subprocess.PIPE,
+            stderr=written,
+            text=True,
+            env=environment,
+            preexec_fn=_hear_interrupts,
         )
         try:
             assert process.stdout is not None

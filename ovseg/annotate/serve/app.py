@@ -15,15 +15,15 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from ovseg.annotate.serve import x_anylabeling
-from ovseg.annotate.serve.bounds import Bounds, Gate, JsonObject, Refused, Work, as_line, drain
+from ovseg.annotate.serve.bounds import Gate, JsonObject, Refused, Work, as_line, drain
 from ovseg.annotate.serve.core import Core
 from ovseg.annotate.serve.images import Sources
 from ovseg.annotate.serve.label_studio import LabelStudio
 from ovseg.errors import OvsegError, one_line
+from ovseg.options import ServeOptions
 
 Handler = Callable[[Request], Awaitable[Response]]
 log = logging.getLogger("ovseg.serve")
-SETUP_BYTES = 1 << 20
 X_ANYLABELING = "/v1/"
 """Paths of X-AnyLabeling, whose errors have a form of their own."""
 UNUSED = ("/webhook", "/train", "/validate", "/job_status", "/delete", "/duplicate_model")
@@ -36,7 +36,7 @@ def create_app(
     *,
     sources: Sources | None = None,
     token: str | None = None,
-    bounds: Bounds | None = None,
+    options: ServeOptions | None = None,
 ) -> FastAPI:
     """The application that ``uvicorn`` serves: backends of Label Studio and of X-AnyLabeling.
 
@@ -44,7 +44,7 @@ def create_app(
         core: what makes the regions.
         sources: where Label Studio's images may come from; data URIs always may.
         token: what whoever asks has to send, see ``check_token``; None to let everybody in.
-        bounds: how much a request may take.
+        options: how much a request may take.
 
     Example:
         >>> import ovseg
@@ -52,10 +52,10 @@ def create_app(
         >>> "/predict" in {route.path for route in app.routes}
         True
     """
-    chosen = bounds or Bounds()
+    chosen = options or ServeOptions()
     gate = Gate(chosen)
     # Label Studio waits for setup 3 seconds, also while all workers are busy.
-    desk = Gate(replace(chosen, workers=1, max_bytes=min(chosen.max_bytes, SETUP_BYTES)))
+    desk = Gate(replace(chosen, workers=1, max_body=1))
     studio = LabelStudio(core, sources or Sources())
 
     @asynccontextmanager

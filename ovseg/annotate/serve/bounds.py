@@ -8,17 +8,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Event, Lock
 
 from starlette.requests import ClientDisconnect, Request
 
-from ovseg.checks import check_integer, check_number
+from ovseg.options import ServeOptions
 
 JsonObject = dict[str, object]
-MOST_WORKERS, MOST_WAITING = 64, 1024
-LARGEST = 1 << 30
-"""Bytes that a body may be allowed to have."""
 DRAINED, DRAINING = 256 << 20, 2.0
 """Bytes of a refused body that are read and dropped, and seconds for it."""
 
@@ -29,40 +25,6 @@ class Refused(Exception):
     def __init__(self, status: int, line: str) -> None:
         super().__init__(line)
         self.status = status
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How much one request may take, and how many there may be.
-
-    Attributes:
-        max_bytes: of a request's body, and of a picture that is read or downloaded.
-        max_pixels: of a picture.
-        seconds: from a request's first byte to its answer. Label Studio waits 100 seconds for predictions.
-        workers: requests that are worked on at the same time.
-        waiting: requests that wait for a worker; whoever comes then is sent away with status 503.
-
-    Raises:
-        UsageError: a number is out of its range.
-
-    >>> Bounds(workers=0)
-    Traceback (most recent call last):
-    ...
-    ovseg.errors.UsageError: wanted workers in 1..64, got 0
-    """
-
-    max_bytes: int = 32 << 20
-    max_pixels: int = 50_000_000
-    seconds: float = 95.0
-    workers: int = 2
-    waiting: int = 16
-
-    def __post_init__(self) -> None:
-        check_integer("max_bytes", self.max_bytes, 1024, LARGEST)
-        check_integer("max_pixels", self.max_pixels, 1, 2**31 - 1)
-        object.__setattr__(self, "seconds", check_number("timeout", self.seconds, 0.1, 86_400))
-        check_integer("workers", self.workers, 1, MOST_WORKERS)
-        check_integer("waiting", self.waiting, 0, MOST_WAITING)
 
 
 class Deadline:
@@ -91,12 +53,12 @@ class Gate:
     work has ended, so that there is never more work than the bounds say.
 
     Args:
-        bounds: of time and number.
+        options: how long, how large and how many.
     """
 
-    def __init__(self, bounds: Bounds) -> None:
-        self.bounds = bounds
-        self._pool = ThreadPoolExecutor(bounds.workers, "ovseg-serve")
+    def __init__(self, options: ServeOptions) -> None:
+        self.options = options
+        self._pool = ThreadPoolExecutor(options.workers, "ovseg-serve")
         self._stop = Event()
         self._lock = Lock()
         self._inside = 0
@@ -113,10 +75,10 @@ class Gate:
             Exception: whatever the work raises.
         """
         self._enter()
-        deadline = Deadline(self.bounds.seconds, self._stop)
+        deadline = Deadline(self.options.timeout, self._stop)
         future: Future[bytes] | None = None
         try:
-            raw = await read_body(request, self.bounds.max_bytes, deadline)
+            raw = await read_body(request, self.options.max_bytes, deadline)
             future = self._pool.submit(lambda: as_line(work(parse(raw), deadline)))
         finally:
             if future is None:
@@ -128,7 +90,7 @@ class Gate:
         if not done:
             waited.add_done_callback(_forget)
             future.cancel()
-            raise Refused(504, f"wanted an answer within {self.bounds.seconds:g} seconds, it took longer")
+            raise Refused(504, f"wanted an answer within {self.options.timeout:g} seconds, it took longer")
         return waited.result()
 
     @property
@@ -143,7 +105,7 @@ class Gate:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _enter(self) -> None:
-        most = self.bounds.workers + self.bounds.waiting
+        most = self.options.workers + self.options.waiting
         with self._lock:
             if self._inside >= most:
                 raise Refused(503, f"wanted at most {most} requests at the same time: try again later")

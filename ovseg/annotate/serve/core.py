@@ -20,7 +20,7 @@ from ovseg.cache import ContentCache
 from ovseg.errors import DataError, UsageError
 from ovseg.io.images import load_image
 from ovseg.model import Model
-from ovseg.options import AnnotateOptions
+from ovseg.options import AnnotateOptions, ServeOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import Box, check_box, check_point
 from ovseg.text_to_mask.encoded import EncodedImage
@@ -35,8 +35,6 @@ LONGEST_TEXT = 1000
 TEXTS_AT_ONCE = 16
 """New texts are encoded in groups of so many; in between, the time that is left is looked at."""
 MOST_CLICKS = 200
-KEPT = 8
-"""Pictures whose encodings are kept."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class Core:
         segmenter: Segmenter,
         options: AnnotateOptions | None = None,
         max_pixels: int | None = None,
-        keep: int = KEPT,
+        keep: int = ServeOptions.keep,
     ) -> None:
         self.options = options or AnnotateOptions()
         if self.options.task != "instances":
