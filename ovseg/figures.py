@@ -239,6 +239,7 @@ def line_chart(
     labels: tuple[str, str],
     marks: dict[str, tuple[list[float], list[float]]] | None = None,
     level: dict[str, float] | None = None,
+    dashed: dict[str, tuple[list[float], list[float]]] | None = None,
 ) -> Picture:
     """Lines through (x, y), one a series, as (H, W, 3) uint8. NaN leaves a gap.
 
@@ -248,19 +249,23 @@ def line_chart(
         labels: of the two axes.
         marks: points without a line.
         level: horizontal lines through the whole width.
+        dashed: a second line for each series, in their order and colours.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    marks, level = marks or {}, level or {}
+    marks, level, dashed = marks or {}, level or {}, dashed or {}
     entries = len(series) + len(marks) + len(level)
-    below = entries > 4 or bool(marks)  # so many would cover the lines, and points lie anywhere
-    figure = Figure(figsize=(6.0, 3.8 + 0.16 * entries * below), dpi=110, layout="constrained")
+    below = entries + len(dashed) > 4 or bool(marks)  # so many would cover the lines, and points lie anywhere
+    height = 3.8 + 0.16 * entries * below
+    figure = Figure(figsize=(6.0, height), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     colours = iter(palette(entries) / 255)
     for name, (x, y) in series.items():
         axes.plot(x, y, label=name, color=next(colours))
+    for line, (name, (x, y)) in zip(list(axes.lines), dashed.items(), strict=False):
+        axes.plot(x, y, label=name, color=line.get_color(), linestyle="--")
     for name, (x, y) in marks.items():
         axes.scatter(x, y, label=name, color=next(colours), zorder=3)
     for name, value in level.items():
@@ -269,7 +274,7 @@ def line_chart(
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     if below:
-        figure.legend(fontsize=8, loc="outside lower center")
+        figure.legend(fontsize=8, loc="outside lower center", ncols=2 if dashed else 1)
     else:
         axes.legend(fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

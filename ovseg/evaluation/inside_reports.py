@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from ovseg import figures
@@ -11,17 +13,19 @@ from ovseg.evaluation.run import Run, Samples
 from ovseg.evaluation.tables import Cell, Report
 from ovseg.options import Plain
 
+_Line: TypeAlias = "tuple[list[float], list[float]]"
+
 
 def figure4(run: Run, sets: Samples) -> Report:
     """Fig. 4b: how much of the attention lies on the foreground, for raw and consistent self-attention."""
     report = Report("figure4", "Fig. 4: attention on the foreground")
-    lines: dict[str, tuple[list[float], list[float]]] = {}
+    lines: dict[str, dict[str, dict[str, _Line]]] = {}  # by backbone and attention
     records: list[Plain] = []
     for backbone, one, scores in run.measured(report, sets, score_attention):
         for name, (score, skipped) in scores.items():
             report.cells.append(Cell((backbone.name, name), f"{one.title} mFSR", 100 * score.compute()))
             x, y = score.thresholds.tolist(), score.curve().tolist()
-            lines[f"{backbone.name}, {one.title}: {name}"] = (x, y)
+            lines.setdefault(backbone.name, {}).setdefault(name, {})[f"{one.title}: {name}"] = (x, y)
             report.skipped += skipped
             records.append(
                 {"backbone": backbone.describe(), "attention": name, "data set": one.items.title,
@@ -30,10 +34,11 @@ def figure4(run: Run, sets: Samples) -> Report:
             )  # fmt: skip
     report.record = {"run": run.describe(), "records": records}
     report.notes.append("In percent: the share of the last block's attention that lies on the label's mask.")
-    report.pictures[""] = figures.line_chart(
-        lines, "Samples whose share of attention on the foreground is above a threshold",
-        ("share on the foreground", "share of samples"),
-    )  # fmt: skip
+    for backbone_name, (raw, consistent) in ((name, found.values()) for name, found in lines.items()):
+        report.pictures[slug(backbone_name)] = figures.line_chart(
+            consistent, f"{backbone_name}: samples with more of the attention on the foreground",
+            ("share of the attention on the foreground", "share of samples"), dashed=raw,
+        )  # fmt: skip
     return report
 
 
@@ -57,7 +62,7 @@ def figure5(run: Run, sets: Samples) -> Report:
             kind: [(k, value) for name, value in found.items() for k in [_block(name, kind)] if k]
             for kind in ("attention", "FFN")
         }
-        report.pictures[f"{backbone.name}-{slug(one.items.title)}"] = figures.line_chart(
+        report.pictures[slug(f"{backbone.name} {one.items.title}")] = figures.line_chart(
             {},
             f"{backbone.name}, {one.title}: cosine with the labels in the image",
             ("block", "cosine"),

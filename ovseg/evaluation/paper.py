@@ -91,10 +91,10 @@ TABLE3 = {
 def plain_backbone(name: str) -> str:
     """The paper's backbones are OpenAI's, whose names in open_clip end in "-quickgelu".
 
-    >>> plain_backbone("ViT-B-16-quickgelu")
-    'ViT-B-16'
+    >>> plain_backbone("ViT-B-16-quickgelu"), plain_backbone("RN50-quickgelu=openai")
+    ('ViT-B-16', 'RN50')
     """
-    return name.removesuffix("-quickgelu")
+    return name.partition("=")[0].removesuffix("-quickgelu")
 
 
 def map_scores(backbone: str, system: str, kind: str) -> dict[str, float]:

@@ -125,7 +125,11 @@ class Run:
         return self.out / "rows"
 
     def loaded(self) -> Iterator[Backbone]:
-        """The backbones, one after the other, so that two are never in memory; the last one is kept."""
+        """The backbones, one after the other, so that two are never in memory; the last one is kept.
+
+        A name that is asked for with several weights is shown with them.
+        """
+        names = [wanted.name for wanted in self.backbones]
         for wanted in self.backbones:
             if wanted not in self._kept:
                 self._kept.clear()
@@ -136,7 +140,8 @@ class Run:
                     precision=self.precision,
                     offline=self.offline,
                 )
-                self._kept[wanted] = Backbone.of(wanted.name, Model(clip, get_method("clip"), TextCache()))
+                shown = wanted.name if names.count(wanted.name) == 1 else str(wanted)
+                self._kept[wanted] = Backbone.of(shown, Model(clip, get_method("clip"), TextCache()))
             yield self._kept[wanted]
 
     def open(self, sources: Sequence[Source]) -> list[Named[SampleSet]]:

@@ -33,10 +33,10 @@ def recognition_size(protocol: Protocol, model: FrozenClip) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A model by the name that it was asked for.
+    """A model with the name that tables show.
 
     Attributes:
-        name: the name of open_clip's, or "tiny".
+        name: open_clip's name or that of an embedded model; NAME=WEIGHTS where a run has several of one name.
         model: the model with the method "clip".
         digest: of its weights, as they are in memory.
     """
@@ -53,7 +53,12 @@ class Backbone:
     def describe(self) -> dict[str, Plain]:
         """What decides about what the model answers, its weights by their content."""
         device = self.model.device.type
-        return {"name": self.name, "weights": self.digest, "device": device, "ovseg": ovseg.__version__}
+        return {
+            "name": self.model.loaded.name,
+            "weights": self.digest,
+            "device": device,
+            "ovseg": ovseg.__version__,
+        }
 
 
 @dataclass(frozen=True)

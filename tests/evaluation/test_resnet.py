@@ -87,3 +87,11 @@ def test_what_needs_blocks_says_so(run, scenes, name):
     report = run_experiment(name, run, sets, None)
     assert report.cells == [] and sum(note.startswith("RN50: wanted a") for note in report.notes) == 1
     report.write(run.out)
+
+
+def test_one_name_with_two_weights_is_two_rows(run, resnet, scenes, monkeypatch):
+    monkeypatch.setattr("ovseg.evaluation.run.load_clip", lambda *words, **options: resnet.model.loaded)
+    run.backbones = [Wanted("RN50", "one"), Wanted("RN50", "other")]
+    report = run_experiment("figure4", run, [Named("scenes", scenes.first(1))], None)
+    assert [cell.row[0] for cell in report.cells] == ["RN50=one"] * 2 + ["RN50=other"] * 2
+    assert list(report.pictures) == ["RN50-one", "RN50-other"]

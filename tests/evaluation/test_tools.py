@@ -77,7 +77,7 @@ def test_every_experiment_writes_its_table_record_and_picture(tool, tmp_path):
         assert (tmp_path / f"{name}.md").read_text().strip() in out
     pictures = {path.name for path in tmp_path.glob("*.png")}
     assert pictures == {
-        "depth.png", "figure4.png", "figure5-tiny-3-scenes.png", "figure6.png", "randomisation.png",
+        "depth.png", "figure4-tiny.png", "figure5-tiny-3-scenes.png", "figure6.png", "randomisation.png",
     }  # fmt: skip
     for path in tmp_path.glob("*.png"):
         assert np.asarray(Image.open(path)).std() > 10
