@@ -62,12 +62,16 @@ def test_our_points_and_map_are_ahead_of_the_papers_points(scores):
     assert scores["clip_surgery"]["our points and map"] > scores["clip_surgery"]["paper's points"] + 5
 
 
-def test_presence_is_counted_over_all_names(tool, model):
+def test_presence_is_counted_over_all_names(tool, model, monkeypatch):
     samples = tool.scenes(3)
     scores = tool.presence(model, GrabCut(), samples, {})
     assert scores["present"] > 60 and scores["absent"] > 30
     # an always-yes would have 100 and 0, an always-no 0 and 100
     assert scores["present"] + scores["absent"] > 110
+    assert scores["at best"] >= (scores["present"] + scores["absent"]) / 2
+    monkeypatch.setattr("ovseg.maps.presence.BORDER", scores["best border"] - 1e-6)
+    moved = tool.presence(model, GrabCut(), samples, {})
+    assert (moved["present"] + moved["absent"]) / 2 == pytest.approx(scores["at best"])
 
 
 def test_it_prints_tables_and_draws_charts(tool, tmp_path, capsys, monkeypatch):

@@ -9,11 +9,14 @@ import pickle
 import warnings
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
+from open_clip.model import CustomTextCLIP
 from safetensors.torch import save_file
 
+import ovseg
 from ovseg.clip import embedded
 from ovseg.clip.build import build_tokenizer, check_config
 from ovseg.clip.models import list_models, load_clip
@@ -383,6 +386,25 @@ def test_a_model_in_a_folder_is_loaded_with_its_normalisation(weights, tmp_path,
     assert load_clip(f"local-dir:{folder}", folder / "other.pt").file.name == "other.pt"
     with pytest.raises(UsageError, match="has its own weights"):
         load_clip(f"local-dir:{folder}", "openai")
+    assert asked == []
+
+
+def test_a_model_in_a_folder_may_have_a_tower_of_timm(tmp_path, asked):
+    config = {
+        "embed_dim": 192,
+        "init_logit_bias": -10,
+        "vision_cfg": {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "map", "timm_proj": "none",
+                       "timm_model_pretrained": False, "image_size": 224},
+        "text_cfg": CONFIG["text_cfg"],
+    }  # fmt: skip
+    torch.manual_seed(0)
+    made = CustomTextCLIP(**config).eval()
+    folder = folder_of(tmp_path / "siglip", made.state_dict(), model_cfg={**config, "custom_text": True})
+    model = ovseg.load_model(f"local-dir:{folder}", cache=False)
+    pixels = torch.rand(1, 3, 224, 224)
+    torch.testing.assert_close(model.encode_image(pixels).class_token, made.encode_image(pixels))
+    black = np.zeros((40, 32, 3), np.uint8)
+    assert model.similarity(black, ["cat"], templates="plain")["cat"].shape == (40, 32)
     assert asked == []
 
 
