@@ -264,6 +264,13 @@ def start(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
     yield Row("new Python, `import ovseg`", "s", seconds["import"], None, seconds["open_clip"])
     yield Row("new Python, `ovseg.load_model()`", "s", seconds["load"], None, seconds["open_clip"])
     yield Row("`ovseg.load_model()` alone", "s", alone)
+    image, names = make_scene(0, (512, 512)).image, list(load_vocabulary("voc20").names)
+    model = ovseg.load_model(cache=False)
+    begun = time.perf_counter()
+    model.segment(image, names, size=512)
+    yield Row("`segment` at 512 px with 20 names, first", "s", time.perf_counter() - begun)
+    again = race({"segment": lambda: model.segment(image, names, size=512)}, args.rounds)["segment"]
+    yield Row("`segment` at 512 px with 20 names, again", "s", again)
 
 
 def _python(code: str) -> None:

@@ -4,7 +4,7 @@ The lower half of the trunk stays as ImageNet made it; its features of a round's
 precision, and several passes over them train the upper half, the head and the pooling. Three losses:
 
 - name-the-crop: the mean of the unit features of a random part of the window, against the names of its set:
-  soft cross-entropy with the shares of the names in that part;
+  soft cross-entropy with the shares of the names in that part, rare names weighted more than common ones;
 - memory: the mean feature of the window and of its quarters against the names of ImageNet's 1,000 classes:
   soft cross-entropy with what the untouched trunk and its classifier say;
 - pooling: the image's feature through the attention pooling, against the names in the window. It moves only
@@ -195,7 +195,7 @@ def keep(
 
 
 def crop_loss(similarity: Tensor, shares: Tensor, owners: Tensor) -> Tensor:
-    """Soft cross-entropy of crops (P, T) to the shares of classes (P, C), weighted by what is labelled.
+    """Soft cross-entropy of crops (P, T) to the shares of classes (P, C), which may be weighted.
 
     A class of several texts has the sum of their probabilities.
     """
@@ -226,6 +226,7 @@ class Trainer:
         self.trunk, self.rng = Trunk(tower), np.random.default_rng(0)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.owners = [torch.from_numpy(data.owners) for data in lessons.sets]
+        self.weights = [torch.from_numpy(data.weights) for data in lessons.sets]
         self.quarters = box_masks(QUARTERS)
         pool, rate = tower.attnpool, settings.rate
         groups = [
@@ -288,7 +289,8 @@ class Trainer:
         texts, owners, scale = self.lessons.texts[kept.number], self.owners[kept.number], self.log_scale.exp()
         boxes = box_masks(random_boxes(self.settings.crops, self.rng))
         crops = F.normalize(boxes @ unit, dim=-1)
-        named = crop_loss(scale * crops @ texts.T, boxes @ kept.shares, owners) / len(boxes)
+        shares = boxes @ kept.shares * self.weights[kept.number]
+        named = crop_loss(scale * crops @ texts.T, shares, owners) / len(boxes)
         present = (kept.shares.mean(dim=0, keepdim=True) > PRESENT).float()
         present = present / present.sum().clamp_min(1)
         pooled = crop_loss(scale.detach() * image @ texts.T, present, owners)

@@ -33,8 +33,9 @@ MASKED = (
 )
 NAMED = ("imagenet_samples", "caltech101")
 CAPTIONED = "flickr8k_captions"
+HEAVIEST = 10.0  # weight of a class; the rarest ones would otherwise rule the loss
 UNUSED = {"msrc_v2": {"horse", "mountain"}}  # classes of a set that its owners say to leave out
-OFTEN = {"voc2012": 1.5, "ade20k": 1.5, "msrc_v2": 1.2, "camvid": 1.0, "coco_panoptic_train": 2.0,
+OFTEN = {"voc2012": 1.5, "ade20k": 4.0, "msrc_v2": 1.2, "camvid": 1.0, "coco_panoptic_train": 2.0,
          "imagenet_samples": 0.5, "caltech101": 0.5, "flickr8k_captions": 0.6}  # fmt: skip
 
 
@@ -48,6 +49,7 @@ class PhotoSet:
         owners: (T,) for each text, its class.
         images: (H, W, 3) uint8 RGB, each.
         labels: (H, W) uint8 class indices, VOID where nothing is said; or one index for a whole picture.
+        weights: (C,) float32, what a class counts for in the loss of crops; 1 on the mean of all pixels.
     """
 
     name: str
@@ -55,6 +57,7 @@ class PhotoSet:
     owners: NDArray[np.int64]
     images: list[NDArray[np.uint8]]
     labels: list[NDArray[np.uint8] | int]
+    weights: NDArray[np.float32]
 
     @property
     def classes(self) -> int:
@@ -131,11 +134,21 @@ def _masked(folder: Path) -> PhotoSet:
             raise SystemExit(f"wanted masks of the pictures' size in {folder}, got {label.shape} for {stem}")
         images.append(image)
         labels.append(label)
+    weights = class_weights(labels, len(names))
     texts = [(spoken(name), k) for k, name in enumerate(names) if name != "background"]
     if "background" in names:
         scenery = load_vocabulary("voc21").texts[0]
         texts += [(word, names.index("background")) for word in scenery]
-    return PhotoSet(folder.name, [t for t, _ in texts], np.array([k for _, k in texts]), images, labels)
+    owners = np.array([k for _, k in texts])
+    return PhotoSet(folder.name, [t for t, _ in texts], owners, images, labels, weights)
+
+
+def class_weights(labels: list[NDArray[np.uint8]], classes: int) -> NDArray[np.float32]:
+    """Weights (C,) of classes: one over the root of their share of the pixels, so that rare ones count."""
+    counts = sum(np.bincount(label[label != VOID], minlength=classes) for label in labels)
+    shares = counts / np.sum(counts)
+    weights = np.where(shares > 0, shares, 1.0) ** -0.5
+    return (weights / (shares * weights).sum()).clip(max=HEAVIEST).astype(np.float32)
 
 
 def _named(folder: Path) -> PhotoSet:
@@ -143,7 +156,10 @@ def _named(folder: Path) -> PhotoSet:
     texts = sorted({row[1] for row in rows})
     place = {text: k for k, text in enumerate(texts)}
     images = [_read(folder / "images" / f"{row[0]}.jpg") for row in rows]
-    return PhotoSet(folder.name, texts, np.arange(len(texts)), images, [place[row[1]] for row in rows])
+    labels: list[NDArray[np.uint8] | int] = [place[row[1]] for row in rows]
+    return PhotoSet(
+        folder.name, texts, np.arange(len(texts)), images, labels, np.ones(len(texts), np.float32)
+    )
 
 
 def epoch(sets: list[PhotoSet], rng: np.random.Generator) -> Iterator[tuple[int, int]]:

@@ -1,8 +1,7 @@
 """The words that the text tower learns, and the space that they live in.
 
 Words are the nouns of WordNet that ImageNet-21k is made of (timm ships them, with a definition each), and the
-names of ovseg's vocabularies. Sentences are those definitions and, where there are photographs with captions,
-the captions.
+names that pictures are labelled with. Sentences are those definitions and the captions.
 
 The space is that of the sentence encoder all-MiniLM-L6-v2, which is needed for training only. The mean over
 all nouns is taken away: every "a photo of a …" has it in common, and it would make all texts alike. Names are
@@ -34,13 +33,29 @@ def spoken(name: str) -> str:
     return SHOWN.get(name, name.replace("_", " ").replace("-merged", "").replace("-other", ""))
 
 
-def nouns() -> list[str]:
-    """Every name of ImageNet-21k's synsets, in lower case, without repetition."""
-    found: dict[str, None] = {}
-    for line in _timm("imagenet_synset_to_lemma.txt"):
-        for name in line.split("\t")[1].split(","):
-            found[name.strip().lower()] = None
-    return list(found)
+def nouns() -> dict[str, str]:
+    """Every name of ImageNet-21k's synsets in lower case, and the first synset that has it."""
+    found: dict[str, str] = {}
+    for synset, names in _rows("imagenet_synset_to_lemma.txt"):
+        for name in names.split(","):
+            found.setdefault(name.strip().lower(), synset)
+    return found
+
+
+def imagenet_names() -> list[str]:
+    """The first name of each of ImageNet-1k's classes in lower case, in the order of classifiers."""
+    lemmas = dict(_rows("imagenet_synset_to_lemma.txt"))
+    return [lemmas[synset].split(",")[0].lower() for (synset,) in _rows("imagenet_synsets.txt")]
+
+
+def definitions() -> dict[str, str]:
+    """The first words of WordNet's definition of each synset."""
+    found = {}
+    for synset, text in _rows("imagenet_synset_to_definition.txt"):
+        words = re.sub(r"\([^)]*\)", "", text).split()
+        if words:
+            found[synset] = " ".join(words[:12])
+    return found
 
 
 def known_names(photos: Path) -> list[str]:
@@ -56,14 +71,10 @@ def known_names(photos: Path) -> list[str]:
     return list(dict.fromkeys(form.lower() for word in words if word for form in (word, spoken(word))))
 
 
-def sentences(photos: Path) -> list[str]:
-    """the first words of WordNet's definitions, and captions of ``photos``/flickr8k_captions."""
-    found = [
-        re.sub(r"\([^)]*\)", "", line.split("\t")[1]) for line in _timm("imagenet_synset_to_definition.txt")
-    ]
-    found = [" ".join(text.split()[:12]) for text in found if text.strip()]
+def captions(photos: Path) -> list[str]:
+    """The captions of ``photos``/flickr8k_captions."""
     rows = (photos / "flickr8k_captions" / "names.tsv").read_text(encoding="utf-8").splitlines()
-    return found + [row.split("\t")[1] for row in rows] * 4
+    return [row.split("\t")[1] for row in rows]
 
 
 def templates() -> tuple[str, ...]:
@@ -116,10 +127,19 @@ class Space:
         """(K, 384) unit vectors of names."""
         return self.sentences([PROMPT.format(name) for name in names])
 
+    def described(self, names: list[str], definitions: list[str]) -> Tensor:
+        """(K, 384) unit vectors of names with half of their definitions, for words like "carafe" or "ram".
+
+        The sentence encoder places rare and ambiguous words badly when they stand alone.
+        """
+        return F.normalize(self.names(names) + 0.5 * self.sentences(definitions), dim=-1)
+
     def sentences(self, texts: list[str]) -> Tensor:
         """(K, 384) unit vectors of texts as they are."""
         return F.normalize(self.encoder(texts) - self.mean, dim=-1)
 
 
-def _timm(file: str) -> list[str]:
-    return (resources.files("timm") / "data" / "_info" / file).read_text(encoding="utf-8").splitlines()
+def _rows(file: str) -> list[list[str]]:
+    """The lines of one of timm's tables, split at tabs."""
+    table = (resources.files("timm") / "data" / "_info" / file).read_text(encoding="utf-8")
+    return [line.split("\t") for line in table.splitlines()]
