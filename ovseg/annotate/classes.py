@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,7 +47,7 @@ class Classes:
 
     Raises:
         UsageError: a threshold is no number in 0..1, or of a name that is no class; a text is not wanted and
-            wanted.
+            wanted; a name or text has control characters, which many formats cannot hold.
     """
 
     vocabulary: Vocabulary
@@ -54,6 +55,12 @@ class Classes:
     negatives: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for text in (*self.vocabulary.names, *self.vocabulary.flat, *self.negatives):
+            if any(unicodedata.category(letter) == "Cc" for letter in text.replace("\t", " ")):
+                raise UsageError(
+                    f"wanted classes and texts without line breaks and control characters, "
+                    f"got {short_repr(text)}"
+                )
         checked = {}
         for name, value in self.thresholds.items():
             if name not in self.vocabulary.names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from PIL import features
@@ -159,13 +159,21 @@ def _visible(folder: Path, recursive: bool, known: frozenset[str], refused: list
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_file():
+        if _is_so(entry.is_file):
             yield folder / entry.name
         elif recursive and entry.is_dir(follow_symlinks=False):
             yield from _visible(folder / entry.name, recursive, known, refused)
-        elif not entry.is_dir() and Path(entry.name).suffix.lower() in known:
+        elif not _is_so(entry.is_dir) and Path(entry.name).suffix.lower() in known:
             reason = "exists, but is no file" if os.path.exists(entry.path) else "is a link to nothing"
             refused.append(f"wanted an image file, {shown(entry.path)} {reason}")
+
+
+def _is_so(ask: Callable[[], bool]) -> bool:
+    """What an entry of a folder says of itself; a link that leads back to itself raises, and is nothing."""
+    try:
+        return ask()
+    except OSError:
+        return False
 
 
 def without_results(images: Sequence[Path]) -> tuple[list[Path], int]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ovseg.annotate.classes import parse_classes, read_classes, read_thresholds
+from ovseg.annotate.classes import Classes, parse_classes, read_classes, read_thresholds
 from ovseg.errors import UsageError
+from ovseg.vocabulary import as_vocabulary
 
 
 def test_a_file_with_everything_in_it():
@@ -84,3 +85,12 @@ def test_thresholds_come_from_a_file_of_review(tmp_path):
     path.write_text("[]")
     with pytest.raises(UsageError, match="wanted thresholds as JSON"):
         read_thresholds(Path(path))
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", "\x1b[31mred"])
+def test_control_characters_are_no_part_of_a_name(name):
+    for given in ([name], {"x": [name]}):
+        with pytest.raises(UsageError, match="line breaks and control characters"):
+            Classes(as_vocabulary(given))
+    with pytest.raises(UsageError, match="line breaks"):
+        Classes(as_vocabulary(["x"]), negatives=(name,))

@@ -268,6 +268,8 @@ def test_formats_that_cannot_hold_the_classes_say_so_at_once(written):
         written("cityscapes", [], ("cow",))
     with pytest.raises(UsageError, match="names without ':'"):
         written("voc", [], ("a:b",))
+    with pytest.raises(UsageError, match="without '#' in front"):
+        written("voc", [], ("# a",))  # a comment to whoever reads labelmap.txt
 
 
 @pytest.mark.parametrize("name", [one for one in FORMATS if one not in ("voc", "cityscapes")])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -88,6 +91,72 @@ def test_bad_images_are_lines_and_exit_code_1(run, pictures, tmp_path):
         "note",
     ] and "b.jpg is not" in done.errors[0]
     assert "failed: b.jpg:" in (out / "summary.txt").read_text()
+
+
+def test_odd_names_and_bombs_stop_no_other_image(run, tmp_path):
+    """Names of files and classes with whatever a file system and a text can hold; headers that lie."""
+    photos, out = tmp_path / "photos", tmp_path / "run"
+    photos.mkdir()
+    names = [
+        "new\nline.png",
+        "-r 'x' \"y\".png",
+        "ü 😀 %s {}.png",
+        "n" * 250 + ".png",
+        os.fsdecode(b"\xff.png"),
+    ]
+    for seed, name in enumerate(names):
+        Image.fromarray(make_scene(seed, (24, 32)).image).save(photos / name)
+    (photos / "bomb.png").write_bytes(header_only(60_000, 60_000))
+    (photos / "wide.png").write_bytes(header_only(2**31 - 1, 1))
+    (photos / "empty.png").write_bytes(b"")
+    os.symlink("circle.png", photos / "circle.png")
+    classes = tmp_path / "classes.json"
+    odd = [
+        "a, b",
+        'say "hi"',
+        "../../up",
+        "日本 ümlaut 🐶",
+        "back\\slash",
+        "<b>&amp;</b>",
+        "%s {}",
+        "null",
+        "-dash",
+    ]
+    classes.write_text(json.dumps({"stripes": ["stripes", "waves"], **{name: [name] for name in odd}}))
+    before = {path for path in tmp_path.rglob("*")}
+    words = (
+        "--presence-threshold",
+        "0",
+        "--format",
+        "coco,coco-panoptic,yolo,labelme,label-studio,cvat,voc,mmseg",
+    )
+    done = run("annotate", photos, "--classes", classes, "--out", out, *words, *WORDS)
+    assert done.exit_code == 1 and "5 of 8 images annotated" in done.stdout
+    kinds = [line.split(":")[0] for line in done.errors]
+    assert kinds == ["warning", "error", "error", "error", "note"], done.errors
+    told = " ".join(done.errors)
+    assert "circle.png is a link to nothing" in told and "bomb.png has 60000 x 60000" in told
+    new = {path for path in tmp_path.rglob("*")} - before
+    cache = tmp_path / "home"  # of texts
+    assert {path for path in new if path not in (out, cache)} and all(
+        {out, cache} & {path, *path.parents} for path in new
+    )
+    content = json.loads((out / "coco/instances.json").read_text())
+    assert [one["name"] for one in content["categories"]] == ["stripes", *odd] and len(content["images"]) == 5
+    again = run("annotate", photos, "--classes", classes, "--out", out, *words, *WORDS)
+    assert again.exit_code == 1 and "0 images in this run" in again.stdout
+
+
+def header_only(width, height):
+    """A PNG that says how large it is, and holds nothing."""
+
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(bytes(99)))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_hidden_files_pipes_and_broken_links_are_no_images(tmp_path):
     touch(tmp_path, "x.png", "._x.png", ".x.png", ".ovseg-17-ab")
     os.mkfifo(tmp_path / "pipe.png")
     os.symlink(tmp_path / "gone.png", tmp_path / "link.png")
+    os.symlink("circle.png", tmp_path / "circle.png")  # to itself
     (tmp_path / "folder.png").mkdir()
     assert names(find_images([tmp_path])[0], tmp_path) == ["x.png"]
 

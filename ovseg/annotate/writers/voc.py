@@ -31,9 +31,11 @@ class Voc(Writer):
 
     def check(self) -> None:
         check_count(self, VOID - 1)
-        wrong = [name for name in self.target.objects if ":" in name or len(name.splitlines()) > 1]
-        if wrong:
-            raise UsageError(f"wanted names without ':' for labelmap.txt of voc, got {wrong[0]!r}")
+        for name in self.target.objects:
+            if ":" in name or name.startswith("#") or len(name.splitlines()) > 1:
+                raise UsageError(
+                    f"wanted names without ':' and without '#' in front for labelmap.txt of voc, got {name!r}"
+                )
 
     def write(self, record: Record) -> None:
         colours = voc_colours()
