@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ovseg
 from ovseg.annotate.records import Mask, Record, Region
 from ovseg.annotate.writers import WRITERS, Target
 from ovseg.options import FormatOptions
@@ -72,3 +73,9 @@ def written(tmp_path, images):
         return tmp_path / "out"
 
     return write
+
+
+@pytest.fixture(scope="session")
+def models():
+    """The two smallest models, which know the scenes."""
+    return ovseg.load_model("tiny"), ovseg.load_segmenter("tiny")

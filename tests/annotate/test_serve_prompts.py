@@ -22,11 +22,6 @@ LABELS = ["animal", WORD]
 
 
 @pytest.fixture(scope="module")
-def models():
-    return ovseg.load_model("tiny"), ovseg.load_segmenter("tiny")
-
-
-@pytest.fixture(scope="module")
 def core(models):
     from ovseg.annotate.serve.core import Core
 

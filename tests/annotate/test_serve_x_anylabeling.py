@@ -26,11 +26,6 @@ HEADERS = {"Token": TOKEN, "Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def models():
-    return ovseg.load_model("tiny"), ovseg.load_segmenter("tiny")
-
-
-@pytest.fixture(scope="module")
 def core(models):
     from ovseg.annotate.serve.core import Core
 

@@ -157,7 +157,7 @@ class Core:
                 raise DataError(f"wanted {len(texts)} texts in time, {start} are encoded: ask again")
             self._setup.model.encode_text(texts[start : start + TEXTS_AT_ONCE], self.options.templates)
 
-    def object(self, picture: EncodedImage, marks: Marks, label: str) -> list[Region]:
+    def marked(self, picture: EncodedImage, marks: Marks, label: str) -> list[Region]:
         """The object that marks describe: one region, or none.
 
         Raises:

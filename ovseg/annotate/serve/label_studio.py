@@ -129,7 +129,7 @@ class LabelStudio:
         before = self.projects.marks.get(key)
         if marks.is_negative and before is not None:
             marks = before + marks
-        found = self.core.object(picture, marks, label)
+        found = self.core.marked(picture, marks, label)
         self.projects.marks.put(key, marks)
         return found
 

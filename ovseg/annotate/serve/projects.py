@@ -50,8 +50,9 @@ class Memory(Generic[Value]):
 
 @dataclass(frozen=True)
 class Project:
-    """What Label Studio says of a project at setup."""
+    """A project of Label Studio: its name, where its images are, and its configuration as setup told it."""
 
+    name: str
     studio: Studio
     config: str | None = None
 
@@ -69,12 +70,14 @@ class Projects:
         base, token, config = _text(body, "hostname"), _text(body, "access_token"), body.get("schema")
         studio = Studio(base or None, token)
         kept = config if isinstance(config, str) and len(config) <= LONGEST_CONFIG else None
-        self._projects.put(_text(body, "project"), Project(studio, kept))
+        name = _text(body, "project")
+        self._projects.put(name, Project(name, studio, kept))
         self._newest = studio
 
     def of(self, body: Mapping[str, object]) -> Project:
         """The project of a request; after a restart of this server, what is known of the newest one."""
-        return self._projects.get(_text(body, "project")) or Project(self._newest)
+        name = _text(body, "project")
+        return self._projects.get(name) or Project(name, self._newest)
 
 
 def _text(body: Mapping[str, object], key: str) -> str:

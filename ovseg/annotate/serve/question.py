@@ -55,7 +55,7 @@ def read_question(body: JsonObject, projects: Projects) -> Question:
     labelling = read_labelling(
         project.config if config is None else config, image if isinstance(image, str) else None
     )
-    name = str(body.get("project", ""))[:200]
+    name = project.name
     if not results:
         return Question(labelling, project.studio, project=name)
     kind = results[-1].get("type")

@@ -102,7 +102,7 @@ def _shapes(core: Core, body: JsonObject, deadline: Deadline) -> list[JsonObject
     picture = core.see(from_data_uri(image) if image[:5].lower() == "data:" else from_base64(image))
     if marks:
         found = [
-            one for each in objects_of(marks, picture.size) for one in core.object(picture, each, UNNAMED)
+            one for each in objects_of(marks, picture.size) for one in core.marked(picture, each, UNNAMED)
         ]
     else:
         words = _words(text)
