@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from pathlib import Path
+from threading import Event
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -131,19 +134,27 @@ def serve(
         from ovseg.annotate.serve.core import Core
 
         core = Core(ready, sam, options, limits.max_pixels, limits.keep)
-        app = create_app(core, sources=sources, token=token, options=limits)
+        stop = Event()
+        app = create_app(core, sources=sources, token=token, options=limits, stop=stop)
         for line in little_known(model, loading.weights, segmenter, weights):
             note(line)
         if token is None and not ipaddress.ip_address(opened.getsockname()[0]).is_loopback:
             note("warning: whoever reaches this address may use the server: --token sets a password")
         shown_host = f"[{host}]" if ":" in host else host
         tell(f"{core.version} serves on http://{shown_host}:{opened.getsockname()[1]} (Ctrl-C ends it)")
-        run_server(app, opened, log_requests)
+        run_server(app, opened, stop, log_requests)
 
 
-def run_server(app: FastAPI, opened: socket.socket, log_requests: bool) -> None:
-    """Serve until Ctrl-C, which raises KeyboardInterrupt when the connections are closed."""
+def run_server(app: FastAPI, opened: socket.socket, stop: Event, log_requests: bool) -> None:
+    """Serve until Ctrl-C, which sets ``stop`` and raises KeyboardInterrupt when everything has ended."""
     import uvicorn
+
+    from ovseg.annotate.serve.bounds import is_working
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            stop.set()  # before uvicorn waits for the requests that are there
+            super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
         app,
@@ -154,7 +165,12 @@ def run_server(app: FastAPI, opened: socket.socket, log_requests: bool) -> None:
         timeout_graceful_shutdown=5,
         server_header=False,
     )
-    uvicorn.Server(config).run(sockets=[opened])
+    try:
+        Server(config).run(sockets=[opened])
+    finally:
+        if is_working():  # a thread cannot be stopped, and Python would wait for it; it writes nothing
+            note("stopped: what was being worked on is given up")
+            os._exit(130)
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -44,11 +44,11 @@ class Stub:
 
 
 @contextmanager
-def stubbed(token=TOKEN, **options):
+def stubbed(token=TOKEN, stop=None, **options):
     from ovseg.annotate.serve.app import create_app
 
     stub = Stub()
-    with running(create_app(stub, token=token, options=ServeOptions(**options))) as port:
+    with running(create_app(stub, token=token, options=ServeOptions(**options), stop=stop)) as port:
         try:
             yield stub, port
         finally:
@@ -146,6 +146,19 @@ def test_a_request_that_takes_too_long_gets_504_and_keeps_its_place_until_it_end
         stub.go.set()
         wait_until(port, 0)
         assert ask(port, "/predict", {})[0] == 400
+
+
+def test_whoever_waits_is_told_that_the_server_is_being_stopped():
+    stop = threading.Event()
+    with stubbed(workers=1, waiting=1, stop=stop) as (stub, port):
+        stub.go.clear()
+        threads, found = in_background(2, lambda: ask(port, "/predict", body_of(IMAGES[:1], ["a"])))
+        wait_until(port, 2)
+        stop.set()
+        for one in threads:
+            one.join()
+        assert found == [(503, {"error": "wanted a server, this one is being stopped"})] * 2
+        assert ask(port, "/predict", {})[0] == 503
 
 
 def test_tasks_that_there_is_no_time_for_are_left_for_the_next_request():

@@ -56,7 +56,9 @@ def test_without_the_extra_the_command_says_what_to_install(run, monkeypatch):
 def test_an_address_for_everybody_without_a_token_is_warned_of(run, monkeypatch, words, warned):
     served = []
     module = importlib.import_module("ovseg.cli.serve")
-    monkeypatch.setattr(module, "run_server", lambda app, opened, log: served.append(opened.getsockname()))
+    monkeypatch.setattr(
+        module, "run_server", lambda app, opened, stop, log: served.append(opened.getsockname())
+    )
     done = run(
         "serve", "--model", "tiny", "--segmenter", "tiny", "--templates", "plain", "--port", "0", *words
     )

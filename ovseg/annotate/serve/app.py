@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from threading import Event
 
 from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from ovseg.annotate.serve import x_anylabeling
@@ -37,6 +39,7 @@ def create_app(
     sources: Sources | None = None,
     token: str | None = None,
     options: ServeOptions | None = None,
+    stop: Event | None = None,
 ) -> FastAPI:
     """The application that ``uvicorn`` serves: backends of Label Studio and of X-AnyLabeling.
 
@@ -45,6 +48,8 @@ def create_app(
         sources: where Label Studio's images may come from; data URIs always may.
         token: what whoever asks has to send, see ``check_token``; None to let everybody in.
         options: how much a request may take.
+        stop: set by whoever ends the server, before it waits for requests: they are refused then, and work
+            ends after its present task.
 
     Example:
         >>> import ovseg
@@ -53,16 +58,18 @@ def create_app(
         True
     """
     chosen = options or ServeOptions()
-    gate = Gate(chosen)
+    stopping = stop or Event()
+    gate = Gate(chosen, stopping)
     # Label Studio waits for setup 3 seconds, also while all workers are busy.
-    desk = Gate(replace(chosen, workers=1, max_body=1))
+    desk = Gate(replace(chosen, workers=1, max_body=1), stopping)
     studio = LabelStudio(core, sources or Sources())
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
-        gate.close()
-        desk.close()
+        stopping.set()
+        for one in (gate, desk):
+            await run_in_threadpool(one.close)
 
     app = FastAPI(openapi_url=None, lifespan=life, redirect_slashes=False)
     app.add_exception_handler(HTTPException, _http_error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,13 @@ from ovseg.options import ServeOptions
 JsonObject = dict[str, object]
 DRAINED, DRAINING = 256 << 20, 2.0
 """Bytes of a refused body that are read and dropped, and seconds for it."""
+
+LOOKS = 0.25
+"""Seconds after which who waits looks whether the server is being stopped."""
+ENDING = 3.0
+"""Seconds that a server which is being stopped waits for work."""
+THREADS = "ovseg-serve"
+STOPPED = "wanted a server, this one is being stopped"
 
 
 class Refused(Exception):
@@ -46,6 +54,11 @@ Work = Callable[[JsonObject, Deadline], JsonObject]
 """From a request's body to its answer; it runs in a worker's thread."""
 
 
+def is_working() -> bool:
+    """Whether a worker's thread of a server that has been closed has not ended yet."""
+    return any(one.name.startswith(THREADS) for one in threading.enumerate())
+
+
 class Gate:
     """Lets a bounded number of requests in, and works on them in a bounded number of threads.
 
@@ -54,12 +67,13 @@ class Gate:
 
     Args:
         options: how long, how large and how many.
+        stop: set by whoever ends the server: whoever waits is told so.
     """
 
-    def __init__(self, options: ServeOptions) -> None:
+    def __init__(self, options: ServeOptions, stop: Event) -> None:
         self.options = options
-        self._pool = ThreadPoolExecutor(options.workers, "ovseg-serve")
-        self._stop = Event()
+        self._pool = ThreadPoolExecutor(options.workers, THREADS)
+        self._stop = stop
         self._lock = Lock()
         self._inside = 0
 
@@ -71,7 +85,8 @@ class Gate:
             work: makes the answer.
 
         Raises:
-            Refused: there is no place, the body is too large or no JSON object, or time has run out.
+            Refused: there is no place, the body is too large or no JSON object, time has run out, or the
+                server is being stopped.
             Exception: whatever the work raises.
         """
         self._enter()
@@ -86,10 +101,13 @@ class Gate:
             else:
                 future.add_done_callback(lambda _: self._leave())
         waited = asyncio.wrap_future(future)
-        done, _ = await asyncio.wait([waited], timeout=deadline.left)
-        if not done:
+        while not waited.done() and deadline.left:
+            await asyncio.wait([waited], timeout=min(LOOKS, deadline.left))
+        if not waited.done():
             waited.add_done_callback(_forget)
             future.cancel()
+            if self._stop.is_set():
+                raise Refused(503, STOPPED)
             raise Refused(504, f"wanted an answer within {self.options.timeout:g} seconds, it took longer")
         return waited.result()
 
@@ -100,11 +118,16 @@ class Gate:
             return self._inside
 
     def close(self) -> None:
-        """Let nothing more begin; work in several steps ends after its present one."""
+        """Let nothing more begin, and wait a little for what is being done."""
         self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        end = time.monotonic() + ENDING
+        while self.inside and time.monotonic() < end:
+            time.sleep(0.02)
 
     def _enter(self) -> None:
+        if self._stop.is_set():
+            raise Refused(503, STOPPED)
         most = self.options.workers + self.options.waiting
         with self._lock:
             if self._inside >= most:
