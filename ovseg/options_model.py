@@ -75,18 +75,8 @@ class OptionsModel(FrozenClip):
         """``Model.segment`` of several images with its options as one object.
 
         Args:
-            images: pictures in any form that ``load_image`` takes, read as they are needed.
-            names: as in ``Model.similarity``.
-            options: how it is made.
-            on_error: as in ``Model.similarity``.
+            images, names, options, on_error: as in ``similarity_with``.
             probabilities: as in ``Model.segment``.
-
-        Returns:
-            The results in order, each made when it is asked for.
-
-        Raises:
-            UsageError: the names are wrong.
-            ImageError: an image cannot be read.
         """
         check_flag("probabilities", probabilities)
         vocabulary = with_background(as_vocabulary(names), options)
@@ -112,21 +102,7 @@ class OptionsModel(FrozenClip):
         options: RecognitionOptions,
         on_error: OnError | None = None,
     ) -> Iterator[Recognition]:
-        """``Model.recognize`` of several images with its options as one object.
-
-        Args:
-            images: pictures in any form that ``load_image`` takes, read as they are needed.
-            names: as in ``Model.similarity``.
-            options: how it is made.
-            on_error: as in ``Model.similarity``.
-
-        Returns:
-            The results in order, each made when it is asked for.
-
-        Raises:
-            UsageError: the names are wrong.
-            ImageError: an image cannot be read.
-        """
+        """``Model.recognize`` of several images with its options as one object; see ``similarity_with``."""
         vocabulary = as_vocabulary(names)
         self.check_surgery(options.surgery, vocabulary)
         text = self.encode_text(vocabulary.flat, options.templates)
