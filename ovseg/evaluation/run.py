@@ -147,6 +147,7 @@ class Run:
     def open(self, sources: Sequence[Source]) -> list[Named[SampleSet]]:
         """Every set, its files and names looked at. Raises UsageError, DataError."""
         found = [Named(source.kind, self._chosen(source.samples())) for source in sources]
+        _check_titles([one.title for one in found])
         for one in found:
             one.items.check()
             self.texts(one.items)
@@ -155,6 +156,7 @@ class Run:
     def open_tags(self, sources: Sequence[Source]) -> list[Named[TagSet]]:
         """Every set as pictures with labels, its files looked at. Raises UsageError, DataError."""
         found = [Named(source.kind, self._chosen(source.tags())) for source in sources]
+        _check_titles([one.title for one in found])
         for one in found:
             one.items.check(headers=len(one.items) <= 20_000)
             self.texts(one.items)
@@ -198,6 +200,13 @@ class Run:
             "limit": self.limit,
             "precision": self.precision,
         }
+
+
+def _check_titles(titles: Sequence[str]) -> None:
+    """Raise UsageError where two sets would be one column."""
+    twice = next((title for title in titles if titles.count(title) > 1), None)
+    if twice is not None:
+        raise UsageError(f"wanted data sets with a title each, got {twice!r} twice: measure them one by one")
 
 
 def applicable(

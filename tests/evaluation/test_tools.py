@@ -185,6 +185,20 @@ def test_misuse_is_one_line_and_code_2(tool, tmp_path, monkeypatch, name, words,
     assert err.startswith("error: ") and err.count("\n") == 1
 
 
+def test_two_sets_of_one_title_are_no_single_column(tool, tmp_path):
+    for folder in ("a", "b"):
+        photographs(tmp_path / folder / "photos")
+    words = [
+        "--data",
+        *(f"photos={tmp_path / folder / 'photos'}" for folder in "ab"),
+        "--out",
+        tmp_path / "o",
+    ]
+    for name, experiment in (("explain.py", ["table1"]), ("multilabel.py", [])):
+        code, _, err = tool(name, *experiment, *words)
+        assert code == 2 and "wanted data sets with a title each, got 'photos val' twice" in err
+
+
 @pytest.mark.parametrize(
     "change", ["labels of another size", "no picture", "a missing file", "a class is missing"]
 )
