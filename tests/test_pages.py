@@ -131,14 +131,20 @@ def test_citation_names_this_version():
     assert "Pattern Recognition" in text and '"111409"' in text
 
 
+SCREENSHOTS = {"label_studio.png": "python tools/try_label_studio.py"}
+"""Pictures of programs in docs/images, and the command that made each; a page names it."""
+
+
 def test_pictures_are_those_of_the_demo(tmp_path):
-    """docs/images holds what ``make pictures`` writes, and every page shows only these."""
+    """docs/images holds what ``make pictures`` writes and screenshots; every page shows only these."""
     done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     written = [Path(line) for line in done.stdout.split()]
     committed = sorted((ROOT / "docs/images").iterdir())
-    assert sorted(path.name for path in written) == [path.name for path in committed]
-    for path in committed:
+    assert sorted([*(path.name for path in written), *SCREENSHOTS]) == [path.name for path in committed]
+    for command in SCREENSHOTS.values():
+        assert any(command in text for text in TEXT.values())
+    for path in (path for path in committed if path.name not in SCREENSHOTS):
         shown, made = ovseg.load_image(path).astype(int), ovseg.load_image(tmp_path / path.name).astype(int)
         assert shown.shape == made.shape, f"{path.name}: run make pictures"
         assert np.abs(shown - made).mean() < 2, f"{path.name}: run make pictures"

@@ -20,6 +20,7 @@ FLAGS = (
 )
 WAIT, STILL = 180_000, 3_000
 """Milliseconds for a step of the page, and until a picture of it no longer changes."""
+WIDTH, HEIGHT = 1360, 800
 TITLES = ".lsf-outliner-item__title"
 IMAGE = ".konvajs-content"
 
@@ -32,7 +33,7 @@ def main() -> None:
     errors: list[str] = []
     with sync_playwright() as play, tempfile.TemporaryDirectory() as profile:
         context = play.chromium.launch_persistent_context(
-            profile, executable_path=chromium, args=FLAGS.split(), viewport={"width": 1360, "height": 860}
+            profile, executable_path=chromium, args=FLAGS.split(), viewport={"width": WIDTH, "height": HEIGHT}
         )
         page = context.new_page()
         page.set_default_timeout(WAIT)
@@ -45,6 +46,10 @@ def main() -> None:
         page.wait_for_selector(TITLES)
         page.wait_for_timeout(2 * STILL)
         page.screenshot(path=folder / "page.png")
+        page.set_viewport_size(
+            {"width": WIDTH, "height": 4 * HEIGHT}
+        )  # a longer list is not there as a whole
+        page.wait_for_timeout(STILL)
         box = page.locator(IMAGE).first.bounding_box()
         listed = page.locator(TITLES).all_inner_texts()
         page.mouse.move(5, 5)
@@ -54,6 +59,7 @@ def main() -> None:
         page.wait_for_timeout(STILL)
         page.screenshot(path=folder / "hidden.png", clip=box)
         page.get_by_text("Auto-Annotation").click()
+        page.get_by_text("Auto-Accept Suggestions").click()
         page.fill("input[name=prompt]", word)
         page.press("input[name=prompt]", "Enter")
         page.wait_for_function(f"document.querySelectorAll({TITLES!r}).length > {len(listed)}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import mimetypes
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,12 +26,12 @@ from label_studio.studio import PASSWORD, USER, Backend, Studio, form, make_envi
 from ovseg.annotate.brush import decode_brush
 from ovseg.errors import OvsegError, one_line
 from ovseg.figures import palette
-from ovseg.io.images import find_images
 from ovseg.io.writers import write_file
 from ovseg.metrics import mask_iou
 
-SEEDS, SIZE = (3, 4, 22), (240, 320)
+SEED, SIZE = 4, (240, 320)
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,7 @@ class Trial:
     Attributes:
         work: the folder for everything.
         words: the labels of the project.
-        photos: a folder of photographs, or None.
-        most: photographs at most.
+        photos: files of photographs.
         arguments: of ``ovseg serve``.
         own: ovseg's own masks, by the same models.
         chromium: the browser, or None.
@@ -48,8 +50,7 @@ class Trial:
 
     work: Path
     words: Sequence[str]
-    photos: Path | None
-    most: int
+    photos: Sequence[Path]
     arguments: Sequence[str]
     own: Own
     chromium: str | None
@@ -95,47 +96,47 @@ def run(trial: Trial) -> list[Row]:
         rows += drawn(trial, studio, tasks[0], connected["id"])
         rows.append(decoded_there(python, tasks))
         if trial.chromium is not None:
-            most = max(tasks, key=lambda task: len(task.answers))
-            rows += seen(trial, studio, python, project, most)
+            rows += seen(trial, studio, python, project, tasks[0])
     return rows
 
 
 def configuration(words: Sequence[str]) -> str:
-    """The labelling interface: brush, rectangle, key point and text area."""
+    """The labelling interface of docs/serve.md with other labels."""
     colours = palette(len(words)).tolist()
     labels = "".join(
         f'<Label value={quoteattr(word)} background="#{red:02x}{green:02x}{blue:02x}"/>'
         for word, (red, green, blue) in zip(words, colours, strict=True)
     )
-    return (
-        '<View><Image name="image" value="$image" zoom="true"/>'
-        f'<BrushLabels name="masks" toName="image">{labels}</BrushLabels>'
-        f'<RectangleLabels name="boxes" toName="image" smart="true">{labels}</RectangleLabels>'
-        f'<KeyPointLabels name="points" toName="image" smart="true">{labels}</KeyPointLabels>'
-        '<TextArea name="prompt" toName="image" editable="true" rows="1" maxSubmissions="1"/></View>'
-    )
+    page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+    found = re.search(r"^```xml\n(.*?)^```", page, re.M | re.S)
+    if found is None:
+        raise OvsegError("wanted a labelling interface in docs/serve.md, got none")
+    return re.sub(r"(\s*<Label [^>]*/>)+", labels, found[1])
 
 
 def put_in(trial: Trial, studio: Studio, project: int) -> Iterator[Task]:
-    """Import the pictures: uploads, files of the disk, a data URI."""
+    """Import the pictures, by turns as uploads, files of Label Studio's disk and data URIs."""
     local = studio.files / "local"
     local.mkdir(exist_ok=True)
-    for seed in SEEDS:
-        Image.fromarray(ovseg.make_scene(seed, SIZE).image).save(local / f"scene-{seed}.png")
-    scenes = [local / f"scene-{seed}.png" for seed in SEEDS]
-    photos = find_images([trial.photos], False)[0][: trial.most] if trial.photos is not None else []
+    scene = local / f"scene-{SEED}.png"
+    Image.fromarray(ovseg.make_scene(SEED, SIZE).image).save(scene)
     storage = {"project": project, "path": str(local), "use_blob_urls": True, "title": "files"}
     studio.ask("/api/storages/localfiles", storage)
-    route = f"/api/projects/{project}/import?return_task_ids=true"
-    for path in (scenes[0], *photos):
-        (number,) = studio.ask(route, form([path]))["task_ids"]
-        yield Task(number, f"uploaded {path.name}", ovseg.load_image(path))
-    address = f"/data/local-files/?d=local/{quote(scenes[1].name)}"
-    (number,) = studio.ask(route, [{"data": {"image": address}}])["task_ids"]
-    yield Task(number, f"file {scenes[1].name} of the disk", ovseg.load_image(scenes[1]))
-    uri = "data:image/png;base64," + base64.b64encode(scenes[2].read_bytes()).decode()
-    (number,) = studio.ask(route, [{"data": {"image": uri}}])["task_ids"]
-    yield Task(number, f"{scenes[2].name} as data URI", ovseg.load_image(scenes[2]))
+    for number, path in enumerate([*trial.photos, scene]):
+        kept = path if path == scene else Path(shutil.copy(path, local / f"{number} {path.name}"))
+        how, body = (
+            ("uploaded", form([kept])),
+            ("file", [{"data": {"image": f"/data/local-files/?d=local/{quote(kept.name)}"}}]),
+            ("data URI", [{"data": {"image": data_uri(kept)}}]),
+        )[number % 3]
+        (task,) = studio.ask(f"/api/projects/{project}/import?return_task_ids=true", body)["task_ids"]
+        yield Task(task, f"{path.name} ({how})", ovseg.load_image(path))
+
+
+def data_uri(path: Path) -> str:
+    """A file's content as an address of its own."""
+    kind = mimetypes.guess_type(path.name)[0] or "image/png"
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def predicted(trial: Trial, studio: Studio, task: Task) -> Iterator[Row]:
@@ -153,10 +154,10 @@ def drawn(trial: Trial, studio: Studio, task: Task, backend: int) -> Iterator[Ro
     size = {"original_width": width, "original_height": height, "image_rotation": 0}
     point = {"x": 50, "y": 40, "width": 0.5, "keypointlabels": [word]}
     box = {"x": 25, "y": 20, "width": 40, "height": 50, "rotation": 0, "rectanglelabels": [word]}
-    asked = (
+    asked: Sequence[tuple[str, Mapping[str, Any]]] = (
         ("word", {"type": "textarea", "from_name": "prompt", "value": {"text": [word]}}),
-        ("key point", {"type": "keypointlabels", "from_name": "points", "value": point, "is_positive": True}),
-        ("rectangle", {"type": "rectanglelabels", "from_name": "boxes", "value": box}),
+        ("key point", {"type": "keypointlabels", "from_name": "point", "value": point, "is_positive": True}),
+        ("rectangle", {"type": "rectanglelabels", "from_name": "box", "value": box}),
     )
     wanted = (
         trial.own.words(task.picture, [word]),
@@ -235,11 +236,12 @@ def seen(trial: Trial, studio: Studio, python: Path, project: int, task: Task) -
     yield Row(
         "the page draws the masks", f"IoU {iou:.3f} of the pixels that change when it hides them", iou > 0.9
     )
-    more = said["typed"][:]
-    for label in said["listed"]:
-        more.remove(label)
-    alone = [label for label, _ in trial.own.words(task.picture, [wanted[0]])]
-    yield Row(f"'{wanted[0]}' typed into the page", f"{len(more)} regions more", sorted(more) == alone)
+    alone = trial.own.words(task.picture, [wanted[0]])
+    new = [label for label, mask in alone if not any(np.array_equal(mask, one) for _, one in own)]
+    came = f"{len(said['typed']) - len(said['listed'])} regions more, {len(new)} of them new"
+    yield Row(
+        f"'{wanted[0]}' typed into the page", came, sorted(said["typed"]) == sorted([*said["listed"], *new])
+    )
 
 
 def changed(one: Path, other: Path) -> NDArray[np.bool_]:
