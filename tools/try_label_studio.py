@@ -3,11 +3,12 @@
     python tools/try_label_studio.py
     python tools/try_label_studio.py --photos PHOTOS --words "person, dog" --segmenter vit_b
 
-Installs Label Studio from PyPI in an environment below --work (1 GB, minutes), starts it and ovseg serve on
-free ports, makes a project, imports a scene and two photographs of scikit-image in the three ways there are
-(uploaded, a file of its own disk, a data URI), connects the backend and asks for predictions through Label Studio's API. What comes back is
-decoded and compared with ovseg's own masks. With Chromium the labelling page is seen, and kept as a PNG.
-The exit code is 0 where all of it held. Without --work, nothing of this is left.
+Installs Label Studio from PyPI in an environment of its own (1 GB, minutes), starts it and ovseg serve on
+free ports, makes a project with the labelling interface of docs/serve.md, imports three photographs of
+scikit-image and a scene in the three ways there are (uploaded, a file of its own disk, a data URI),
+connects the backend and asks for predictions through Label Studio's API. What comes back is decoded and
+compared with ovseg's own masks. With Chromium the labelling page is used, and kept as a PNG. The exit code
+is 0 where all of it held. Without --work, nothing of this is left but the PNG.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from ovseg.cli.scripts import Parser, reported
 from ovseg.errors import UsageError
 from ovseg.io.find import find_images
 
-WORDS = "coffee cup, table, cat, red star, bricks"
-PHOTOS = ("coffee.png", "chelsea.png")
+WORDS = "coffee cup, table, cat, sky, red star"
+PHOTOS = ("coffee.png", "chelsea.png", "rocket.jpg")
 """Photographs that scikit-image ships."""
 
 

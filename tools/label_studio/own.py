@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +10,7 @@ from ovseg.annotate.classes import read_classes
 from ovseg.annotate.finder import MaskFinder
 from ovseg.options import AnnotateOptions
 from ovseg.text_to_mask import TextMasks
+from ovseg.vocabulary import Names
 
 Found = list[tuple[str, NDArray[np.bool_]]]
 """Labels and masks (H, W) of one picture."""
@@ -30,9 +29,9 @@ class Own:
         self._segmenter = ovseg.load_segmenter(segmenter)
         self._prompted = ovseg.TextToMask(self._model, self._segmenter)
 
-    def words(self, picture: NDArray[np.uint8], words: Sequence[str]) -> Found:
-        """The objects of some words."""
-        finder = MaskFinder(self._model, self._segmenter, read_classes(list(words)), AnnotateOptions())
+    def words(self, picture: NDArray[np.uint8], words: Names) -> Found:
+        """The objects of some words, or of labels and their texts."""
+        finder = MaskFinder(self._model, self._segmenter, read_classes(words), AnnotateOptions())
         (found,) = finder.find([picture])
         return [] if found is None else [(one.label, one.mask.array()) for one in found.regions]
 
