@@ -4,7 +4,8 @@
 
 Opens the labelling page of a task, keeps page.png and the image with its regions shown and hidden (shown.png,
 hidden.png), then switches auto-annotation on and writes a word into the text area (typed.png). Prints as JSON
-the regions that the page lists before and after, and the errors of its scripts.
+the regions that the page lists before and after, the errors of its scripts, and where the image and the part of
+it that is seen are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ WAIT, STILL = 180_000, 3_000
 """Milliseconds for a step of the page, and until a picture of it no longer changes."""
 WIDTH, HEIGHT = 1360, 800
 TITLES = ".lsf-outliner-item__title"
-IMAGE = ".konvajs-content"
+DRAWN, IMAGE = ".konvajs-content", ".lsf-image img"
 
 
 def main() -> None:
@@ -51,7 +52,8 @@ def main() -> None:
             {"width": WIDTH, "height": 4 * HEIGHT}
         )  # a longer list is not there as a whole
         page.wait_for_timeout(STILL)
-        box = page.locator(IMAGE).first.bounding_box()
+        box = page.locator(DRAWN).first.bounding_box()
+        image = page.locator(IMAGE).first.bounding_box()  # larger than what is seen of it
         listed = page.locator(TITLES).all_inner_texts()
         page.mouse.move(5, 5)
         page.screenshot(path=folder / "shown.png", clip=box)
@@ -68,7 +70,8 @@ def main() -> None:
         page.wait_for_timeout(STILL)
         page.screenshot(path=folder / "typed.png")
         after = page.locator(TITLES).all_inner_texts()
-        print(json.dumps({"listed": listed, "typed": after, "errors": errors}))
+        found = {"listed": listed, "typed": after, "errors": errors, "drawn": box, "image": image}
+        print(json.dumps(found))
         context.close()
 
 

@@ -234,9 +234,7 @@ def seen(trial: Trial, studio: Studio, python: Path, project: int, task: Task) -
     yield Row("the page lists the regions", f"{len(said['listed'])} of {len(wanted)}", held)
     drawn = changed(trial.work / "shown.png", trial.work / "hidden.png")
     own = trial.own.words(task.picture, trial.words)
-    union = np.any([mask for _, mask in own], axis=0)
-    pixels = np.asarray(Image.fromarray(union).resize(drawn.shape[::-1], Image.Resampling.NEAREST))
-    iou = mask_iou(drawn, pixels)
+    iou = mask_iou(drawn, visible(np.any([mask for _, mask in own], axis=0), said["image"], said["drawn"]))
     yield Row(
         "the page draws the masks", f"IoU {iou:.3f} of the pixels that change when it hides them", iou > 0.9
     )
@@ -244,6 +242,16 @@ def seen(trial: Trial, studio: Studio, python: Path, project: int, task: Task) -
     more = len(said["typed"]) - len(said["listed"])
     held = sorted(said["typed"]) == sorted([*said["listed"], *new]) and more > 0
     yield Row(f"'{word}' typed into the page", f"{more} regions more, wanted {len(new)}", held)
+
+
+def visible(
+    mask: NDArray[np.bool_], image: Mapping[str, float], drawn: Mapping[str, float]
+) -> NDArray[np.bool_]:
+    """A mask as the page shows it: enlarged like the image, and cut to the part that is drawn on."""
+    size = round(image["width"]), round(image["height"])
+    large = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    left, top = round(drawn["x"] - image["x"]), round(drawn["y"] - image["y"])
+    return large[top : top + round(drawn["height"]), left : left + round(drawn["width"])]
 
 
 def changed(one: Path, other: Path) -> NDArray[np.bool_]:
