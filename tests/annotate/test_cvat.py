@@ -25,6 +25,7 @@ from cvat_sdk.auto_annotation import BadFunctionError, InteractionResultAttribut
 from cvat_sdk.masks import decode_mask, encode_mask
 
 from ovseg.annotate.cvat import create
+from ovseg.annotate.cvat.shapes import shape_mask
 
 from .cvat_server import CvatServer, lead_to_cvat
 
@@ -364,6 +365,24 @@ def test_a_shape_that_is_gone_is_said_to_be(cvat, monkeypatch):
     (found,) = answers[2]["shapes"]
     assert answers[1]["shapes"] == [None]
     assert mask_iou(decoded(found), masks[0]) > 0.8
+
+
+@pytest.mark.parametrize(
+    "kind, points",
+    [
+        ("mask", [3, 2, 0, 0, 1, 1]),
+        ("mask", [0, 4, 200, 0, 201, 1]),
+        ("mask", [1.5, 2.5, 0, 0, 1, 1]),
+        ("polygon", [1, 1]),
+        ("polygon", [1, 1, 1, 1, 1, 1]),
+        ("rectangle", [5, 5, 5, 9]),
+        ("rectangle", [float("nan"), 5, 5, 9]),
+        ("rectangle", []),
+    ],
+)
+def test_a_shape_that_is_none_is_one_line(kind, points):
+    with pytest.raises(ovseg.DataError, match=f"wanted a {kind} inside 8 x 8 pixels, got"):
+        shape_mask(kind, points, (8, 8))
 
 
 def box_of(mask):

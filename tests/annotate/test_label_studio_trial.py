@@ -72,3 +72,13 @@ def test_pixels_that_change_are_those_of_the_masks(trial, tmp_path):
     image[0] += 3  # what a browser's scaling changes is no mask
     Image.fromarray(image).save(tmp_path / "shown.png")
     assert (trial.changed(tmp_path / "shown.png", tmp_path / "hidden.png") == mask).all()
+
+
+def test_a_mask_is_cut_as_the_page_cuts_its_image(trial):
+    mask = np.zeros(SIZE, bool)
+    mask[10:20, 30:] = True
+    image = {"x": 4.0, "y": 5.0, "width": 80.0, "height": 60.0}
+    drawn = {"x": 6.0, "y": 6.0, "width": 76.0, "height": 58.0}
+    found = trial.visible(mask, image, drawn)
+    assert found.shape == (58, 76) and found.sum() == 20 * 18
+    assert found[19:39, 58:].all()

@@ -2,10 +2,10 @@
 
     python tools/label_studio/page.py URL USER PASSWORD CHROMIUM WORD FOLDER
 
-Opens the labelling page of a task, keeps page.png and the image with its regions shown and hidden (shown.png,
-hidden.png), then switches auto-annotation on and writes a word into the text area (typed.png). Prints as JSON
-the regions that the page lists before and after, the errors of its scripts, and where the image and the part of
-it that is seen are.
+Opens the labelling page of a task, keeps page.png and the image with its regions shown and hidden
+(shown.png, hidden.png), then switches auto-annotation on and writes a word into the text area (typed.png).
+Prints as JSON the regions that the page lists before and after, the errors of its scripts, and where the
+image and the part of it that is seen are.
 """
 
 from __future__ import annotations

@@ -65,10 +65,12 @@ def shape_mask(kind: str, points: Sequence[float], size: tuple[int, int]) -> NDA
     try:
         if kind == "mask":
             mask = decode_mask(points, image_width=size[1], image_height=size[0])
-        elif kind == "polygon":
+        elif kind == "rectangle":
+            mask = box_mask(size, points)
+        elif len(points) >= 6:  # pycocotools takes no fewer
             mask = polygon_mask(size, [points]).array()
         else:
-            mask = box_mask(size, points)
+            mask = np.zeros(size, bool)
     except (ValueError, TypeError, DataError):
         mask = np.zeros(size, bool)
     if not mask.any():
