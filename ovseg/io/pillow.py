@@ -127,7 +127,10 @@ def _eight_bits(image: Image.Image, nodata: float | None) -> NDArray[np.uint8]:
     """In bands of rows: Pillow's conversions of the whole would take three times the result's memory."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for rows in row_bands(image.height, image.width):
-        pixels[rows] = _to_rgb(image.crop((0, rows.start, image.width, rows.stop)), nodata)
+        # Before 13, Pillow holds a crop of everything, too, to the limit on pixels that the process shares.
+        whole = (rows.start, rows.stop) == (0, image.height)
+        band = image if whole else image.crop((0, rows.start, image.width, rows.stop))
+        pixels[rows] = _to_rgb(band, nodata)
     return pixels
 
 
