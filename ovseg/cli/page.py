@@ -31,6 +31,11 @@ NOT_ASKED = ("task", "logit_scale", "background", "area_threshold", "synonyms", 
 """Options of ``ovseg annotate`` that a page of masks has no use for."""
 
 
+def wait(_: str) -> None:
+    """Let the page at an address work until the process is stopped."""
+    threading.Event().wait()
+
+
 @reported
 @with_options(LoadOptions, AnnotateOptions, without=NOT_ASKED)
 def page(
@@ -65,7 +70,7 @@ def page(
     What is accepted is kept in a run folder as that of ovseg annotate. A page that is started again with the
     same --out goes on. It needs the extra page: pip install "ovseg[page]".
     """
-    from ovseg.page.serve import check_address, check_gradio, served
+    from ovseg.page.serve import LOCAL, check_address, check_gradio, served
 
     check_gradio()
     out = check_out(out_folder)
@@ -91,8 +96,10 @@ def page(
                 note(f"warning: {line}")
         for line in little_known(model, loading.weights, segmenter, weights):
             note(line)
+        if host not in LOCAL:
+            note(f"warning: whoever reaches {host} can use this page; it asks for no password")
         with served(session, host, port) as address:
             tell(f"the page is at {address}, results in {shown(out)}; Ctrl+C ends it")
-            threading.Event().wait()
+            wait(address)
     finally:
         session.close()

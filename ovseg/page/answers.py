@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from ovseg.annotate.exclusive import LEAST, Found, exclusive
 from ovseg.annotate.finder import REPORTED, MaskFinder
 from ovseg.annotate.records import Mask, Picture, Region
-from ovseg.maps.similarity import empty_text_surgery
 from ovseg.names import fold
 from ovseg.text_to_mask.decoding import found_objects
 from ovseg.text_to_mask.encoded import EncodedImage
 from ovseg.text_to_mask.pipeline import prompt_sets, text_features
 from ovseg.text_to_mask.prompts import Click, PromptSet, add_clicks
+from ovseg.text_to_mask.scores import TextScores
 
 KEPT = 256
 """Decoded answers that are kept of one picture, the least recently used goes first."""
@@ -122,12 +122,13 @@ def answer_words(finder: MaskFinder, seen: SeenPicture, steps: Sequence[Step] = 
         if not one.left_out and (one.is_present or any(click[2] for click in one.clicks))
     ]
     decoded = _decode(finder, seen, {k: answers[k] for k in asked})
+    better = better_words(finder, seen.encoded) if len(decoded) < len(answers) else []
     for k, one in enumerate(answers):
         if k in decoded:
             found = tuple(replace(mask, label=k) for mask in decoded[k][0])
             answers[k] = replace(one, found=found, reason=None if found else decoded[k][1])
         else:
-            answers[k] = replace(one, reason=_why_absent(finder, seen.encoded, one))
+            answers[k] = replace(one, reason=_why_absent(one, better[k]))
     return answers if finder.overlap else _without_shared(answers, seen.encoded.size, steps)
 
 
@@ -176,27 +177,31 @@ def _question(finder: MaskFinder, encoded: EncodedImage, one: Answer) -> tuple[l
     return add_clicks(sets, one.clicks), reason
 
 
-def _why_absent(finder: MaskFinder, encoded: EncodedImage, one: Answer) -> str:
-    """Why a word has no masks: left out, or the words that fit the picture better."""
+def _why_absent(one: Answer, better: Sequence[str]) -> str:
+    """Why a word has no masks: the user took it out, or other words fit the picture better."""
     if one.left_out:
-        return "left out by you"
+        return "you took it out of this photo"
     reason = f"presence {one.presence:.2f} is below {one.wanted:.2f}"
-    better = better_words(finder, encoded, one.word)
     return f"{reason}; everyday words that fit the photo better: {', '.join(better)}" if better else reason
 
 
 @torch.no_grad()
-def better_words(finder: MaskFinder, encoded: EncodedImage, word: str) -> list[str]:
-    """Up to ``RIVALS`` everyday words that fit the picture as a whole better than a class, the best first."""
-    texts = finder.texts[finder.names.index(word)]
-    own = {fold(text) for text in texts}
-    rivals = [text for text in finder.setup.options.distractors if fold(text) not in own]
-    features = text_features(finder.setup, texts)
-    text = torch.stack([features[name] for name in [*texts, *rivals]])
-    similar = empty_text_surgery(encoded.features.class_tokens, text, features[""][None])
-    values = similar.max(dim=0).values.cpu().numpy()
-    best, others = values[: len(texts)].max(), values[len(texts) :]
-    return [rivals[k] for k in np.argsort(-others, kind="stable")[:RIVALS] if others[k] > best]
+def better_words(finder: MaskFinder, encoded: EncodedImage) -> list[list[str]]:
+    """For each class up to ``RIVALS`` everyday words that fit the picture as a whole better, the best first."""
+    rivals = finder.setup.options.distractors
+    features = text_features(finder.setup, [text for row in finder.texts for text in row])
+    names = list(features)
+    scores = TextScores.of(
+        encoded.features, torch.stack([features[name] for name in names]), features[""][None]
+    )
+    value = dict(zip(names, scores.images.max(axis=0).tolist(), strict=True))
+    ranked = sorted(rivals, key=lambda rival: -value[rival])
+    out = []
+    for texts in finder.texts:
+        own, best = {fold(text) for text in texts}, max(value[text] for text in texts)
+        better = [rival for rival in ranked if value[rival] > best and fold(rival) not in own]
+        out.append(better[:RIVALS])
+    return out
 
 
 def _without_shared(answers: list[Answer], size: tuple[int, int], steps: Sequence[Step]) -> list[Answer]:

@@ -11,27 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ovseg import figures
+from ovseg.annotate.exclusive import Found
 from ovseg.maps.points import normalise
 from ovseg.page.answers import Answer
+from ovseg.page.screen import resized
 from ovseg.page.session import View
 
-SIDE = 1280
-"""The long side in pixels of what is shown. Smaller photographs are enlarged: where a browser enlarges a
-picture, Gradio tells the places of clicks wrongly."""
 THUMBNAIL = 108
 """The height in pixels of the map beside a word."""
 MASKS, MAP, PHOTO = "Masks", "Map", "Photo"
 SHOWN = (MASKS, MAP, PHOTO)
-
-
-def shown_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) at which a picture of ``size`` is shown.
-
-    >>> shown_size((3000, 4000)), shown_size((400, 300))
-    ((960, 1280), (1280, 960))
-    """
-    scale = SIDE / max(size)
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def draw_view(view: View, what: str = MASKS) -> NDArray[np.uint8] | None:
@@ -43,13 +32,12 @@ def draw_view(view: View, what: str = MASKS) -> NDArray[np.uint8] | None:
             the map of the chosen word; or the photograph alone.
 
     Returns:
-        (h, w, 3) uint8 RGB whose long side has ``SIDE`` pixels; None where there is no picture.
+        (h, w, 3) uint8 RGB of the size of ``view.shown``; None where there is no picture.
     """
-    if view.picture is None:
+    if view.picture is None or view.shown is None:
         return None
     size = view.picture.shape[0], view.picture.shape[1]
-    height, width = shown_size(size)
-    small = _resized(view.picture, (height, width))
+    small, (height, width) = view.shown, (view.shown.shape[0], view.shown.shape[1])
     chosen = next((one for one in view.answers if one.word == view.chosen), None)
     if what == MAP and chosen is not None:
         return _over_map(small, chosen, 0.55)
@@ -57,7 +45,7 @@ def draw_view(view: View, what: str = MASKS) -> NDArray[np.uint8] | None:
         for answer, colour in zip(view.answers, word_colours(len(view.answers)), strict=True):
             opacity = 0.55 if answer is chosen else 0.35
             for found in answer.found:
-                mask = _shown_mask(found.mask(size), (height, width))
+                mask = _shown_mask(found, size, (height, width))
                 small = figures.overlay_mask(small, mask, colour, opacity)
         if chosen is not None and chosen.clicks:
             xy = np.array([click[:2] for click in chosen.clicks]) * [width / size[1], height / size[0]]
@@ -70,10 +58,14 @@ def word_colours(count: int) -> list[tuple[int, int, int]]:
     return [(int(red), int(green), int(blue)) for red, green, blue in figures.palette(count)]
 
 
-def draw_thumbnail(picture: NDArray[np.uint8], answer: Answer) -> str:
-    """The map of one word over the small photograph, grey where it is absent, as an inline JPEG's address."""
+def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The photograph at the height of a thumbnail."""
     height, width = picture.shape[:2]
-    small = _resized(picture, (THUMBNAIL, max(1, round(width * THUMBNAIL / height))))
+    return resized(picture, (THUMBNAIL, max(1, min(4 * THUMBNAIL, round(width * THUMBNAIL / height)))))
+
+
+def draw_thumbnail(small: NDArray[np.uint8], answer: Answer) -> str:
+    """The map of one word over the small photograph, grey where it is absent, as an inline JPEG's address."""
     drawn = _over_map(small, answer, 0.6)
     if not answer.found:
         grey = cv2.cvtColor(drawn, cv2.COLOR_RGB2GRAY)
@@ -92,14 +84,13 @@ def _over_map(picture: NDArray[np.uint8], answer: Answer, opacity: float) -> NDA
     return figures.overlay_heat(picture, values, opacity)
 
 
-def _shown_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask at another size; where it shrinks, single pixels stay visible."""
-    shades = _resized(mask.astype(np.uint8) * 255, size)
-    return np.asarray(shades > (0 if size[0] < mask.shape[0] else 127))
-
-
-def _resized(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    if picture.shape[:2] == size:
-        return picture
-    how = cv2.INTER_AREA if size[0] < picture.shape[0] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, (size[1], size[0]), interpolation=how))
+def _shown_mask(found: Found, size: tuple[int, int], shown: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask of a picture of ``size`` in a picture of the size ``shown``; single pixels stay visible."""
+    down, across = shown[0] / size[0], shown[1] / size[1]
+    x0, y0, x1, y1 = found.box
+    top, left = min(round(y0 * down), shown[0] - 1), min(round(x0 * across), shown[1] - 1)
+    bottom, right = max(top + 1, round(y1 * down)), max(left + 1, round(x1 * across))
+    shades = resized(found.crop.astype(np.uint8) * 255, (bottom - top, right - left))
+    out = np.zeros(shown, bool)
+    out[top:bottom, left:right] = shades > (0 if down < 1 else 127)
+    return out

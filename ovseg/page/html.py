@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ovseg.page.answers import Answer
-from ovseg.page.drawing import draw_thumbnail, word_colours
+from ovseg.page.drawing import draw_thumbnail, thumbnail, word_colours
 from ovseg.page.photos import ACCEPTED, OPEN, SKIPPED
 from ovseg.page.session import View
 
@@ -15,11 +15,12 @@ STATES = {OPEN: "not decided", ACCEPTED: "accepted", SKIPPED: "skipped"}
 
 def word_cards(view: View) -> str:
     """A card for each word: its map, its presence, its masks, or why it has none."""
-    if not view.answers or view.picture is None:
+    if not view.answers or view.shown is None:
         return '<p class="ov-hint">The map of each word appears here.</p>'
     colours = word_colours(len(view.answers))
+    small = thumbnail(view.shown)
     cards = [
-        _card(index, one, colour, draw_thumbnail(view.picture, one), one.word == view.chosen)
+        _card(index, one, colour, draw_thumbnail(small, one), one.word == view.chosen)
         for index, (one, colour) in enumerate(zip(view.answers, colours, strict=True))
     ]
     return f'<div class="ov-cards" role="listbox" aria-label="Words">{"".join(cards)}</div>'

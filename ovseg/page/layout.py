@@ -11,8 +11,9 @@ import gradio as gr
 from ovseg.errors import OvsegError, UsageError, one_line
 from ovseg.io.sources import shown
 from ovseg.options import FORMATS
-from ovseg.page.drawing import MASKS, SHOWN, draw_view, shown_size
+from ovseg.page.drawing import MASKS, SHOWN, draw_view
 from ovseg.page.html import counted, hint, listed, message, progress_bar, word_cards
+from ovseg.page.screen import place_in_picture
 from ovseg.page.session import PageSession
 
 ON, BESIDE = "Click adds", "Click removes"
@@ -204,10 +205,8 @@ class Page:
         picture = self.session.view().picture
         if picture is None:
             raise UsageError("wanted a photo first")
-        size = picture.shape[0], picture.shape[1]
-        height, width = shown_size(size)
-        x, y = event.index
-        self.session.click((x + 0.5) * size[1] / width, (y + 0.5) * size[0] / height, side == ON)
+        x, y = place_in_picture(*event.index, picture.shape[:2])
+        self.session.click(x, y, side == ON)
 
     def _choose(self, event: gr.EventData) -> None:
         answers = self.session.view().answers
@@ -236,4 +235,8 @@ class Page:
         photos = counted(outcome.done + outcome.before, "photo")
         masks = counted(sum(outcome.masks.values()), "mask")
         place = shown(self.session.photos.out.absolute())
-        return f"{photos} with {masks} written to {place}: {listed(list(outcome.formats))}"
+        line = f"{photos} with {masks} written to {place}: {listed(list(outcome.formats))}"
+        old = self.session.photos.leftovers()
+        if old:
+            line += f". Older label files of photos that you skipped since are still there: {listed(old)}"
+        return line

@@ -136,7 +136,8 @@ class Photos:
         Args:
             reason: why, where the picture could not be read.
         """
-        self._decide(job, facts, reason or SKIPPED, settings, {"skipped": True})
+        written = self.rows.get(job.stem, {}).get("formats", [])
+        self._decide(job, facts, reason or SKIPPED, settings, {"skipped": True, "formats": written})
 
     def export(self, formats: Sequence[str], options: FormatOptions | None = None) -> Outcome:
         """Write label files of all accepted pictures, each format in a folder of its name in the run folder.
@@ -157,6 +158,10 @@ class Photos:
         outcome = finish(run, writers, self.jobs, 0)
         run.manifest.sync()
         return outcome
+
+    def leftovers(self) -> list[str]:
+        """Pictures that were skipped after label files of them had been written, which are still there."""
+        return [str(row["name"]) for row in self.rows.values() if row.get("skipped") and row.get("formats")]
 
     def close(self) -> None:
         """Bring everything to the disk and let another run into the folder."""

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from ovseg.errors import MissingPackageError, UsageError
 from ovseg.page.session import PageSession
 
+MOST_BYTES = 512 << 20
+"""Of a file that is added to the page."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Names of this machine that no other one reaches."""
 
@@ -59,6 +61,7 @@ def served(session: PageSession, host: str = LOCAL[0], port: int = 7860) -> Iter
                 quiet=True,
                 ssr_mode=False,
                 footer_links=[],
+                max_file_size=MOST_BYTES,
                 theme=theme,
                 css=STYLE.read_text(encoding="utf-8"),
             )

@@ -26,6 +26,7 @@ from ovseg.model import Model
 from ovseg.options import AnnotateOptions, FormatOptions, LoadOptions
 from ovseg.page.answers import Answer, SeenPicture, Step, answer_words, to_picture
 from ovseg.page.photos import ACCEPTED, SKIPPED, Photos
+from ovseg.page.screen import resized, shown_size
 from ovseg.page.words import check_words_of_page, read_words, shown_words
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import check_point
@@ -54,6 +55,7 @@ class View:
 
     Attributes:
         picture: (H, W, 3) uint8 RGB, or None where there is none.
+        shown: (h, w, 3), the same at the size of a screen.
         name: the picture's name, "" where there is none.
         problem: why the picture cannot be shown, or None.
         answers: one for each word.
@@ -66,6 +68,7 @@ class View:
     """
 
     picture: NDArray[np.uint8] | None
+    shown: NDArray[np.uint8] | None
     name: str
     problem: str | None
     answers: tuple[Answer, ...]
@@ -77,6 +80,17 @@ class View:
     skipped: int
     steps: int
     words: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Answered:
+    """Answers, and what they are the answers to."""
+
+    finder: MaskFinder
+    picture: NDArray[np.uint8]
+    steps: tuple[Step, ...]
+    seen: SeenPicture
+    answers: tuple[Answer, ...]
 
 
 class PageSession:
@@ -129,8 +143,10 @@ class PageSession:
         self._settings: Settings = {}
         self._place: int | None = None
         self._loaded: Loaded | None = None
+        self._shown: NDArray[np.uint8] | None = None
         self._steps: list[Step] = []
         self._chosen: str | None = None
+        self._answered: _Answered | None = None
         if self.photos.jobs:  # pictures that were dropped onto the page before
             self._go(self.photos.next_open() or 0)
 
@@ -276,9 +292,10 @@ class PageSession:
         loaded = self._loaded
         return View(
             None if loaded is None else loaded.picture,
+            self._shown,
             "" if job is None else job.name,
             None if loaded is None else loaded.error,
-            tuple(self._answers()) if with_answers else (),
+            self._answers() if with_answers else (),
             self._chosen,
             "" if job is None else self.photos.state(job),
             0 if self._place is None else self._place + 1,
@@ -304,8 +321,10 @@ class PageSession:
 
     def _go(self, place: int) -> None:
         job = self.photos.jobs[place]
-        steps = self.photos.steps(job)
-        self._loaded, self._place, self._steps = load(job), place, steps
+        steps, loaded = self.photos.steps(job), load(job)
+        picture = loaded.picture
+        self._shown = None if picture is None else resized(picture, shown_size(picture.shape[:2]))
+        self._loaded, self._place, self._steps = loaded, place, steps
 
     def _advance(self) -> None:
         """The next picture without a decision; this one again where there is none."""
@@ -332,9 +351,18 @@ class PageSession:
             self._steps = before
             raise
 
-    def _answers(self) -> list[Answer]:
+    def _answers(self) -> tuple[Answer, ...]:
+        """The answers for what is set now; computed again only where that has changed."""
         if self._finder is None or self._loaded is None or self._loaded.picture is None:
-            return []
-        setup = self._finder.setup
-        seen = self._seen.get(self._loaded.picture, lambda pixels: SeenPicture(encode_image(setup, pixels)))
-        return answer_words(self._finder, seen, self._steps)
+            return ()
+        finder, picture, steps = self._finder, self._loaded.picture, tuple(self._steps)
+        known = self._answered
+        if known is not None and known.finder is finder and known.picture is picture and known.steps == steps:
+            return known.answers
+        if known is not None and known.picture is picture:
+            seen = known.seen  # without the digest of all its pixels, by which the cache looks
+        else:
+            seen = self._seen.get(picture, lambda pixels: SeenPicture(encode_image(finder.setup, pixels)))
+        answers = tuple(answer_words(finder, seen, steps))
+        self._answered = _Answered(finder, picture, steps, seen, answers)
+        return answers

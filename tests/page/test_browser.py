@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ovseg.annotate.readers import read_annotations
-from ovseg.page.drawing import shown_size
+from ovseg.page.screen import shown_size
 from ovseg.page.session import PageSession
 
 pytest.importorskip("gradio", reason="Gradio is not installed")

@@ -167,7 +167,7 @@ def test_what_was_clicked_last_keeps_its_pixels(page):
         pixels = masks(page.view())
         assert not (pixels[one] & pixels[two]).any()
         assert pixels[word].any()
-        alone = page._answers()[[one, two].index(word)]
+        alone = page.view().answers[[one, two].index(word)]
         assert alone.clicks
 
 
@@ -176,7 +176,7 @@ def test_a_word_that_is_left_out_says_so_and_comes_back(page):
     before = masks(page.view())
     page.leave_out()
     answer = page.view().answers[0]
-    assert (answer.word, len(answer.found), answer.reason) == (word, 0, "left out by you")
+    assert (answer.word, len(answer.found), answer.reason) == (word, 0, "you took it out of this photo")
     page.leave_out()
     assert np.array_equal(masks(page.view())[word], before[word])
     page.undo()
