@@ -52,6 +52,7 @@ KINDS = (
     ("sh", "data"),
     ("sh", "steps"),
     ("sh", "serve"),
+    ("sh", "page"),
     ("sh", "cvat"),
     ("txt", "vocabulary"),
     ("txt", "classes"),
@@ -152,6 +153,7 @@ def test_every_line_of_a_shell_block_has_a_test_that_takes_its_program():
         "needs-weights": ("ovseg",),
         "steps": ("ovseg",),
         "serve": ("ovseg",),
+        "page": ("ovseg",),
         "cvat": ("cvat-cli",),
         "data": ("python", "bash"),
     }
@@ -298,6 +300,20 @@ def test_servers_start_and_answer(photo, monkeypatch, words):
     monkeypatch.setattr(import_module("ovseg.cli.serve"), "run_server", once)
     said = invoke([*words[1:], "--port", "0"], 0).stdout
     assert "serves on http://" in said
+
+
+@lines("page", "ovseg")
+def test_pages_open(photo, monkeypatch, words):
+    """Each on a free port; its photo and words are there, and then it is ended."""
+    pytest.importorskip("gradio", reason="Gradio is not installed")
+
+    def once(address):
+        with urlopen(address, timeout=60) as answer:
+            assert "ov-picture" in answer.read().decode()
+
+    monkeypatch.setattr(import_module("ovseg.cli.page"), "wait", once)
+    said = invoke([*words[1:], "--port", "0"], 0).stdout
+    assert "the page is at http://127.0.0.1:" in said
 
 
 @blocks("xml")

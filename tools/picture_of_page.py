@@ -28,8 +28,10 @@ FLAGS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 """As root without a screen, and without looking for Google's hosts."""
-PHOTOS = ("motorcycle_left.png", "chelsea.png", "coffee.png", "astronaut.png", "rocket.jpg")
-WORDS = "motorcycle, wall, floor, cow"
+PHOTOS = ("coffee.png", "chelsea.png", "motorcycle_left.png", "astronaut.png", "rocket.jpg")
+WORDS = "cup, table, spoon, cow"
+CLICKS = ((0.36, 0.66, True),)
+"""Corrections of the first word: x and y as shares of the photograph, and whether it is on the object."""
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def click_photo(tab: Page, x: float, y: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/images/page.png"), help="The PNG.")
-    parser.add_argument("--segmenter", default="grabcut", help="As for ovseg page.")
+    parser.add_argument("--segmenter", default="tiny", help="As for ovseg page.")
     parser.add_argument("--words", default=WORDS, help="What is looked for.")
     args = parser.parse_args()
     if CHROMIUM is None:
@@ -88,8 +90,10 @@ def main() -> None:
             tab = browser.new_page(viewport={"width": 1360, "height": 860}, device_scale_factor=1)
             tab.goto(address)
             tab.locator(".ov-card").first.wait_for()
-            click_photo(tab, 0.5, 0.5)
-            tab.get_by_text("corrected by 1 click").wait_for()
+            for count, (x, y, on) in enumerate(CLICKS, 1):
+                tab.get_by_label("Click adds" if on else "Click removes").check()
+                click_photo(tab, x, y)
+                tab.get_by_text(f"corrected by {count} click").wait_for()
             tab.wait_for_timeout(1000)  # until nothing fades any more
             tab.screenshot(path=args.out)
         session.close()
