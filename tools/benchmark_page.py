@@ -1,10 +1,10 @@
-"""How long ``ovseg page`` takes for a word, a click, undo and accept, on a photograph of scikit-image; a table.
+"""How long ``ovseg page`` takes for a word, a click, undo and accept on a photograph; prints a table.
 
     python tools/benchmark_page.py
     python tools/benchmark_page.py --segmenters tiny --rounds 3
 
-Each time is that of the session and of drawing the photo and the cards of the words, without the browser. "CPU"
-is the process's own time, which other work on the machine does not lengthen.
+Each time is that of the session and of drawing the photo and the cards of the words, without the browser.
+"CPU" is the process's own time, which other work on the machine does not lengthen.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ def _why_absent(one: Answer, better: Sequence[str]) -> str:
 
 @torch.no_grad()
 def better_words(finder: MaskFinder, encoded: EncodedImage) -> list[list[str]]:
-    """For each class the everyday words, at most ``RIVALS``, that fit the whole picture better, best first."""
+    """For each class at most ``RIVALS`` everyday words that fit the whole picture better, best first."""
     rivals = finder.setup.options.distractors
     features = text_features(finder.setup, [text for row in finder.texts for text in row])
     names = list(features)
