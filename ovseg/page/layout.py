@@ -205,7 +205,8 @@ class Page:
         picture = self.session.view().picture
         if picture is None:
             raise UsageError("wanted a photo first")
-        x, y = place_in_picture(*event.index, picture.shape[:2])
+        across, down = event.index
+        x, y = place_in_picture(across, down, (picture.shape[0], picture.shape[1]))
         self.session.click(x, y, side == ON)
 
     def _choose(self, event: gr.EventData) -> None:
