@@ -387,7 +387,7 @@ class CvatOptions(Options):
     attributes: bool = False
     model: str = "small"
     method: str = "clip_surgery"
-    segmenter: str = "grabcut"
+    segmenter: str = "tiny"
     segmenter_weights: str | None = None
 
     def __post_init__(self) -> None:

@@ -122,7 +122,7 @@ def test_the_page_on_explanations_lists_all_of_them():
 
 def test_no_page_names_an_address_of_weights_or_a_registry():
     for text in TEXT.values():
-        assert not re.search(r"https?://(?!localhost)|index-url|pypi\.|huggingface\.co", text)
+        assert not re.search(r"https?://(?!localhost|127\.0\.0\.1)|index-url|pypi\.|huggingface\.co", text)
 
 
 def test_citation_names_this_version():
@@ -131,7 +131,10 @@ def test_citation_names_this_version():
     assert "Pattern Recognition" in text and '"111409"' in text
 
 
-SCREENSHOTS = {"label_studio.png": "python tools/try_label_studio.py"}
+SCREENSHOTS = {
+    "label_studio.png": "python tools/try_label_studio.py",
+    "page.png": "python tools/picture_of_page.py",
+}
 """Pictures of programs in docs/images, and the command that made each; a page names it."""
 
 

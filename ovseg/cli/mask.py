@@ -42,7 +42,7 @@ VIEW = 2048
 """Long side in pixels of the picture with all masks; the masks themselves have the image's size."""
 TAKES = 30
 """Bytes of memory for each pixel of a large image, measured with GrabCut."""
-DEFAULT_SEGMENTER = "grabcut"
+DEFAULT_SEGMENTER = "tiny"
 
 
 @reported

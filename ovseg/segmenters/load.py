@@ -34,7 +34,7 @@ FAMILIES = {
     HUB: _Family("huggingface", "ovseg[hf]"),
 }
 NAMES = tuple(FAMILIES)
-DEFAULT = "grabcut"
+DEFAULT = "tiny"
 
 
 def list_segmenters() -> tuple[str, ...]:
