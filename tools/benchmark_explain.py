@@ -17,6 +17,7 @@ from benchmark import machine, race
 
 import ovseg
 from ovseg.data.scenes import make_scene
+from ovseg.errors import UnsupportedModelError
 from ovseg.explain import Run, get_explanation, list_explanations
 from ovseg.options import ExplainOptions
 from ovseg.vocabulary import Vocabulary
@@ -29,6 +30,15 @@ def names(count: int) -> Vocabulary:
     """Made-up texts: their features are computed before anything is measured."""
     texts = tuple(f"text {number}" for number in range(count))
     return Vocabulary(texts, tuple((text,) for text in texts))
+
+
+def applies(method: str, model: ovseg.Model) -> bool:
+    """Whether an explanation works on the model's image tower."""
+    try:
+        get_explanation(method).check(model.clip.visual)
+    except UnsupportedModelError:
+        return False
+    return True
 
 
 def texts_against_one(model: ovseg.Model, methods: list[str], args: argparse.Namespace) -> None:
@@ -75,14 +85,14 @@ def main() -> None:
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--weights", help="a tag, a file or 'random', for other models than tiny")
     parser.add_argument("--size", type=int, help="a square input in pixels; default: the model's own")
-    parser.add_argument("--methods", help="default: all but gScoreCAM; names with commas")
+    parser.add_argument("--methods", help="default: all that apply but gScoreCAM; names with commas")
     parser.add_argument("--texts", type=int, default=20)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     logging.getLogger().setLevel(logging.ERROR)
     model = ovseg.load_model(args.model, args.weights, cache=False)
-    every = [name for name in list_explanations() if name not in SLOW]
+    every = [name for name in list_explanations() if name not in SLOW and applies(name, model)]
     methods = [name.strip() for name in args.methods.split(",")] if args.methods else every
     print(f"{machine()}; {args.model}, medians of {args.rounds} rounds\n")
     texts_against_one(model, methods, args)

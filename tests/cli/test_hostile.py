@@ -47,7 +47,7 @@ WRONG = {
     "presence-threshold": (("mask",), (*NUMBERS, "2")),
     "distractors": (("mask",), ("", ",", "sky,")),
     "segmenter": (("mask",), ("", "best", "hf:", "hf:none/none/none", "VIT_B", "vit_b")),
-    "segmenter-weights": (("mask",), ("none.pth", "random", "/dev/null", "")),  # grabcut has none
+    "segmenter-weights": (("mask",), ("none.pth", "/dev/null", "")),
     "nothing": (COMMANDS, ("1",)),
 }
 LINES = [
@@ -64,6 +64,7 @@ OTHERS = [
     ("segment", "PICTURE", "a, A"), ("segment", "PICTURE", os.fsdecode(b"caf\xe9")), ("segment", "PICTURE",
     "\0"),
     ("segment", "PICTURE", "word " * 90), ("mask", "PICTURE", "bench+"), ("mask", "PICTURE", "+"),
+    ("mask", "PICTURE", "bench", "--segmenter=grabcut", "--segmenter-weights=random"),
     ("mask", "PICTURE", "bench " * 90), ("mask", "PICTURE", "a+a"), ("recognize", "PICTURE", "word " * 90),
     ("explain", "PICTURE", "\u200b"), ("segment", "PICTURE", "bricks", "--probabilities"),
     ("explain", "PICTURE", "bricks", "--full-size"), ("segment", "PICTURE", "bricks", "--cache=yes"),
