@@ -15,7 +15,8 @@ Floats: TypeAlias = "NDArray[np.floating[Any]]"
 BORDER = -6.0
 """log(p_place · p_image) where presence and absence are called equally likely. Chance among 33 texts is
 -7.0. Measured with the embedded model (tools/interactive.py): the border that errs least on the mean of
-scenes, msrc_v2, camvid and coco_things_val."""
+scenes, msrc_v2, camvid and coco_things_val with ``tiny``; with ``small`` the best borders are -5.6 (VOC),
+-6.4 (MSRC), -5.8 (COCO things) and -4.4 (CamVid), see docs/results.md."""
 WIDTH = 1.2
 _PLACES = 0.02  # share of the patches that speak for a text: its best
 
