@@ -304,7 +304,7 @@ def test_servers_start_and_answer(photo, monkeypatch, words):
 
 
 @lines("page", "ovseg")
-def test_pages_open(photo, monkeypatch, words):
+def test_pages_open(photo, open_loops, monkeypatch, words):
     """Each on a free port; its photo and words are there, and then it is ended."""
     pytest.importorskip("gradio", reason="Gradio is not installed")
 

@@ -22,7 +22,10 @@ pytest.importorskip("gradio", reason="Gradio is not installed")
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 TOOL = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "picture_of_page.py"))
 said, click_photo = TOOL["wait_for_line"], TOOL["click_photo"]
-pytestmark = pytest.mark.skipif(TOOL["CHROMIUM"] is None, reason="Chromium is not installed")
+pytestmark = [
+    pytest.mark.skipif(TOOL["CHROMIUM"] is None, reason="Chromium is not installed"),
+    pytest.mark.usefixtures("open_loops"),
+]
 
 
 @pytest.fixture(scope="module")

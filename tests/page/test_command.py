@@ -63,7 +63,15 @@ def test_a_real_process_answers_and_ends(photos, tmp_path):
         *[sys.executable, "-m", "ovseg.cli", "page", "--model", "tiny", "--segmenter", "tiny", "--port", "0"],
         *["--folder", photos, "--classes", "purple triangle, red star", "--out", tmp_path / "run"],
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, Ctrl-C is ignored by them and by all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    with process:
         try:
             line = process.stdout.readline()
             address = re.match(r"the page is at (http://127\.0\.0\.1:\d+/), results in ", line)
