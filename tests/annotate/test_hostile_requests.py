@@ -37,7 +37,8 @@ def test_a_server_stands_malformed_requests_and_ends_at_ctrl_c(hostile, tmp_path
     assert not report.failures, "\n".join(
         f"{number} ({kind}): {why}" for number, kind, why in report.failures
     )
-    assert said[-1] == "stopped"
+    # On a slow machine the work of a request that ran out of time may still go on, and is given up.
+    assert said[-1] in ("stopped", "stopped: what was being worked on is given up")
     whole = sum(report.statuses.values(), start=type(report.statuses["words"])())
     assert whole.total() == REQUESTS and set(report.statuses) == set(hostile("kinds").KINDS)
     assert {200, 400, 401, 403, 404, 405, 413} <= set(whole)
