@@ -13,10 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ovseg import explain as explain
     from ovseg.clip.attention import list_methods as list_methods
     from ovseg.clip.models import list_models as list_models
-    from ovseg.data.scenes import make_scene as make_scene
     from ovseg.errors import DataError as DataError
     from ovseg.errors import ImageError as ImageError
     from ovseg.errors import MissingPackageError as MissingPackageError
@@ -24,23 +22,24 @@ if TYPE_CHECKING:
     from ovseg.errors import UnsupportedModelError as UnsupportedModelError
     from ovseg.errors import UsageError as UsageError
     from ovseg.errors import WeightsError as WeightsError
-    from ovseg.explain.registry import list_explanations as list_explanations
-    from ovseg.io.images import ImageLike as ImageLike
-    from ovseg.io.images import load_image as load_image
-    from ovseg.model import Model as Model
-    from ovseg.model import load_model as load_model
+    from ovseg.evaluation.data.scenes import make_scene as make_scene
+    from ovseg.explanation.registry import list_explanations as list_explanations
+    from ovseg.files.images import ImageLike as ImageLike
+    from ovseg.files.images import load_image as load_image
+    from ovseg.masks import TextMasks as TextMasks
+    from ovseg.masks import TextToMask as TextToMask
+    from ovseg.model.model import Model as Model
+    from ovseg.model.model import load_model as load_model
     from ovseg.results import LabelMap as LabelMap
     from ovseg.results import Recognition as Recognition
     from ovseg.results import SimilarityMap as SimilarityMap
+    from ovseg.results.types import ImageTokens as ImageTokens
+    from ovseg.results.types import PointPrompts as PointPrompts
     from ovseg.segmenters.load import list_segmenters as list_segmenters
     from ovseg.segmenters.load import load_segmenter as load_segmenter
-    from ovseg.text_to_mask import TextMasks as TextMasks
-    from ovseg.text_to_mask import TextToMask as TextToMask
-    from ovseg.types import ImageTokens as ImageTokens
-    from ovseg.types import PointPrompts as PointPrompts
-    from ovseg.vocabulary import Vocabulary as Vocabulary
-    from ovseg.vocabulary import list_vocabularies as list_vocabularies
-    from ovseg.vocabulary import load_vocabulary as load_vocabulary
+    from ovseg.words.vocabulary import Vocabulary as Vocabulary
+    from ovseg.words.vocabulary import list_vocabularies as list_vocabularies
+    from ovseg.words.vocabulary import load_vocabulary as load_vocabulary
 
 __version__ = "0.1.0"
 _WHERE = {
@@ -51,33 +50,33 @@ _WHERE = {
     "UnsupportedModelError": "errors",
     "UsageError": "errors",
     "WeightsError": "errors",
-    "ImageLike": "io.images",
-    "load_image": "io.images",
-    "Model": "model",
-    "load_model": "model",
+    "ImageLike": "files.images",
+    "load_image": "files.images",
+    "Model": "model.model",
+    "load_model": "model.model",
     "load_segmenter": "segmenters.load",
-    "make_scene": "data.scenes",
-    "TextMasks": "text_to_mask",
-    "TextToMask": "text_to_mask",
-    "ImageTokens": "types",
+    "make_scene": "evaluation.data.scenes",
+    "TextMasks": "masks",
+    "TextToMask": "masks",
+    "ImageTokens": "results.types",
     "LabelMap": "results",
-    "PointPrompts": "types",
+    "PointPrompts": "results.types",
     "Recognition": "results",
     "SimilarityMap": "results",
-    "Vocabulary": "vocabulary",
-    "list_explanations": "explain",
+    "Vocabulary": "words.vocabulary",
+    "list_explanations": "explanation",
     "list_methods": "clip.attention",
     "list_models": "clip.models",
     "list_segmenters": "segmenters.load",
-    "list_vocabularies": "vocabulary",
-    "load_vocabulary": "vocabulary",
+    "list_vocabularies": "words.vocabulary",
+    "load_vocabulary": "words.vocabulary",
 }
 __all__ = ["__version__", *_WHERE]
 
 
 def __getattr__(name: str) -> Any:
     if name == "explain":  # a room whose main function has its name: ovseg.explain.explain(...)
-        return import_module("ovseg.explain")
+        return import_module("ovseg.explanation")
     if name not in _WHERE:
         raise AttributeError(f"module 'ovseg' has no attribute {name!r}")
     return getattr(import_module(f"ovseg.{_WHERE[name]}"), name)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ovseg.cache import ContentCache
 from ovseg.errors import UsageError
-from ovseg.paths import home, sha256_of
+from ovseg.files.cache import ContentCache
+from ovseg.files.paths import home, sha256_of
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-import ovseg.dense
 import ovseg.maps.scores
-from ovseg.dense import classify, on_token_grid, stream, whole_patches
+import ovseg.model.engine
 from ovseg.maps.scores import GridScores, WindowScores
+from ovseg.model.engine import classify, on_token_grid, stream, whole_patches
 from ovseg.options import InputOptions, SegmentOptions
-from ovseg.types import ImageTokens
-from ovseg.vocabulary import Vocabulary
+from ovseg.results.types import ImageTokens
+from ovseg.words.vocabulary import Vocabulary
 
 
 class MeanColours:
@@ -65,7 +65,7 @@ def test_each_result_is_handed_out_as_soon_as_it_is_there():
 
 def test_waiting_is_bounded_whatever_the_number_of_images(monkeypatch):
     """Sizes that never fill a batch may not pile up: at most WAITING_PIXELS are held."""
-    monkeypatch.setattr(ovseg.dense, "WAITING_PIXELS", 400)
+    monkeypatch.setattr(ovseg.model.engine, "WAITING_PIXELS", 400)
     ahead, most = 0, 0
 
     def source():

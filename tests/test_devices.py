@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import ovseg
-from ovseg.dense import classify, on_token_grid, stream
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.recognition import recognize
 from ovseg.maps.scores import Cropped, Flipped, Resized, render
 from ovseg.maps.similarity import apply_surgery, place_features
+from ovseg.model.engine import classify, on_token_grid, stream
 from ovseg.options import SegmentOptions
-from ovseg.vocabulary import as_vocabulary
+from ovseg.words.vocabulary import as_vocabulary
 
 spec = importlib.util.spec_from_file_location("foreign", Path(__file__).parent / "foreign.py")
 module = importlib.util.module_from_spec(spec)

@@ -30,10 +30,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import ovseg
-from ovseg.annotate.classes import parse_classes
-from ovseg.cli import app
-from ovseg.data.scenes import NAMES
-from ovseg.vocabulary import parse_vocabulary
+from ovseg.annotation.classes import parse_classes
+from ovseg.apps.cli import app
+from ovseg.evaluation.data.scenes import NAMES
+from ovseg.words.vocabulary import parse_vocabulary
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
@@ -191,7 +191,7 @@ def test_python_blocks_without_a_gpu_say_so(photo, offline, block):
         with pytest.raises(ovseg.WeightsError, match="found none"):
             exec(compiled, {})
         return
-    with pytest.raises(ovseg.UsageError, match="wanted device cuda, this machine offers"):
+    with pytest.raises(ovseg.UsageError, match="expected device cuda, this machine offers"):
         exec(compiled, {})
 
 
@@ -298,7 +298,7 @@ def test_servers_start_and_answer(photo, monkeypatch, words):
         server.should_exit = True
         thread.join()
 
-    monkeypatch.setattr(import_module("ovseg.cli.serve"), "run_server", once)
+    monkeypatch.setattr(import_module("ovseg.apps.cli.serve"), "run_server", once)
     said = invoke([*words[1:], "--port", "0"], 0).stdout
     assert "serves on http://" in said
 
@@ -312,14 +312,14 @@ def test_pages_open(photo, open_loops, monkeypatch, words):
         with urlopen(address, timeout=60) as answer:
             assert "ov-picture" in answer.read().decode()
 
-    monkeypatch.setattr(import_module("ovseg.cli.page"), "wait", once)
+    monkeypatch.setattr(import_module("ovseg.apps.cli.page"), "wait", once)
     said = invoke([*words[1:], "--port", "0"], 0).stdout
     assert "the page is at http://127.0.0.1:" in said
 
 
 @blocks("xml")
 def test_labelling_interfaces_are_read(block):
-    from ovseg.annotate.serve.labelling import read_labelling
+    from ovseg.apps.serve.labelling import read_labelling
 
     found = read_labelling(block.body)
     assert found.kind == "BrushLabels" and found.key == "image" and len(found.labels) > 1

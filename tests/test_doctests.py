@@ -12,7 +12,7 @@ import pytest
 import ovseg
 
 ROOT = Path(ovseg.__file__).parent
-NEEDS = {"ovseg.annotate.cvat": (3, 11)}
+NEEDS = {"ovseg.apps.cvat": (3, 11)}
 """Modules whose packages have no release for an older Python."""
 MODULES = sorted(
     ".".join(("ovseg", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")

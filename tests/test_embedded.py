@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ovseg.data.scenes import NAMES
+from ovseg.evaluation.data.scenes import NAMES
 
 TOOLS = Path(__file__).parents[1] / "tools"
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg import figures
 from ovseg.errors import OvsegError, UsageError
-from ovseg.io import writers as files
+from ovseg.files import writers as files
+from ovseg.results import figures
 
 
 def test_colours_differ():
@@ -58,10 +58,10 @@ def test_files_are_whole_or_not_there(tmp_path):
     files.write_json(tmp_path / "a.json", {"name": "дерево"})
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"name": "дерево"}
     (tmp_path / "taken").mkdir()
-    with pytest.raises(OvsegError, match="wanted to write"):
+    with pytest.raises(OvsegError, match="expected to write"):
         files.write_json(tmp_path / "taken", {})
     assert not list(tmp_path.glob("*.partial"))
-    with pytest.raises(UsageError, match="wanted a folder"):
+    with pytest.raises(UsageError, match="expected a folder"):
         files.make_folder(tmp_path / "a.json" / "below")
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ovseg.data.scenes import NAMES, make_scene
 from ovseg.errors import UsageError
+from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.maps.guided import guided
 from ovseg.maps.scores import GridScores, bands, render
 

@@ -133,17 +133,17 @@ def test_encoders_with_wrong_values(model):
     ):
         refused(lambda pixels=pixels: model.encode_image(pixels))
     for wrong in (None, 5, IMAGE, [torch.zeros(1, 3, 8, 8)]):
-        assert "wanted pixels (B, 3, H, W) as a tensor, got" in str(
+        assert "expected pixels (B, 3, H, W) as a tensor, got" in str(
             refused(lambda: model.encode_image(wrong))
         )
     for wrong in ([], None, 5, "a", np.array(5), np.zeros((0, 8, 8, 3), np.uint8), iter([IMAGE])):
-        assert "wanted a list of at least one" in str(refused(lambda: model.preprocess(wrong, (8, 8))))
+        assert "expected a list of at least one" in str(refused(lambda: model.preprocess(wrong, (8, 8))))
     for wrong in (None, 5, (0, 5), (5,), (1, 2, 3), "ab", (5, None), (5, 2.5)):
         refused(lambda: model.input_size(wrong))
     for wrong in (0, (8, 0), "8", (8, 8, 8)):
         refused(lambda: model.input_size((20, 30), wrong))
     for wrong in (0, {}, "size", 5, np.zeros(2)):
-        assert "wanted options as InputOptions" in str(refused(lambda: model.dense_features(IMAGE, wrong)))
+        assert "expected options as InputOptions" in str(refused(lambda: model.dense_features(IMAGE, wrong)))
     for wrong in (None, 5, [], "n" * 5000, np.array("clip")):
         assert "unknown method" in str(refused(lambda: model.with_method(wrong)))
     for names in ([], [None], None, 5, ["a " * 200], [b"a"]):
@@ -173,6 +173,6 @@ def test_unknown_names_of_results_are_key_errors_with_the_names(model):
     found = model.segment(IMAGE, "sky, tree")
     with pytest.raises(KeyError) as caught:
         found["grass"]
-    assert str(caught.value) == "wanted one of 'sky', 'tree', got 'grass'" and isinstance(
+    assert str(caught.value) == "expected one of 'sky', 'tree', got 'grass'" and isinstance(
         caught.value, UsageError
     )

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import ovseg
-from ovseg.data.scenes import make_scene
 from ovseg.errors import UsageError
+from ovseg.evaluation.data.scenes import make_scene
 
 TOOLS = Path(__file__).parents[1] / "tools"
 CALLS, SEED, PARTS = 1500, 2026, 6
@@ -58,12 +58,12 @@ def test_a_number_and_a_seed_give_the_same_call(hostile, tmp_path):
     [
         (lambda: 1 / 0, "ZeroDivisionError"),
         (lambda: sys.exit(3), "SystemExit"),
-        (lambda: _raise(UsageError("wanted a,\ngot b")), "not one line"),
+        (lambda: _raise(UsageError("expected a,\ngot b")), "not one line"),
         (lambda: _raise(UsageError("")), "not one line"),
         (lambda: warnings.simplefilter("error"), "filters of warnings"),
         (lambda: Path("../../outside.txt").write_text("x"), "outside its folder"),
         (lambda: Path("picture.png").unlink(), "removed 'picture.png'"),
-        (lambda: _raise(UsageError("wanted a"), Path("left.txt")), "left 'left.txt'"),
+        (lambda: _raise(UsageError("expected a"), Path("left.txt")), "left 'left.txt'"),
         (lambda: _forever(), "took more than 0.2 s"),
     ],
 )
@@ -73,7 +73,7 @@ def test_the_judge_finds_what_is_wrong(hostile, tmp_path, monkeypatch, make, rea
     with hostile("place").Place(tmp_path / "place") as place, warnings.catch_warnings():
         ended, failure = run.judged(place, call.Call("", make))
         assert ended == "traceback" and reason in failure[0]
-        assert run.judged(place, call.Call("", lambda: _raise(UsageError("wanted a, got b")))) == (
+        assert run.judged(place, call.Call("", lambda: _raise(UsageError("expected a, got b")))) == (
             "error",
             None,
         )

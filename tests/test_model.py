@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 import ovseg
-from ovseg.data.scenes import make_scene
 from ovseg.errors import ImageError, UsageError
+from ovseg.evaluation.data.scenes import make_scene
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,10 @@ def test_a_list_is_its_images_whatever_their_sizes(model):
 
 def test_one_size_is_one_encoder_call(model, monkeypatch):
     calls = []
-    encode = ovseg.frozen_clip.encode_image
+    encode = ovseg.model.encoders.encode_image
     monkeypatch.setattr(
-        "ovseg.frozen_clip.encode_image", lambda v, x, *a, **o: calls.append(x.shape) or encode(v, x, *a, **o)
+        "ovseg.model.encoders.encode_image",
+        lambda v, x, *a, **o: calls.append(x.shape) or encode(v, x, *a, **o),
     )
     list(model.similarity([make_scene(s, (64, 64)).image for s in range(3)], ["bricks"]))
     assert len(calls) == 1 and calls[0][0] == 3
@@ -163,8 +164,8 @@ def test_half_precision_gives_the_same_labels(model, scene, precision):
             lambda m, i: m.segment(i, ovseg.load_vocabulary("voc21"), background=["sky"]),
             "background class already",
         ),
-        (lambda m, i: m.segment(i, "a", size=0), "wanted size in 1"),
-        (lambda m, i: m.segment(i, "a", size="big"), "wanted size as an integer"),
+        (lambda m, i: m.segment(i, "a", size=0), "expected size in 1"),
+        (lambda m, i: m.segment(i, "a", size="big"), "expected size as an integer"),
         (lambda m, i: m.similarity(i, "a", surgery="label_set"), "at least two names"),
         (lambda m, i: m.similarity(i, "a, b", surgery="labels"), "unknown surgery"),
         (lambda m, i: m.recognize(i, "a", surgery="label_set"), "at least two names"),

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import ovseg
-from ovseg.checks import check_integer
 from ovseg.errors import UsageError
 from ovseg.options import (
     AnnotateOptions,
@@ -23,6 +22,7 @@ from ovseg.options import (
     ServeOptions,
     SimilarityOptions,
 )
+from ovseg.options.checks import check_integer
 
 CLASSES = [
     LoadOptions,
@@ -87,26 +87,26 @@ def test_nonsense_is_one_line_for_every_option(options):
         (SegmentOptions, {"background": ["sky", 5]}, "each word of background as a text, got 5"),
         (SegmentOptions, {"background": "sky,"}, "each word of background as a text, got ''"),
         (SegmentOptions, {"area_threshold": 2}, "area_threshold in 0..1, got 2"),
-        (SegmentOptions, {"synonyms": "max"}, "unknown synonyms 'max': wanted one of probability, cosine"),
+        (SegmentOptions, {"synonyms": "max"}, "unknown synonyms 'max': expected one of probability, cosine"),
         (InputOptions, {"size": 10**5}, r"size in 1..16384, got 100000"),
         (InputOptions, {"size": 512.0}, "size as an integer in 1..16384, got 512.0"),
         (InputOptions, {"size": True}, "size as an integer in 1..16384, got True"),
         (InputOptions, {"size": (1, 2, 3)}, r"size as an integer or \(height, width\), got \(1, 2, 3\)"),
-        (InputOptions, {"stride": 8}, "stride wanted a window with it"),
+        (InputOptions, {"stride": 8}, "stride needs a window with it"),
         (InputOptions, {"window": 8, "stride": (8, 9)}, "1 <= stride <= window"),
         (InputOptions, {"batch": 0}, "batch in 1..4096, got 0"),
-        (InputOptions, {"resize": "nearest"}, "unknown resize 'nearest': wanted one of opencv, pillow"),
+        (InputOptions, {"resize": "nearest"}, "unknown resize 'nearest': expected one of opencv, pillow"),
         (SimilarityOptions, {"surgery": "full"}, "unknown surgery 'full'.*None"),
         (LoadOptions, {"precision": "fp8"}, "unknown precision 'fp8'"),
         (LoadOptions, {"offline": 1}, "offline as True or False, got 1"),
         (
             MaskOptions,
             {"prompt_with": "mask"},
-            "unknown prompt_with 'mask': wanted one of points, map, box, None",
+            "unknown prompt_with 'mask': expected one of points, map, box, None",
         ),
         (MaskOptions, {"clean": -0.1}, "clean in 0..1"),
         (MaskOptions, {"clean": np.float32("nan")}, r"clean as a number in 0..1, got (np\.float32\()?nan"),
-        (MaskOptions, {"rule": "x" * 5000}, r"unknown rule 'x{56}\.\.\.: wanted one of"),
+        (MaskOptions, {"rule": "x" * 5000}, r"unknown rule 'x{56}\.\.\.: expected one of"),
         (MaskOptions, {"distractors": np.array("wall")}, r"distractors as words, got array\('wall'"),
         (MaskOptions, {"distractors": None}, "distractors as words, got None"),
     ],

@@ -11,11 +11,11 @@ import typer
 from typer.testing import CliRunner
 
 import ovseg
-from ovseg.cli import app
+from ovseg.apps.cli import app
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
-CARDS = sorted((ROOT / "ovseg/assets").glob("*.md"))
+CARDS = sorted((ROOT / "ovseg/weights/assets").glob("*.md"))
 PAGES = [README, CONTRIBUTING, *sorted((ROOT / "docs").glob("*.md")), *CARDS]
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
 PROSE = {page: re.sub(r"^```.*?^```", "", text, flags=re.M | re.S) for page, text in TEXT.items()}
@@ -44,7 +44,7 @@ def flags():
         command = waiting.pop()
         waiting += getattr(command, "commands", {}).values()
         found |= {flag for option in command.params for flag in [*option.opts, *option.secondary_opts]}
-    for script in [*(ROOT / "tools").glob("*.py"), ROOT / "ovseg/evaluation/arguments.py"]:
+    for script in [*(ROOT / "tools").glob("*.py"), ROOT / "ovseg/evaluation/tables/arguments.py"]:
         found |= set(re.findall(r'"(--[a-z][\w-]*)"', script.read_text(encoding="utf-8")))
     for text in TEXT.values():  # of cvat-cli, which tests/test_docs.py runs with them
         for block in re.findall(r"^```sh cvat\n(.*?)^```", text, re.M | re.S):
@@ -108,7 +108,7 @@ def test_pages_list_all_methods_and_vocabularies():
 
 
 def test_the_page_on_explanations_lists_all_of_them():
-    from ovseg.explain import get_explanation
+    from ovseg.explanation import get_explanation
 
     rows = re.findall(r"^\| (`.+?`) \| .+ \| .+ \| .+ \|$", TEXT[ROOT / "docs/explain.md"], re.M)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}

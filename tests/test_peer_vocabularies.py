@@ -10,7 +10,7 @@ import hashlib
 
 import pytest
 
-from ovseg.vocabulary import Vocabulary, list_vocabularies, load_vocabulary
+from ovseg.words.vocabulary import Vocabulary, list_vocabularies, load_vocabulary
 
 # name -> classes, texts, background words (None: no background class)
 SIZES = {

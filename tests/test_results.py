@@ -35,7 +35,7 @@ def test_they_are_mappings_by_name(labels, maps, scores):
     for found in (labels, maps, scores):
         assert len(found) == len(found.names) == len(list(found))
         assert found.names[0] in found and "unicorn" not in found
-        with pytest.raises(UnknownNameError, match=r"wanted one of '\w+', .*, got 'unicorn'") as caught:
+        with pytest.raises(UnknownNameError, match=r"expected one of '\w+', .*, got 'unicorn'") as caught:
             found["unicorn"]
         assert isinstance(caught.value, KeyError) and str(caught.value)[-1] == "'"
 
@@ -67,34 +67,43 @@ def test_three_hundred_classes_need_sixteen_bits():
     names = tuple(map(str, range(300)))
     found = LabelMap(np.array([[255, 256, 299, 65535]], np.uint16), names)
     assert found.areas == {"255": 1, "256": 1, "299": 1} and found.void == void_value(300) == 65535
-    with pytest.raises(ValueError, match="wanted labels below 2 or 255, got 7"):
+    with pytest.raises(ValueError, match="expected labels below 2 or 255, got 7"):
         LabelMap(np.array([[7]], np.uint8), ("a", "b"))
 
 
 BY_HAND = {
-    "labels that are a list": (lambda: LabelMap([[0]], ("a",)), "wanted labels .* as an array, got list"),
-    "labels of another type": (lambda: LabelMap(np.zeros((2, 2), int), ("a",)), "wanted .* uint8 or uint16"),
+    "labels that are a list": (lambda: LabelMap([[0]], ("a",)), "expected labels .* as an array, got list"),
+    "labels of another type": (
+        lambda: LabelMap(np.zeros((2, 2), int), ("a",)),
+        "expected .* uint8 or uint16",
+    ),
     "labels with an axis more": (lambda: LabelMap(np.zeros((2, 2, 1), np.uint8), ("a",)), r"\(2, 2, 1\)"),
     "no labels": (lambda: LabelMap(np.zeros((0, 2), np.uint8), ("a",)), r"got \(0, 2\)"),
-    "names that are a text": (lambda: LabelMap(np.zeros((2, 2), np.uint8), "ab"), "wanted names .* got str"),
-    "names that are numbers": (lambda: Recognition(np.zeros(2), (1, 2)), "wanted names as a tuple of texts"),
+    "names that are a text": (
+        lambda: LabelMap(np.zeros((2, 2), np.uint8), "ab"),
+        "expected names .* got str",
+    ),
+    "names that are numbers": (
+        lambda: Recognition(np.zeros(2), (1, 2)),
+        "expected names as a tuple of texts",
+    ),
     "probabilities of no array": (
         lambda: LabelMap(np.zeros((2, 2), np.uint8), ("a",), 5),
-        "wanted probabilities",
+        "expected probabilities",
     ),
     "probabilities of another size": (
         lambda: LabelMap(np.zeros((2, 2), np.uint8), ("a",), np.zeros((1, 2, 3))),
-        "wanted probabilities",
+        "expected probabilities",
     ),
     "values that are texts": (
         lambda: SimilarityMap(np.zeros((1, 2, 2), "U1"), ("a",), (4, 4)),
-        "wanted values",
+        "expected values",
     ),
-    "no values": (lambda: SimilarityMap(np.zeros((1, 0, 2)), ("a",), (4, 4)), r"wanted \(1, h, w\) values"),
-    "one side for a size": (lambda: SimilarityMap(np.zeros((1, 2, 2)), ("a",), 4), "wanted size as"),
-    "a size of 0": (lambda: SimilarityMap(np.zeros((1, 2, 2)), ("a",), (0, 4)), "wanted size in 1"),
-    "scores that are texts": (lambda: Recognition(np.array(["a"]), ("a",)), "wanted scores"),
-    "a score too many": (lambda: Recognition(np.zeros(2), ("a",)), r"wanted \(1,\) scores"),
+    "no values": (lambda: SimilarityMap(np.zeros((1, 0, 2)), ("a",), (4, 4)), r"expected \(1, h, w\) values"),
+    "one side for a size": (lambda: SimilarityMap(np.zeros((1, 2, 2)), ("a",), 4), "expected size as"),
+    "a size of 0": (lambda: SimilarityMap(np.zeros((1, 2, 2)), ("a",), (0, 4)), "expected size in 1"),
+    "scores that are texts": (lambda: Recognition(np.array(["a"]), ("a",)), "expected scores"),
+    "a score too many": (lambda: Recognition(np.zeros(2), ("a",)), r"expected \(1,\) scores"),
 }
 
 
@@ -110,7 +119,7 @@ def test_names_may_be_a_list_and_what_is_no_text_is_no_name():
     assert found.names == ("cat", "dog")
     for other in (np.zeros(2), np.array(["cat", "dog"]), [], {}, None, 5):
         assert other not in found
-        with pytest.raises(UnknownNameError, match="wanted one of 'cat', 'dog', got"):
+        with pytest.raises(UnknownNameError, match="expected one of 'cat', 'dog', got"):
             found[other]
     with pytest.raises(UnknownNameError, match="got 'nnn") as caught:
         found["n" * 5000]
@@ -142,20 +151,20 @@ def test_too_large_arrays_are_refused_before_they_are_made():
 
 @pytest.mark.parametrize("size", [(0, 5), (-1, 4), "x", None, (5, 5, 5), 2.5, 10**9, True])
 def test_sizes_that_are_none(maps, size):
-    with pytest.raises(UsageError, match="wanted size|wanted a size"):
+    with pytest.raises(UsageError, match="expected size|expected a size"):
         maps.at(size)
 
 
 @pytest.mark.parametrize("count", ["x", -1, 0, 1.5, True])
 def test_counts_that_are_none(scores, count):
-    with pytest.raises(UsageError, match="wanted count"):
+    with pytest.raises(UsageError, match="expected count"):
         scores.best(count)
 
 
 @pytest.mark.parametrize("path", [None, 5, b"a.png", ""])
 def test_paths_that_are_none(labels, maps, scores, path):
     for found in (labels, maps, scores):
-        with pytest.raises(UsageError, match="wanted a file name"):
+        with pytest.raises(UsageError, match="expected a file name"):
             found.save(path)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ovseg.errors import UsageError
-from ovseg.vocabulary import (
+from ovseg.words.vocabulary import (
     Vocabulary,
     as_vocabulary,
     find_vocabulary,
@@ -109,9 +109,9 @@ def test_a_dict_gives_each_names_texts():
     [
         ("", "got an empty text"),
         ("  ", "got an empty text"),
-        ("sky,", "wanted a name between all commas, got 'sky,'"),
-        (",", "wanted a name between all commas, got ','"),
-        ("sky,,tree", "wanted a name between all commas, got 'sky,,tree'"),
+        ("sky,", "expected a name between all commas, got 'sky,'"),
+        (",", "expected a name between all commas, got ','"),
+        ("sky,,tree", "expected a name between all commas, got 'sky,,tree'"),
         ([], "got none"),
         ({}, "got none"),
         (["sky", " "], "at least one visible character, got ''"),
@@ -210,18 +210,18 @@ def test_a_name_without_texts_stands_for_itself(lines):
 @pytest.mark.parametrize(
     "lines, message",
     [
-        ([": a"], "line 1: wanted one class"),
-        (["sky", "", "car: a,,b"], "line 3: wanted one class.*got 'car: a,,b'"),
-        (["car: a,"], "line 1: wanted one class"),
+        ([": a"], "line 1: expected one class"),
+        (["sky", "", "car: a,,b"], "line 3: expected one class.*got 'car: a,,b'"),
+        (["car: a,"], "line 1: expected one class"),
         (
             ["sky, tree, road"],
-            "line 1: wanted one class, 'name' or 'name: text, text', got 'sky, tree, road'",
+            "line 1: expected one class, 'name' or 'name: text, text', got 'sky, tree, road'",
         ),
         ([], "at least one name"),
         (["# only a comment"], "at least one name"),
         (["car", "Car"], "'car' and 'Car'"),
-        (["car", 5], "line 2: wanted a text, got 5"),
-        (None, "wanted lines as a list, got NoneType"),
+        (["car", 5], "line 2: expected a text, got 5"),
+        (None, "expected lines as a list, got NoneType"),
     ],
     ids=repr,
 )
@@ -264,9 +264,9 @@ def test_a_file_is_read_in_unicode_with_any_line_ends(tmp_path, content):
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "holds a picture or other bytes"),
         (b"PK\x03\x04", "holds a picture or other bytes"),
         (b"sky\0tree", "holds a picture or other bytes"),
-        (b"", "own.txt: wanted at least one name"),
-        (b"sky\nsky\n", "own.txt: wanted each name once"),
-        (b"sky\n:tree\n", "own.txt: line 2: wanted one class"),
+        (b"", "own.txt: expected at least one name"),
+        (b"sky\nsky\n", "own.txt: expected each name once"),
+        (b"sky\n:tree\n", "own.txt: line 2: expected one class"),
     ],
     ids=repr,
 )
@@ -285,7 +285,7 @@ def test_what_is_no_file_is_one_line_and_never_waited_for(tmp_path):
         ("/dev/zero", "is a pipe, a socket or a device"),
         ("x" * 5000, "unknown vocabulary"),
         ("a\0b", "unknown vocabulary"),
-        (None, "wanted a vocabulary's name or file, got None"),
+        (None, "expected a vocabulary's name or file, got None"),
         (5, "got 5"),
         (b"voc21", "got b'voc21'"),
     ]:
@@ -315,7 +315,7 @@ def test_whatever_stands_for_a_vocabulary_is_found(tmp_path):
     assert find_vocabulary(load_vocabulary("voc20")) is not None
     assert find_vocabulary({"sky": "sky, air"}).flat == ("sky", "air")
     with pytest.raises(
-        UsageError, match="unknown vocabulary 'sky': wanted a file or one of.*given in a list"
+        UsageError, match="unknown vocabulary 'sky': expected a file or one of.*given in a list"
     ):
         find_vocabulary("sky")
     with pytest.raises(UsageError, match="got an empty text"):
@@ -332,5 +332,5 @@ def test_background_words_make_a_class_in_front():
 
 @pytest.mark.parametrize("name", ["", " ", "\t"])
 def test_an_empty_text_names_no_vocabulary(name):
-    with pytest.raises(UsageError, match="wanted a vocabulary's name or file, got '"):
+    with pytest.raises(UsageError, match="expected a vocabulary's name or file, got '"):
         load_vocabulary(name)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ovseg.cli.scripts import Parser, reported
+from ovseg.apps.cli.scripts import Parser, reported
 
 EXPERIMENTS = ("table3", "table4", "depth")
 
 
 def parse() -> argparse.Namespace:
-    from ovseg.evaluation.arguments import add_arguments
+    from ovseg.evaluation.tables.arguments import add_arguments
 
     parser = Parser(__doc__)
     listed = ", ".join(EXPERIMENTS)
@@ -35,11 +35,11 @@ def parse() -> argparse.Namespace:
 @reported
 def main() -> None:
     args = parse()
-    from ovseg.cli.loop import bars
-    from ovseg.data.registry import parse_sources
-    from ovseg.evaluation.ablation import table3
-    from ovseg.evaluation.choice import run_experiment
-    from ovseg.evaluation.publish import publish, run_of
+    from ovseg.apps.cli.loop import bars
+    from ovseg.evaluation.data.registry import parse_sources
+    from ovseg.evaluation.tables.ablation import table3
+    from ovseg.evaluation.tables.choice import run_experiment
+    from ovseg.evaluation.tables.publish import publish, run_of
 
     run = run_of(args, bars)
     sets = run.open(parse_sources(args.data))

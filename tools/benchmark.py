@@ -40,9 +40,9 @@ from ovseg.clip.encoder import encode_image
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TEMPLATES, TextCache, TextEncoder
 from ovseg.clip.towers import resize_positions
-from ovseg.data.scenes import NAMES, make_scene
+from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.maps.similarity import class_weights, cosine, label_set_surgery
-from ovseg.vocabulary import load_vocabulary
+from ovseg.words.vocabulary import load_vocabulary
 
 ROOT = Path(__file__).parents[1]
 METHOD = METHODS["clip_surgery"]
@@ -107,7 +107,7 @@ def peak_bytes(work: WORK) -> int:
         events = json.loads(file.read_text())["traceEvents"]
     steps = [(event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]"]
     if not steps:
-        raise RuntimeError("wanted allocations in the profiler's trace, got none")
+        raise RuntimeError("expected allocations in the profiler's trace, got none")
     held = peak = 0
     for _, step in sorted(steps, key=lambda pair: pair[0]):
         held += step

@@ -28,11 +28,11 @@ from benchmark import machine
 from PIL import Image
 
 import ovseg
-from ovseg.annotate.api import annotate
-from ovseg.annotate.classes import read_classes
-from ovseg.annotate.finder import MaskFinder
-from ovseg.annotate.step import GROUP
-from ovseg.data.scenes import NAMES, make_scene
+from ovseg.annotation.api import annotate
+from ovseg.annotation.classes import read_classes
+from ovseg.annotation.finder import MaskFinder
+from ovseg.annotation.step import GROUP
+from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.options import AnnotateOptions
 
 FORMATS = ("coco", "coco-panoptic", "yolo")

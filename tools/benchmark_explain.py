@@ -16,11 +16,11 @@ import logging
 from benchmark import machine, race
 
 import ovseg
-from ovseg.data.scenes import make_scene
 from ovseg.errors import UnsupportedModelError
-from ovseg.explain import Run, get_explanation, list_explanations
+from ovseg.evaluation.data.scenes import make_scene
+from ovseg.explanation import Run, get_explanation, list_explanations
 from ovseg.options import ExplainOptions
-from ovseg.vocabulary import Vocabulary
+from ovseg.words.vocabulary import Vocabulary
 
 SLOW = ("gscorecam", "gscorecam_cls")
 """Hundreds of forward passes a text by their definition; measured where they are named."""

@@ -21,7 +21,7 @@ import numpy as np
 from benchmark import machine
 
 import ovseg
-from ovseg.data.scenes import NAMES, make_scene
+from ovseg.evaluation.data.scenes import NAMES, make_scene
 
 
 def seconds(work: Callable[[], Any]) -> float:

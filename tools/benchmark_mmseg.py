@@ -27,11 +27,11 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from torch import Tensor
 
-import ovseg.frozen_clip
-from ovseg.data.scenes import make_scene
-from ovseg.dense import classify, stream
+import ovseg.model.encoders
+from ovseg.evaluation.data.scenes import make_scene
 from ovseg.mmseg import OpenVocabularySegmentor
 from ovseg.mmseg.evaluate import Run, load_config, prepare
+from ovseg.model.engine import classify, stream
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "paper"
 
@@ -121,7 +121,7 @@ def windows(args: argparse.Namespace) -> Iterator[Row]:
     segmentor.data_preprocessor.to("cpu")
     inputs = [torch.randn(3, 1024, 2048, generator=torch.Generator().manual_seed(0))]
     calls: list[int] = []
-    encode = ovseg.frozen_clip.encode_image
+    encode = ovseg.model.encoders.encode_image
 
     def counted(visual: Any, pixels: Tensor, *rest: Any, **options: Any) -> Any:
         calls.append(len(pixels))
@@ -131,12 +131,12 @@ def windows(args: argparse.Namespace) -> Iterator[Row]:
         segmentor.options = replace(segmentor.options, batch=batch)
         segmentor.predict(inputs, [SegDataSample(metainfo={"ori_shape": (1024, 2048)})])
 
-    ovseg.frozen_clip.encode_image = counted
+    ovseg.model.encoders.encode_image = counted
     for batch, wanted in ((8, [8]), (1, [1] * 8)):
         calls.clear()
         run(batch)
-        assert calls == wanted, f"wanted the encoder called with {wanted} windows, got {calls}"
-    ovseg.frozen_clip.encode_image = encode
+        assert calls == wanted, f"expected the encoder called with {wanted} windows, got {calls}"
+    ovseg.model.encoders.encode_image = encode
     seconds = race({"one": partial(run, 8), "eight": partial(run, 1)}, args.rounds)
     what = f"{args.model}, 2048x1024 in 8 windows of 512, one call of the encoder"
     yield Row(f"{what}: time", "s", seconds["one"], "8 calls", seconds["eight"])

@@ -21,9 +21,9 @@ from benchmark import machine
 from PIL import Image
 
 import ovseg
-from ovseg.page.drawing import draw_view
-from ovseg.page.html import word_cards
-from ovseg.page.session import PageSession
+from ovseg.apps.page.drawing import draw_view
+from ovseg.apps.page.html import word_cards
+from ovseg.apps.page.session import PageSession
 
 PHOTO = "coffee.png"
 WORDS = ("spoon", "saucer", "coffee", "wood", "zebra", "plate", "cloth", "lamp", "handle", "shadow")

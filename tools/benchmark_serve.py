@@ -45,7 +45,7 @@ def asked(server: Server, image: np.ndarray, region: dict[str, object], label: s
     answer = exchange(server.port, sent)
     seconds, used = time.perf_counter() - start, ticks(server) - before
     if answer.status != 200 or b'"error"' in answer.body:
-        raise SystemExit(f"wanted an answer, got {answer.status}: {answer.body[:300]!r}")
+        raise SystemExit(f"expected an answer, got {answer.status}: {answer.body[:300]!r}")
     return seconds, used
 
 

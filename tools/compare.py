@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ovseg.cli.scripts import Assignments, Parser, reported
+from ovseg.apps.cli.scripts import Assignments, Parser, reported
 
 
 def parse() -> argparse.Namespace:
@@ -37,7 +37,7 @@ def main() -> None:
 
     if args.table is not None:
         if args.table.is_dir():
-            raise UsageError(f"wanted --table as a file, {args.table} is a folder")
+            raise UsageError(f"expected --table as a file, {args.table} is a folder")
         writable_folder("the folder of --table", args.table.parent)
     rows: dict[str, list[dict]] = {}
     for method, found in compare(
@@ -55,7 +55,7 @@ def main() -> None:
         try:
             args.table.write_text(table + "\n", encoding="utf-8")
         except OSError as error:
-            raise OvsegError(f"wanted to write {args.table}: {error.strerror}") from None
+            raise OvsegError(f"expected to write {args.table}: {error.strerror}") from None
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ovseg.cli.scripts import Parser, reported
+from ovseg.apps.cli.scripts import Parser, reported
 
 
 def parse() -> argparse.Namespace:
@@ -39,7 +39,7 @@ def parse() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> str:
     """What was converted, in words."""
-    from ovseg.data import convert
+    from ovseg.evaluation.data import convert
 
     if args.dataset == "coco-stuff":
         return str(convert.convert_coco_stuff(args.source, args.out))

@@ -31,12 +31,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from ovseg.cli.scripts import Parser, reported
+from ovseg.apps.cli.scripts import Parser, reported
 
 
 def parse() -> argparse.Namespace:
-    from ovseg.evaluation.arguments import add_arguments
-    from ovseg.evaluation.protocol import FIXED, WITH_METHODS
+    from ovseg.evaluation.tables.arguments import add_arguments
+    from ovseg.evaluation.tables.protocol import FIXED, WITH_METHODS
 
     parser = Parser(__doc__)
     known = (*WITH_METHODS, *FIXED)
@@ -48,23 +48,23 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--register", nargs="+", type=Path, default=[], metavar="FILE.py",
-        help="Python files that register explanations of your own with ovseg.explain's decorator",
+        help="Python files that register explanations of your own with ovseg.explanation's decorator",
     )  # fmt: skip
     add_arguments(parser)
     args = parser.parse_intermixed_args()
     if args.methods and not set(args.experiments) & set(WITH_METHODS):
-        parser.error(f"--methods wanted one of {', '.join(WITH_METHODS)}, got {', '.join(args.experiments)}")
+        parser.error(f"--methods needs one of {', '.join(WITH_METHODS)}, got {', '.join(args.experiments)}")
     return args
 
 
 @reported
 def main() -> None:
     args = parse()
-    from ovseg.cli.loop import bars
-    from ovseg.data.registry import parse_sources
-    from ovseg.evaluation.choice import run_experiment
-    from ovseg.evaluation.publish import publish, register, run_of
-    from ovseg.evaluation.systems import parse_systems
+    from ovseg.apps.cli.loop import bars
+    from ovseg.evaluation.data.registry import parse_sources
+    from ovseg.evaluation.tables.choice import run_experiment
+    from ovseg.evaluation.tables.publish import publish, register, run_of
+    from ovseg.evaluation.tables.systems import parse_systems
 
     register(args.register)
     if args.methods:

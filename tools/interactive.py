@@ -22,18 +22,18 @@ from pathlib import Path
 import numpy as np
 
 import ovseg
-from ovseg import figures
 from ovseg.clip.attention import METHODS
-from ovseg.data.coco import read_coco
-from ovseg.data.registry import read_scenes as scenes
-from ovseg.data.samples import SampleSet, read_photos, read_voc
 from ovseg.errors import OvsegError
-from ovseg.io.writers import make_folder, write_json, write_picture
+from ovseg.evaluation.data.coco import read_coco
+from ovseg.evaluation.data.registry import read_scenes as scenes
+from ovseg.evaluation.data.samples import SampleSet, read_photos, read_voc
+from ovseg.files.writers import make_folder, write_json, write_picture
 from ovseg.maps.presence import BORDER, WIDTH
 from ovseg.metrics import MeanPerClass, PerLabelScore, mask_iou, point_accuracy
+from ovseg.results import figures
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.load import DEFAULT
-from ovseg.vocabulary import load_vocabulary
+from ovseg.words.vocabulary import load_vocabulary
 
 WAYS = {
     "box": {"prompt_with": "box"},

@@ -28,7 +28,7 @@ from benchmark import machine
 from benchmark_annotate import make_photos
 
 WORDS = "red circle, blue square, green star, purple triangle, stripes, gravel, waves, bricks"
-COMMAND = (sys.executable, "-m", "ovseg.cli", "annotate")
+COMMAND = (sys.executable, "-m", "ovseg.apps.cli", "annotate")
 OPTIONS = (
     "--model",
     "tiny",
@@ -140,7 +140,9 @@ def killed_run(
         total.memory += seen.memory
         if at is not None:
             if seen.code != -9:
-                raise SystemExit(f"wanted to kill at {at} rows, it ended before with {seen.code}: see {log}")
+                raise SystemExit(
+                    f"expected to kill at {at} rows, it ended before with {seen.code}: see {log}"
+                )
             print(f"  killed with {rows_of(out)} of {images} rows after {seen.seconds:.0f} s", flush=True)
     return total
 
@@ -181,7 +183,7 @@ def main() -> None:
 def tell(what: str, seen: Watched, images: int) -> None:
     """One line: seconds, and resident memory as the run goes on."""
     if seen.code != 1:  # the broken picture is a failure of one image
-        raise SystemExit(f"wanted exit code 1, got {seen.code}")
+        raise SystemExit(f"expected exit code 1, got {seen.code}")
     parts = [f"{seen.after(round(share * images)):.0f} MB at {share:.0%}" for share in SHARES]
     print(f"{what}: {seen.seconds:.0f} s, resident {', '.join(parts)}", flush=True)
 

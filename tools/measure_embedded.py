@@ -19,7 +19,7 @@ import numpy as np
 
 import ovseg
 from ovseg.clip.attention import METHODS
-from ovseg.data.scenes import NAMES, make_scene
+from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.metrics import VOID, PerLabelScore, SegmentationScore
 
 Sample = tuple[np.ndarray, np.ndarray]  # (H, W, 3) uint8 RGB, (H, W) uint8 class indices, VOID unlabelled

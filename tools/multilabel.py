@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ovseg.cli.scripts import Parser, reported
+from ovseg.apps.cli.scripts import Parser, reported
 
 
 def parse() -> argparse.Namespace:
-    from ovseg.evaluation.arguments import add_arguments
-    from ovseg.evaluation.protocol import RULES, TABLE6
+    from ovseg.evaluation.tables.arguments import add_arguments
+    from ovseg.evaluation.tables.protocol import RULES, TABLE6
 
     parser = Parser(__doc__)
     listed = ", ".join(RULES)
@@ -33,18 +33,18 @@ def parse() -> argparse.Namespace:
     parser.set_defaults(experiments=["table6"])
     args = parser.parse_args()
     if args.files_only and not args.scores:
-        parser.error("--files-only wanted --scores NAME=FILE with it")
+        parser.error("--files-only needs --scores NAME=FILE with it")
     return args
 
 
 @reported
 def main() -> None:
     args = parse()
-    from ovseg.checks import check_number
-    from ovseg.cli.loop import bars
-    from ovseg.data.registry import parse_sources
-    from ovseg.evaluation.publish import publish, run_of
-    from ovseg.evaluation.recognition_reports import parse_files, table6
+    from ovseg.apps.cli.loop import bars
+    from ovseg.evaluation.data.registry import parse_sources
+    from ovseg.evaluation.tables.publish import publish, run_of
+    from ovseg.evaluation.tables.recognition_reports import parse_files, table6
+    from ovseg.options.checks import check_number
 
     scale = check_number("score-scale", args.score_scale, 0, float("inf"), above=True)
     files = parse_files(args.scores)

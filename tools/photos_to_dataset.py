@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ovseg.cli.scripts import Parser, reported
+from ovseg.apps.cli.scripts import Parser, reported
 
 VOCABULARIES = Path(__file__).parents[1] / "configs" / "_base_" / "datasets"
 SETS = {  # name of a set: its folder and its vocabulary
@@ -36,7 +36,7 @@ def parse() -> argparse.Namespace:
 @reported
 def main() -> None:
     args = parse()
-    from ovseg.data.convert import arrange_photos
+    from ovseg.evaluation.data.convert import arrange_photos
 
     there = [name for name, (folder, _) in SETS.items() if (args.photos / folder).is_dir()]
     for name in args.sets or there or list(SETS):

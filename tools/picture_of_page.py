@@ -70,10 +70,10 @@ def main() -> None:
     parser.add_argument("--words", default=WORDS, help="What is looked for.")
     args = parser.parse_args()
     if CHROMIUM is None:
-        parser.error("wanted Chromium, found none: apt-get install chromium")
+        parser.error("expected Chromium, found none: apt-get install chromium")
     import ovseg
-    from ovseg.page.serve import served
-    from ovseg.page.session import PageSession
+    from ovseg.apps.page.serve import served
+    from ovseg.apps.page.session import PageSession
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "photos"

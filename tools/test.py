@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 
-from ovseg.cli.scripts import Assignments, Parser, reported
+from ovseg.apps.cli.scripts import Assignments, Parser, reported
 
 
 def parse() -> argparse.Namespace:
@@ -34,7 +34,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by the launcher")
     args = parser.parse_intermixed_args()  # the checkpoint may also come after flags
     if args.weights is not None and args.checkpoint is not None:
-        parser.error("wanted the checkpoint once, got --weights and " + args.checkpoint)
+        parser.error("expected the checkpoint once, got --weights and " + args.checkpoint)
     return args
 
 

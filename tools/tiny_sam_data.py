@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovseg.data.scenes import make_scene
+from ovseg.evaluation.data.scenes import make_scene
 from ovseg.metrics import VOID
 
 # Share of the photograph crops, and the index that is no object of its own.

@@ -6,7 +6,7 @@
     python tools/train_small_clip.py image --photos ../shared/photos --minutes 50 --rate 7e-4 \\
         --init first.pt --out image.pt
     python tools/train_small_clip.py pack  text.pt image.pt --before first.pt \\
-        --out ovseg/assets/small_clip.safetensors
+        --out ovseg/weights/assets/small_clip.safetensors
 
 ``text`` distils the text tower from a sentence encoder over the nouns of WordNet. ``image`` tunes the upper
 half of EfficientNet-Lite2 and the head for each place with name-the-crop: the mean feature of a random part

@@ -31,7 +31,7 @@ from ovseg.clip import embedded
 from ovseg.clip.attention import METHODS
 from ovseg.clip.encoder import encode_image
 from ovseg.clip.text import TEMPLATES
-from ovseg.data.scenes import NAMES, make_scene
+from ovseg.evaluation.data.scenes import NAMES, make_scene
 
 VOID = 255
 # Per photograph set: its share of the photograph steps, and classes that are no use as a name.

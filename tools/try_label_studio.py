@@ -19,9 +19,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ovseg.cli.scripts import Parser, reported
+from ovseg.apps.cli.scripts import Parser, reported
 from ovseg.errors import UsageError
-from ovseg.io.find import find_images
+from ovseg.files.find import find_images
 
 WORDS = "coffee cup, table, cat, sky, red star"
 PHOTOS = ("coffee.png", "chelsea.png", "rocket.jpg")
@@ -82,7 +82,7 @@ def find_photos(folder: Path | None) -> list[Path]:
         return find_images([folder])[0]
     found = importlib.util.find_spec("skimage")
     if found is None or found.origin is None:
-        raise UsageError("wanted photos as a folder, or scikit-image for its own: pip install scikit-image")
+        raise UsageError("expected photos as a folder, or scikit-image for its own: pip install scikit-image")
     return [Path(found.origin).parent / "data" / name for name in PHOTOS]
 
 

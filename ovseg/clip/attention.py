@@ -225,5 +225,5 @@ def get_method(method: str | Method) -> Method:
     if isinstance(method, Method):
         return method
     if not isinstance(method, str) or method not in METHODS:
-        raise UsageError(f"unknown method {described(method)}: wanted one of {', '.join(METHODS)}")
+        raise UsageError(f"unknown method {described(method)}: expected one of {', '.join(METHODS)}")
     return METHODS[method]

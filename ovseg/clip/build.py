@@ -37,10 +37,10 @@ def check_config(config: Config, what: str) -> None:
     for part, known in (("vision_cfg", CLIPVisionCfg), ("text_cfg", CLIPTextCfg)):
         found = config.get(part)
         if not isinstance(found, Mapping):
-            raise WeightsError(f"wanted a config of {what} with a {part}, got {type(found).__name__}")
+            raise WeightsError(f"expected a config of {what} with a {part}, got {type(found).__name__}")
         if strange := sorted(set(map(str, found)) - set(inspect.signature(known).parameters)):
             raise WeightsError(
-                f"wanted a config of {what}, its {part} has the unknown key {strange[0][:60]!r}"
+                f"expected a config of {what}, its {part} has the unknown key {strange[0][:60]!r}"
             )
         for key in sorted(_INTEGERS & set(found)):
             _check_count(found[key], key, what)
@@ -54,20 +54,20 @@ def check_config(config: Config, what: str) -> None:
         for number in layers if isinstance(layers, (list, tuple)) else [layers]:
             if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= _MOST_LAYERS:
                 raise WeightsError(
-                    f"wanted a config of {what} with 1..{_MOST_LAYERS} layers, got {number!r:.60}"
+                    f"expected a config of {what} with 1..{_MOST_LAYERS} layers, got {number!r:.60}"
                 )
     trunk = _vision(config).get("timm_model_name")
     if trunk and (not isinstance(trunk, str) or ":" in trunk or "/" in trunk):  # timm would ask the hub
-        raise WeightsError(f"wanted a config of {what} with a plain name of timm's, got {trunk!r:.60}")
+        raise WeightsError(f"expected a config of {what} with a plain name of timm's, got {trunk!r:.60}")
     side, patch = (_sides(_vision(config).get(key)) for key in ("image_size", "patch_size"))
     if side and patch and (patch[0] > side[0] or patch[-1] > side[-1]):
         raise WeightsError(
-            f"wanted a config of {what} with a patch_size up to its image_size, got {patch} and {side}"
+            f"expected a config of {what} with a patch_size up to its image_size, got {patch} and {side}"
         )
     _check_count(config.get("embed_dim"), "embed_dim", what, _MOST_CHANNELS)
     if not isinstance(config.get("quick_gelu", False), (bool, type(None))):
         raise WeightsError(
-            f"wanted a config of {what} with quick_gelu true or false, got {config['quick_gelu']!r:.60}"
+            f"expected a config of {what} with quick_gelu true or false, got {config['quick_gelu']!r:.60}"
         )
     _check_values(config, what)
 
@@ -79,7 +79,7 @@ def _sides(value: object) -> tuple[int, ...]:
 
 def _check_count(value: object, key: str, what: str, most: int = _LARGEST) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise WeightsError(f"wanted a config of {what} with {key} in 1..{most}, got {value!r:.60}")
+        raise WeightsError(f"expected a config of {what} with {key} in 1..{most}, got {value!r:.60}")
 
 
 def _check_values(value: object, what: str) -> None:
@@ -91,7 +91,7 @@ def _check_values(value: object, what: str) -> None:
         for one in value:
             _check_values(one, what)
     elif isinstance(value, (int, float)) and not abs(value) <= _LARGEST:
-        raise WeightsError(f"wanted a config of {what} with numbers up to {_LARGEST}, got {value!r:.60}")
+        raise WeightsError(f"expected a config of {what} with numbers up to {_LARGEST}, got {value!r:.60}")
 
 
 def check_tower(config: Config, what: str, method: Method | None = None) -> Tower:
@@ -106,7 +106,7 @@ def check_tower(config: Config, what: str, method: Method | None = None) -> Towe
             visual = _build_vision_tower(config["embed_dim"], _vision(config), bool(config.get("quick_gelu")))
     except Exception as error:  # open_clip and timm raise whatever the values lead to
         raise WeightsError(
-            f"wanted an image tower of {what}, its config cannot be built: {brief(error)}"
+            f"expected an image tower of {what}, its config cannot be built: {brief(error)}"
         ) from None
     if method is not None:
         check_method(visual, method)
@@ -149,7 +149,7 @@ def build_clip(config: Config, what: str, *, offline: bool = True) -> Clip:
     except OvsegError:
         raise
     except Exception as error:
-        raise WeightsError(f"wanted the parts of {what}, open_clip says: {brief(error)}") from None
+        raise WeightsError(f"expected the parts of {what}, open_clip says: {brief(error)}") from None
 
 
 def build_tokenizer(config: Config, what: str, *, offline: bool, folder: Path | None = None) -> Tokenizer:
@@ -168,7 +168,7 @@ def build_tokenizer(config: Config, what: str, *, offline: bool, folder: Path | 
     assert isinstance(text, Mapping)
     options = text.get("tokenizer_kwargs") or {}
     if not isinstance(options, Mapping):
-        raise WeightsError(f"wanted tokenizer_kwargs of {what} by name, got {options!r:.60}")
+        raise WeightsError(f"expected tokenizer_kwargs of {what} by name, got {options!r:.60}")
     length = text.get("context_length", 77)
     repository = text.get("hf_tokenizer_name")
     place = folder
@@ -180,11 +180,11 @@ def build_tokenizer(config: Config, what: str, *, offline: bool, folder: Path | 
         mode = text.get("tokenizer_mode")
         return HFTokenizer(str(place), context_length=length, tokenizer_mode=mode, **options)
     except Exception as error:
-        raise WeightsError(f"wanted the tokenizer of {what}: {brief(error)}") from None
+        raise WeightsError(f"expected the tokenizer of {what}: {brief(error)}") from None
 
 
 def _text_folder(repository: str, what: str, offline: bool) -> Path:
     try:
         return store.text_parts(repository, offline=offline)
     except OvsegError as error:
-        raise WeightsError(f"wanted the text tower of {what}: {error}") from None
+        raise WeightsError(f"expected the text tower of {what}: {error}") from None

@@ -55,7 +55,7 @@ def build(config: Mapping[str, object], what: str = "an embedded model") -> CLIP
     pooled = "trunk" in vision
     model = build_clip({**config, "vision_cfg": _NO_VISION} if pooled else config, what)
     if not isinstance(model, CLIP):
-        raise WeightsError(f"wanted the config of {what}, got one of a {type(model).__name__}")
+        raise WeightsError(f"expected the config of {what}, got one of a {type(model).__name__}")
     if pooled:
         size = config["embed_dim"]
         assert isinstance(size, int)  # build_clip has seen to it
@@ -94,7 +94,7 @@ def load(name: str, path: Path | None = None, *, untrained: bool = False) -> CLI
     """
     file, what = path or asset_path(name), f"the embedded model {name!r}"
     if path is None and not file.is_file():
-        raise WeightsError(f"wanted {what} at {file}, found no file: reinstall ovseg")
+        raise WeightsError(f"expected {what} at {file}, found no file: reinstall ovseg")
     checkpoint = checkpoints.read(file, f"weights of {what}")
     config = _config(checkpoint, file, what)
     if untrained:
@@ -128,7 +128,7 @@ def _config(checkpoint: checkpoints.Checkpoint, file: Path, what: str) -> dict[s
     assert isinstance(text, Mapping)  # checked above
     if (text.get("context_length", _CONTEXT), text.get("vocab_size", _VOCABULARY)) != (_CONTEXT, _VOCABULARY):
         raise WeightsError(
-            f"wanted weights of {what}, {file} does not fit: its config is of another tokenizer"
+            f"expected weights of {what}, {file} does not fit: its config is of another tokenizer"
         )
     return config
 
@@ -137,17 +137,17 @@ def _fitting_rows(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], fil
     """The stored rows of the token embedding, once they and their ids fit the table they go into."""
     if _EMBEDDING not in state or _IDS not in state:
         raise WeightsError(
-            f"wanted weights of {what}, {file} does not fit: Missing key of the token embedding"
+            f"expected weights of {what}, {file} does not fit: Missing key of the token embedding"
         )
     ids, rows, table = state[_IDS], state[_EMBEDDING], wanted[_EMBEDDING]
     whole = ids.ndim == 1 and not ids.dtype.is_floating_point and not ids.dtype.is_complex
     if not whole or ids.dtype == torch.bool or len(ids) != len(ids.unique()):
         raise WeightsError(
-            f"wanted weights of {what}, {file} does not fit: its token ids are no distinct integers"
+            f"expected weights of {what}, {file} does not fit: its token ids are no distinct integers"
         )
     if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
         raise WeightsError(
-            f"wanted weights of {what}, {file} does not fit: token ids outside 0..{len(table) - 1}"
+            f"expected weights of {what}, {file} does not fit: token ids outside 0..{len(table) - 1}"
         )
     target = table[: len(ids)]  # shapes and types as of any other tensor
     return checkpoints.fitted({_EMBEDDING: target}, {_EMBEDDING: rows}, what, file)[_EMBEDDING]

@@ -31,7 +31,7 @@ from ovseg.clip.attention import Form, Heads, Method, attend, qk, weights
 from ovseg.clip.towers import BlockTower, CellTower, PoolingTower, tower_of
 from ovseg.clip.towers.base import Layout
 from ovseg.errors import UnsupportedModelError, UsageError
-from ovseg.types import ImageTokens
+from ovseg.results.types import ImageTokens
 
 
 @dataclass
@@ -104,7 +104,7 @@ def encode_image(
     fits = pixels.ndim == 4 and all(n and n % s == 0 for n, s in zip(pixels.shape[2:], step, strict=True))
     if not fits or pixels.shape[1] != 3:
         raise UsageError(
-            f"wanted pixels (B, 3, H, W) with H and W multiples of {step}, got {tuple(pixels.shape)}"
+            f"expected pixels (B, 3, H, W) with H and W multiples of {step}, got {tuple(pixels.shape)}"
         )
     pixels = pixels.to(next(visual.parameters()).dtype)
     if isinstance(tower, BlockTower):
@@ -285,7 +285,7 @@ def _encode_cells(
     tower.check_method(method)
     if trace is not None:
         raise UnsupportedModelError(
-            f"wanted a model with attention to trace, got a {type(tower.trunk).__name__}"
+            f"expected a model with attention to trace, got a {type(tower.trunk).__name__}"
         )
     cells = tower.cells(pixels)
     grid = (cells.shape[2], cells.shape[3])

@@ -14,13 +14,13 @@ import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 
-from ovseg.checks import check_text
 from ovseg.clip import embedded
 from ovseg.clip.attention import Method
 from ovseg.clip.build import Clip, Config, Tokenizer, build_clip, build_tokenizer, check_config, check_tower
 from ovseg.clip.towers import check_visual
 from ovseg.errors import OvsegError, UsageError, WeightsError, described
 from ovseg.options import LoadOptions
+from ovseg.options.checks import check_text
 from ovseg.weights import checkpoints, store, table
 from ovseg.weights.device import check_device
 from ovseg.weights.digest import RANDOM, WeightsRecord
@@ -143,7 +143,7 @@ def _load_embedded(name: str, given: str | Path | None) -> LoadedClip:
             file = Path(given).expanduser()
             if isinstance(given, str) and not _looks_like_file(given):
                 raise UsageError(
-                    f"wanted no weights, a file or 'random' for the embedded model, got {described(given)}"
+                    f"expected no weights, a file or 'random' for the embedded model, got {described(given)}"
                 )
         clip = embedded.load(name, file if given is not None else None)
         record = WeightsRecord("embedded" if given is None else str(given), file)
@@ -177,12 +177,12 @@ def _named_origin(name: str, given: str | Path | None, offline: bool, method: Me
         near = difflib.get_close_matches(name, [*EMBEDDED, *open_clip.list_models()], n=3, cutoff=0.4)
         hint = f": did you mean {', '.join(near)}?" if near else ""
         raise UsageError(
-            f"unknown model {described(name)}, wanted 'small', 'tiny' or a name of open_clip's{hint}"
+            f"unknown model {described(name)}, expected 'small', 'tiny' or a name of open_clip's{hint}"
         )
     check_config(config, name)
     if given is None:
         raise UsageError(
-            f"wanted weights for {name}: a tag, a file, or 'random' for untrained ones, got none"
+            f"expected weights for {name}: a tag, a file, or 'random' for untrained ones, got none"
         )
     check_tower(config, name, method)
     # A tag wins over a file of the same name, as in open_clip; a path is told by its shape.
@@ -204,12 +204,14 @@ def _named_origin(name: str, given: str | Path | None, offline: bool, method: Me
 def _folder_origin(name: str, given: str | Path | None, offline: bool, method: Method | None) -> _Origin:
     """ "hf-hub:…" or "local-dir:…": a folder with open_clip's config and weights."""
     if not name.startswith((CLIP_HUB, CLIP_FOLDER)):
-        raise UsageError(f"unknown model {described(name)}, wanted {CLIP_HUB}org/name or {CLIP_FOLDER}FOLDER")
+        raise UsageError(
+            f"unknown model {described(name)}, expected {CLIP_HUB}org/name or {CLIP_FOLDER}FOLDER"
+        )
     folder = store.pull(name, offline=offline)
     found = read_json(folder / CLIP_CONFIG, f"the config of {name}")
     config = found.get("model_cfg")
     if not isinstance(config, Mapping):
-        raise WeightsError(f"wanted a config with a model_cfg, {folder / CLIP_CONFIG} has none")
+        raise WeightsError(f"expected a config with a model_cfg, {folder / CLIP_CONFIG} has none")
     check_config(config, name)
     check_tower(config, name, method)
     if given == RANDOM:
@@ -220,7 +222,7 @@ def _folder_origin(name: str, given: str | Path | None, offline: bool, method: M
         file = Path(given).expanduser()
     else:
         raise UsageError(
-            f"{name} has its own weights: wanted no weights, a file or 'random', got {described(given)}"
+            f"{name} has its own weights: expected no weights, a file or 'random', got {described(given)}"
         )
     preprocessing = found.get("preprocess_cfg")
     values = preprocessing if isinstance(preprocessing, Mapping) else {}
@@ -238,7 +240,7 @@ def _weights_in(folder: Path) -> Path:
     found = sorted(file for file in folder.iterdir() if file.suffix in endings)
     if len(found) != 1:
         got = ", ".join(file.name for file in found[:3]) or "none"
-        raise WeightsError(f"wanted one file of weights in {folder}, got {got}")
+        raise WeightsError(f"expected one file of weights in {folder}, got {got}")
     return found[0]
 
 
@@ -255,7 +257,7 @@ def _triple(values: Mapping[str, object], key: str, name: str) -> Triple:
         or not all(map(math.isfinite, numbers))
         or (key == "std" and not all(number > 0 for number in numbers))
     ):
-        raise WeightsError(f"wanted {key} of {name} as three numbers, got {str(found)[:60]}")
+        raise WeightsError(f"expected {key} of {name} as three numbers, got {str(found)[:60]}")
     return (float(numbers[0]), float(numbers[1]), float(numbers[2]))
 
 
@@ -277,7 +279,7 @@ def _fill(clip: Clip, checkpoint: checkpoints.Checkpoint, name: str) -> None:
         raise
     except Exception as error:  # open_clip's conversions trust the names that they find
         raise WeightsError(
-            f"wanted weights of {name}, {checkpoint.file} does not fit: {brief(error)}"
+            f"expected weights of {name}, {checkpoint.file} does not fit: {brief(error)}"
         ) from None
     checkpoints.fill(clip, state, name, checkpoint.file)
 

@@ -51,6 +51,6 @@ def unpack(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
         owner = key.removesuffix(_SCALE)
         value = found.get(owner)
         if value is None or value.dtype != torch.int8 or value.ndim < 2 or scale.shape != value.shape[:1]:
-            raise WeightsError(f"wanted {what}, its {key[:80]} does not fit: no matrix of 8 bits has it")
+            raise WeightsError(f"expected {what}, its {key[:80]} does not fit: no matrix of 8 bits has it")
         found[owner] = value.float() * scale.float().reshape(-1, *[1] * (value.ndim - 1))
     return found

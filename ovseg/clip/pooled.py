@@ -40,16 +40,16 @@ def check_trunk(config: Mapping[str, object], what: str) -> TrunkConfig:
     """The ``vision_cfg`` of a file with a pooled trunk. Raises WeightsError for anything else."""
     wanted = {"trunk", *_LARGEST}
     if set(config) != wanted:
-        raise WeightsError(f"wanted a config of {what} with {', '.join(sorted(wanted))}, got others")
+        raise WeightsError(f"expected a config of {what} with {', '.join(sorted(wanted))}, got others")
     trunk, numbers = config["trunk"], {}
     if trunk not in _TRUNKS:
         raise WeightsError(
-            f"wanted a config of {what} with a trunk of {', '.join(_TRUNKS)}, got {trunk!r:.60}"
+            f"expected a config of {what} with a trunk of {', '.join(_TRUNKS)}, got {trunk!r:.60}"
         )
     for key, most in _LARGEST.items():
         value = config[key]
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-            raise WeightsError(f"wanted a config of {what} with {key} in 1..{most}, got {value!r:.60}")
+            raise WeightsError(f"expected a config of {what} with {key} in 1..{most}, got {value!r:.60}")
         numbers[key] = value
     return TrunkConfig(trunk=str(trunk), **numbers)  # type: ignore[typeddict-item]
 

@@ -22,8 +22,8 @@ from ovseg.clip.text_key import Tokenizer, feature_key, head_key
 from ovseg.clip.text_state import State, hooks, text_state
 from ovseg.clip.text_tower import check_lengths, feature_length, text_device, text_tower
 from ovseg.errors import UsageError, WeightsError, short_repr
-from ovseg.names import in_order, is_unicode
 from ovseg.options import InputOptions
+from ovseg.words.names import in_order, is_unicode
 
 _SCENE = (
     "there is a {} in the scene.",
@@ -67,15 +67,15 @@ def resolve_templates(templates: str | Iterable[str]) -> tuple[str, ...]:
         if "{}" not in templates:
             known = ", ".join(TEMPLATES)
             raise UsageError(
-                f"unknown templates {short_repr(templates)}: wanted one of {known}, or texts with {{}}"
+                f"unknown templates {short_repr(templates)}: expected one of {known}, or texts with {{}}"
             )
         templates = [templates]
     found = tuple(_check_text("template", template) for template in in_order("templates", templates))
     for template in found:
         if template.count("{}") != 1:
-            raise UsageError(f"wanted templates with one {{}} each, got {short_repr(template)}")
+            raise UsageError(f"expected templates with one {{}} each, got {short_repr(template)}")
     if not found:
-        raise UsageError("wanted templates with one {} each, got none")
+        raise UsageError("expected templates with one {} each, got none")
     return found
 
 
@@ -136,7 +136,7 @@ class TextEncoder:
         """
         listed = [_check_text("name", name) for name in in_order("names", names)]
         if not listed:
-            raise UsageError("wanted at least one name, got none")
+            raise UsageError("expected at least one name, got none")
         frames = resolve_templates(templates)
         known = self._current()
         if any((frames, name) not in known.features for name in listed):
@@ -222,7 +222,7 @@ class TextEncoder:
                 report(len(part))
             assert sums is not None  # there is at least one prompt
             if not sums.isfinite().all():
-                raise WeightsError("wanted finite text features, the text tower gives NaN or infinity")
+                raise WeightsError("expected finite text features, the text tower gives NaN or infinity")
             return F.normalize(sums / len(frames), dim=-1)
 
 
@@ -254,7 +254,9 @@ def _plain_arithmetic(device: torch.device) -> Iterator[None]:
 def _check_text(what: str, value: object) -> str:
     """``value`` if it is text that can be encoded; "" is. Raises UsageError."""
     if not isinstance(value, str):
-        raise UsageError(f"wanted each {what} as a text, got {type(value).__name__} {short_repr(value)}")
+        raise UsageError(f"expected each {what} as a text, got {type(value).__name__} {short_repr(value)}")
     if not is_unicode(value):
-        raise UsageError(f"wanted each {what} in Unicode, got bytes that are not UTF-8: {short_repr(value)}")
+        raise UsageError(
+            f"expected each {what} in Unicode, got bytes that are not UTF-8: {short_repr(value)}"
+        )
     return str.__str__(value)

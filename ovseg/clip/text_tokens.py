@@ -42,7 +42,7 @@ def token_features(clip: nn.Module, tokenizer: Tokenizer, text: str) -> tuple[tu
     tower = text_tower(clip)
     if tower.each is None or not isinstance(tokenizer, SimpleTokenizer):
         raise UnsupportedModelError(
-            "wanted a causal text tower with CLIP's own tokenizer for the features of single tokens, "
+            "expected a causal text tower with CLIP's own tokenizer for the features of single tokens, "
             f"got {type(getattr(clip, 'text', clip)).__name__} with {type(tokenizer).__name__}"
         )
     check_lengths(tokenizer, [text], ["{}"])

@@ -100,7 +100,7 @@ def _check_prompts(tokenizer: Tokenizer, name: str, prompts: list[str]) -> None:
         count = int(used[~fits].max())
         takes = f"more than {count - 1}" if count >= 2 * limit else str(max(count, limit + 1))
         shown = short_repr(name if len(name) <= 40 else name[:37] + "…")
-        raise UsageError(f"wanted a name of at most {limit} tokens with its prompt, {shown} takes {takes}")
+        raise UsageError(f"expected a name of at most {limit} tokens with its prompt, {shown} takes {takes}")
 
 
 def _tokenize(tokenizer: Tokenizer, prompts: list[str], length: int) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ovseg.checks import check_choice
 from ovseg.options import SYNONYMS
+from ovseg.options.checks import check_choice
 from ovseg.results import void_value
 
 

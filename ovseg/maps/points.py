@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from ovseg.options import THRESHOLDS
-from ovseg.types import PointPrompts
+from ovseg.results.types import PointPrompts
 
 Floats: TypeAlias = "NDArray[np.floating[Any]]"
 Mask: TypeAlias = "NDArray[np.bool_]"
@@ -27,7 +27,7 @@ _FLAT = 1e-6  # as in maps.similarity.min_max: smaller spreads of a cosine are r
 def normalise(values: Floats) -> NDArray[np.float32] | None:
     """(h, w) to 0..1 in float32, or None for a constant map, where nothing stands out."""
     if values.ndim != 2 or values.size == 0:
-        raise ValueError(f"wanted a map (h, w), got {values.shape}")
+        raise ValueError(f"expected a map (h, w), got {values.shape}")
     low, high = float(values.min()), float(values.max())
     if not high - low > _FLAT:  # also NaN
         return None

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.errors import UsageError, described
-from ovseg.types import ImageTokens
+from ovseg.results.types import ImageTokens
 
 
 def place_features(tokens: ImageTokens, class_token_weight: float = 0.0) -> Tensor:
@@ -73,14 +73,14 @@ def label_set_surgery(cosines: Tensor, weights: Tensor, form: str = "paper") -> 
         UsageError: there are fewer than two texts (of one text nothing is left), or the form is unknown.
     """
     if cosines.shape[-1] < 2:
-        raise UsageError("label_set surgery wanted at least two names, got one: use surgery='empty'")
+        raise UsageError("label_set surgery needs at least two names, got one: use surgery='empty'")
     weighted = cosines * weights[:, None, :]
     redundant = weighted.mean(dim=-1, keepdim=True)  # Σ_c F_r, one number a token
     if form == "paper":
         return cosines - redundant
     if form == "code":
         return weighted - redundant
-    raise UsageError(f"unknown form {described(form)}: wanted 'paper' or 'code'")
+    raise UsageError(f"unknown form {described(form)}: expected 'paper' or 'code'")
 
 
 def empty_text_surgery(features: Tensor, text: Tensor, empty: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def windows(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, i
 
 def _spans(length: int, window: int, stride: int) -> list[tuple[int, int]]:
     if window < 1 or not 1 <= stride <= window:
-        raise UsageError(f"wanted 1 <= stride <= window, got stride {stride} and window {window}")
+        raise UsageError(f"expected 1 <= stride <= window, got stride {stride} and window {window}")
     count = max(0, -(-(length - window) // stride)) + 1
     starts = [max(0, min(i * stride, length - window)) for i in range(count)]
     return [(start, min(start + window, length)) for start in starts]

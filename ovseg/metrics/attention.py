@@ -97,7 +97,7 @@ class ForegroundScore:
     def merge(self, other: ForegroundScore) -> None:
         """Add the samples of ``other``. Raises UsageError where its thresholds differ."""
         if not np.array_equal(self.thresholds, other.thresholds):
-            raise UsageError("wanted a score with the same thresholds, got others")
+            raise UsageError("expected a score with the same thresholds, got others")
         self.shares.merge(other.shares)
         self.above += other.above
 
@@ -155,14 +155,14 @@ class AffinityScore:
     def update(self, values: NDArray[np.floating]) -> None:
         """Add one image: (M,) of ``affinity``; NaN is left out. Raises UsageError for another length."""
         if values.shape != (len(self.modules),):
-            raise UsageError(f"wanted {len(self.modules)} values, got {values.shape}")
+            raise UsageError(f"expected {len(self.modules)} values, got {values.shape}")
         for module, value in zip(self.modules, values.tolist(), strict=True):
             self.means.update(module, value)
 
     def merge(self, other: AffinityScore) -> None:
         """Add the images of ``other``. Raises UsageError where its modules differ."""
         if tuple(self.modules) != tuple(other.modules):
-            raise UsageError("wanted a score of the same modules, got others")
+            raise UsageError("expected a score of the same modules, got others")
         self.means.merge(other.means)
 
     def compute(self) -> dict[str, float]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.checks import check_choice
 from ovseg.errors import UsageError
 from ovseg.metrics.means import MeanPerClass
+from ovseg.options.checks import check_choice
 
 THRESHOLDS_PER = ("dataset", "class", "image")
 """What one threshold serves for: all samples of a data set, those of a class, or a single map."""
@@ -97,10 +97,10 @@ def score_map(
     """
     if not values.shape == mask.shape == valid.shape:
         shapes = f"{values.shape}, {mask.shape} and {valid.shape}"
-        raise UsageError(f"wanted a map, a mask and valid pixels of one shape, got {shapes}")
+        raise UsageError(f"expected a map, a mask and valid pixels of one shape, got {shapes}")
     values, mask = values[valid], mask[valid]
     if np.isnan(values).any():
-        raise UsageError("wanted a map without NaN, got one with NaN")
+        raise UsageError("expected a map without NaN, got one with NaN")
     if mask.all() or not mask.any():
         return None
     return MapSample(score_contrast(values, mask), iou_at_thresholds(values, mask, thresholds))
@@ -179,7 +179,7 @@ class PerLabelScore:
     def merge(self, other: PerLabelScore) -> None:
         """Add the samples of ``other``. Raises UsageError where its thresholds differ."""
         if not np.array_equal(self.thresholds, other.thresholds):
-            raise UsageError("wanted a score with the same thresholds, got others")
+            raise UsageError("expected a score with the same thresholds, got others")
         self.contrast.merge(other.contrast)
         self.best.merge(other.best)
         for name, total in other.overlap.items():

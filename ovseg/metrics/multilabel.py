@@ -33,11 +33,13 @@ def average_precision(scores: NDArray[np.floating], truth: NDArray[np.integer] |
     0.8333333333333333
     """
     if scores.shape != truth.shape or scores.ndim != 1:
-        raise UsageError(f"wanted scores and truth (N,) of one length, got {scores.shape} and {truth.shape}")
+        raise UsageError(
+            f"expected scores and truth (N,) of one length, got {scores.shape} and {truth.shape}"
+        )
     truth = truth.astype(np.int64)
     scores, positive = scores[truth != NOT_COUNTED], truth[truth != NOT_COUNTED] == 1
     if np.isnan(scores).any():
-        raise UsageError("wanted scores without NaN, got NaN")
+        raise UsageError("expected scores without NaN, got NaN")
     if not positive.any():
         return float("nan")
     order = np.argsort(-scores, kind="stable")
@@ -72,7 +74,7 @@ class MultiLabelScore:
 
     def __post_init__(self) -> None:
         if not self.names:
-            raise UsageError("wanted at least one label, got none")
+            raise UsageError("expected at least one label, got none")
         self._scores = np.empty((64, len(self.names)), np.float32)
         self._truth = np.empty((64, len(self.names)), np.int8)
 
@@ -88,12 +90,12 @@ class MultiLabelScore:
         scores, truth = np.atleast_2d(scores), np.atleast_2d(truth).astype(np.int8)
         if scores.shape != truth.shape or scores.shape[1] != len(self.names):
             raise UsageError(
-                f"wanted scores and truth for {len(self.names)} labels, got {scores.shape} and {truth.shape}"
+                f"expected scores and truth for {len(self.names)} labels, got {scores.shape} and {truth.shape}"
             )
         if np.isnan(scores).any():
-            raise UsageError("wanted scores without NaN, got NaN")
+            raise UsageError("expected scores without NaN, got NaN")
         if not np.isin(truth, (0, 1, NOT_COUNTED)).all():
-            raise UsageError(f"wanted a truth of 1, 0 or {NOT_COUNTED}, got {np.unique(truth).tolist()}")
+            raise UsageError(f"expected a truth of 1, 0 or {NOT_COUNTED}, got {np.unique(truth).tolist()}")
         needed = self._count + len(scores)
         if needed > len(self._scores):
             room = max(needed, 2 * len(self._scores)) - len(self._scores)
@@ -105,7 +107,7 @@ class MultiLabelScore:
     def merge(self, other: MultiLabelScore) -> None:
         """Add the images of ``other``. Raises UsageError where its labels differ."""
         if tuple(self.names) != tuple(other.names):
-            raise UsageError("wanted a score of the same labels, got others")
+            raise UsageError("expected a score of the same labels, got others")
         if len(other):
             self.update(other._scores[: other._count], other._truth[: other._count])
 

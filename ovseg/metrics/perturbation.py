@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.checks import check_choice, check_integer
 from ovseg.errors import UsageError
+from ovseg.options.checks import check_choice, check_integer
 
 MODES = ("deletion", "insertion")
 BASES = ("mean", "random", "blur")
@@ -72,7 +72,7 @@ def perturbation_curve(
     check_integer("steps", steps, 1, 10_000)
     check_integer("batch", batch, 1, 4096)
     if values.shape != image.shape[:2]:
-        raise UsageError(f"wanted a map of the image's {image.shape[:2]} pixels, got {values.shape}")
+        raise UsageError(f"expected a map of the image's {image.shape[:2]} pixels, got {values.shape}")
     other = base_image(image, base or ("mean" if mode == "deletion" else "blur"), seed)
     before, after = (image, other) if mode == "deletion" else (other, image)
     order = np.argsort(-values.ravel(), kind="stable")
@@ -85,7 +85,7 @@ def perturbation_curve(
         pictures = np.stack([np.where(rank < count, after, before) for count in counts])
         part = np.asarray(scores(pictures))
         if part.shape != (len(counts),):
-            raise UsageError(f"wanted a score for each of {len(counts)} images, got {part.shape}")
+            raise UsageError(f"expected a score for each of {len(counts)} images, got {part.shape}")
         found.append(part)
     return np.concatenate(found).astype(np.float64)
 
@@ -97,5 +97,5 @@ def area_under(curve: NDArray[np.floating]) -> float:
     0.5
     """
     if len(curve) < 2:
-        raise UsageError(f"wanted a curve of at least two points, got {len(curve)}")
+        raise UsageError(f"expected a curve of at least two points, got {len(curve)}")
     return float((curve[1:] + curve[:-1]).sum() / 2 / (len(curve) - 1))

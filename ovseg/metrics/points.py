@@ -38,7 +38,7 @@ def point_accuracy(
     outside = (x < 0) | (y < 0) | (x >= width) | (y >= height)
     if outside.any():
         first = int(outside.argmax())
-        raise UsageError(f"wanted points within {width} x {height} pixels, got ({x[first]}, {y[first]})")
+        raise UsageError(f"expected points within {width} x {height} pixels, got ({x[first]}, {y[first]})")
     counted = valid[y, x]
     right = mask[y, x] == (np.asarray(labels) == 1)
     return float(right[counted].mean()) if counted.any() else float("nan")

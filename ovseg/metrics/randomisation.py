@@ -31,7 +31,7 @@ def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> 
     1.0
     """
     if one.shape != other.shape:
-        raise UsageError(f"wanted two maps of one shape, got {one.shape} and {other.shape}")
+        raise UsageError(f"expected two maps of one shape, got {one.shape} and {other.shape}")
     first, second = _ranks(one), _ranks(other)
     lengths = float(np.sqrt((first**2).sum() * (second**2).sum()))
     return float((first * second).sum()) / lengths if lengths > 0 else float("nan")

@@ -29,7 +29,7 @@ def redundancy(values: NDArray[np.floating], empty: NDArray[np.floating]) -> tup
     (0.25, 0.5)
     """
     if values.shape != empty.shape:
-        raise UsageError(f"wanted two maps of one shape, got {values.shape} and {empty.shape}")
+        raise UsageError(f"expected two maps of one shape, got {values.shape} and {empty.shape}")
     return float(np.abs(values - empty).mean()), float(np.abs(values).mean())
 
 

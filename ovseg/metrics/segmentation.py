@@ -38,17 +38,17 @@ def check_labels(
     >>> check_labels(np.array([[0, 1027]]), classes=4, name="a.png")
     Traceback (most recent call last):
     ...
-    ovseg.errors.DataError: wanted labels below 4 or 255, a.png holds 1027
+    ovseg.errors.DataError: expected labels below 4 or 255, a.png holds 1027
     """
     void = void_value(classes) if void is None else void
     if shape is not None and labels.shape != tuple(shape):
         raise DataError(
-            f"wanted labels (height, width) {tuple(shape)} as the image, {name} has {labels.shape}"
+            f"expected labels (height, width) {tuple(shape)} as the image, {name} has {labels.shape}"
         )
     outside = ((labels >= classes) | (labels < 0)) & (labels != void)
     if outside.any():
         shown = ", ".join(map(str, np.unique(labels[outside])[:5]))
-        raise DataError(f"wanted labels below {classes} or {void}, {name} holds {shown}")
+        raise DataError(f"expected labels below {classes} or {void}, {name} holds {shown}")
 
 
 def confusion(
@@ -80,9 +80,9 @@ def confusion(
     """
     void = void_value(classes) if void is None else void
     if 0 <= void < classes:
-        raise UsageError(f"wanted void outside the {classes} classes, got {void}")
+        raise UsageError(f"expected void outside the {classes} classes, got {void}")
     if labels.shape != truth.shape:
-        raise UsageError(f"wanted labels and truth of one shape, got {labels.shape} and {truth.shape}")
+        raise UsageError(f"expected labels and truth of one shape, got {labels.shape} and {truth.shape}")
     check_labels(truth, classes, void, name="the truth")
     counted = truth != void
     true, predicted = truth[counted].astype(np.int64), labels[counted].astype(np.int64)
@@ -151,7 +151,7 @@ class SegmentationScore:
     def merge(self, other: SegmentationScore) -> None:
         """Add the images that ``other`` has counted. Raises UsageError for another number of classes."""
         if other.classes != self.classes:
-            raise UsageError(f"wanted a score of {self.classes} classes, got one of {other.classes}")
+            raise UsageError(f"expected a score of {self.classes} classes, got one of {other.classes}")
         self.matrix += other.matrix
 
     def compute(self) -> float:

@@ -13,13 +13,13 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmseg.registry import DATASETS
 
-from ovseg.checks import check_integer
 from ovseg.errors import DataError, OvsegError, UsageError, described
 from ovseg.mmseg.files import check_files, check_no_image_twice, check_nothing_is_skipped, check_some_labels
 from ovseg.mmseg.metrics import check_metrics
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
+from ovseg.options.checks import check_integer
 from ovseg.results import void_value
-from ovseg.vocabulary import find_vocabulary
+from ovseg.words.vocabulary import find_vocabulary
 
 MOST_WORKERS = 1024
 OMITTING = ("drop_last", "num_batch_per_epoch")
@@ -70,11 +70,11 @@ def check_dataset(config: Config) -> Checked:
     check_integer("test_dataloader.batch_size", loader.get("batch_size", 1), 1, 2**20)
     check_integer("test_dataloader.num_workers", loader.get("num_workers", 0), 0, MOST_WORKERS)
     if loader.get("timeout") and not loader.get("num_workers"):
-        raise UsageError(f"test_dataloader.timeout {described(loader.timeout)} wanted num_workers above 0")
+        raise UsageError(f"test_dataloader.timeout {described(loader.timeout)} needs num_workers above 0")
     for name in OMITTING:
         if loader.get(name):
             raise UsageError(
-                f"wanted no test_dataloader.{name}, got {described(loader[name])}: it omits images"
+                f"expected no test_dataloader.{name}, got {described(loader[name])}: it omits images"
             )
     settings = loader.dataset
     init_default_scope(config.get("default_scope") or "mmseg")  # mmcv has a LoadAnnotations of its own
@@ -96,7 +96,7 @@ def check_dataset(config: Config) -> Checked:
     entries = [dataset.get_data_info(index) for index in range(len(dataset))]
     if not entries:
         ending = dataset.img_suffix or "of any kind"
-        raise DataError(f"wanted images {ending} in {dataset.data_prefix['img_path']}, found none")
+        raise DataError(f"expected images {ending} in {dataset.data_prefix['img_path']}, found none")
     check_no_image_twice(entries, dataset.ann_file)
     turned = sum(check_files(entry) for entry in entries)
     check_some_labels(entries, classes)
@@ -116,9 +116,9 @@ def _check_folders(settings: Any) -> None:
     root = Path(settings.get("data_root") or "")
     for folder in (root, *(root / name for name in settings.get("data_prefix", {}).values())):
         if not folder.is_dir():
-            raise DataError(f"wanted the folder {folder} of {settings.type}, it does not exist")
+            raise DataError(f"expected the folder {folder} of {settings.type}, it does not exist")
     if settings.get("ann_file") and not (root / settings.ann_file).is_file():
-        raise DataError(f"wanted the list of images {root / settings.ann_file}, it does not exist")
+        raise DataError(f"expected the list of images {root / settings.ann_file}, it does not exist")
 
 
 def _check_vocabulary(config: Config, dataset: str, classes: int) -> None:
@@ -129,4 +129,4 @@ def _check_vocabulary(config: Config, dataset: str, classes: int) -> None:
     words = model.get("background")
     count = len(names) + (isinstance(words, (str, list, tuple)) and names.background is None)
     if count != classes:
-        raise UsageError(f"wanted {classes} classes, as {dataset} has, the vocabulary has {count}")
+        raise UsageError(f"expected {classes} classes, as {dataset} has, the vocabulary has {count}")

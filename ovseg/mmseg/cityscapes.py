@@ -17,9 +17,9 @@ from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as pixel
 from mmseg.registry import METRICS
 from numpy.typing import NDArray
 
-from ovseg.data.convert.cityscapes import CLASS_IDS, LABEL_IDS, TRAIN_IDS
 from ovseg.errors import DataError, UsageError
-from ovseg.io.writers import make_folder, write_picture
+from ovseg.evaluation.data.convert.cityscapes import CLASS_IDS, LABEL_IDS, TRAIN_IDS
+from ovseg.files.writers import make_folder, write_picture
 from ovseg.mmseg.outputs import OutputNames
 from ovseg.mmseg.scores import ExactIoUMetric, to_array
 
@@ -45,7 +45,7 @@ class CityscapesIoUMetric(ExactIoUMetric):
 
     def __init__(self, output_dir: str | None = None, **options: Any) -> None:
         if output_dir is None:
-            raise UsageError("CityscapesIoUMetric wanted a folder for its files: --out, or output_dir")
+            raise UsageError("CityscapesIoUMetric needs a folder for its files: --out, or output_dir")
         super().__init__(output_dir=None, **options)  # the files of the class above hold other numbers
         self.files = OutputNames(make_folder(Path(output_dir)))
 
@@ -99,7 +99,7 @@ def score_files(pairs: Sequence[Pair]) -> dict[str, Any]:
     for pair in pairs:
         for path in pair:
             if not Path(path).is_file():
-                raise DataError(f"wanted labelIds for cityscapesscripts, {path} does not exist")
+                raise DataError(f"expected labelIds for cityscapesscripts, {path} does not exist")
     settings = copy.copy(pixel_level.args)  # a global object of theirs
     settings.evalInstLevelScore = settings.evalPixelAccuracy = settings.JSONOutput = False
     settings.quiet = True

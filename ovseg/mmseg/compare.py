@@ -42,7 +42,7 @@ def compare(
         OvsegError: a config or a data set is wrong; all are checked before the first image is encoded.
     """
     if not paths:
-        raise UsageError("wanted at least one config, got none")
+        raise UsageError("expected at least one config, got none")
     chosen: list[str | None] = [*(ALL if "all" in methods else map(_known, methods))] or [None]
     run = run or Run()
     jobs = []

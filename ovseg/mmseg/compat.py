@@ -28,7 +28,7 @@ class _Absent(ModuleType):
             raise AttributeError(name)
 
         def missing(*args: Any, **options: Any) -> NoReturn:
-            raise OvsegError(f"wanted mmcv's compiled operator {name!r}, mmcv-lite has none: install mmcv")
+            raise OvsegError(f"expected mmcv's compiled operator {name!r}, mmcv-lite has none: install mmcv")
 
         return missing
 
@@ -40,7 +40,7 @@ def check_installed() -> None:
             import_module(package)
         except ImportError as error:
             raise MissingPackageError(
-                f"wanted {package} for evaluation: pip install 'ovseg[eval]' ({error})"
+                f"expected {package} for evaluation: pip install 'ovseg[eval]' ({error})"
             ) from None
 
 

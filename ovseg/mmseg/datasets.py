@@ -13,12 +13,12 @@ from mmcv.transforms import BaseTransform
 from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
-from ovseg.checks import MAX_SIDE, check_choice, check_integer, check_size, pair
 from ovseg.errors import UsageError, described
-from ovseg.figures import palette
-from ovseg.io.resize import resize_image
+from ovseg.files.resize import resize_image
 from ovseg.options import RESIZES, InputOptions
-from ovseg.vocabulary import load_vocabulary
+from ovseg.options.checks import MAX_SIDE, check_choice, check_integer, check_size, pair
+from ovseg.results.figures import palette
+from ovseg.words.vocabulary import load_vocabulary
 
 VOCABULARIES = {
     "COCOStuffDataset": "coco_stuff164k",
@@ -84,10 +84,10 @@ class ClipResize(BaseTransform):
         scored: str = "original",
     ) -> None:
         if (size is None) == (short_side is None):
-            raise UsageError(f"ClipResize wanted size or short_side, got {size} and {short_side}")
+            raise UsageError(f"ClipResize needs size or short_side, got {size} and {short_side}")
         check_choice("interpolation", interpolation, RESIZES)
         if scored not in ("original", "input"):
-            raise UsageError(f"unknown scored {described(scored)}: wanted 'original' or 'input'")
+            raise UsageError(f"unknown scored {described(scored)}: expected 'original' or 'input'")
         sides = check_size("size", size)
         self.size = None if sides is None else pair(sides)
         self.short_side = None if short_side is None else check_integer("short_side", short_side, 1, MAX_SIDE)

@@ -10,7 +10,7 @@ import torch
 from torch import distributed
 
 from ovseg.errors import UsageError, described
-from ovseg.io.writers import make_folder
+from ovseg.files.writers import make_folder
 from ovseg.mmseg.checks import building
 
 LAUNCHERS = {
@@ -30,13 +30,13 @@ def writable_folder(what: str, folder: str | Path) -> Path:
         UsageError: it cannot be made, or no file can be written into it.
     """
     if not str(folder).strip():
-        raise UsageError(f"wanted {what} as a folder, got an empty text")
+        raise UsageError(f"expected {what} as a folder, got an empty text")
     made = make_folder(Path(folder))
     try:
         with tempfile.TemporaryFile(dir=made):
             pass
     except OSError as error:
-        raise UsageError(f"wanted {what} as a folder to write into, {folder}: {error.strerror}") from None
+        raise UsageError(f"expected {what} as a folder to write into, {folder}: {error.strerror}") from None
     return made
 
 
@@ -47,16 +47,16 @@ def connect(launcher: str) -> None:
         UsageError: no such launcher, or an environment variable that it sets is missing or no number.
     """
     if launcher not in LAUNCHERS:
-        raise UsageError(f"unknown launcher {described(launcher)}: wanted one of {', '.join(LAUNCHERS)}")
+        raise UsageError(f"unknown launcher {described(launcher)}: expected one of {', '.join(LAUNCHERS)}")
     for name in LAUNCHERS[launcher]:
         value = os.environ.get(name)
         if value is None:
             raise UsageError(
-                f"launcher {launcher} wanted the environment variable {name}, which is not set: "
+                f"launcher {launcher} needs the environment variable {name}, which is not set: "
                 f"start the processes with {'tools/dist_test.sh' if launcher == 'pytorch' else launcher}"
             )
         if name not in NO_NUMBERS and not value.isdigit():
-            raise UsageError(f"launcher {launcher} wanted a number in {name}, got {described(value)}")
+            raise UsageError(f"launcher {launcher} needs a number in {name}, got {described(value)}")
     if launcher == "pytorch" and not torch.cuda.is_available() and not distributed.is_initialized():
         with building("the launcher's environment"):
             distributed.init_process_group("gloo")  # mmengine's own way asks for a GPU

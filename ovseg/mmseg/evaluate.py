@@ -15,7 +15,6 @@ from uuid import uuid4
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from ovseg.checks import check_number
 from ovseg.errors import UsageError
 from ovseg.mmseg.checks import building, check_dataset
 from ovseg.mmseg.environment import connect, writable_folder
@@ -24,6 +23,7 @@ from ovseg.mmseg.metrics import ImageCount
 from ovseg.mmseg.results import record, write_results
 from ovseg.mmseg.runtime import progress_of
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
+from ovseg.options.checks import check_number
 from ovseg.weights.known import EMBEDDED
 
 WRITERS = ("ExactIoUMetric", "CityscapesIoUMetric")
@@ -78,7 +78,7 @@ def load_config(
     """
     if not Path(path).is_file():
         problem = "is a folder" if Path(path).is_dir() else "does not exist"
-        raise UsageError(f"wanted a config file, {path} {problem}")
+        raise UsageError(f"expected a config file, {path} {problem}")
     with building(str(path)):
         config = Config.fromfile(path)
     check_options(options or {})
@@ -148,13 +148,13 @@ def prepare(config: Config, run: Run) -> Config:
             writable_folder(what, folder)
     checkpoint = config.get("load_from")
     if checkpoint and "://" not in checkpoint and not Path(checkpoint).is_file():
-        raise UsageError(f"wanted load_from as a checkpoint, {checkpoint} does not exist")
+        raise UsageError(f"expected load_from as a checkpoint, {checkpoint} does not exist")
     _write_predictions(config, run)
     if config.model.type == OpenVocabularySegmentor.__name__:
         config.model.setdefault("keep_logits", run.tta)  # scores need classes only
     if run.tta:
         if "tta_model" not in config:
-            raise UsageError("--tta wanted tta_model in the config, found none")
+            raise UsageError("--tta needs tta_model in the config, found none")
         dataset = config.test_dataloader.dataset
         dataset.pipeline = config.get("tta_pipeline") or mirrored(dataset.pipeline)
         config.model = dict(**config.tta_model, module=config.model)
@@ -172,7 +172,7 @@ def _write_predictions(config: Config, run: Run) -> None:
             metric.setdefault("image_root", image_root)
     if run.out is not None:
         if not writers:
-            raise UsageError(f"--out wanted {' or '.join(WRITERS)} in test_evaluator, found none")
+            raise UsageError(f"--out needs {' or '.join(WRITERS)} in test_evaluator, found none")
         writers[0].update(output_dir=run.out)
     if run.show or run.show_dir:
         hook = dict(
@@ -202,6 +202,6 @@ def mirrored(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """
     *steps, pack = (dict(step) for step in pipeline) if pipeline else ({},)
     if pack.get("type") != "PackSegInputs":
-        raise UsageError(f"--tta wanted a pipeline that ends in PackSegInputs, got {pack.get('type')}")
+        raise UsageError(f"--tta needs a pipeline that ends in PackSegInputs, got {pack.get('type')}")
     views = [dict(type="RandomFlip", prob=prob, direction="horizontal") for prob in (0.0, 1.0)]
     return [*steps, dict(type="TestTimeAug", transforms=[views, [pack]])]

@@ -14,10 +14,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ovseg.checks import check_flag, check_text
 from ovseg.clip.attention import get_method
 from ovseg.errors import UsageError, described
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
+from ovseg.options.checks import check_flag, check_text
 
 TEXTS = ("work_dir", "load_from", "default_scope", "protocol")
 DICTS = (
@@ -61,7 +61,7 @@ def check_options(options: Mapping[str, object]) -> None:
         first = key.split(".")[0]
         if first not in READ:
             near = INSTEAD.get(first) or next(iter(difflib.get_close_matches(first, READ, n=1)), None)
-            hint = f"did you mean {near}?" if near else f"wanted one of {', '.join(sorted(READ))}"
+            hint = f"did you mean {near}?" if near else f"expected one of {', '.join(sorted(READ))}"
             raise UsageError(f"--cfg-options {key}: a run reads no field {first!r}: {hint}")
 
 
@@ -71,7 +71,7 @@ def check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     for name in names:
         if name != "type" and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f": did you mean {near[0]}?" if near else f": wanted one of {', '.join(known)}"
+            hint = f": did you mean {near[0]}?" if near else f": expected one of {', '.join(known)}"
             raise UsageError(f"{what} has no field {name!r}{hint}")
 
 
@@ -88,7 +88,7 @@ def metrics_of(config: Config) -> list[Any]:
     found = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
     if not found or not all(isinstance(metric, Mapping) and "type" in metric for metric in found):
         raise UsageError(
-            f"wanted test_evaluator as a metric or a list of metrics, got {described(evaluator)}"
+            f"expected test_evaluator as a metric or a list of metrics, got {described(evaluator)}"
         )
     return found
 
@@ -96,12 +96,12 @@ def metrics_of(config: Config) -> list[Any]:
 def check_config(config: Config, path: str | Path) -> None:
     """Raise UsageError where a part of the config is missing or of another type than MMSegmentation takes."""
     if "model" not in config or "test_dataloader" not in config:
-        raise UsageError(f"wanted a config with model and test_dataloader, {path} lacks one")
+        raise UsageError(f"expected a config with model and test_dataloader, {path} lacks one")
     for name in ("model", "test_dataloader", "test_dataloader.dataset"):
         _wanted_dict(name, _field(config, name), path)
     for name in ("model.type", "test_dataloader.dataset.type"):
         if not isinstance(_field(config, name), str):
-            raise UsageError(f"wanted {name} of {path} as a text, got {described(_field(config, name))}")
+            raise UsageError(f"expected {name} of {path} as a text, got {described(_field(config, name))}")
     _check_types(config, path)
     _check_dataset_fields(config.test_dataloader.dataset, path)
     metrics_of(config)
@@ -117,7 +117,7 @@ def _field(config: Config, name: str) -> Any:
 
 def _wanted_dict(name: str, value: object, path: str | Path) -> None:
     if not isinstance(value, Mapping):
-        raise UsageError(f"wanted {name} of {path} as a dict, got {described(value)}")
+        raise UsageError(f"expected {name} of {path} as a dict, got {described(value)}")
 
 
 def _check_types(config: Config, path: str | Path) -> None:
@@ -134,14 +134,14 @@ def _check_types(config: Config, path: str | Path) -> None:
     check_known("env_cfg", config.get("env_cfg") or {}, ENVIRONMENT)
     if config.get("resume"):  # it would load whatever another run left in the folder for results
         raise UsageError(
-            f"wanted resume of {path} as False, got {described(config.resume)}: load_from names weights"
+            f"expected resume of {path} as False, got {described(config.resume)}: load_from names weights"
         )
 
 
 def _wanted_list(name: str, value: object, path: str | Path) -> None:
     right = isinstance(value, list) and all(isinstance(step, Mapping) for step in value)
     if value is not None and not right:
-        raise UsageError(f"wanted {name} of {path} as a list of dicts, got {described(value)}")
+        raise UsageError(f"expected {name} of {path} as a list of dicts, got {described(value)}")
 
 
 def _check_dataset_fields(dataset: Mapping[str, Any], path: str | Path) -> None:
@@ -151,11 +151,11 @@ def _check_dataset_fields(dataset: Mapping[str, Any], path: str | Path) -> None:
     for name, value in paths.items():
         if value is not None and not isinstance(value, str):
             raise UsageError(
-                f"wanted test_dataloader.dataset's {name} of {path} as a text, got {described(value)}"
+                f"expected test_dataloader.dataset's {name} of {path} as a text, got {described(value)}"
             )
     for name in ("reduce_zero_label", "test_mode", "lazy_init"):
         if dataset.get(name) is not None:
             check_flag(f"test_dataloader.dataset.{name} of {path}", dataset[name])
     if dataset.get("pipeline") is None:
-        raise UsageError(f"wanted test_dataloader.dataset.pipeline of {path} as a list of dicts, got None")
+        raise UsageError(f"expected test_dataloader.dataset.pipeline of {path} as a list of dicts, got None")
     _wanted_list("test_dataloader.dataset.pipeline", dataset["pipeline"], path)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ovseg.errors import DataError
-from ovseg.io.images import load_image, load_labels
+from ovseg.files.images import load_image, load_labels
 from ovseg.mmseg.folder import image_names
 from ovseg.mmseg.loading import LoadLabels
 
@@ -35,7 +35,7 @@ def check_nothing_is_skipped(dataset: Any) -> None:
     for entry in entries:
         label = entry.get("seg_map_path")
         if label is not None and owners.setdefault(label, entry["img_path"]) != entry["img_path"]:
-            raise DataError(f"wanted one image for {label}, got {owners[label]} and {entry['img_path']}")
+            raise DataError(f"expected one image for {label}, got {owners[label]} and {entry['img_path']}")
     folder = Path(dataset.data_prefix["img_path"])
     known = {os.path.normpath(entry["img_path"]) for entry in entries}
     skipped = [name for name in image_names(folder) if os.path.normpath(folder / name) not in known]
@@ -43,7 +43,7 @@ def check_nothing_is_skipped(dataset: Any) -> None:
         endings = Counter(os.path.splitext(name)[1] for name in skipped)
         counted = ", ".join(f"{number} {ending}" for ending, number in sorted(endings.items()))
         raise DataError(
-            f"wanted all images of {folder} to end in {dataset.img_suffix}, {len(skipped)} would be skipped "
+            f"expected all images of {folder} to end in {dataset.img_suffix}, {len(skipped)} would be skipped "
             f"({counted}), the first {skipped[0]}"
         )
     labels = dataset.data_prefix.get("seg_map_path")
@@ -58,7 +58,7 @@ def check_no_image_twice(entries: Sequence[dict[str, Any]], listed_in: str) -> N
     if repeated:
         where = f" in {listed_in}" if listed_in else ""
         raise DataError(
-            f"wanted each image once{where}, {len(repeated)} come more often, first {repeated[0]}"
+            f"expected each image once{where}, {len(repeated)} come more often, first {repeated[0]}"
         )
 
 
@@ -70,7 +70,7 @@ def _check_owners(folder: Path, ending: str, owned: set[str]) -> None:
     ]
     if alone and owned:
         shown = ", ".join(alone[:3]) + (", …" if len(alone) > 3 else "")
-        raise DataError(f"wanted an image for each label of {folder}, {len(alone)} have none: {shown}")
+        raise DataError(f"expected an image for each label of {folder}, {len(alone)} have none: {shown}")
 
 
 def check_files(entry: dict[str, Any]) -> bool:
@@ -92,7 +92,7 @@ def check_files(entry: dict[str, Any]) -> bool:
         if orientation != 1 and found == size[::-1]:
             hint = ": it is not turned as the image's EXIF orientation turns the image"
         raise DataError(
-            f"wanted {label} at its image's {size[0]} x {size[1]} pixels, got {found[0]} x {found[1]}{hint}"
+            f"expected {label} at its image's {size[0]} x {size[1]} pixels, got {found[0]} x {found[1]}{hint}"
         )
     return orientation in (2, 3, 4) or (orientation in EXCHANGED and size[0] == size[1])
 
@@ -108,7 +108,7 @@ def check_some_labels(entries: Sequence[dict[str, Any]], classes: int) -> None:
 def _header(path: str, what: str) -> tuple[tuple[int, int], int]:
     """(width, height) of the upright picture, and its EXIF orientation 1 to 8."""
     if not Path(path).is_file():
-        raise DataError(f"wanted {what}, {path} does not exist")
+        raise DataError(f"expected {what}, {path} does not exist")
     try:
         with Image.open(path) as picture:
             orientation = picture.getexif().get(ORIENTATION, 1)
@@ -123,5 +123,5 @@ def _decoded(path: str, what: str) -> tuple[int, int]:
     try:
         height, width = (load_labels(path) if what.startswith("a label") else load_image(path)).shape[:2]
     except Exception:
-        raise DataError(f"wanted {what}, {path} is not one") from None
+        raise DataError(f"expected {what}, {path} is not one") from None
     return width, height

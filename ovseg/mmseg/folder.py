@@ -11,10 +11,10 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ovseg.errors import DataError
-from ovseg.figures import palette
-from ovseg.io.images import SUFFIXES
+from ovseg.files.images import SUFFIXES
 from ovseg.results import void_value
-from ovseg.vocabulary import Vocabulary, find_vocabulary
+from ovseg.results.figures import palette
+from ovseg.words.vocabulary import Vocabulary, find_vocabulary
 
 
 @DATASETS.register_module()
@@ -64,7 +64,7 @@ class FolderDataset(BaseSegDataset):
             }
             stem = name[: -len(self.img_suffix)] if self.img_suffix else os.path.splitext(name)[0]
             if owners.setdefault(stem, name) != name:
-                raise DataError(f"wanted one image for a label, {images} has {owners[stem]} and {name}")
+                raise DataError(f"expected one image for a label, {images} has {owners[stem]} and {name}")
             if labels:
                 entry["seg_map_path"] = str(Path(labels) / (stem + self.seg_map_suffix))
             entries.append(entry)
@@ -86,7 +86,7 @@ class FolderDataset(BaseSegDataset):
         for line in Path(self.ann_file).read_text(encoding="utf-8-sig").splitlines():
             if line.strip():
                 if line.strip() not in known:
-                    raise DataError(f"wanted an image {line.strip()} in {folder}, {self.ann_file} lists it")
+                    raise DataError(f"expected an image {line.strip()} in {folder}, {self.ann_file} lists it")
                 yield known[line.strip()]
 
 

@@ -14,10 +14,10 @@ from mmengine.evaluator import BaseMetric
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
-from ovseg.checks import check_choice, check_flag, check_number, check_text, check_words
 from ovseg.errors import UsageError
 from ovseg.mmseg.fields import check_known, metrics_of
 from ovseg.mmseg.scores import ExactIoUMetric, check_void
+from ovseg.options.checks import check_choice, check_flag, check_number, check_text, check_words
 
 SCORES = ("mIoU", "mDice", "mFscore")
 """What mmseg's IoUMetric computes."""
@@ -43,7 +43,7 @@ def check_metrics(config: Config, classes: int) -> None:
             _check_values(made, classes)
             prefixes.append(made.prefix)
     if len(set(prefixes)) < len(prefixes):
-        raise UsageError(f"wanted a prefix of its own for each metric of IoU, got {prefixes}")
+        raise UsageError(f"expected a prefix of its own for each metric of IoU, got {prefixes}")
 
 
 def _known(metric: type[BaseMetric]) -> list[str]:
@@ -74,7 +74,7 @@ def _check_values(made: IoUMetric, classes: int) -> None:
         not isinstance(made, ExactIoUMetric) and made.output_dir is not None
     ):  # images of one name in two folders would become one file
         raise UsageError(
-            f"wanted ExactIoUMetric for predictions as files, got {type(made).__name__}, which writes all "
+            f"expected ExactIoUMetric for predictions as files, got {type(made).__name__}, which writes all "
             "images into one folder"
         )
 

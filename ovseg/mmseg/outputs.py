@@ -37,6 +37,6 @@ class OutputNames:
         other = self._taken.setdefault(target, str(image))
         if other != str(image):
             raise DataError(
-                f"wanted a file of its own for each image, {target} belongs to {other} and {image}"
+                f"expected a file of its own for each image, {target} belongs to {other} and {image}"
             )
         return target

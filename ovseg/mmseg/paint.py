@@ -11,12 +11,12 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
-from ovseg.checks import check_flag, check_number
-from ovseg.figures import overlay_labels, palette
-from ovseg.io.images import load_image, resize_image
-from ovseg.io.writers import make_folder, write_picture
+from ovseg.files.images import load_image, resize_image
+from ovseg.files.writers import make_folder, write_picture
 from ovseg.mmseg.outputs import OutputNames
 from ovseg.mmseg.scores import to_array
+from ovseg.options.checks import check_flag, check_number
+from ovseg.results.figures import overlay_labels, palette
 
 
 @HOOKS.register_module()

@@ -9,8 +9,8 @@ import torch
 from mmengine.model import BaseDataPreprocessor
 from mmseg.registry import MODELS
 
-from ovseg.checks import check_flag
 from ovseg.errors import UsageError
+from ovseg.options.checks import check_flag
 
 
 @MODELS.register_module()
@@ -37,7 +37,7 @@ class ClipPreProcessor(BaseDataPreprocessor):
         super().__init__()
         check_flag("bgr_to_rgb", bgr_to_rgb)
         if (mean is None) != (std is None):
-            raise UsageError("wanted mean and std of three channels, or neither, got one of them")
+            raise UsageError("expected mean and std of three channels, or neither, got one of them")
         self.bgr_to_rgb = bgr_to_rgb
         if mean is not None and std is not None:
             self.set(mean, std)
@@ -50,7 +50,7 @@ class ClipPreProcessor(BaseDataPreprocessor):
     def set(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Normalise with these values of R, G, B."""
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise UsageError(f"wanted mean and std of three channels, got {list(mean)} and {list(std)}")
+            raise UsageError(f"expected mean and std of three channels, got {list(mean)} and {list(std)}")
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None], False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None], False)
 

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 from ovseg.errors import UsageError
-from ovseg.io.writers import make_folder, write_json
+from ovseg.files.paths import sha256_of
+from ovseg.files.writers import make_folder, write_json
 from ovseg.mmseg.checks import Checked
 from ovseg.mmseg.scores import ExactIoUMetric
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
-from ovseg.paths import sha256_of
 from ovseg.weights.digest import state_digest
 
 FILE = "results.json"
@@ -158,7 +158,7 @@ def comparison(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """A markdown table of mIoU: a line per name, a column per data set, from the records of each."""
     columns = list(dict.fromkeys(_column(found) for records in rows.values() for found in records))
     if not columns:
-        raise UsageError("wanted at least one result to compare, got none")
+        raise UsageError("expected at least one result to compare, got none")
     lines = ["| mIoU | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for name, records in rows.items():
         scores = {_column(found): found["mIoU"] for found in records}

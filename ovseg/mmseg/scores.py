@@ -16,11 +16,11 @@ from mmseg.registry import METRICS
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ovseg.checks import check_integer
 from ovseg.errors import DataError, UsageError
-from ovseg.io.writers import make_folder, write_labels, write_picture
+from ovseg.files.writers import make_folder, write_labels, write_picture
 from ovseg.metrics import check_labels, confusion
 from ovseg.mmseg.outputs import OutputNames
+from ovseg.options.checks import check_integer
 from ovseg.results import void_value
 
 
@@ -109,7 +109,7 @@ class ExactIoUMetric(IoUMetric):
         if self.format_only:
             return {}
         if not results:
-            raise DataError("wanted at least one image to score, got none")
+            raise DataError("expected at least one image to score, got none")
         both, either, predicted, true = (sum(parts) for parts in zip(*results))
         self.per_class = {
             "IoU": (100 * both / either).tolist(),
@@ -125,7 +125,7 @@ def check_void(ignore_index: int | None, classes: int) -> int:
     void = void_value(classes) if ignore_index is None else ignore_index
     check_integer("ignore_index", void, -(2**31), 2**31)
     if 0 <= void < classes:
-        raise UsageError(f"wanted ignore_index outside the {classes} classes, got {void}")
+        raise UsageError(f"expected ignore_index outside the {classes} classes, got {void}")
     return void
 
 

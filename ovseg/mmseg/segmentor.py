@@ -16,21 +16,21 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ovseg.checks import check_flag
 from ovseg.clip.attention import get_method
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TextCache, resolve_templates
-from ovseg.dense import classify, stream
 from ovseg.errors import UsageError, described
-from ovseg.figures import palette
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.scores import Cropped, Flipped, Resized, ScoreMap, render
 from ovseg.mmseg.preprocess import ClipPreProcessor
-from ovseg.model import Model
+from ovseg.model.engine import classify, stream
+from ovseg.model.model import Model
+from ovseg.model.verbs import with_background
 from ovseg.options import LoadOptions, Plain, SegmentOptions
-from ovseg.options_model import with_background
-from ovseg.vocabulary import Vocabulary, find_vocabulary
+from ovseg.options.checks import check_flag
+from ovseg.results.figures import palette
 from ovseg.weights.checkpoints import fitted
+from ovseg.words.vocabulary import Vocabulary, find_vocabulary
 
 Images = Sequence[Tensor] | Tensor
 """(3, H, W) each, normalised, of any sizes; a tensor (B, 3, H, W) holds images of one size."""
@@ -92,7 +92,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
     ) -> None:
         if any(field is not None for field in (pretrained, train_cfg, init_cfg)):  # a test would ignore them
             raise UsageError(
-                "the segmentor is not trained: wanted weights, got pretrained, train_cfg or init_cfg"
+                "the segmentor is not trained: expected weights, got pretrained, train_cfg or init_cfg"
             )
         check_flag("cache", cache)
         check_flag("keep_logits", keep_logits)
@@ -134,7 +134,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
             wanted, found = torch.tensor(getattr(loaded, field)), getattr(got, field).flatten().cpu()
             if not torch.allclose(wanted, found, atol=1e-6):
                 raise UsageError(
-                    f"{loaded.name} wanted data_preprocessor.{field} {wanted.tolist()}, got {found.tolist()}"
+                    f"{loaded.name} needs data_preprocessor.{field} {wanted.tolist()}, got {found.tolist()}"
                 )
 
     # ------------------------------------------------------------------------------ the contract
@@ -224,7 +224,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
 
     def loss(self, inputs: Images, data_samples: Any = None) -> NoReturn:
         """Raises UsageError: nothing here is trained."""
-        raise UsageError("the segmentor is frozen: wanted mode 'predict' or 'tensor', got 'loss'")
+        raise UsageError("the segmentor is frozen: expected mode 'predict' or 'tensor', got 'loss'")
 
     def train_step(self, data: Any, optim_wrapper: Any) -> NoReturn:
         """Raises UsageError, before an optimizer is asked for anything."""
@@ -255,7 +255,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
             direction = meta.get("flip_direction", "horizontal")
             if direction not in FLIPS:
                 raise UsageError(
-                    f"unknown flip_direction {described(direction)}: wanted one of {', '.join(FLIPS)}"
+                    f"unknown flip_direction {described(direction)}: expected one of {', '.join(FLIPS)}"
                 )
             scores = Flipped(scores, *FLIPS[direction])
         height, width = meta["ori_shape"][:2]

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.checks import check_name_or_path
 from ovseg.errors import UnknownNameError, UsageError, described
-from ovseg.io.sources import shown
+from ovseg.files.sources import shown
+from ovseg.options.checks import check_name_or_path
 
 
 def void_value(classes: int) -> int:
@@ -47,7 +47,7 @@ class NamedResult:
         """
         if name not in self:
             shown = ", ".join(map(repr, self.names[:8])) + (" …" if len(self.names) > 8 else "")
-            raise UnknownNameError(f"wanted one of {shown}, got {described(name)}")
+            raise UnknownNameError(f"expected one of {shown}, got {described(name)}")
         return self.names.index(name)
 
 
@@ -55,7 +55,7 @@ def check_names(result: NamedResult) -> None:
     """Turn a list of names into a tuple. Raises UsageError unless each is a text."""
     names: object = result.names
     if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):
-        raise UsageError(f"wanted names as a tuple of texts, got {type(names).__name__}")
+        raise UsageError(f"expected names as a tuple of texts, got {type(names).__name__}")
     object.__setattr__(result, "names", tuple(names))
 
 
@@ -86,7 +86,7 @@ def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 def check_ending(path: str | Path, allowed: tuple[str, ...]) -> str:
     ending = Path(check_name_or_path("a file name", path)).suffix.lower()
     if ending not in allowed:
-        raise UsageError(f"wanted a file name ending in {', '.join(allowed)}, got {shown(path)}")
+        raise UsageError(f"expected a file name ending in {', '.join(allowed)}, got {shown(path)}")
     return ending
 
 

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ovseg.errors import MissingPackageError, UsageError
 from ovseg.results.base import NamedResult, as_html, bounds, check_ending, check_names, coco_annotation
-from ovseg.types import check_array, read_only
+from ovseg.results.types import check_array, read_only
 
 if TYPE_CHECKING:
     import supervision
@@ -42,15 +42,17 @@ class LabelMap(NamedResult):
         check_names(self)
         check_array("labels", self.labels, "(H, W)")
         if self.labels.dtype not in (np.uint8, np.uint16) or 0 in self.labels.shape:
-            raise UsageError(f"wanted (H, W) uint8 or uint16, got {self.labels.shape} {self.labels.dtype}")
+            raise UsageError(f"expected (H, W) uint8 or uint16, got {self.labels.shape} {self.labels.dtype}")
         known = self.labels[self.labels != self.void]
         if known.size and int(known.max()) >= len(self.names):
-            raise UsageError(f"wanted labels below {len(self.names)} or {self.void}, got {int(known.max())}")
+            raise UsageError(
+                f"expected labels below {len(self.names)} or {self.void}, got {int(known.max())}"
+            )
         object.__setattr__(self, "labels", read_only(self.labels))
         if self.probabilities is not None:
             check_array("probabilities", self.probabilities, "(K, H, W)")
             if self.probabilities.shape != (len(self.names), *self.labels.shape):
-                raise UsageError(f"wanted probabilities (K, H, W), got {self.probabilities.shape}")
+                raise UsageError(f"expected probabilities (K, H, W), got {self.probabilities.shape}")
             object.__setattr__(self, "probabilities", read_only(self.probabilities))
 
     def __getitem__(self, name: str) -> NDArray[np.bool_]:
@@ -95,7 +97,7 @@ class LabelMap(NamedResult):
         try:
             import supervision
         except ImportError:
-            raise MissingPackageError("to_detections wanted supervision: pip install supervision") from None
+            raise MissingPackageError("to_detections needs supervision: pip install supervision") from None
         found = list(self.areas)
         masks = np.stack([self[name] for name in found]) if found else np.zeros((0, *self.labels.shape), bool)
         return supervision.Detections(
@@ -125,8 +127,8 @@ class LabelMap(NamedResult):
 
     def save(self, path: str | Path) -> None:
         """Write the labels: ``.png`` (indices with a palette; 16 bit beyond 255 classes) or ``.npz``."""
-        from ovseg import figures
-        from ovseg.io.writers import write_arrays, write_labels
+        from ovseg.files.writers import write_arrays, write_labels
+        from ovseg.results import figures
 
         if check_ending(path, (".png", ".npz")) == ".png":
             write_labels(Path(path), self.labels, figures.palette(len(self.names)))
@@ -135,7 +137,7 @@ class LabelMap(NamedResult):
         write_arrays(Path(path), labels=self.labels, names=np.array(self.names), **arrays)
 
     def _repr_html_(self) -> str:
-        from ovseg import figures
+        from ovseg.results import figures
 
         colours = figures.palette(len(self.names))
         picture = figures.fit(figures.colour_labels(self.labels, colours), min(320, self.labels.shape[0]))

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ovseg.checks import check_integer
 from ovseg.errors import UsageError
+from ovseg.options.checks import check_integer
 from ovseg.results.base import NamedResult, check_ending, check_names
-from ovseg.types import check_array, read_only
+from ovseg.results.types import check_array, read_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Recognition(NamedResult):
         check_names(self)
         check_array("scores", self.scores, "(K,)")
         if len(self.scores) != len(self.names):
-            raise UsageError(f"wanted ({len(self.names)},) scores, got {self.scores.shape}")
+            raise UsageError(f"expected ({len(self.names)},) scores, got {self.scores.shape}")
         object.__setattr__(self, "scores", read_only(self.scores))
 
     def __getitem__(self, name: str) -> float:
@@ -66,7 +66,7 @@ class Recognition(NamedResult):
 
     def save(self, path: str | Path) -> None:
         """Write names and scores as ``.json``, the highest score first."""
-        from ovseg.io.writers import write_json
+        from ovseg.files.writers import write_json
 
         check_ending(path, (".json",))
         write_json(Path(path), dict(self.best()))

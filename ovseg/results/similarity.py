@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ovseg.checks import Size, check_size, pair
 from ovseg.errors import UsageError
+from ovseg.options.checks import Size, check_size, pair
 from ovseg.results.base import NamedResult, as_html, check_ending, check_names
-from ovseg.types import check_array, read_only
+from ovseg.results.types import check_array, read_only
 
 MAX_SIZE = 2**20
 """The longest side of a map in pixels."""
@@ -46,10 +46,10 @@ class SimilarityMap(NamedResult):
         check_names(self)
         check_array("values", self.grid_values, "(K, h, w)")
         if len(self.grid_values) != len(self.names) or 0 in self.grid_values.shape[1:]:
-            raise UsageError(f"wanted ({len(self.names)}, h, w) values, got {self.grid_values.shape}")
+            raise UsageError(f"expected ({len(self.names)}, h, w) values, got {self.grid_values.shape}")
         size = check_size("size", self.size, MAX_SIZE)
         if not isinstance(size, tuple):
-            raise UsageError(f"wanted size as (height, width), got {size}")
+            raise UsageError(f"expected size as (height, width), got {size}")
         object.__setattr__(self, "size", size)
         object.__setattr__(self, "grid_values", read_only(self.grid_values))
 
@@ -86,12 +86,12 @@ class SimilarityMap(NamedResult):
         """
         checked = check_size("size", size, MAX_SIZE)
         if checked is None:
-            raise UsageError("wanted a size as an integer or (height, width), got None")
+            raise UsageError("expected a size as an integer or (height, width), got None")
         size = pair(checked)
         count = len(self) * size[0] * size[1]
         if count > MAX_VALUES:
             raise UsageError(
-                f"wanted at most {MAX_VALUES:,} values in one array, {len(self)} maps of "
+                f"expected at most {MAX_VALUES:,} values in one array, {len(self)} maps of "
                 f"{size[0]} x {size[1]} have {count:,}: ask for single maps, result[name], or for a "
                 "smaller size, result.at(size)"
             )
@@ -113,7 +113,7 @@ class SimilarityMap(NamedResult):
 
     def save(self, path: str | Path) -> None:
         """Write the maps: ``.npz`` (grid_values, names, size), or a picture of them (``.png``, ``.jpg``)."""
-        from ovseg.io.writers import write_arrays, write_picture
+        from ovseg.files.writers import write_arrays, write_picture
 
         if check_ending(path, (".npz", ".png", ".jpg", ".jpeg")) == ".npz":
             write_arrays(
@@ -123,7 +123,7 @@ class SimilarityMap(NamedResult):
             write_picture(Path(path), self._picture())
 
     def _picture(self) -> NDArray[np.uint8]:
-        from ovseg import figures
+        from ovseg.results import figures
 
         scale = min(1.0, 320 / max(self.size))
         size = (max(1, round(self.size[0] * scale)), max(1, round(self.size[1] * scale)))

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ovseg.cache import ContentCache
 from ovseg.errors import UsageError, described
+from ovseg.files.cache import ContentCache
+from ovseg.results.types import check_array
 from ovseg.segmenters.prompts import CheckedPrompt, Prompt, check_boxes, check_prompt
-from ovseg.types import check_array
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +64,7 @@ class MaskSet:
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or self.scores.shape != self.logits.shape[:1]:
             raise ValueError(
-                f"wanted logits (M, h, w) and scores (M,), got {self.logits.shape}, {self.scores.shape}"
+                f"expected logits (M, h, w) and scores (M,), got {self.logits.shape}, {self.scores.shape}"
             )
 
     def __len__(self) -> int:
@@ -133,7 +133,7 @@ class Segmenter(ABC, Generic[Features]):
             or image.shape[2:] != (3,)
             or 0 in image.shape
         ):
-            raise UsageError(f"wanted an (H, W, 3) uint8 RGB array, got {described(image)}")
+            raise UsageError(f"expected an (H, W, 3) uint8 RGB array, got {described(image)}")
         return self._embeddings.get(
             image,
             lambda pixels: Embedding(self.name, (pixels.shape[0], pixels.shape[1]), self._encode(pixels)),
@@ -219,14 +219,14 @@ class Segmenter(ABC, Generic[Features]):
         self._check_own(embedding)
         check_array("a map", values, "(H, W)", "uifb")
         if values.size == 0:
-            raise UsageError(f"wanted a map (H, W) with at least one value, got {values.shape}")
+            raise UsageError(f"expected a map (H, W) with at least one value, got {values.shape}")
         return self._prior(embedding, values.astype(np.float32))
 
     def _check_own(self, embedding: object) -> None:
         if not isinstance(embedding, Embedding):
-            raise UsageError(f"wanted an embedding that encode() gave, got {described(embedding)}")
+            raise UsageError(f"expected an embedding that encode() gave, got {described(embedding)}")
         if embedding.owner != self.name:
-            raise UsageError(f"wanted an embedding of {self.name}, got one of {embedding.owner}")
+            raise UsageError(f"expected an embedding of {self.name}, got one of {embedding.owner}")
 
     @abstractmethod
     def _prior(self, embedding: Embedding[Features], values: NDArray[np.float32]) -> NDArray[np.float32]: ...
@@ -247,7 +247,7 @@ def _listed(prompts: Iterable[Prompt]) -> list[Prompt]:
             raise TypeError
         return list(prompts)
     except TypeError:  # an array without axes calls itself iterable and is not
-        raise UsageError(f"wanted a list of prompts, got {described(prompts)}") from None
+        raise UsageError(f"expected a list of prompts, got {described(prompts)}") from None
 
 
 def framed(values: NDArray[np.float32], size: tuple[float, float], side: int) -> NDArray[np.float32]:

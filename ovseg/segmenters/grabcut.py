@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.checks import check_integer
 from ovseg.errors import UsageError
-from ovseg.io.sources import shown
+from ovseg.files.sources import shown
+from ovseg.options.checks import check_integer
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter
 from ovseg.segmenters.prompts import CheckedPrompt
 
@@ -106,7 +106,7 @@ def load(
 ) -> GrabCut:
     """GrabCut, which has no weights and computes on the CPU. Raises UsageError where weights are given."""
     if weights is not None:
-        raise UsageError(f"grabcut has no weights: wanted none, got {shown(str(weights))}")
+        raise UsageError(f"grabcut has no weights: expected none, got {shown(str(weights))}")
     return GrabCut()
 
 

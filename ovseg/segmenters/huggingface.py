@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel
 
-from ovseg.checks import MAX_SIDE
 from ovseg.errors import ImageError, OvsegError, UsageError, WeightsError
-from ovseg.io.sources import shown
+from ovseg.files.sources import shown
+from ovseg.options.checks import MAX_SIDE
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, above, framed
 from ovseg.segmenters.prompts import CheckedPrompt
 from ovseg.segmenters.segment_anything import file_state
@@ -91,7 +91,7 @@ class HuggingFace(Segmenter[_Features]):
         size = (image.shape[0], image.shape[1])
         if min(self._input_size(size)) < 1:
             raise ImageError(
-                f"wanted sides within 1:{2 * self.side} for SAM, got {size[1]} x {size[0]} pixels"
+                f"expected sides within 1:{2 * self.side} for SAM, got {size[1]} x {size[0]} pixels"
             )
         square = {"height": self.side, "width": self.side}
         options = {"size": {"longest_edge": self.side}, "pad_size": square} if self.pads else {"size": square}
@@ -158,12 +158,12 @@ def load(
     """
     if weights not in (None, RANDOM):
         got = shown(str(weights))
-        raise UsageError(f"{name} has its own weights: wanted no weights or 'random', got {got}")
+        raise UsageError(f"{name} has its own weights: expected no weights or 'random', got {got}")
     folder = store.pull(name, offline=offline)
     kind = _kind(folder)
     family = FAMILIES.get(kind)
     if family is None:
-        raise WeightsError(f"wanted a model of {', '.join(FAMILIES)} in {folder}, got {kind!r}")
+        raise WeightsError(f"expected a model of {', '.join(FAMILIES)} in {folder}, got {kind!r}")
     builder = getattr(transformers, family.model)
     with _quiet():
         processor = _processor(folder, family)
@@ -177,7 +177,7 @@ def load(
         except OvsegError:
             raise
         except Exception as error:  # transformers raises whatever the values of a config lead to
-            raise WeightsError(f"wanted weights of {kind}, {folder} does not fit: {brief(error)}") from None
+            raise WeightsError(f"expected weights of {kind}, {folder} does not fit: {brief(error)}") from None
 
 
 def _check_sides(config: PretrainedConfig, folder: Path) -> None:
@@ -187,13 +187,13 @@ def _check_sides(config: PretrainedConfig, folder: Path) -> None:
     whole = isinstance(side, int) and isinstance(patch, int) and 0 < patch <= side <= MAX_SIDE
     if not whole or side % patch:
         raise WeightsError(
-            f"wanted an image_size of whole patches in {folder}, got {side!r:.40} and "
+            f"expected an image_size of whole patches in {folder}, got {side!r:.40} and "
             f"patch_size {patch!r:.40}"
         )
     for key, wanted in (("image_size", side), ("patch_size", patch)):  # where the encoder has them too
         found = getattr(config.vision_config, key, wanted)
         if isinstance(found, int) and found != wanted:
-            raise WeightsError(f"wanted one {key} in {folder}, got {found} and {wanted}")
+            raise WeightsError(f"expected one {key} in {folder}, got {found} and {wanted}")
 
 
 def _check_normalisation(processor: BaseImageProcessor, folder: Path) -> None:
@@ -202,14 +202,14 @@ def _check_normalisation(processor: BaseImageProcessor, folder: Path) -> None:
         found = getattr(processor, key)
         numbers = [value for value in found if isinstance(value, (int, float)) and math.isfinite(value)]
         if len(found) != 3 or len(numbers) != 3 or (key == "image_std" and min(numbers) <= 0):
-            raise WeightsError(f"wanted {key} as three numbers in {folder}, got {found!r:.60}")
+            raise WeightsError(f"expected {key} as three numbers in {folder}, got {found!r:.60}")
 
 
 def _kind(folder: Path) -> str:
     found = read_json(folder / "config.json", "config.json")
     if not isinstance(found.get("model_type"), str):
         raise WeightsError(
-            f"wanted a config.json with a model_type in {folder}, got {str(found.get('model_type'))[:60]!r}"
+            f"expected a config.json with a model_type in {folder}, got {str(found.get('model_type'))[:60]!r}"
         )
     return str(found["model_type"])
 
@@ -231,7 +231,7 @@ def _filled(
         if found := sorted(map(str, report[problem])):
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
             raise WeightsError(
-                f"wanted weights of {kind}, {folder} does not fit: "
+                f"expected weights of {kind}, {folder} does not fit: "
                 f"{problem.replace('_', ' ')} {', '.join(found[:3])}{more}"
             )
     return model
@@ -243,7 +243,7 @@ def _check_values(state: State, kind: str, folder: Path) -> None:
         if not value.is_floating_point() and not key.endswith("num_batches_tracked"):
             got = str(value.dtype).removeprefix("torch.")
             raise WeightsError(
-                f"wanted weights of {kind}, {folder} does not fit: wanted floats, got {got} of {key}"
+                f"expected weights of {kind}, {folder} does not fit: expected floats, got {got} of {key}"
             )
         checkpoints.finite(key, value.float() if value.is_floating_point() else value, kind, folder)
 
@@ -261,7 +261,7 @@ def _processor(folder: Path, family: _Family) -> Any:
     except OvsegError:
         raise
     except Exception as error:
-        raise WeightsError(f"wanted an image processor in {folder}: {brief(error)}") from None
+        raise WeightsError(f"expected an image processor in {folder}: {brief(error)}") from None
 
 
 _quieting = Lock()

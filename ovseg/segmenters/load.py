@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
 
-from ovseg.checks import check_device_name, check_text
 from ovseg.errors import UsageError, WeightsError, described
 from ovseg.options import LoadOptions
+from ovseg.options.checks import check_device_name, check_text
 from ovseg.segmenters.base import Segmenter
 from ovseg.weights.known import HUB
 
@@ -96,7 +96,7 @@ def load_segmenter_with(name: str, weights: str | PathLike[str] | None, options:
     family = FAMILIES.get(HUB if name.startswith(HUB) else name)
     if family is None:
         known = ", ".join(f"{one}…" if one == HUB else one for one in NAMES)
-        raise UsageError(f"unknown segmenter {described(name)}: wanted one of {known}")
+        raise UsageError(f"unknown segmenter {described(name)}: expected one of {known}")
     if family.torch:
         from ovseg.weights.device import check_device  # torch comes only with a segmenter that needs it
 
@@ -106,7 +106,7 @@ def load_segmenter_with(name: str, weights: str | PathLike[str] | None, options:
     try:
         module = import_module(f"ovseg.segmenters.{family.module}")
     except ImportError as error:
-        raise WeightsError(f"wanted a package for {name} ({error}): pip install {family.install}") from None
+        raise WeightsError(f"expected a package for {name} ({error}): pip install {family.install}") from None
     given = None if weights is None else str(weights)
     loaded: Segmenter = module.load(name, given, options.device, offline=options.offline)
     return loaded

@@ -49,12 +49,12 @@ class CheckedPrompt:
 def check_prompt(size: tuple[int, int], prompt: Prompt) -> CheckedPrompt:
     """A prompt for an image of ``size`` (height, width) as arrays. Raises UsageError."""
     if not isinstance(prompt, Prompt):
-        raise UsageError(f"wanted a Prompt, got {described(prompt)}")
+        raise UsageError(f"expected a Prompt, got {described(prompt)}")
     points, labels = _check_points(size, prompt.points, prompt.labels)
     box = None if prompt.box is None else check_box(prompt.box, size)
     mask = None if prompt.mask is None else _check_mask(prompt.mask)
     if box is None and mask is None and not labels.any():
-        raise UsageError("wanted a foreground point, a box or a mask, got none")
+        raise UsageError("expected a foreground point, a box or a mask, got none")
     return CheckedPrompt(points, labels, box, mask)
 
 
@@ -62,7 +62,7 @@ def check_point(x: object, y: object, size: tuple[int, int]) -> tuple[float, flo
     """(x, y) inside an image of ``size`` (height, width), as float32 can hold it. Raises UsageError."""
     place = as_numbers("a point (x, y)", (as_numbers("x", x), as_numbers("y", y)))
     if place.shape != (2,):
-        raise UsageError(f"wanted a point (x, y) of two numbers, got {described(x)} and {described(y)}")
+        raise UsageError(f"expected a point (x, y) of two numbers, got {described(x)} and {described(y)}")
     _check_inside(place[None], size)
     kept = _in_float32(place[None], size)[0]
     return float(kept[0]), float(kept[1])
@@ -72,13 +72,13 @@ def check_box(box: object, size: tuple[int, int]) -> NDArray[np.float32]:
     """(4,) float32, cut to the image. Raises UsageError for a box without area or wholly outside."""
     array = as_numbers("a box (x0, y0, x1, y1)", box)
     if array.shape != (4,):
-        raise UsageError(f"wanted a box (x0, y0, x1, y1), got {described(box)}")
+        raise UsageError(f"expected a box (x0, y0, x1, y1), got {described(box)}")
     limit = np.array([size[1], size[0], size[1], size[0]], np.float64)
     cut = np.clip(array, 0, limit).astype(np.float32)
     if not (cut[2] > cut[0] and cut[3] > cut[1]):  # also false for NaN
         got = ", ".join(f"{side:g}" for side in array)
         raise UsageError(
-            f"wanted a box with an area inside {size[1]} x {size[0]} pixels, x0 < x1 and y0 < y1, got ({got})"
+            f"expected a box with an area inside {size[1]} x {size[0]} pixels, x0 < x1 and y0 < y1, got ({got})"
         )
     return cut
 
@@ -89,7 +89,7 @@ def check_boxes(boxes: object, size: tuple[int, int]) -> NDArray[np.float32]:
     if array.size == 0:
         return np.zeros((0, 4), np.float32)
     if array.ndim != 2 or array.shape[1] != 4:
-        raise UsageError(f"wanted boxes (N, 4) of x0, y0, x1, y1, got {described(boxes)}")
+        raise UsageError(f"expected boxes (N, 4) of x0, y0, x1, y1, got {described(boxes)}")
     return np.stack([check_box(box, size) for box in array])
 
 
@@ -105,7 +105,7 @@ def as_numbers(what: str, value: object) -> NDArray[np.float64]:
             raise TypeError
         return array.astype(np.float64)
     except Exception:  # whatever an object of any kind raises when it is asked for numbers
-        raise UsageError(f"wanted {what} as numbers, got {described(value)}") from None
+        raise UsageError(f"expected {what} as numbers, got {described(value)}") from None
 
 
 def _check_points(
@@ -119,9 +119,9 @@ def _check_points(
     else:
         marks = as_numbers("labels (P,)", np.asarray(labels) + 0 if _is_bools(labels) else labels)
     if places.ndim != 2 or places.shape[1] != 2 or marks.shape != places.shape[:1]:
-        raise UsageError(f"wanted points (P, 2) and labels (P,), got {places.shape} and {marks.shape}")
+        raise UsageError(f"expected points (P, 2) and labels (P,), got {places.shape} and {marks.shape}")
     if not np.isin(marks, (0, 1)).all():
-        raise UsageError(f"wanted labels 1 and 0, got {described(marks.tolist())}")
+        raise UsageError(f"expected labels 1 and 0, got {described(marks.tolist())}")
     _check_inside(places, size)
     return _in_float32(places, size), marks.astype(np.uint8)
 
@@ -137,7 +137,7 @@ def _check_inside(places: NDArray[np.float64], size: tuple[int, int]) -> None:
     for x, y in places:
         if not (0 <= x < size[1] and 0 <= y < size[0]):  # also false for NaN
             raise UsageError(
-                f"wanted a point inside the image of {size[1]} x {size[0]} pixels, got ({x:g}, {y:g})"
+                f"expected a point inside the image of {size[1]} x {size[0]} pixels, got ({x:g}, {y:g})"
             )
 
 
@@ -150,5 +150,5 @@ def _in_float32(places: NDArray[np.float64], size: tuple[int, int]) -> NDArray[n
 def _check_mask(mask: object) -> NDArray[np.float32]:
     array = as_numbers("logits (h, w) as a mask", mask)
     if array.ndim != 2 or array.size == 0 or not np.isfinite(array).all():
-        raise UsageError(f"wanted logits (h, w) as a mask, all of them finite, got {described(mask)}")
+        raise UsageError(f"expected logits (h, w) as a mask, all of them finite, got {described(mask)}")
     return array.astype(np.float32)

@@ -56,7 +56,7 @@ class SegmentAnything(Segmenter[_Features]):
         side = self.sam.image_encoder.img_size
         if min(image.shape[:2]) * 2 * side < max(image.shape[:2]):
             raise ImageError(
-                f"wanted sides within 1:{2 * side} for SAM, got {image.shape[1]} x {image.shape[0]} pixels"
+                f"expected sides within 1:{2 * side} for SAM, got {image.shape[1]} x {image.shape[0]} pixels"
             )
         resized = self._transform.apply_image(image)
         pixels = torch.from_numpy(np.array(resized)).to(self.sam.device).permute(2, 0, 1)[None].float()

@@ -89,7 +89,7 @@ def load(
         with torch.device("meta"):  # shapes first: those of a damaged config may be larger than the memory
             wanted = build(config).state_dict()
     except Exception as error:  # SAM's classes raise whatever the numbers lead to
-        raise WeightsError(f"wanted weights of {_WHAT}, {path} does not fit: {brief(error)}") from None
+        raise WeightsError(f"expected weights of {_WHAT}, {path} does not fit: {brief(error)}") from None
     state = checkpoints.fitted(wanted, checkpoint.state, _WHAT, path)
     sam = build(config)
     sam.load_state_dict(state)
@@ -100,14 +100,14 @@ def _checked(config: dict[str, object], path: Path) -> dict[str, int]:
     """The numbers of a config. Raises WeightsError where one is missing or not a sensible integer."""
     if not set(config) >= CONFIG:
         raise WeightsError(
-            f"wanted a file with the shape of its model, {path} lacks {sorted(CONFIG - set(config))}"
+            f"expected a file with the shape of its model, {path} lacks {sorted(CONFIG - set(config))}"
         )
     found: dict[str, int] = {}
     for key in sorted(CONFIG):
         value = config[key]
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST[key]:
             raise WeightsError(
-                f"wanted {key} of {_WHAT} in 1..{_LARGEST[key]}, {path} says {str(value)[:60]}"
+                f"expected {key} of {_WHAT} in 1..{_LARGEST[key]}, {path} says {str(value)[:60]}"
             )
         found[key] = value
     side, patch, width, heads, channels = (
@@ -115,7 +115,7 @@ def _checked(config: dict[str, object], path: Path) -> dict[str, int]:
     )
     if side % patch or width % heads or channels % 16:
         raise WeightsError(
-            f"wanted weights of {_WHAT}, {path} does not fit: its side, width or channels are no multiples "
+            f"expected weights of {_WHAT}, {path} does not fit: its side, width or channels are no multiples "
             f"of patch, heads or 16"
         )
     return found

@@ -73,11 +73,11 @@ def read(file: Path, what: str = "a checkpoint") -> Checkpoint:
     except OvsegError:
         raise
     except (LookupError, EOFError, AttributeError, TypeError):  # a damaged pickle; their messages say nothing
-        raise WeightsError(f"wanted {what}, {file} cannot be read: it is damaged") from None
+        raise WeightsError(f"expected {what}, {file} cannot be read: it is damaged") from None
     except pickle.UnpicklingError as error:
         raise _unpicklable(file, error) from None
     except Exception as error:  # on damage the readers raise whatever they stumble over
-        raise WeightsError(f"wanted {what}, {file} cannot be read: {brief(error)}") from None
+        raise WeightsError(f"expected {what}, {file} cannot be read: {brief(error)}") from None
     return Checkpoint(file, unwrap(found, file), metadata, scripted)
 
 
@@ -87,7 +87,7 @@ def _unpicklable(file: Path, error: Exception) -> WeightsError:
         reason = "holds code or other objects, or is no checkpoint"
     else:
         reason = f"cannot be read ({brief(error)[:120]})"
-    return WeightsError(f"wanted tensors only, {file} {reason}: not loaded")
+    return WeightsError(f"expected tensors only, {file} {reason}: not loaded")
 
 
 def _is_safetensors(file: Path) -> bool:
@@ -118,15 +118,15 @@ def unwrap(found: object, file: Path) -> State:
         found = inner
     if not isinstance(found, Mapping) or not found:
         got = "an empty dictionary" if isinstance(found, Mapping) else f"a {type(found).__name__}"
-        raise WeightsError(f"wanted a dictionary of tensors, {file} holds something else: {got}")
+        raise WeightsError(f"expected a dictionary of tensors, {file} holds something else: {got}")
     for key, value in found.items():
         if not isinstance(key, str):
             raise WeightsError(
-                f"wanted a dictionary of tensors by name, {file} has the key {brief_repr(key)}"
+                f"expected a dictionary of tensors by name, {file} has the key {brief_repr(key)}"
             )
         if not isinstance(value, Tensor):
             raise WeightsError(
-                f"wanted a dictionary of tensors, {file} holds something else: "
+                f"expected a dictionary of tensors, {file} holds something else: "
                 f"{brief_repr(key)} is a {type(value).__name__}"
             )
     state: State = {key: value.detach() for key, value in found.items()}
@@ -140,15 +140,15 @@ def config_of(checkpoint: Checkpoint, what: str) -> dict[str, object]:
     """The JSON object under "config" in a safetensors file's metadata. Raises WeightsError for none."""
     text, problem = checkpoint.metadata.get("config"), f"{checkpoint.file} does not fit"
     if text is None:
-        raise WeightsError(f"wanted weights of {what}, {problem}: no config in its metadata")
+        raise WeightsError(f"expected weights of {what}, {problem}: no config in its metadata")
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise WeightsError(
-            f"wanted weights of {what}, {problem}: its config is no JSON ({brief(error)})"
+            f"expected weights of {what}, {problem}: its config is no JSON ({brief(error)})"
         ) from None
     if not isinstance(found, dict):
-        raise WeightsError(f"wanted weights of {what}, {problem}: its config is a {type(found).__name__}")
+        raise WeightsError(f"expected weights of {what}, {problem}: its config is a {type(found).__name__}")
     return found
 
 
@@ -193,7 +193,7 @@ def fitted(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str,
     """
     problem = mismatch(wanted, state)
     if problem:
-        raise WeightsError(f"wanted weights of {what}, {file} does not fit: {problem}")
+        raise WeightsError(f"expected weights of {what}, {file} does not fit: {problem}")
     return {key: finite(key, state[key].to(tensor.dtype), what, file) for key, tensor in wanted.items()}
 
 
@@ -212,16 +212,16 @@ def mismatch(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str |
 
 def _other_kind(value: object, wanted: Tensor) -> str | None:
     if not isinstance(value, Tensor):
-        return f"wanted a tensor, got {type(value).__name__}"
+        return f"expected a tensor, got {type(value).__name__}"
     if value.layout != torch.strided or value.is_quantized:
-        return f"wanted a dense tensor, got {str(value.layout).removeprefix('torch.')}"
+        return f"expected a dense tensor, got {str(value.layout).removeprefix('torch.')}"
     if value.is_meta:
-        return "wanted numbers, got a tensor without any (device meta)"
+        return "expected numbers, got a tensor without any (device meta)"
     if value.shape != wanted.shape:
-        return f"size mismatch: wanted {tuple(wanted.shape)}, got {tuple(value.shape)}"
+        return f"size mismatch: expected {tuple(wanted.shape)}, got {tuple(value.shape)}"
     if value.dtype.is_floating_point != wanted.dtype.is_floating_point or value.dtype.is_complex:
         names = (str(dtype).removeprefix("torch.") for dtype in (wanted.dtype, value.dtype))
-        return "wanted type {}, got {}".format(*names)
+        return "expected type {}, got {}".format(*names)
     return None
 
 
@@ -230,7 +230,7 @@ def finite(key: str, value: Tensor, what: str, file: Path | str) -> Tensor:
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
         count = int((~torch.isfinite(value)).sum())
         raise WeightsError(
-            f"wanted weights of {what}, {file} is damaged: {count} of {value.numel()} values of {key} "
+            f"expected weights of {what}, {file} is damaged: {count} of {value.numel()} values of {key} "
             "are NaN or infinite"
         )
     return value

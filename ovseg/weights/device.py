@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ovseg.checks import DEVICES
 from ovseg.errors import UsageError, described
+from ovseg.options.checks import DEVICES
 
 
 def check_device(device: str, precision: str = "fp32") -> torch.device:
@@ -25,13 +25,13 @@ def check_device(device: str, precision: str = "fp32") -> torch.device:
     try:
         target = torch.device(device)
     except (RuntimeError, TypeError, ValueError):
-        raise UsageError(f"unknown device {described(device)}: wanted cpu, cuda, cuda:1 …") from None
+        raise UsageError(f"unknown device {described(device)}: expected cpu, cuda, cuda:1 …") from None
     if target.type == "cpu":
         if precision == "fp16":
-            raise UsageError("fp16 wanted a GPU, got cpu: use fp32 or bf16")
+            raise UsageError("fp16 expected a GPU, got cpu: use fp32 or bf16")
         return torch.device("cpu")
     if target.type not in DEVICES or not _computes(target):
-        raise UsageError(f"wanted device {device}, this machine offers {_offered()}")
+        raise UsageError(f"expected device {device}, this machine offers {_offered()}")
     return target
 
 

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from ovseg.errors import WeightsError
-from ovseg.paths import sha256_of
+from ovseg.files.paths import sha256_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +84,7 @@ def file_digest(file: Path) -> str:
             with _lock:
                 _digests[key] = known
     except OSError as error:
-        raise WeightsError(f"wanted to read {file}: {error.strerror or error}") from None
+        raise WeightsError(f"expected to read {file}: {error.strerror or error}") from None
     return known
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from filelock import FileLock
 
 from ovseg.errors import WeightsError
-from ovseg.paths import sha256_of
+from ovseg.files.paths import sha256_of
 from ovseg.weights.files import brief
 
 CHUNK = 1 << 20
@@ -45,7 +45,7 @@ def download(url: str, target: Path, sha256: str | None, progress: Progress | No
         lock.acquire()
     except OSError as error:
         raise WeightsError(
-            f"wanted to write {target.parent}: {error.strerror or error}; set OVSEG_HOME elsewhere"
+            f"expected to write {target.parent}: {error.strerror or error}; set OVSEG_HOME elsewhere"
         ) from None
     try:
         if not target.is_file():
@@ -64,12 +64,12 @@ def _finish(partial: Path, target: Path, sha256: str | None) -> None:
                 bad = target.with_name(target.name + ".bad")
                 os.replace(partial, bad)
                 raise WeightsError(
-                    f"wanted sha256 {sha256} for {target.name}, got {got}: kept as {bad.name}, "
+                    f"expected sha256 {sha256} for {target.name}, got {got}: kept as {bad.name}, "
                     "the next pull starts over"
                 )
         os.replace(partial, target)
     except OSError as error:
-        raise WeightsError(f"wanted to write {target}: {error.strerror or error}") from None
+        raise WeightsError(f"expected to write {target}: {error.strerror or error}") from None
 
 
 def _fetch(url: str, partial: Path, name: str, progress: Progress | None) -> None:
@@ -82,7 +82,7 @@ def _fetch(url: str, partial: Path, name: str, progress: Progress | None) -> Non
                 answer = _open(url, 0)
             have = 0
     except urllib.error.HTTPError as error:
-        raise WeightsError(f"wanted {name}, the server answered {error.code} {error.reason}") from None
+        raise WeightsError(f"expected {name}, the server answered {error.code} {error.reason}") from None
     except _NETWORK as error:
         raise _broken(name, error, have) from None
     if answer is None:  # the server has nothing beyond what is here: the checksum decides
@@ -170,8 +170,8 @@ def _broken(name: str, error: BaseException, have: int) -> WeightsError:
     inner = getattr(error, "reason", None)  # URLError keeps what happened there
     reason = brief(inner if isinstance(inner, Exception) else error)
     kept = f"; the {have} bytes that came are kept, and the next pull goes on from there" if have else ""
-    return WeightsError(f"wanted {name}, no connection ({reason}){kept}")
+    return WeightsError(f"expected {name}, no connection ({reason}){kept}")
 
 
 def _unwritten(partial: Path, error: OSError) -> WeightsError:
-    return WeightsError(f"wanted to write {partial}: {error.strerror or error}")
+    return WeightsError(f"expected to write {partial}: {error.strerror or error}")

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 from ovseg.errors import WeightsError
-from ovseg.io.sources import shown
+from ovseg.files.sources import shown
 
 _LFS = "version https"
 _TEXT = re.compile(r"[^\x00-\x08\x0e-\x1f]+")
@@ -26,17 +26,17 @@ def check_file(file: Path, what: str) -> None:
     try:
         status = os.stat(file)
     except (FileNotFoundError, NotADirectoryError):
-        raise WeightsError(f"wanted {what}, {shown(file)} does not exist") from None
+        raise WeightsError(f"expected {what}, {shown(file)} does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise WeightsError(f"wanted {what}, {shown(file)} cannot be read: {_reason(error)}") from None
+        raise WeightsError(f"expected {what}, {shown(file)} cannot be read: {_reason(error)}") from None
     if stat.S_ISDIR(status.st_mode):
-        raise WeightsError(f"wanted {what}, {shown(file)} is a folder")
+        raise WeightsError(f"expected {what}, {shown(file)} is a folder")
     if not stat.S_ISREG(status.st_mode):
-        raise WeightsError(f"wanted {what}, {shown(file)} is a pipe, socket or device and no regular file")
+        raise WeightsError(f"expected {what}, {shown(file)} is a pipe, socket or device and no regular file")
     if status.st_size == 0:
-        raise WeightsError(f"wanted {what}, {shown(file)} is empty and cannot be read")
+        raise WeightsError(f"expected {what}, {shown(file)} is empty and cannot be read")
     if not os.access(file, os.R_OK):
-        raise WeightsError(f"wanted {what}, {shown(file)} cannot be read: permission denied")
+        raise WeightsError(f"expected {what}, {shown(file)} cannot be read: permission denied")
 
 
 def check_no_text(file: Path, what: str) -> None:
@@ -50,8 +50,8 @@ def check_no_text(file: Path, what: str) -> None:
     if not _TEXT.fullmatch(text):
         return
     if text.startswith(_LFS):
-        raise WeightsError(f"wanted {what}, {shown(file)} is a pointer of Git LFS: run `git lfs pull`")
-    raise WeightsError(f"wanted {what}, {shown(file)} is a text file: not loaded")
+        raise WeightsError(f"expected {what}, {shown(file)} is a pointer of Git LFS: run `git lfs pull`")
+    raise WeightsError(f"expected {what}, {shown(file)} is a text file: not loaded")
 
 
 def read_json(file: Path, what: str) -> dict[str, object]:
@@ -62,9 +62,11 @@ def read_json(file: Path, what: str) -> dict[str, object]:
             raise ValueError(f"larger than {LARGEST_JSON >> 20} MiB")
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"wanted {what}, {shown(file)} is no JSON: {brief(error)}") from None
+        raise WeightsError(f"expected {what}, {shown(file)} is no JSON: {brief(error)}") from None
     if not isinstance(found, dict):
-        raise WeightsError(f"wanted {what}, {shown(file)} holds a JSON {type(found).__name__} and no object")
+        raise WeightsError(
+            f"expected {what}, {shown(file)} holds a JSON {type(found).__name__} and no object"
+        )
     return found
 
 

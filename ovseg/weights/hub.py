@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ovseg.errors import UsageError, WeightsError, described
-from ovseg.paths import home
+from ovseg.files.paths import home
 from ovseg.weights.files import brief, read_json
 
 SEGMENTER_FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "model*.safetensors*")
@@ -33,7 +33,7 @@ INDEX = "model.safetensors.index.json"
 def check_repository(name: str) -> str:
     """``name`` if it can be a repository's. Raises UsageError."""
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith(".") or ".." in name:
-        raise UsageError(f"wanted a repository of the hub or an existing folder, got {described(name)}")
+        raise UsageError(f"expected a repository of the hub or an existing folder, got {described(name)}")
     return name
 
 
@@ -95,7 +95,7 @@ def fetch_folder(repository: str, patterns: Sequence[str]) -> Path:
 def _not_to_be_had(repository: str, error: Exception | None) -> WeightsError:
     reason = brief(error)[:120] if error else "no file"
     return WeightsError(
-        f"wanted {repository} from the Hugging Face hub, not in {cache()} and not to be had ({reason})"
+        f"expected {repository} from the Hugging Face hub, not in {cache()} and not to be had ({reason})"
     )
 
 
@@ -116,18 +116,18 @@ def shards(found: Path) -> list[str]:
     index = found / INDEX
     parts = read_json(index, "the index of a sharded model").get("weight_map")
     if not isinstance(parts, dict) or not parts or not all(isinstance(part, str) for part in parts.values()):
-        raise WeightsError(f"wanted an index with a weight_map of file names, {index} has none")
+        raise WeightsError(f"expected an index with a weight_map of file names, {index} has none")
     names = sorted(set(parts.values()))
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise WeightsError(f"wanted names of safetensors files in {index}, got {described(name)}")
+            raise WeightsError(f"expected names of safetensors files in {index}, got {described(name)}")
     return names
 
 
 def weight_files(found: Path) -> list[Path]:
     """The safetensors files of a folder of transformers'. Raises WeightsError where one is missing."""
     if gap := missing_parts(found):
-        raise WeightsError(f"wanted {gap} in {found}, found none")
+        raise WeightsError(f"expected {gap} in {found}, found none")
     names = shards(found) if (found / INDEX).is_file() else ["model.safetensors"]
     return [found / name for name in names]
 

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 
 from ovseg.errors import UsageError, WeightsError
-from ovseg.paths import home
+from ovseg.files.paths import home
 from ovseg.weights import hub, table
 from ovseg.weights.digest import file_digest
 from ovseg.weights.download import Progress, download
@@ -152,7 +152,7 @@ class HubFolder(Source):
     def fetch(self, progress: Progress | None = None) -> Path:
         found = hub.fetch_folder(self.repository, hub.TEXT_FILES if self.text else hub.SEGMENTER_FILES)
         if gap := self._gap(found):
-            raise WeightsError(f"wanted {self.repository} of the hub with {gap}, it has none")
+            raise WeightsError(f"expected {self.repository} of the hub with {gap}, it has none")
         return found
 
     def _gap(self, found: Path) -> str | None:
@@ -186,7 +186,7 @@ class ByHand(Source):
         return self.path() if self.path().is_file() else None
 
     def fetch(self, progress: Progress | None = None) -> Path:
-        raise WeightsError(f"wanted {self.path()}, found none: {self.how()}")
+        raise WeightsError(f"expected {self.path()}, found none: {self.how()}")
 
     def checksums(self, found: Path) -> list[tuple[Path, str | None]]:
         return [(found, self.row.sha256)]
@@ -207,13 +207,13 @@ class Asset(Source):
         return self.row.name
 
     def path(self) -> Path:
-        return Path(str(resources.files("ovseg") / "assets" / str(self.row.file)))
+        return Path(str(resources.files("ovseg.weights") / "assets" / str(self.row.file)))
 
     def find(self) -> Path | None:
         return self.path() if self.path().is_file() else None
 
     def fetch(self, progress: Progress | None = None) -> Path:
-        raise WeightsError(f"wanted the embedded model at {self.path()}, found no file: {self.how()}")
+        raise WeightsError(f"expected the embedded model at {self.path()}, found no file: {self.how()}")
 
     def checksums(self, found: Path) -> list[tuple[Path, str | None]]:
         return [(found, self.row.sha256)]
@@ -236,7 +236,7 @@ class Folder(Source):
         return self.place if self.place.is_dir() else None
 
     def fetch(self, progress: Progress | None = None) -> Path:
-        raise WeightsError(f"wanted a folder with a model, {self.place} is none")
+        raise WeightsError(f"expected a folder with a model, {self.place} is none")
 
     def checksums(self, found: Path) -> list[tuple[Path, str | None]]:
         endings = (".safetensors", ".bin", ".pth", ".pt")
@@ -253,7 +253,7 @@ def open_clip_source(model: str, tag: str) -> Source:
     if found.get("url"):
         return Address(model, tag, str(found["url"]))
     if not found.get("hf_hub"):
-        raise UsageError(f"wanted weights with an address, open_clip has none for {model} {tag}")
+        raise UsageError(f"expected weights with an address, open_clip has none for {model} {tag}")
     return HubFile(f"{model} {tag}", str(found["hf_hub"]))
 
 
@@ -264,5 +264,5 @@ def compare(file: Path, wanted: str | None) -> str:
     if wanted is None:
         return f"{file}: no checksum is published, sha256 is {got}"
     if not got.startswith(wanted):
-        raise WeightsError(f"wanted sha256 {wanted} for {file}, got {got}; the file was left as it is")
+        raise WeightsError(f"expected sha256 {wanted} for {file}, got {got}; the file was left as it is")
     return f"{file}: sha256 {got}, as published"

@@ -51,10 +51,10 @@ def source(name: str, tag: str | None = None) -> Source:
     special = _special(name)
     if special is None:
         if tag is None:
-            raise UsageError(f"wanted a tag of open_clip's with {name}, got none")
+            raise UsageError(f"expected a tag of open_clip's with {name}, got none")
         return open_clip_source(name, tag)
     if tag is not None:
-        raise UsageError(f"wanted no tag for {name}, which has one set of weights, got {described(tag)}")
+        raise UsageError(f"expected no tag for {name}, which has one set of weights, got {described(tag)}")
     return special
 
 
@@ -78,13 +78,13 @@ def _prefixed(name: str, prefix: str, rest: str) -> Source:
     given = Path(rest).expanduser()
     if prefix == CLIP_FOLDER or (prefix == HUB and rest and _is_folder(given)):
         if not rest:
-            raise UsageError(f"wanted a folder after {prefix}, got nothing")
+            raise UsageError(f"expected a folder after {prefix}, got nothing")
         return Folder(name, given)
     try:
         repository = hub.check_repository(rest)
     except UsageError:
         raise UsageError(
-            f"wanted {prefix} and a repository of the hub or an existing folder, got {described(name)}"
+            f"expected {prefix} and a repository of the hub or an existing folder, got {described(name)}"
         ) from None
     return HubFolder(name, repository) if prefix == HUB else HubClip(name, repository)
 
@@ -158,7 +158,7 @@ def pull_from(origin: Source, *, offline: bool, progress: Progress | None = None
     found = origin.find()
     if found is None:
         if offline and not isinstance(origin, (ByHand, Asset, Folder)):
-            raise WeightsError(f"wanted {origin.name} in {folder()}, found none: {origin.how()}")
+            raise WeightsError(f"expected {origin.name} in {folder()}, found none: {origin.how()}")
         return origin.fetch(progress)
     if isinstance(origin, ByHand):
         compare(found, origin.row.sha256)
@@ -179,8 +179,8 @@ def verify_from(origin: Source) -> str:
     """``verify`` of a source that is known already."""
     found = origin.find()
     if found is None:
-        raise WeightsError(f"wanted {origin.name} in {folder()}, found none: {origin.how()}")
+        raise WeightsError(f"expected {origin.name} in {folder()}, found none: {origin.how()}")
     lines = [compare(file, wanted) for file, wanted in origin.checksums(found)]
     if not lines:
-        raise WeightsError(f"wanted files with weights in {found}, found none")
+        raise WeightsError(f"expected files with weights in {found}, found none")
     return "\n".join(lines)

@@ -38,10 +38,10 @@ def entry(model: str, tag: str) -> Entry:
     model, tag = clean(model, tag)
     known = tags(model)
     if not known and not _has_config(model):
-        raise UsageError(f"unknown model {described(model)}: wanted a name that `ovseg list models` shows")
+        raise UsageError(f"unknown model {described(model)}: expected a name that `ovseg list models` shows")
     if tag not in known:
         choices = f"a file or one of {', '.join(known)}" if known else "a file, as open_clip lists no weights"
-        raise UsageError(f"unknown weights {described(tag)} for {model}: wanted {choices}")
+        raise UsageError(f"unknown weights {described(tag)} for {model}: expected {choices}")
     return known[tag]
 
 

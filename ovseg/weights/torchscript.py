@@ -110,7 +110,9 @@ class _Unpickler(pickle.Unpickler):
             member = self._archive.getinfo(f"{self._root}data/{key}")
             size = count * dtype.itemsize
             if member.file_size != size or member.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"wanted {size} bytes of numbers, {member.filename} has {member.file_size}")
+                raise ValueError(
+                    f"expected {size} bytes of numbers, {member.filename} has {member.file_size}"
+                )
             content = bytearray(self._archive.read(member))
             self._storages[key] = (
                 torch.frombuffer(content, dtype=dtype) if count else torch.empty(0, dtype=dtype)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.data.scenes import NAMES, make_scene
+from ovseg.evaluation.data.scenes import NAMES, make_scene
 
 WORDS = ("--segmenter", "tiny", "--templates", "plain")
 
@@ -163,16 +163,16 @@ def header_only(width, height):
     ("words", "said"),
     [
         (["--classes", "a, b", "--format", "pascal"], "unknown format 'pascal'"),
-        (["--classes", "nothing here"], "wanted a file of classes, a vocabulary"),
+        (["--classes", "nothing here"], "expected a file of classes, a vocabulary"),
         (["--classes", "a, b", "--format", "cityscapes"], "Cityscapes' classes"),
         (["--classes", "voc20", "--task", "boxes"], "unknown --task"),
-        (["--classes", "a, b", "--threads", "0"], "wanted threads in 1..64"),
+        (["--classes", "a, b", "--threads", "0"], "expected threads in 1..64"),
         (["--classes", "a, b", "--thresholds", "nowhere.json"], "nowhere.json does not exist"),
         (
             ["--classes", "background, a", "--task", "labels", "--background", "wall"],
             "background class already",
         ),
-        (["--classes", "a, b", "--engine", "spark"], "unknown engine 'spark': wanted one of local, ray"),
+        (["--classes", "a, b", "--engine", "spark"], "unknown engine 'spark': expected one of local, ray"),
         (["--classes", "a, b", "--shape", "box"], "unknown --shape"),
     ],
 )
@@ -190,7 +190,7 @@ def test_the_engine_ray_without_ray_says_what_to_install(run, picture, tmp_path,
         importlib.util, "find_spec", lambda name, *more: None if name == "ray" else found(name, *more)
     )
     done = run("annotate", picture, "--classes", "a, b", "--out", tmp_path / "run", "--engine", "ray", *WORDS)
-    assert done.exit_code == 2 and done.errors[0].endswith("wanted Ray Data: pip install ovseg[ray]")
+    assert done.exit_code == 2 and done.errors[0].endswith("expected Ray Data: pip install ovseg[ray]")
     assert not (tmp_path / "run").exists()
 
 

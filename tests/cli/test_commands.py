@@ -9,7 +9,7 @@ from importlib import resources
 import pytest
 
 import ovseg
-from ovseg.cli.options import TABLE
+from ovseg.apps.cli.options import TABLE
 from ovseg.clip.attention import list_methods
 from ovseg.clip.models import list_models
 from ovseg.options import (
@@ -22,7 +22,7 @@ from ovseg.options import (
     SimilarityOptions,
 )
 from ovseg.segmenters.load import list_segmenters
-from ovseg.vocabulary import list_vocabularies
+from ovseg.words.vocabulary import list_vocabularies
 
 COMMANDS = {
     ("segment",): SegmentOptions,
@@ -109,7 +109,7 @@ def test_a_shell_can_complete(run, monkeypatch):
         monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
         from typer.testing import CliRunner
 
-        from ovseg.cli import app
+        from ovseg.apps.cli import app
 
         done = CliRunner().invoke(app, [], prog_name="ovseg")
         assert expected in done.stdout.split(), done.output
@@ -153,7 +153,7 @@ def test_weights_that_are_not_there_end_with_one(run, picture, tmp_path):
 def test_a_cache_that_cannot_be_written_is_one_warning(run, picture, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("OVSEG_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(ovseg.model, "load_model_with", ovseg.model.load_model_with.__wrapped__)
+    monkeypatch.setattr(ovseg.model.model, "load_model_with", ovseg.model.model.load_model_with.__wrapped__)
     done = run("segment", picture, "bricks, waves", "--out", tmp_path / "o", "--templates", "plain")
     assert done.exit_code == 0 and len(done.errors) == 1 and done.errors[0].startswith("warning: ")
 
@@ -166,7 +166,7 @@ def test_the_demo_works_without_scikit_image_and_says_so(run, read, tmp_path, mo
             raise ModuleNotFoundError(package)
         return files(package)
 
-    monkeypatch.setattr("ovseg.demo.resources.files", without)
+    monkeypatch.setattr("ovseg.apps.demo.resources.files", without)
     done = run("demo", "--out", tmp_path)
     assert done.exit_code == 0 and (tmp_path / "demo.jpg").is_file()
     assert done.errors == ["note: 5 photographs are left out: pip install scikit-image brings them"]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.cli.compare import read_truths
-from ovseg.data.scenes import make_scene
-from ovseg.explain import Compared, compare
-from ovseg.explain.picture import CELL, COLUMNS, EMPTY, LINES, compare_sheets
+from ovseg.apps.cli.compare import read_truths
+from ovseg.evaluation.data.scenes import make_scene
+from ovseg.explanation import Compared, compare
+from ovseg.explanation.picture import CELL, COLUMNS, EMPTY, LINES, compare_sheets
 from ovseg.metrics import PerLabelScore
 from ovseg.results import SimilarityMap
 
@@ -86,12 +86,12 @@ def test_a_mask_of_another_size_is_one_line(run, picture, tmp_path):
     words = ("explain", picture, "waves", "--out", tmp_path / "o", *PLAIN)
     done = run(*words, "--compare", "clip", "--mask", tmp_path / "m.png")
     assert done.exit_code == 1 and len(done.errors) == 1
-    assert "wanted labels of (64, 80) pixels" in done.stderr and "has (60, 80)" in done.stderr
+    assert "expected labels of (64, 80) pixels" in done.stderr and "has (60, 80)" in done.stderr
 
 
 def test_masks_want_a_single_image(run, pictures, tmp_path):
     done = run("explain", pictures, "waves", "--out", tmp_path / "o", "--compare", "clip", "--mask", "m.png")
-    assert done.exit_code == 2 and "wanted a single image with --mask, got 3" in done.stderr
+    assert done.exit_code == 2 and "expected a single image with --mask, got 3" in done.stderr
 
 
 def test_a_mask_that_is_not_there_ends_before_anything_is_written(run, picture, tmp_path):
@@ -121,7 +121,7 @@ def test_saved_maps_stand_beside_the_others(run, read, picture, tmp_path):
     assert read(tmp_path / "o" / "a.waves.compare.npz")["eclip"].tolist() == np.eye(4)[None].tolist()
     (folder / "a.npz").unlink()
     done = run(*words, "--compare", f"clip,eclip={folder}")
-    assert done.exit_code == 1 and "wanted saved maps, found no file" in done.stderr
+    assert done.exit_code == 1 and "expected saved maps, found no file" in done.stderr
 
 
 def test_one_bad_image_of_several_is_told_and_the_rest_is_done(run, pictures, tmp_path, names_in):
@@ -156,13 +156,13 @@ def test_explanations_that_do_not_apply_keep_their_place_and_are_named(run, read
     done = run(*words, "--compare", "clip,bimodal,maskclip")
     assert done.exit_code == 0, done.output
     (line,) = [line for line in done.errors if "bimodal" in line]
-    assert line.startswith("note: wanted an image tower with") and line.endswith("its place stays empty")
+    assert line.startswith("note: expected an image tower with") and line.endswith("its place stays empty")
     record = read(tmp_path / "o" / "a.bricks.compare.json")
     assert record["explanations"] == ["clip", "maskclip"] and list(record["does not apply"]) == ["bimodal"]
     sheet = read(tmp_path / "o" / "a.bricks.compare.png")
     assert sheet.shape[1] > 4 * 80 and (sheet[30:70, -80:-10] == EMPTY).all()
     done = run(*words, "--compare", "bimodal,plrp")
-    assert done.exit_code == 2 and done.errors[0].startswith("error: wanted an image tower with")
+    assert done.exit_code == 2 and done.errors[0].startswith("error: expected an image tower with")
 
 
 @pytest.mark.parametrize("count, columns", [(5, 6), (6, 4), (7, 4), (11, 6), (12, 5)])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.cli.explain_maps import CELL, COLUMNS, ROWS, sheets
-from ovseg.data.scenes import make_scene
+from ovseg.apps.cli.explain_maps import CELL, COLUMNS, ROWS, sheets
+from ovseg.evaluation.data.scenes import make_scene
 from ovseg.results import SimilarityMap
 
 PLAIN = ("--templates", "plain")
@@ -38,7 +38,7 @@ def test_maps_at_the_image_s_size_are_written_on_request(run, read, picture, tmp
 
 def test_what_full_maps_take_is_said_before_it_is_taken(run, picture, tmp_path, monkeypatch):
     monkeypatch.setattr("ovseg.results.MAX_VALUES", 2 * 64 * 80 - 1)
-    monkeypatch.setattr(sys.modules["ovseg.cli.explain_maps"], "CELL", 16)
+    monkeypatch.setattr(sys.modules["ovseg.apps.cli.explain_maps"], "CELL", 16)
     words = ("explain", picture, "bricks, waves", "--out", tmp_path, "--npz", *PLAIN)
     done = run(*words, "--full-size")
     assert done.exit_code == 1 and "2 maps of 64 x 80 take" in done.stderr
@@ -105,23 +105,23 @@ def test_an_explanation_by_name_is_drawn_like_any_method(run, read, picture, tmp
 @pytest.mark.parametrize(
     "words, said",
     [
-        (("--method", "grad"), "unknown explanation 'grad': wanted one of clip, "),
+        (("--method", "grad"), "unknown explanation 'grad': expected one of clip, "),
         (
             ("--method", "bimodal", "--window", "32"),
-            "wanted --window and --batch with a training-free method",
+            "expected --window and --batch with a training-free method",
         ),
         (("--method", ""), "at least one method"),
-        (("--method", "clip, gem"), "wanted one explanation with --method, got 2"),
-        (("--method", "clip", "--compare", "clip"), "wanted --method or --compare, got both"),
-        (("--tokens",), "takes the caption as it is: wanted no --templates"),
-        (("--compare", "clip,"), "wanted a method between all commas"),
+        (("--method", "clip, gem"), "expected one explanation with --method, got 2"),
+        (("--method", "clip", "--compare", "clip"), "expected --method or --compare, got both"),
+        (("--tokens",), "takes the caption as it is: expected no --templates"),
+        (("--compare", "clip,"), "expected a method between all commas"),
         (("--compare", ""), "at least one method"),
-        (("--compare", "clip, clip"), "wanted each explanation once"),
+        (("--compare", "clip, clip"), "expected each explanation once"),
         (("--compare", "eclip=nowhere"), "found no folder nowhere"),
-        (("--compare", "clip", "--npz", "--full-size"), "--full-size wanted neither --compare nor --tokens"),
-        (("--mask", "m.png"), "--mask wanted --compare with it"),
+        (("--compare", "clip", "--npz", "--full-size"), "--full-size needs neither --compare nor --tokens"),
+        (("--mask", "m.png"), "--mask needs --compare with it"),
         (("--compare", "clip", "--mask", "a.png", "--mask", "a.png"), "once for each of 1 texts"),
-        (("--compare", "clip", "--tokens"), "wanted a caption in place of --compare"),
+        (("--compare", "clip", "--tokens"), "expected a caption in place of --compare"),
         (("--compare", "clip", "--surgery", "label_set"), "use --surgery empty"),
     ],
 )

@@ -8,9 +8,9 @@ import stat
 import pytest
 from PIL import Image
 
-from ovseg.checks import MAX_SIDE
-from ovseg.data.scenes import make_scene
+from ovseg.evaluation.data.scenes import make_scene
 from ovseg.options import MAX_BATCH
+from ovseg.options.checks import MAX_SIDE
 
 COMMANDS = ("segment", "explain", "recognize", "mask")
 DENSE = ("segment", "explain", "mask")
@@ -144,7 +144,7 @@ def test_a_folder_of_odd_files_does_the_good_one(run, place, command):
     assert done.exit_code == 1
     assert ("picture.png: " if command == "recognize" else " of 7 images, results in out") in done.stdout
     lines = [line for line in done.errors if not line.startswith("note: with a single name")]
-    told = [line for line in lines if line.startswith("warning: wanted an image file, ")]
+    told = [line for line in lines if line.startswith("warning: expected an image file, ")]
     assert [line.split(", ")[1] for line in told] == [
         "./broken.png is a link to nothing",
         "./pipe.jpg exists",

@@ -11,10 +11,10 @@ import threading
 import pytest
 from PIL import Image
 
-import ovseg.io.images
-from ovseg.cli import shared
-from ovseg.data.scenes import make_scene
-from ovseg.model import Model
+import ovseg.files.images
+from ovseg.apps.cli import shared
+from ovseg.evaluation.data.scenes import make_scene
+from ovseg.model.model import Model
 
 PLAIN = ("--templates", "plain")
 COMMANDS = {
@@ -62,14 +62,14 @@ def test_the_rest_of_a_run_is_done(run, pictures, tmp_path, name):
 )
 def test_a_batch_survives_whatever_one_image_raises(run, pictures, tmp_path, monkeypatch, name, error, said):
     """A damaged AVIF raises RuntimeError within Pillow: the good images after it were never done."""
-    load = ovseg.io.images.load_image
+    load = ovseg.files.images.load_image
 
     def fails(path, *more):
         if path.name == "b.jpg":
             raise error
         return load(path, *more)
 
-    monkeypatch.setattr(ovseg.io.images, "load_image", fails)
+    monkeypatch.setattr(ovseg.files.images, "load_image", fails)
     done = run(*command(name, pictures, "bricks, waves", out=tmp_path / "o"))
     assert done.exit_code == 1
     (line,) = done.errors
@@ -80,7 +80,7 @@ def test_a_disk_that_is_full_is_a_line_for_each_image(run, pictures, tmp_path, m
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ovseg.io.writers._create", full)
+    monkeypatch.setattr("ovseg.files.writers._create", full)
     done = run("segment", pictures / "a.png", "bricks", "--out", tmp_path / "o", *PLAIN)
     assert done.exit_code == 1 and "No space left on device" in done.errors[0]
     assert done.stdout == "0 of 1 images\n"
@@ -90,14 +90,14 @@ def test_a_disk_that_is_full_is_a_line_for_each_image(run, pictures, tmp_path, m
 def test_ctrl_c_leaves_a_sane_terminal_and_says_what_is_done(
     run, pictures, tmp_path, monkeypatch, name, terminal
 ):
-    load = ovseg.io.images.load_image
+    load = ovseg.files.images.load_image
 
     def stopped(path, *more):
         if path.name == "b.jpg":
             raise KeyboardInterrupt
         return load(path, *more)
 
-    monkeypatch.setattr(ovseg.io.images, "load_image", stopped)
+    monkeypatch.setattr(ovseg.files.images, "load_image", stopped)
     done = run(*command(name, pictures, "bricks, waves", out=tmp_path / "o"))
     assert done.exit_code == 130
     drawn = terminal.getvalue()
@@ -110,7 +110,7 @@ def test_ctrl_c_before_the_first_image_claims_nothing(run, pictures, tmp_path, m
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ovseg.model, "load_model_with", stopped)
+    monkeypatch.setattr(ovseg.model.model, "load_model_with", stopped)
     done = run("segment", pictures, "bricks", "--out", tmp_path / "o")
     assert done.exit_code == 130 and done.errors == ["stopped"] and not (tmp_path / "o").exists()
 
@@ -131,7 +131,7 @@ def test_elsewhere_nothing_is_drawn(run, pictures, tmp_path):
 def test_the_little_that_an_embedded_model_knows_is_said_once(pictures, tmp_path):
     from typer.testing import CliRunner
 
-    from ovseg.cli import app
+    from ovseg.apps.cli import app
 
     words = ["mask", str(pictures), "bricks", "--segmenter", "tiny", "--out", str(tmp_path / "o"), *PLAIN]
     words += ["--model", "tiny"]
@@ -142,7 +142,7 @@ def test_the_little_that_an_embedded_model_knows_is_said_once(pictures, tmp_path
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_memory_that_a_large_image_takes_is_said(run, picture, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("ovseg.cli.inputs.LARGE", 5_000)
+    monkeypatch.setattr("ovseg.apps.cli.inputs.LARGE", 5_000)
     done = run(*command(name, picture, "bricks, waves", out=tmp_path / "o"))
     assert done.exit_code == 0
     assert done.errors == [f"note: {picture} has 0 megapixels, which take about 0.0 GB"]
@@ -169,7 +169,7 @@ def test_the_work_before_the_first_image_is_linear_in_the_number_of_files(
             sys.setprofile(None)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(ovseg.io.images, "load_image", first)
+        monkeypatch.setattr(ovseg.files.images, "load_image", first)
         threading.setprofile(None)
         sys.setprofile(counted)
         try:
@@ -196,7 +196,7 @@ def test_files_that_are_not_read_are_told_with_what_helps(run, picture, tmp_path
 
 def test_several_processes_may_write_into_one_folder(run, read, tmp_path, monkeypatch):
     """Two runs with the same image and other texts at the same time: both are in the JSON."""
-    from ovseg.cli import mask_files
+    from ovseg.apps.cli import mask_files
 
     picture = tmp_path / "a.png"
     Image.fromarray(make_scene(1, (64, 80)).image).save(picture)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.data.scenes import make_scene
+from ovseg.evaluation.data.scenes import make_scene
 
 ALWAYS = ("--segmenter", "grabcut", "--presence-threshold", "0", "--templates", "plain")
 
@@ -49,12 +49,12 @@ def test_a_line_for_each_text_says_what_came_of_it(run, picture, tmp_path, texts
     words = ("--segmenter", "grabcut", "--out", tmp_path / "o")
     first, second, last = run("mask", picture, f"{texts[0]}, a cow", *words).stdout.splitlines()
     assert first.startswith(f"{picture}: {texts[0]}: 1 mask, score 0.") and last.startswith("1 of 1 images")
-    assert second == f"{picture}: a cow: not there (presence 0.00, wanted 0.5)"
+    assert second == f"{picture}: a cow: not there (presence 0.00, expected 0.5)"
     (line, _) = run("mask", picture, "a cow+sheep", *words, "--templates", "plain").stdout.splitlines()
     assert (
         "not there (a cow: presence 0." in line
         and "sheep: presence 0." in line
-        and line.endswith("wanted 0.5)")
+        and line.endswith("expected 0.5)")
     )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ovseg.cli.scripts import Assignments, Parser, reported
-from ovseg.cli.values import parse_assignment
+from ovseg.apps.cli.scripts import Assignments, Parser, reported
+from ovseg.apps.cli.values import parse_assignment
 from ovseg.errors import DataError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def test_a_comma_within_brackets_of_a_text_parts_nothing(value):
 
 def test_brackets_within_each_other_have_a_limit():
     assert parse_assignment("a=" + "[" * 50 + "1" + "]" * 50)[1]
-    with pytest.raises(UsageError, match="wanted at most 50 brackets within each other"):
+    with pytest.raises(UsageError, match="expected at most 50 brackets within each other"):
         parse_assignment("a=" + "[" * 5000 + "]" * 5000)
 
 
@@ -96,7 +96,7 @@ def test_what_is_no_assignment_is_misuse(text, capsys):
 @pytest.mark.parametrize(
     "error, code, message",
     [
-        (UsageError("wanted a,\n got b"), 2, "error: wanted a, got b"),
+        (UsageError("expected a,\n got b"), 2, "error: expected a, got b"),
         (DataError("no label"), 1, "error: no label"),
         (KeyboardInterrupt(), 130, "stopped"),
         (
@@ -151,7 +151,7 @@ sys.meta_path.insert(0, Blocked())
 
 def test_converters_need_neither_torch_nor_mmsegmentation():
     packages = {"torch", "mmseg", "mmengine", "mmcv", "cityscapesscripts", "scipy", "open_clip"}
-    code = "import ovseg.data.convert as convert; print(len(convert.__all__))"
+    code = "import ovseg.evaluation.data.convert as convert; print(len(convert.__all__))"
     done = blocked(packages, code)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 6
@@ -167,7 +167,7 @@ except ImportError as error:
 """
     done = blocked({package}, code)
     assert done.stdout.startswith(
-        f"MissingPackageError wanted {package} for evaluation: pip install 'ovseg[eval]'"
+        f"MissingPackageError needs {package} for evaluation: pip install 'ovseg[eval]'"
     )
     assert done.stdout.count("\n") == 1
 
@@ -180,5 +180,7 @@ sys.argv = ["{name}.py", "config.py"]
 runpy.run_path("tools/{name}.py", run_name="__main__")
 """
     done = blocked({"mmseg"}, code)
-    assert done.returncode == 2 and done.stderr.startswith("error: wanted mmseg for evaluation: pip install")
+    assert done.returncode == 2 and done.stderr.startswith(
+        "error: expected mmseg for evaluation: pip install"
+    )
     assert done.stderr.count("\n") == 1

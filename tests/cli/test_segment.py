@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.cli.segment import VIEW
+from ovseg.apps.cli.segment import VIEW
 from ovseg.clip.embedded import asset_path
-from ovseg.data.scenes import make_scene
-from ovseg.vocabulary import as_vocabulary
+from ovseg.evaluation.data.scenes import make_scene
+from ovseg.words.vocabulary import as_vocabulary
 
 PLAIN = ("--templates", "plain")
 

@@ -1,4 +1,4 @@
-"""``ovseg serve`` as a command: what it refuses. tests/annotate/test_hostile_requests.py runs it."""
+"""``ovseg serve`` as a command: what it refuses. tests/annotation/test_hostile_requests.py runs it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def test_a_port_in_use_is_one_line(run):
         port = taken.getsockname()[1]
         done = run("serve", "--port", port)
     assert done.exit_code == 1
-    assert done.errors == [f"error: wanted a free port, 127.0.0.1:{port}: Address already in use"]
+    assert done.errors == [f"error: expected a free port, 127.0.0.1:{port}: Address already in use"]
 
 
 @pytest.mark.parametrize(
     "words, line",
     [
-        (("--port", "70000"), "wanted --port in 0..65535, got 70000"),
-        (("--root", "nowhere"), "wanted --root as a folder, got nowhere"),
-        (("--hosts", "a b"), "wanted a host such as localhost:8080, got 'a b'"),
-        (("--hosts", "localhost/data"), "wanted a host such as localhost:8080"),
-        (("--host", "no-such-host.invalid"), "wanted --host as an address of this machine"),
-        (("--timeout", "0"), "wanted --timeout in 0.1..86400, got 0"),
-        (("--workers", "0"), "wanted --workers in 1..64, got 0"),
-        (("--token", " "), "wanted --token as a text"),
+        (("--port", "70000"), "expected --port in 0..65535, got 70000"),
+        (("--root", "nowhere"), "expected --root as a folder, got nowhere"),
+        (("--hosts", "a b"), "expected a host such as localhost:8080, got 'a b'"),
+        (("--hosts", "localhost/data"), "expected a host such as localhost:8080"),
+        (("--host", "no-such-host.invalid"), "expected --host as an address of this machine"),
+        (("--timeout", "0"), "expected --timeout in 0.1..86400, got 0"),
+        (("--workers", "0"), "expected --workers in 1..64, got 0"),
+        (("--token", " "), "expected --token as a text"),
         (("--model", "nothing"), "unknown model"),
     ],
 )
@@ -45,7 +45,7 @@ def test_without_the_extra_the_command_says_what_to_install(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     done = run("serve")
     assert done.exit_code == 2 and len(done.errors) == 1
-    assert "wanted fastapi and uvicorn" in done.errors[0] and "pip install 'ovseg[serve]'" in done.errors[0]
+    assert "expected fastapi and uvicorn" in done.errors[0] and "pip install 'ovseg[serve]'" in done.errors[0]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_without_the_extra_the_command_says_what_to_install(run, monkeypatch):
 )  # fmt: skip
 def test_an_address_for_everybody_without_a_token_is_warned_of(run, monkeypatch, words, warned):
     served = []
-    module = importlib.import_module("ovseg.cli.serve")
+    module = importlib.import_module("ovseg.apps.cli.serve")
     monkeypatch.setattr(
         module, "run_server", lambda app, opened, stop, log: served.append(opened.getsockname())
     )

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from ovseg.cli.shared import command_line_form, tell
+from ovseg.apps.cli.shared import command_line_form, tell
 from ovseg.errors import UsageError, WeightsError
 
 LIGHT = (["--help"], ["--version"], ["list", "vocabularies"], ["models", "list"], ["models", "path", "RN50"])
 
 
 def ovseg(*words, **options):
-    command = [sys.executable, "-m", "ovseg.cli", *words]
+    command = [sys.executable, "-m", "ovseg.apps.cli", *words]
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, **options)
 
 
@@ -25,7 +25,7 @@ def test_a_full_disk_is_one_line(words):
     with open("/dev/full", "w") as full:
         done = ovseg(*words, stdout=full)
     assert done.returncode == 1
-    assert done.stderr == "error: wanted to write: No space left on device\n"
+    assert done.stderr == "error: expected to write: No space left on device\n"
 
 
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
@@ -49,7 +49,7 @@ def test_an_ascii_terminal_shows_what_it_can(tmp_path):
 
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
 def test_a_stream_that_is_closed_is_no_error(words):
-    line = f'"{sys.executable}" -m ovseg.cli {" ".join(words)}'
+    line = f'"{sys.executable}" -m ovseg.apps.cli {" ".join(words)}'
     done = subprocess.run(["sh", "-c", f"{line} >&-"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stderr == ""
     done = subprocess.run(["sh", "-c", f"{line} 2>&-"], capture_output=True, text=True, check=False)
@@ -58,7 +58,7 @@ def test_a_stream_that_is_closed_is_no_error(words):
 
 @pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
 def test_errors_that_cannot_be_shown_keep_their_exit_code(where):
-    line = f'"{sys.executable}" -m ovseg.cli nothing {where}'
+    line = f'"{sys.executable}" -m ovseg.apps.cli nothing {where}'
     done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr == ""
 
@@ -70,7 +70,7 @@ def test_images_are_done_although_nobody_reads_the_lines(run, pictures, tmp_path
         raise BrokenPipeError
 
     monkeypatch.setattr("builtins.print", gone)
-    monkeypatch.setattr("ovseg.cli.shared.discard_stdout", lambda: None)
+    monkeypatch.setattr("ovseg.apps.cli.shared.discard_stdout", lambda: None)
     words = ("--segmenter", "grabcut", "--templates", "plain", "--presence-threshold", "1")
     done = run("mask", pictures, "bricks", "--out", tmp_path / "o", *words)
     assert done.exit_code == 1 and (tmp_path / "o" / "c.masks.json").exists()  # b.jpg is broken
@@ -81,7 +81,7 @@ def test_images_are_done_although_nobody_reads_the_lines(run, pictures, tmp_path
 @pytest.mark.parametrize("words", [*LIGHT, ["segment", "--help"], ["segment", "nothing"]], ids=" ".join)
 def test_no_torch_is_loaded_for_what_needs_none(words):
     code = (
-        "import sys\nfrom ovseg.cli import app\ntry: app(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "import sys\nfrom ovseg.apps.cli import app\ntry: app(sys.argv[1:])\nexcept SystemExit: pass\n"
         "sys.exit(bool({'torch', 'open_clip', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
@@ -90,20 +90,20 @@ def test_no_torch_is_loaded_for_what_needs_none(words):
 
 def test_messages_name_options_as_one_types_them():
     for message, shown in (
-        ("wanted logit_scale above 0, got 0", "wanted --logit-scale above 0, got 0"),
+        ("expected logit_scale above 0, got 0", "expected --logit-scale above 0, got 0"),
         (
-            "surgery='label_set' wanted two, use surgery='empty'",
-            "--surgery label_set wanted two, use --surgery empty",
+            "surgery='label_set' needs two, use surgery='empty'",
+            "--surgery label_set needs two, use --surgery empty",
         ),
         (
-            "unknown surgery 'x': wanted one of empty, None",
-            "unknown --surgery 'x': wanted one of empty, none",
+            "unknown surgery 'x': expected one of empty, None",
+            "unknown --surgery 'x': expected one of empty, none",
         ),
-        ("unknown rule 'x': wanted one of a, b, None", "unknown --rule 'x': wanted one of a, b"),
-        ("wanted each name once, got name='x'", "wanted each name once, got name='x'"),
+        ("unknown rule 'x': expected one of a, b, None", "unknown --rule 'x': expected one of a, b"),
+        ("expected each name once, got name='x'", "expected each name once, got name='x'"),
     ):
         assert command_line_form(UsageError(message)) == shown
-    assert command_line_form(WeightsError("wanted weights\nof x")) == "wanted weights of x"
+    assert command_line_form(WeightsError("expected weights\nof x")) == "expected weights of x"
 
 
 def test_a_line_is_flushed_at_once(capsys):

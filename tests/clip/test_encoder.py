@@ -525,7 +525,7 @@ def test_bf16_is_close(family: SimpleNamespace, name: str) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 3, 60, 64), (1, 3, 64, 60), (1, 1, 64, 64), (3, 64, 64)])
 def test_wrong_shapes_say_what_was_wanted(vit: SimpleNamespace, shape: tuple[int, ...]) -> None:
-    with pytest.raises(UsageError, match=r"wanted pixels \(B, 3, H, W\).*16.*got \("):
+    with pytest.raises(UsageError, match=r"expected pixels \(B, 3, H, W\).*16.*got \("):
         encode_image(vit.visual, torch.zeros(shape), SURGERY)
 
 
@@ -600,7 +600,7 @@ def test_segearths_class_token_is_that_of_the_changed_block() -> None:
 def test_methods_by_name() -> None:
     assert get_method("gem") is METHODS["gem"]
     assert get_method(SURGERY) is SURGERY
-    with pytest.raises(UsageError, match=r"unknown method 'Gem': wanted one of clip, maskclip"):
+    with pytest.raises(UsageError, match=r"unknown method 'Gem': expected one of clip, maskclip"):
         get_method("Gem")
 
 

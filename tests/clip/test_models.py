@@ -119,7 +119,7 @@ def test_another_architecture_is_one_line(tmp_path, ending):
     else:
         save_file({k: v.contiguous() for k, v in state.items()}, path)
     with pytest.raises(
-        WeightsError, match="wanted weights of ovseg-a.*does not fit: size mismatch"
+        WeightsError, match="expected weights of ovseg-a.*does not fit: size mismatch"
     ) as caught:
         load_clip("ovseg-a", str(path))
     assert "\n" not in str(caught.value)
@@ -157,10 +157,10 @@ def test_rubbish_is_one_line(tmp_path, content, ending):
         (dict(name="ViT-B-16", weights="opnai"), "unknown weights 'opnai' for ViT-B-16.*openai"),
         (
             dict(name="tiny", weights="openai"),
-            "wanted no weights, a file or 'random' for the embedded model, got 'openai'",
+            "expected no weights, a file or 'random' for the embedded model, got 'openai'",
         ),
         (dict(precision="fp64"), "unknown precision 'fp64'.*bf16"),
-        (dict(precision="fp16"), "fp16 wanted a GPU"),
+        (dict(precision="fp16"), "fp16 expected a GPU"),
         (dict(device="gpu"), "unknown device 'gpu'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -172,7 +172,7 @@ def test_misuse(arguments, message):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_no_gpu():
-    with pytest.raises(UsageError, match="wanted device cuda, this machine offers cpu only"):
+    with pytest.raises(UsageError, match="expected device cuda, this machine offers cpu only"):
         load_clip(device="cuda")
 
 
@@ -231,7 +231,9 @@ def test_what_the_weights_are_is_known(tmp_path):
 
 
 def test_a_real_model_without_weights_is_an_error():
-    with pytest.raises(UsageError, match="wanted weights for ViT-B-16: a tag, a file, or 'random'.*got none"):
+    with pytest.raises(
+        UsageError, match="expected weights for ViT-B-16: a tag, a file, or 'random'.*got none"
+    ):
         load_clip("ViT-B-16")
 
 
@@ -306,7 +308,7 @@ HUB_TEXTS = (
 @pytest.mark.parametrize("name", HUB_TEXTS)
 def test_a_text_tower_of_the_hub_is_one_line_offline_and_asks_nothing(name, asked, tmp_path):
     for weights in ("random", tmp_path / "any.pt", *list_models()[name][:1]):
-        with pytest.raises(WeightsError, match=f"wanted the text tower of {name}: .* found none") as caught:
+        with pytest.raises(WeightsError, match=f"expected the text tower of {name}: .* found none") as caught:
             load_clip(name, weights, offline=True)
         assert "\n" not in str(caught.value)
     assert asked == []
@@ -380,7 +382,7 @@ def test_a_model_in_a_folder_is_loaded_with_its_normalisation(weights, tmp_path,
     assert load_clip(f"local-dir:{folder}").file.name == "mine.safetensors"
     torch.save(weights, folder / "other.pt")
     with pytest.raises(
-        WeightsError, match="wanted one file of weights in .*, got mine.safetensors, other.pt"
+        WeightsError, match="expected one file of weights in .*, got mine.safetensors, other.pt"
     ):
         load_clip(f"local-dir:{folder}")
     assert load_clip(f"local-dir:{folder}", folder / "other.pt").file.name == "other.pt"
@@ -417,7 +419,7 @@ def test_a_repository_of_the_hub_is_found_offline(weights, home, asked):
     assert all(torch.equal(v, loaded.clip.state_dict()[k]) for k, v in weights.items())
     assert loaded.mean == (0.1, 0.2, 0.3) and store.find("hf-hub:someone/clip") == loaded.file.parent
     with pytest.raises(
-        WeightsError, match="wanted hf-hub:a/b in .*, found none: run `ovseg models pull hf-hub:a/b`"
+        WeightsError, match="expected hf-hub:a/b in .*, found none: run `ovseg models pull hf-hub:a/b`"
     ):
         load_clip("hf-hub:a/b", offline=True)
     assert asked == []

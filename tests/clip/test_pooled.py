@@ -59,5 +59,5 @@ def test_every_method_gives_a_feature_for_every_place(visual, pixels, method):
     ids=lambda change: next(iter(change)),
 )
 def test_a_config_of_something_else_is_one_line(change):
-    with pytest.raises(WeightsError, match="wanted a config of the file with"):
+    with pytest.raises(WeightsError, match="expected a config of the file with"):
         check_trunk({**CONFIG, **change}, "the file")

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from ovseg.data import convert
-from ovseg.data.convert import coco, context, write
 from ovseg.errors import DataError
+from ovseg.evaluation.data import convert
+from ovseg.evaluation.data.convert import coco, context, write
 
 TOOL = Path(__file__).parents[2] / "tools" / "convert_datasets.py"
 
@@ -178,7 +178,7 @@ def test_a_list_of_other_images_is_not_overwritten(tmp_path):
     path.write_text("b\na\n")
     write.write_list(path, ["a", "b"])
     assert path.read_text() == "b\na\n"
-    with pytest.raises(DataError, match="wanted .* to list the 1 images of this split, it lists others"):
+    with pytest.raises(DataError, match="expected .* to list the 1 images of this split, it lists others"):
         write.write_list(path, ["a"])
 
 
@@ -197,4 +197,4 @@ def test_the_command(trees, tmp_path, monkeypatch, capsys):
         run("coco-stuff", tmp_path / "nowhere", tmp_path / "out")
     assert stopped.value.code == 2
     missing = tmp_path / "nowhere"
-    assert capsys.readouterr().err == f"error: wanted a folder with *.png, {missing} does not exist\n"
+    assert capsys.readouterr().err == f"error: expected a folder with *.png, {missing} does not exist\n"

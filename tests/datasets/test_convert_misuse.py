@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from ovseg.data import convert
-from ovseg.data.convert.context import IDS
 from ovseg.errors import DataError, OvsegError, UsageError
+from ovseg.evaluation.data import convert
+from ovseg.evaluation.data.convert.context import IDS
 
 
 def stuff_value(trees, tmp_path):
@@ -100,21 +100,25 @@ def unknown_split(trees, tmp_path):
 @pytest.mark.parametrize(
     "make, error, message",
     [
-        (stuff_value, DataError, "wanted ids of COCO-Stuff less one, or 255, .* holds 11"),
-        (colour_map, DataError, "wanted 8-bit labels of one channel, .* has .4, 4, 3. uint8"),
-        (torn_map, DataError, "wanted a label map, .*1.png cannot be read"),
-        (converted_alone, DataError, "wanted stuffthingmaps, .* holds only converted files"),
+        (stuff_value, DataError, "expected ids of COCO-Stuff less one, or 255, .* holds 11"),
+        (colour_map, DataError, "expected 8-bit labels of one channel, .* has .4, 4, 3. uint8"),
+        (torn_map, DataError, "expected a label map, .*1.png cannot be read"),
+        (converted_alone, DataError, "expected stuffthingmaps, .* holds only converted files"),
         (json_without_keys, DataError, "lacks annotations, categories"),
-        (other_categories, DataError, "wanted COCO's 80 categories, .* has 'unicorn'"),
-        (few_categories, DataError, "wanted COCO's 80 categories, .* has 1"),
-        (no_json, UsageError, "wanted a JSON file, got .*a.json, which does not exist"),
-        (no_folder, UsageError, "wanted a folder with ..png, .*nowhere does not exist"),
-        (no_cityscapes, UsageError, "wanted a folder with ._gtFine_labelIds.png, .* has none"),
-        (other_label_names, DataError, "wanted label 397 to be 'table', .* calls it 'tree'"),
-        (missing_mat, DataError, "wanted 4 .mat files in .*, 1 are missing: 2008_000002.mat"),
-        (mat_of_another_kind, DataError, "wanted a .mat file with LabelMap, .*2008_000002.mat"),
-        (no_mats, UsageError, "wanted a folder of .mat files, or trainval_merged.json, .*trainval does not"),
-        (unknown_split, UsageError, "unknown split 'test': wanted one of train, val"),
+        (other_categories, DataError, "expected COCO's 80 categories, .* has 'unicorn'"),
+        (few_categories, DataError, "expected COCO's 80 categories, .* has 1"),
+        (no_json, UsageError, "expected a JSON file, got .*a.json, which does not exist"),
+        (no_folder, UsageError, "expected a folder with ..png, .*nowhere does not exist"),
+        (no_cityscapes, UsageError, "expected a folder with ._gtFine_labelIds.png, .* has none"),
+        (other_label_names, DataError, "expected label 397 to be 'table', .* calls it 'tree'"),
+        (missing_mat, DataError, "expected 4 .mat files in .*, 1 are missing: 2008_000002.mat"),
+        (mat_of_another_kind, DataError, "expected a .mat file with LabelMap, .*2008_000002.mat"),
+        (
+            no_mats,
+            UsageError,
+            "expected a folder of .mat files, or trainval_merged.json, .*trainval does not",
+        ),
+        (unknown_split, UsageError, "unknown split 'test': expected one of train, val"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

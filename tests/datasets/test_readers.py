@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.data.coco import read_coco2017
-from ovseg.data.imagenet_s import WORDNET_IDS, read_ids, read_imagenet_s50
-from ovseg.data.items import ItemSet
-from ovseg.data.pairs import read_cityscapes, read_coco_stuff
-from ovseg.data.registry import DATA_SETS, SCENES, parse_source, parse_sources, read_scenes
-from ovseg.data.samples import read_context, read_photos, read_voc
-from ovseg.data.tags import read_nus_wide, read_tags, tags_of
 from ovseg.errors import DataError, OvsegError, UsageError
-from ovseg.vocabulary import load_vocabulary
+from ovseg.evaluation.data.coco import read_coco2017
+from ovseg.evaluation.data.imagenet_s import WORDNET_IDS, read_ids, read_imagenet_s50
+from ovseg.evaluation.data.items import ItemSet
+from ovseg.evaluation.data.pairs import read_cityscapes, read_coco_stuff
+from ovseg.evaluation.data.registry import DATA_SETS, SCENES, parse_source, parse_sources, read_scenes
+from ovseg.evaluation.data.samples import read_context, read_photos, read_voc
+from ovseg.evaluation.data.tags import read_nus_wide, read_tags, tags_of
+from ovseg.words.vocabulary import load_vocabulary
 
 SIZE = (20, 30)
 
@@ -67,12 +67,12 @@ def test_imagenet_s_codes_its_ids_in_colours(tmp_path):
 def test_odd_folders_and_ids_of_imagenet_s(tmp_path):
     imagenet_s(tmp_path)
     bad = label(tmp_path / "bad.png", np.full((*SIZE, 3), (51, 0, 0)))
-    with pytest.raises(DataError, match=r"wanted ids below 51 or 1000 as red \+ 256 x green.*holds 51"):
+    with pytest.raises(DataError, match=r"expected ids below 51 or 1000 as red \+ 256 x green.*holds 51"):
         read_ids(bad, 51)
     with pytest.raises(DataError, match="holds 1"):
         read_ids(label(bad, np.full((*SIZE, 3), (1, 0, 9))), 51)
     label(tmp_path / "validation-segmentation" / "n00000000" / "x.png", np.zeros((*SIZE, 3)))
-    with pytest.raises(DataError, match="wanted the 50 folders of ImageNet-S-50, .* has n00000000"):
+    with pytest.raises(DataError, match="expected the 50 folders of ImageNet-S-50, .* has n00000000"):
         read_imagenet_s50(tmp_path)
     with pytest.raises(UsageError, match=r"validation-segmentation does not exist"):
         read_imagenet_s50(tmp_path / "other")
@@ -130,7 +130,7 @@ def test_coco_stuff_and_cityscapes(tmp_path):
         samples.check()
         (sample,) = samples
         assert len(samples.names) == count and list(sample.masks) == [samples.names[-1]]
-    with pytest.raises(UsageError, match=r"wanted Cityscapes with CITY/\*_gtFine_labelTrainIds"):
+    with pytest.raises(UsageError, match=r"expected Cityscapes with CITY/\*_gtFine_labelTrainIds"):
         read_cityscapes(tmp_path / "s")
 
 
@@ -161,7 +161,7 @@ def test_odd_files_of_nus_wide(tmp_path):
     lines(tmp_path / "ConceptsList" / "Concepts81.txt", "sky", "person")
     assert read_nus_wide(tmp_path).names == ("sky", "person")
     lines(tmp_path / "Groundtruth/TrainTestLabels/Labels_sky_Test.txt", "1")
-    with pytest.raises(DataError, match=r"wanted 2 lines of 0 or 1 in .*Labels_sky_Test\.txt, it has 1"):
+    with pytest.raises(DataError, match=r"expected 2 lines of 0 or 1 in .*Labels_sky_Test\.txt, it has 1"):
         read_nus_wide(tmp_path)
     lines(tmp_path / "Groundtruth/TrainTestLabels/Labels_sky_Test.txt", "1", "2")
     with pytest.raises(DataError, match="0 or 1"):
@@ -179,7 +179,7 @@ def test_a_list_of_labels_and_labels_of_masks(tmp_path):
     tags = read_tags(tmp_path)
     assert tags.names == ("cat", "dog") and tags.load(0).truth.tolist() == [1, 1]
     (tmp_path / "names.tsv").write_text("a\n")
-    with pytest.raises(UsageError, match=r"names\.tsv, line 1: wanted a name, a tab and labels"):
+    with pytest.raises(UsageError, match=r"names\.tsv, line 1: expected a name, a tab and labels"):
         read_tags(tmp_path)
     of_masks = tags_of(context(tmp_path / "context"))
     assert [int(of_masks.truth(k).argmax()) for k in (0, 1)] == [0, 58]
@@ -194,7 +194,7 @@ def test_a_missing_or_odd_file_is_one_line(tmp_path):
     samples.check()
     mask = tmp_path / "SegmentationClassContext" / "a.png"
     for change, message in (
-        (lambda: label(mask, np.zeros((5, 5))), r"wanted labels of \(20, 30\) pixels.*a\.png has \(5, 5\)"),
+        (lambda: label(mask, np.zeros((5, 5))), r"expected labels of \(20, 30\) pixels.*a\.png has \(5, 5\)"),
         (lambda: mask.write_bytes(b"no picture"), r"a\.png is not one"),
         (mask.unlink, r"a\.png, it does not exist"),
         ((tmp_path / "JPEGImages" / "b.jpg").unlink, r"a\.png, it does not exist \(1 more like it\)"),
@@ -235,7 +235,7 @@ def test_a_set_is_cut_and_read_again():
     assert list(numbers) == list(numbers) == [0, 1, 2] and list(numbers.first(2)) == [0, 1]
     assert numbers.first(None) is numbers
     for wrong in (0, -1, 2.5):
-        with pytest.raises(UsageError, match="wanted limit"):
+        with pytest.raises(UsageError, match="expected limit"):
             numbers.first(wrong)
 
 
@@ -248,7 +248,7 @@ def test_data_sets_by_name(tmp_path):
     assert len(source.samples()) == 2 and len(source.tags()) == 2
     nus_wide(tmp_path / "nus")
     assert len(parse_source(f"nus_wide={tmp_path / 'nus'}:test").tags()) == 2
-    with pytest.raises(UsageError, match="wanted a data set with masks, got nus_wide"):
+    with pytest.raises(UsageError, match="expected a data set with masks, got nus_wide"):
         parse_source(f"nus_wide={tmp_path / 'nus'}").samples()
     assert len(parse_source("scenes=3").samples()) == 3 == len(read_scenes(3))
     assert len(parse_sources(["scenes=3", "scenes=3"])) == 1
@@ -262,19 +262,19 @@ def test_photographs_with_other_names(tmp_path):
     lines(tmp_path / "names.txt", "background", "potted plant")
     source = parse_source(f"photos={tmp_path}:val:{tmp_path / 'names.txt'}")
     assert list(source.samples().load(0).masks) == ["potted plant"]
-    with pytest.raises(UsageError, match="wanted 2 names"):
+    with pytest.raises(UsageError, match="expected 2 names"):
         read_photos(tmp_path, names=["one"])
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("voc=x", "wanted a data set as KIND=FOLDER"),
-        ("voc2012", "wanted a data set as KIND=FOLDER"),
-        ("voc2012=", "wanted a data set as KIND=FOLDER"),
-        ("scenes=many", "wanted the number of scenes"),
-        ("scenes=0", "wanted the number of scenes"),
-        ("voc2012=a:val:x", "wanted voc2012=FOLDER:SPLIT"),
+        ("voc=x", "expected a data set as KIND=FOLDER"),
+        ("voc2012", "expected a data set as KIND=FOLDER"),
+        ("voc2012=", "expected a data set as KIND=FOLDER"),
+        ("scenes=many", "expected the number of scenes"),
+        ("scenes=0", "expected the number of scenes"),
+        ("voc2012=a:val:x", "expected voc2012=FOLDER:SPLIT"),
     ],
 )
 def test_a_wrong_data_set_is_misuse(text, message):

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from ovseg.data.coco import read_coco
-from ovseg.data.samples import from_labels, read_photos, read_voc
-from ovseg.data.scenes import make_scene
 from ovseg.errors import DataError, UsageError
+from ovseg.evaluation.data.coco import read_coco
+from ovseg.evaluation.data.samples import from_labels, read_photos, read_voc
+from ovseg.evaluation.data.scenes import make_scene
 from ovseg.metrics import VOID
 
 NAMES = ["background", "cat", "dog"]
@@ -64,7 +64,7 @@ def test_photographs(tmp_path, labels):
     (tmp_path / "val.txt").write_text("a\nb\n")
     check(read_photos(tmp_path), labels)
     (tmp_path / "masks" / "b.png").unlink()
-    with pytest.raises(DataError, match=r"wanted a label file, .*b\.png does not exist"):
+    with pytest.raises(DataError, match=r"expected a label file, .*b\.png does not exist"):
         list(read_photos(tmp_path))
     (tmp_path / "val.txt").write_text("")
     with pytest.raises(UsageError, match="got none"):
@@ -113,7 +113,7 @@ def test_coco_instances_of_a_category_are_one_mask_and_crowds_do_not_count(tmp_p
     assert np.array_equal(sample.masks["dog"], wanted)
     assert np.array_equal(sample.valid, crowd == 0)
     image(0).rotate(90, expand=True).save(tmp_path / "7.jpg")
-    with pytest.raises(DataError, match=r"7\.jpg: wanted \(20, 30\) pixels, as annotated, got \(30, 20\)"):
+    with pytest.raises(DataError, match=r"7\.jpg: expected \(20, 30\) pixels, as annotated, got \(30, 20\)"):
         list(samples)
     (tmp_path / "other.json").write_text("{}")
     (tmp_path / "list.json").write_text("[1]")
@@ -126,13 +126,13 @@ def test_coco_instances_of_a_category_are_one_mask_and_crowds_do_not_count(tmp_p
 
 def test_masks_that_do_not_fit():
     picture = np.zeros((4, 5, 3), np.uint8)
-    with pytest.raises(DataError, match="wanted labels below 3 or 255, got 7"):
+    with pytest.raises(DataError, match="expected labels below 3 or 255, got 7"):
         from_labels("x", picture, np.full((4, 5), 7, np.uint8), NAMES)
-    with pytest.raises(DataError, match="wanted labels below 3 or 255, got 1027"):
+    with pytest.raises(DataError, match="expected labels below 3 or 255, got 1027"):
         from_labels("x", picture, np.full((4, 5), 1027, np.uint16), NAMES)
-    with pytest.raises(DataError, match="wanted labels below 3 or 255, got -1"):
+    with pytest.raises(DataError, match="expected labels below 3 or 255, got -1"):
         from_labels("x", picture, np.full((4, 5), -1), NAMES)
-    with pytest.raises(DataError, match=r"wanted labels of \(4, 5\) pixels.*x has \(5, 4\); its sides"):
+    with pytest.raises(DataError, match=r"expected labels of \(4, 5\) pixels.*x has \(5, 4\); its sides"):
         from_labels("x", picture, np.zeros((5, 4), np.uint8), NAMES)
 
 
@@ -156,10 +156,10 @@ def test_photographs_turned_by_exif_and_of_other_endings(tmp_path, labels):
     (tmp_path / "val.txt").write_text("a\nb\n")
     check(read_photos(tmp_path), labels)
     (tmp_path / "images" / "b.PNG").unlink()
-    with pytest.raises(DataError, match="wanted the picture of b"):
+    with pytest.raises(DataError, match="expected the picture of b"):
         list(read_photos(tmp_path))
     (tmp_path / "val.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match=r"wanted a list as UTF-8 text, .*val\.txt"):
+    with pytest.raises(UsageError, match=r"expected a list as UTF-8 text, .*val\.txt"):
         read_photos(tmp_path)
 
 
@@ -193,5 +193,5 @@ def test_a_damaged_annotation_is_one_line(tmp_path, damage):
     "wrong", [(-1,), (0.5,), (0, (0, 5)), (0, "ab"), (0, None), (None,), (0, (5, 5), True), (0, (5, 5), -1)]
 )
 def test_scenes_of_wrong_arguments_are_misuse(wrong):
-    with pytest.raises(UsageError, match="wanted (seed|size|things)"):
+    with pytest.raises(UsageError, match="expected (seed|size|things)"):
         make_scene(*wrong)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ovseg.data.registry import read_scenes
-from ovseg.evaluation.protocol import Protocol
-from ovseg.evaluation.settings import Backbone, Texts
-from ovseg.evaluation.setup import Setup
+from ovseg.evaluation.data.registry import read_scenes
+from ovseg.evaluation.tables.protocol import Protocol
+from ovseg.evaluation.tables.settings import Backbone, Texts
+from ovseg.evaluation.tables.setup import Setup
 
 
 @pytest.fixture(scope="session")

@@ -10,15 +10,15 @@ from torch.nn import functional as F
 from ovseg.clip.encoder import Trace
 from ovseg.clip.towers import tower_of
 from ovseg.errors import UnsupportedModelError
-from ovseg.evaluation.faithful import (
+from ovseg.evaluation.tables.faithful import (
     BATCH,
     layers_of,
     randomised,
     score_faithful,
     score_randomisation,
 )
-from ovseg.evaluation.inside import module_names, score_affinity, score_attention, score_redundancy
-from ovseg.evaluation.systems import parse_systems
+from ovseg.evaluation.tables.inside import module_names, score_affinity, score_attention, score_redundancy
+from ovseg.evaluation.tables.systems import parse_systems
 from ovseg.metrics import rank_correlation
 
 
@@ -107,9 +107,9 @@ def test_redundancy_against_the_empty_string(setup, backbone, scenes, encoded):
 
 def test_a_resnet_has_attention_but_no_modules(monkeypatch, backbone):
     monkeypatch.setattr(
-        "ovseg.evaluation.inside.tower_of", lambda visual: type("T", (), {"family": "a ResNet"})()
+        "ovseg.evaluation.tables.inside.tower_of", lambda visual: type("T", (), {"family": "a ResNet"})()
     )
-    with pytest.raises(UnsupportedModelError, match="wanted a transformer with a class token.*a ResNet"):
+    with pytest.raises(UnsupportedModelError, match="expected a transformer with a class token.*a ResNet"):
         module_names(backbone)
 
 

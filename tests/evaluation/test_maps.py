@@ -10,14 +10,14 @@ import pytest
 
 from ovseg.clip.attention import METHODS
 from ovseg.clip.towers import tower_of
-from ovseg.data.samples import Sample
 from ovseg.errors import UsageError
-from ovseg.evaluation.grids import MapMaker
-from ovseg.evaluation.maps import score_maps
-from ovseg.evaluation.protocol import Protocol
-from ovseg.evaluation.settings import Texts, input_size, recognition_size
-from ovseg.evaluation.setup import Setup
-from ovseg.evaluation.systems import (
+from ovseg.evaluation.data.samples import Sample
+from ovseg.evaluation.tables.grids import MapMaker
+from ovseg.evaluation.tables.maps import score_maps
+from ovseg.evaluation.tables.protocol import Protocol
+from ovseg.evaluation.tables.settings import Texts, input_size, recognition_size
+from ovseg.evaluation.tables.setup import Setup
+from ovseg.evaluation.tables.systems import (
     System,
     depths,
     list_systems,
@@ -25,8 +25,8 @@ from ovseg.evaluation.systems import (
     parse_systems,
     table4,
 )
-from ovseg.explain import explain
-from ovseg.vocabulary import Vocabulary
+from ovseg.explanation import explain
+from ovseg.words.vocabulary import Vocabulary
 
 SYSTEMS = ["clip", "clip_surgery", "clip_surgery:empty", "gem", "segearth", "feature"]
 
@@ -215,8 +215,8 @@ def test_names_of_systems():
     [
         (["vibes"], "unknown method 'vibes'"),
         (["clip:vibes"], "unknown surgery 'vibes'"),
-        (["eclip=/no/such/folder"], "wanted NAME=FOLDER"),
-        (["clip", "clip"], "wanted 'clip' once"),
+        (["eclip=/no/such/folder"], "expected NAME=FOLDER"),
+        (["clip", "clip"], "expected 'clip' once"),
         ([], "at least one method"),
     ],
 )

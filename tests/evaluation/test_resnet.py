@@ -11,11 +11,11 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from ovseg.clip.attention import METHODS
 from ovseg.clip.models import LoadedClip
-from ovseg.evaluation.choice import run_experiment
-from ovseg.evaluation.protocol import Protocol
-from ovseg.evaluation.run import Named, Run, Wanted
-from ovseg.evaluation.settings import Backbone
-from ovseg.model import Model
+from ovseg.evaluation.tables.choice import run_experiment
+from ovseg.evaluation.tables.protocol import Protocol
+from ovseg.evaluation.tables.run import Named, Run, Wanted
+from ovseg.evaluation.tables.settings import Backbone
+from ovseg.model.model import Model
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 
@@ -46,7 +46,7 @@ def cells(report, column):
 def test_explanations_that_do_not_apply_have_a_dash_and_a_reason(run, scenes):
     sets = [Named("voc2012", scenes.first(1)), Named("scenes", scenes.first(1))]
     report = run_experiment("table2", run, sets, ["clip", "gradcam", "plrp", "bimodal", "clip_surgery"])
-    reasons = [note.partition(": ")[0] for note in report.notes if "wanted an image tower with" in note]
+    reasons = [note.partition(": ")[0] for note in report.notes if "expected an image tower with" in note]
     assert reasons == ["RN50, plrp", "RN50, bimodal"]  # once, whatever the number of sets
     found = cells(report, "2012 mSC")
     assert [name for name, cell in found.items() if cell.value is None] == ["plrp", "bimodal"]
@@ -64,14 +64,14 @@ def test_what_applies_is_measured(run, scenes, name):
 @pytest.mark.parametrize("name", ["faithful", "randomisation"])
 def test_rows_beyond_the_paper_have_a_reason_too(run, scenes, name):
     report = run_experiment(name, run, [Named("scenes", scenes.first(1))], ["clip", "bimodal"])
-    assert any(note.startswith("RN50, bimodal: wanted an image tower") for note in report.notes)
+    assert any(note.startswith("RN50, bimodal: expected an image tower") for note in report.notes)
     values = {cell.row[1]: cell.value for cell in report.cells}
     assert values["bimodal"] is None and values["clip"] is not None
 
 
 def test_layers_of_two_backbones_are_not_mixed_in_the_picture(run, backbone, scenes, monkeypatch):
     drawn = []
-    monkeypatch.setattr("ovseg.figures.bar_chart", lambda *words: drawn.append(words))
+    monkeypatch.setattr("ovseg.results.figures.bar_chart", lambda *words: drawn.append(words))
     run._kept[Wanted("tiny")] = backbone
     monkeypatch.setattr(Run, "loaded", lambda self: iter(self._kept.values()))
     run_experiment("randomisation", run, [Named("scenes", scenes.first(1))], ["clip"])
@@ -85,12 +85,14 @@ def test_layers_of_two_backbones_are_not_mixed_in_the_picture(run, backbone, sce
 def test_what_needs_blocks_says_so(run, scenes, name):
     sets = [Named("scenes", scenes.first(1)), Named("scenes", scenes.first(2))]
     report = run_experiment(name, run, sets, None)
-    assert report.cells == [] and sum(note.startswith("RN50: wanted a") for note in report.notes) == 1
+    assert report.cells == [] and sum(note.startswith("RN50: expected a") for note in report.notes) == 1
     report.write(run.out)
 
 
 def test_one_name_with_two_weights_is_two_rows(run, resnet, scenes, monkeypatch):
-    monkeypatch.setattr("ovseg.evaluation.run.load_clip", lambda *words, **options: resnet.model.loaded)
+    monkeypatch.setattr(
+        "ovseg.evaluation.tables.run.load_clip", lambda *words, **options: resnet.model.loaded
+    )
     run.backbones = [Wanted("RN50", "one"), Wanted("RN50", "other")]
     report = run_experiment("figure4", run, [Named("scenes", scenes.first(1))], None)
     assert [cell.row[0] for cell in report.cells] == ["RN50=one"] * 2 + ["RN50=other"] * 2

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ovseg.data.items import ItemSet
 from ovseg.errors import DataError, OvsegError, UsageError
-from ovseg.evaluation.processes import World, join
-from ovseg.evaluation.rows import measure_rows, number, numbers, plain, skip
+from ovseg.evaluation.data.items import ItemSet
+from ovseg.evaluation.tables.processes import World, join
+from ovseg.evaluation.tables.rows import measure_rows, number, numbers, plain, skip
 
 
 class Counter:
@@ -32,7 +32,7 @@ class Counter:
 def items(count=10, broken=(), content=""):
     def load(index):
         if index in broken:
-            raise DataError(f"wanted a whole image, got {index}")
+            raise DataError(f"expected a whole image, got {index}")
         return index
 
     return ItemSet("numbers", ("n",), [str(k) for k in range(count)], load, note=lambda index: content)
@@ -95,7 +95,7 @@ def test_pictures_that_cannot_be_read_are_counted(tmp_path):
     found = measure_rows(items(5, broken=(1, 4)), UNITS, measure, tmp_path, group=4)["one"]
     assert [samples for samples, _ in measure.groups] == [[0, 2, 3]]  # the last group has none to measure
     assert len(list(found)) == 3
-    assert found.skipped() == ["1: wanted a whole image, got 1", "4: wanted a whole image, got 4"]
+    assert found.skipped() == ["1: expected a whole image, got 1", "4: expected a whole image, got 4"]
     again = Counter()
     assert measure_rows(items(5, broken=(1, 4)), UNITS, again, tmp_path, group=4)["one"].skipped()
     assert again.groups == []
@@ -145,7 +145,7 @@ def test_progress_is_that_of_the_process(tmp_path):
 def test_processes_meet_by_the_variables_that_torchrun_sets(tmp_path):
     script = tmp_path / "meet.py"
     script.write_text(
-        "from ovseg.evaluation.processes import join, leave\n"
+        "from ovseg.evaluation.tables.processes import join, leave\n"
         "world = join()\n"
         "print(world.gather(world.rank * 10))\n"
         "leave()\n"

@@ -11,20 +11,20 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 import ovseg
-from ovseg.data.tags import tags_of
 from ovseg.errors import DataError, UsageError
-from ovseg.evaluation.interactive import score_points
-from ovseg.evaluation.protocol import RULES
-from ovseg.evaluation.recognition import (
+from ovseg.evaluation.data.tags import tags_of
+from ovseg.evaluation.tables.interactive import score_points
+from ovseg.evaluation.tables.protocol import RULES
+from ovseg.evaluation.tables.recognition import (
     ScoreFile,
     apply_rule,
     read_scores,
     score_file,
     score_tags,
 )
-from ovseg.evaluation.semantic import score_semantic, truth_of
-from ovseg.evaluation.settings import Texts
-from ovseg.evaluation.systems import TABLE3, parse_systems
+from ovseg.evaluation.tables.semantic import score_semantic, truth_of
+from ovseg.evaluation.tables.settings import Texts
+from ovseg.evaluation.tables.systems import TABLE3, parse_systems
 from ovseg.metrics import SegmentationScore, mask_iou
 
 
@@ -62,7 +62,7 @@ def test_each_nth_picture_keeps_its_labels(scenes, tags):
     assert [thin.truth(k).tolist() for k in range(2)] == [tags.truth(k).tolist() for k in (0, 2)]
     assert [thin.digest(k) for k in range(2)] == [tags.digest(k) for k in (0, 2)]
     assert scenes.every(2).first(1).items == ["0"] and len(scenes.every(9)) == 1
-    with pytest.raises(UsageError, match="wanted every"):
+    with pytest.raises(UsageError, match="expected every"):
         scenes.every(0)
 
 
@@ -125,7 +125,7 @@ def test_another_models_file_and_surgery_on_top(tags, tmp_path, kind):
     [
         (None, UsageError, "does not exist"),
         ("image,a\n1,x\n", DataError, "cannot be read"),
-        ("picture,a\n1,2\n", DataError, "wanted 'image' and the names"),
+        ("picture,a\n1,2\n", DataError, "expected 'image' and the names"),
         ("image,a\n1,2\n1,3\n", DataError, "each image once"),
         ("image,a\n1,nan\n", DataError, "finite scores"),
         ("image,a\n1,2,3\n", DataError, "wanted"),
@@ -209,8 +209,8 @@ def test_a_folder_of_predictions_is_scored_by_the_same_metric(setup, scenes, tmp
     Image.fromarray(truths[2][:5].astype(np.uint8)).save(folder / "2.png")
     again = replace(setup, folder=tmp_path / "rows2")
     found = score_semantic(again, scenes, systems)["ReCo"]
-    assert len(found.skipped) == 1 and "wanted labels of (128, 128)" in found.skipped[0]
-    with pytest.raises(UsageError, match="wanted a method or a folder of label maps, got rclip"):
+    assert len(found.skipped) == 1 and "expected labels of (128, 128)" in found.skipped[0]
+    with pytest.raises(UsageError, match="expected a method or a folder of label maps, got rclip"):
         score_semantic(setup, scenes, parse_systems(["rclip"]))
 
 

@@ -13,20 +13,20 @@ import pytest
 from PIL import Image
 
 from ovseg.errors import UsageError
-from ovseg.evaluation import paper
-from ovseg.evaluation.ablation import _published
-from ovseg.evaluation.choice import COMPARING, PAPERS
-from ovseg.evaluation.experiments import _map_cells
-from ovseg.evaluation.maps import MapScore
-from ovseg.evaluation.processes import World
-from ovseg.evaluation.protocol import FIXED, WITH_METHODS
-from ovseg.evaluation.publish import _own_device
-from ovseg.evaluation.recognition_reports import parse_files, published
-from ovseg.evaluation.run import Run, parse_backbone
-from ovseg.evaluation.systems import _folder_digest, parse_system
-from ovseg.evaluation.tables import Cell, Report
-from ovseg.explain import remove_explanation
-from ovseg.frozen_clip import FrozenClip
+from ovseg.evaluation.tables import paper
+from ovseg.evaluation.tables.ablation import _published
+from ovseg.evaluation.tables.choice import COMPARING, PAPERS
+from ovseg.evaluation.tables.experiments import _map_cells
+from ovseg.evaluation.tables.maps import MapScore
+from ovseg.evaluation.tables.processes import World
+from ovseg.evaluation.tables.protocol import FIXED, WITH_METHODS
+from ovseg.evaluation.tables.publish import _own_device
+from ovseg.evaluation.tables.recognition_reports import parse_files, published
+from ovseg.evaluation.tables.run import Run, parse_backbone
+from ovseg.evaluation.tables.systems import _folder_digest, parse_system
+from ovseg.evaluation.tables.tables import Cell, Report
+from ovseg.explanation import remove_explanation
+from ovseg.model.encoders import FrozenClip
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--data", "scenes=3", "--size", "64", "--templates", "plain", "--group", "2"]
@@ -141,7 +141,7 @@ def test_an_unreadable_picture_is_said_and_counted(tool, tmp_path):
     words = ["--data", f"photos={data}", *SMALL[2:], "--backbones", "tiny", "--out", tmp_path / "out"]
     code, out, err = tool("explain.py", "table1", *words)
     assert code == 1 and "| tiny | clip_surgery |" in out
-    assert "skipped: clip: b: wanted a whole image" in err and "Traceback" not in err
+    assert "skipped: clip: b: expected a whole image" in err and "Traceback" not in err
     (one, *_) = json.loads((tmp_path / "out" / "table1.json").read_text())["records"]
     assert (one["images"], one["skipped"]) == (2, 1) and "b.jpg" in one["skipped images"][0]
     code, out, err = tool("multilabel.py", *words)
@@ -156,25 +156,25 @@ def test_an_unreadable_picture_is_said_and_counted(tool, tmp_path):
         ("explain.py", ["table9"], "invalid choice"),
         ("explain.py", [], "required"),
         ("explain.py", ["table1", "--methods", "vibes"], "unknown method 'vibes'"),
-        ("explain.py", ["table1", "--data", "voc2012=/no/such/folder"], "wanted the folder of voc2012"),
-        ("explain.py", ["table1", "--data", "nus_wide=."], "wanted a data set with masks"),
-        ("explain.py", ["table1", "--limit", "0"], "wanted limit"),
-        ("explain.py", ["table1", "--every", "0"], "wanted every"),
-        ("explain.py", ["table4", "--methods", "clip"], "--methods wanted one of table1"),
-        ("multilabel.py", ["--files-only"], "--files-only wanted --scores"),
-        ("explain.py", ["table1", "--size", "0"], "wanted size"),
-        ("explain.py", ["table1", "--group", "0"], "wanted group"),
-        ("explain.py", ["table1", "--backbones", "tiny="], "wanted a backbone as NAME"),
+        ("explain.py", ["table1", "--data", "voc2012=/no/such/folder"], "expected the folder of voc2012"),
+        ("explain.py", ["table1", "--data", "nus_wide=."], "expected a data set with masks"),
+        ("explain.py", ["table1", "--limit", "0"], "expected limit"),
+        ("explain.py", ["table1", "--every", "0"], "expected every"),
+        ("explain.py", ["table4", "--methods", "clip"], "--methods needs one of table1"),
+        ("multilabel.py", ["--files-only"], "--files-only needs --scores"),
+        ("explain.py", ["table1", "--size", "0"], "expected size"),
+        ("explain.py", ["table1", "--group", "0"], "expected group"),
+        ("explain.py", ["table1", "--backbones", "tiny="], "expected a backbone as NAME"),
         ("explain.py", ["table1", "--backbones", "vibes", "--offline"], "vibes"),
-        ("explain.py", ["table1", "--vocabulary", "voc20"], "wanted a vocabulary with every class"),
+        ("explain.py", ["table1", "--vocabulary", "voc20"], "expected a vocabulary with every class"),
         ("explain.py", ["table1", "--vocabulary", "/no/file"], "unknown vocabulary"),
-        ("multilabel.py", ["--scores", "mkt"], "wanted NAME=FILE"),
+        ("multilabel.py", ["--scores", "mkt"], "expected NAME=FILE"),
         ("multilabel.py", ["--scores", "mkt=/no/file.npz"], "does not exist"),
-        ("multilabel.py", ["--score-scale", "0"], "wanted score-scale"),
+        ("multilabel.py", ["--score-scale", "0"], "expected score-scale"),
         ("multilabel.py", ["--methods", "vibes"], "invalid choice"),
         ("ablation.py", ["table1"], "invalid choice"),
         ("ablation.py", ["table3", "--segmenter", "vibes"], "vibes"),
-        ("ablation.py", ["table3", "--segmentation-size", "0"], "wanted size"),
+        ("ablation.py", ["table3", "--segmentation-size", "0"], "expected size"),
     ],
 )
 def test_misuse_is_one_line_and_code_2(tool, tmp_path, monkeypatch, name, words, message):
@@ -196,7 +196,7 @@ def test_two_sets_of_one_title_are_no_single_column(tool, tmp_path):
     ]
     for name, experiment in (("explain.py", ["table1"]), ("multilabel.py", [])):
         code, _, err = tool(name, *experiment, *words)
-        assert code == 2 and "wanted data sets with a title each, got 'photos val' twice" in err
+        assert code == 2 and "expected data sets with a title each, got 'photos val' twice" in err
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_odd_files_are_one_line_before_any_weights_are_read(tool, tmp_path, monk
     def load(*words, **options):
         raise AssertionError("weights were read")
 
-    monkeypatch.setattr("ovseg.evaluation.run.load_clip", load)
+    monkeypatch.setattr("ovseg.evaluation.tables.run.load_clip", load)
     data = photographs(tmp_path / "photos")
     mask = data / "masks" / "c.png"
     if change == "labels of another size":
@@ -224,7 +224,7 @@ def test_odd_files_are_one_line_before_any_weights_are_read(tool, tmp_path, monk
 
 def test_table_6_with_a_file_of_scores(tool, tmp_path):
     rng = np.random.default_rng(0)
-    from ovseg.data.scenes import NAMES
+    from ovseg.evaluation.data.scenes import NAMES
 
     np.savez(tmp_path / "mkt.npz", scores=rng.random((3, 42)), images=list("012"), names=list(NAMES))
     given = ["--scores", f"MKT={tmp_path / 'mkt.npz'}", "--out", tmp_path, *SMALL]
@@ -292,13 +292,13 @@ def test_the_papers_tables_are_whole():
 def test_names_of_backbones():
     assert parse_backbone("tiny").weights is None and str(parse_backbone("RN50=openai")) == "RN50=openai"
     for text in ("", "=openai", "RN50="):
-        with pytest.raises(UsageError, match="wanted a backbone"):
+        with pytest.raises(UsageError, match="expected a backbone"):
             parse_backbone(text)
 
 
 OWN = """
 import torch
-from ovseg.explain import explanation
+from ovseg.explanation import explanation
 
 @explanation("mine", source="nobody")
 def mine(subject):
@@ -321,7 +321,7 @@ def test_a_method_of_ones_own_is_one_more_row(tool, tmp_path):
     file.write_text("1 / 0")
     for path, message in (
         (file, "it raises division by zero"),
-        (tmp_path / "none.py", "wanted a Python file"),
+        (tmp_path / "none.py", "expected a Python file"),
     ):
         code, _, err = tool("explain.py", "table1", "--register", path, *SMALL)
         assert code == 2 and message in err and err.count("\n") == 1
@@ -352,7 +352,7 @@ def test_each_data_set_has_an_embedded_model_that_knows_it(tool, tmp_path, monke
         asked.append(name)
         raise UsageError("no more is wanted")
 
-    monkeypatch.setattr("ovseg.evaluation.run.load_clip", load)
+    monkeypatch.setattr("ovseg.evaluation.tables.run.load_clip", load)
     photos = ["--data", f"photos={photographs(tmp_path / 'photos')}", "--out", tmp_path / "out"]
     scenes = ["--data", "scenes=1", "--out", tmp_path / "out"]
     for words in (
@@ -370,13 +370,15 @@ def test_the_names_that_tools_know_are_those_of_the_experiments():
 
 
 def test_arguments_are_read_without_a_model():
-    code = "import ovseg.evaluation.arguments, sys; sys.exit('torch' in sys.modules)"
+    code = "import ovseg.evaluation.tables.arguments, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_a_folder_that_cannot_be_made_is_one_line_before_anything_is_loaded(tool, tmp_path, monkeypatch):
-    monkeypatch.setattr("ovseg.evaluation.run.load_clip", lambda *words, **options: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "ovseg.evaluation.tables.run.load_clip", lambda *words, **options: pytest.fail("loaded")
+    )
     (tmp_path / "file").write_text("")
     for name, words in (("explain.py", ["table1"]), ("multilabel.py", []), ("ablation.py", ["table3"])):
         code, _, err = tool(name, *words, "--data", "scenes=1", "--out", tmp_path / "file")
-        assert code == 2 and "wanted a folder for results" in err and err.count("\n") == 1
+        assert code == 2 and "expected a folder for results" in err and err.count("\n") == 1

@@ -10,7 +10,7 @@ import pytest
 from ovseg.errors import UsageError
 from ovseg.maps import points as rules
 from ovseg.maps.points import paper_points, paper_points_of_several
-from ovseg.types import PointPrompts
+from ovseg.results.types import PointPrompts
 
 GOLDEN = Path(__file__).parents[1] / "data" / "vit.npz"
 
@@ -153,12 +153,12 @@ def test_the_same_map_gives_the_same_points_whatever_its_scale():
 
 
 def test_prompts_check_themselves():
-    with pytest.raises(ValueError, match="wanted xy"):
+    with pytest.raises(ValueError, match="expected xy"):
         PointPrompts(np.zeros((2, 3)), np.zeros(2, np.uint8))
     for xy, labels in (([[1, 2]], np.ones(1)), (np.array([["a", "b"]]), np.ones(1)), (np.ones((1, 2)), [1])):
-        with pytest.raises(UsageError, match="wanted (xy|labels) .*, got"):
+        with pytest.raises(UsageError, match="expected (xy|labels) .*, got"):
             PointPrompts(xy, labels)
-    with pytest.raises(ValueError, match="wanted labels 0 and 1"):
+    with pytest.raises(ValueError, match="expected labels 0 and 1"):
         PointPrompts(np.zeros((1, 2)), np.array([2]))
-    with pytest.raises(ValueError, match="wanted a map"):
+    with pytest.raises(ValueError, match="expected a map"):
         paper_points(np.zeros((1, 2, 3)), (4, 4))

@@ -45,7 +45,7 @@ def test_merged_scores_are_those_of_one_process(kind):
     [(SegmentationScore(3), SegmentationScore(4)), (PerLabelScore(), PerLabelScore(np.array([0.5])))],
 )
 def test_scores_of_other_kinds_do_not_merge(one, other):
-    with pytest.raises(UsageError, match="wanted a score"):
+    with pytest.raises(UsageError, match="expected a score"):
         one.merge(other)
 
 
@@ -84,7 +84,7 @@ def test_predictions_that_are_no_class_are_misses():
         (
             lambda: point_accuracy(np.array([[9, 0]]), np.array([1]), EVERYWHERE, EVERYWHERE),
             UsageError,
-            r"wanted points within 6 x 6 pixels, got \(9, 0\)",
+            r"expected points within 6 x 6 pixels, got \(9, 0\)",
         ),
     ],
 )

@@ -378,7 +378,7 @@ EYE = np.eye(3, dtype=bool)
         (lambda: PerLabelScore(per="pixel"), "unknown threshold per 'pixel'"),
         (lambda: PerLabelScore().mean_iou("pixel"), "unknown threshold per"),
         (lambda: ForegroundScore().merge(ForegroundScore(np.zeros(1))), "same thresholds"),
-        (lambda: AffinityScore("ab").update(np.zeros(3)), "wanted 2 values"),
+        (lambda: AffinityScore("ab").update(np.zeros(3)), "expected 2 values"),
         (lambda: AffinityScore("ab").merge(AffinityScore("ac")), "same modules"),
         (lambda: redundancy(np.zeros((2, 2)), np.zeros((2, 3))), "of one shape"),
         (lambda: rank_correlation(np.zeros(2), np.zeros(3)), "of one shape"),

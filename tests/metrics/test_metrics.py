@@ -38,7 +38,7 @@ def test_scores_add_up_over_images():
         apart.update(p, t)
     together.update(labels.reshape(20, 10), truth.reshape(20, 10))
     assert apart.mean_iou() == together.mean_iou()
-    with pytest.raises(DataError, match="wanted labels below 3 or 255, the truth holds 3"):
+    with pytest.raises(DataError, match="expected labels below 3 or 255, the truth holds 3"):
         apart.update(labels[0], truth[0] + 1)
 
 

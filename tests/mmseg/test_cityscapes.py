@@ -14,11 +14,11 @@ from mmseg.registry import METRICS
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from ovseg.data.convert.cityscapes import to_train_ids
 from ovseg.errors import DataError, UsageError
+from ovseg.evaluation.data.convert.cityscapes import to_train_ids
 from ovseg.metrics import SegmentationScore
 from ovseg.mmseg.cityscapes import score_files, to_label_ids
-from ovseg.vocabulary import load_vocabulary
+from ovseg.words.vocabulary import load_vocabulary
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_ids_are_those_of_cityscapesscripts():
         if label.id >= 0:
             assert to_train_ids(np.array([label.id])) == label.trainId
     np.testing.assert_array_equal(to_label_ids(np.array([[255, 19, 65535]])), [[0, 0, 0]])
-    with pytest.raises(DataError, match="wanted labelIds 0 to 33, a.png holds 40"):
+    with pytest.raises(DataError, match="expected labelIds 0 to 33, a.png holds 40"):
         to_train_ids(np.array([40]), "a.png")
 
 
@@ -94,7 +94,7 @@ def test_the_files_are_what_the_server_takes(samples, tmp_path):
 
 
 def test_a_folder_is_needed_before_anything_runs():
-    with pytest.raises(UsageError, match="wanted a folder for its files: --out, or output_dir"):
+    with pytest.raises(UsageError, match="expected a folder for its files: --out, or output_dir"):
         METRICS.build(dict(type="CityscapesIoUMetric"))
 
 
@@ -111,5 +111,5 @@ def test_missing_labels_and_other_sizes_are_one_line(samples, tmp_path, capsys):
         score_files([pair])
     assert "\n" not in str(raised.value)
     shutil.move(truth, tmp_path / "elsewhere.png")
-    with pytest.raises(DataError, match="wanted labelIds for cityscapesscripts, .*_gtFine_labelIds.png"):
+    with pytest.raises(DataError, match="expected labelIds for cityscapesscripts, .*_gtFine_labelIds.png"):
         scored.evaluate(4)

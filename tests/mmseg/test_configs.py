@@ -18,7 +18,7 @@ from ovseg.clip.models import load_clip
 from ovseg.errors import UsageError
 from ovseg.mmseg.datasets import VOCABULARIES
 from ovseg.mmseg.evaluate import load_config, mirrored
-from ovseg.vocabulary import load_vocabulary
+from ovseg.words.vocabulary import load_vocabulary
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 LEAVES = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name != "_base_")
@@ -221,7 +221,7 @@ def test_labels_are_scored_at_the_inputs_size_by_one_option():
 
 @pytest.mark.parametrize("pipeline", [[], [{"type": "ClipResize", "size": 8}], [{}]])
 def test_views_need_a_pipeline_that_packs_its_inputs(pipeline):
-    with pytest.raises(UsageError, match="--tta wanted a pipeline that ends in PackSegInputs, got "):
+    with pytest.raises(UsageError, match="--tta needs a pipeline that ends in PackSegInputs, got "):
         mirrored(pipeline)
 
 

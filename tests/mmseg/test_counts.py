@@ -68,7 +68,9 @@ def test_views_of_an_image_count_once_and_files_without_a_score_count_too(config
 @pytest.mark.parametrize("field, value", [("drop_last", True), ("num_batch_per_epoch", 1)])
 def test_a_loader_that_omits_images_is_refused(field, value, config, tmp_path):
     config.test_dataloader.update({"batch_size": 2, field: value})
-    with pytest.raises(UsageError, match=rf"wanted no test_dataloader.{field}, got {value}: it omits images"):
+    with pytest.raises(
+        UsageError, match=rf"expected no test_dataloader.{field}, got {value}: it omits images"
+    ):
         labels.run(config, tmp_path)
 
 
@@ -77,7 +79,7 @@ def test_an_image_that_is_listed_twice_is_an_error(text, config, tmp_path):
     (tmp_path / "val.txt").write_text(text)
     config.test_dataloader.dataset.ann_file = "val.txt"
     with pytest.raises(
-        DataError, match="wanted each image once in .*val.txt, 1 come more often, first .*a.p"
+        DataError, match="expected each image once in .*val.txt, 1 come more often, first .*a.p"
     ):
         check_dataset(config)
 
@@ -90,13 +92,13 @@ def test_a_line_twice_in_a_list_of_mmsegs_own_data_sets_is_an_error(trees, tmp_p
     path = tree / "ImageSets/Segmentation/val.txt"
     path.write_text(path.read_text() * 2)
     config = load_config(root / "configs/paper/clip-surgery_vit-b16_voc21-512x512.py", backbone="tiny")
-    with pytest.raises(DataError, match="wanted each image once in .*val.txt, 2 come more often"):
+    with pytest.raises(DataError, match="expected each image once in .*val.txt, 2 come more often"):
         check_dataset(config)
 
 
 def test_metrics_of_one_name_are_refused_before_the_run(config):
     config.test_evaluator = [{"type": "ExactIoUMetric"}, {"type": "IoUMetric", "iou_metrics": ["mDice"]}]
-    with pytest.raises(UsageError, match=r"wanted a prefix of its own for each metric of IoU"):
+    with pytest.raises(UsageError, match=r"expected a prefix of its own for each metric of IoU"):
         check_metrics(config, 2)
 
 
@@ -104,5 +106,5 @@ def test_metrics_of_one_name_are_refused_before_the_run(config):
 def test_void_within_the_classes_is_refused_for_either_metric(metric, config):
     config.test_evaluator = {"type": metric, "ignore_index": 255}
     check_metrics(config, 255)
-    with pytest.raises(UsageError, match="wanted ignore_index outside the 300 classes, got 255"):
+    with pytest.raises(UsageError, match="expected ignore_index outside the 300 classes, got 255"):
         check_metrics(config, 300)

@@ -13,9 +13,9 @@ from PIL import Image
 
 import ovseg
 from ovseg.errors import UsageError
-from ovseg.io.images import resize_image
+from ovseg.files.images import resize_image
 from ovseg.mmseg.datasets import VOCABULARIES, ClipResize
-from ovseg.vocabulary import list_vocabularies, load_vocabulary
+from ovseg.words.vocabulary import list_vocabularies, load_vocabulary
 
 CONFIGS = "configs/paper/clip-surgery_vit-b16_{}-{}.py"
 
@@ -109,14 +109,14 @@ def test_labels_are_resized_where_they_are_scored_at_the_input():
     [
         ({}, "size or short_side"),
         ({"size": 8, "short_side": 8}, "size or short_side"),
-        ({"size": 0}, "wanted size in 1"),
-        ({"size": (8, 8, 8)}, r"wanted size as an integer or \(height, width\)"),
-        ({"size": True}, "wanted size as an integer"),
-        ({"size": (8.5, 8)}, "wanted size as an integer"),
-        ({"size": "a"}, "wanted size as an integer"),
-        ({"short_side": 0}, "wanted short_side in 1"),
-        ({"short_side": 33.5}, "wanted short_side as an integer"),
-        ({"short_side": 8, "long_side": "a"}, "wanted long_side as an integer"),
+        ({"size": 0}, "expected size in 1"),
+        ({"size": (8, 8, 8)}, r"expected size as an integer or \(height, width\)"),
+        ({"size": True}, "expected size as an integer"),
+        ({"size": (8.5, 8)}, "expected size as an integer"),
+        ({"size": "a"}, "expected size as an integer"),
+        ({"short_side": 0}, "expected short_side in 1"),
+        ({"short_side": 33.5}, "expected short_side as an integer"),
+        ({"short_side": 8, "long_side": "a"}, "expected long_side as an integer"),
         ({"size": 8, "interpolation": "area"}, "unknown interpolation 'area'"),
         ({"size": 8, "scored": "both"}, "unknown scored 'both'"),
     ],

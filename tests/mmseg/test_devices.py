@@ -54,7 +54,7 @@ def test_a_score_on_a_device_is_that_on_the_cpu(tmp_path):
 
 def test_a_wrong_label_on_a_device_is_one_line():
     metric = ExactIoUMetric()
-    with pytest.raises(DataError, match="wanted labels below 3 or 255, a.png holds 7"):
+    with pytest.raises(DataError, match="expected labels below 3 or 255, a.png holds 7"):
         score(metric, sample(foreign(LABELS), foreign(torch.full_like(TRUTH, 7)), seg_map_path="a.png"))
 
 
@@ -67,7 +67,7 @@ def test_cityscapes_files_from_a_device(tmp_path):
 
 def test_painting_takes_labels_from_a_device(tmp_path):
     path = tmp_path / "a.png"
-    ovseg.io.writers.write_picture(path, np.zeros((2, 3, 3), np.uint8))
+    ovseg.files.writers.write_picture(path, np.zeros((2, 3, 3), np.uint8))
 
     class Runner:
         class test_dataloader:

@@ -14,15 +14,15 @@ import torch
 from mmengine.evaluator import Evaluator
 from PIL import Image
 
-import ovseg.model
+import ovseg.model.model
 from ovseg.clip import embedded
+from ovseg.files.paths import sha256_of
 from ovseg.metrics import SegmentationScore, iou_per_class
 from ovseg.mmseg.compare import ALL, compare
 from ovseg.mmseg.evaluate import Run, evaluate, load_config
 from ovseg.mmseg.results import FILE
 from ovseg.mmseg.scores import ExactIoUMetric
-from ovseg.paths import sha256_of
-from ovseg.vocabulary import load_vocabulary
+from ovseg.words.vocabulary import load_vocabulary
 
 LEAVES = {
     "voc21": "configs/paper/clip-surgery_vit-b16_voc21-512x512.py",

@@ -102,7 +102,7 @@ def test_300_classes_from_16_bit_labels_to_a_score_and_files(tmp_path):
 def test_a_value_that_is_neither_class_nor_void_is_an_error_with_the_files_name(classes, value, tmp_path):
     save(tmp_path / "images/a.png", picture(0))
     save(tmp_path / "labels/a.png", np.full((16, 24), value, np.uint16))
-    with pytest.raises(DataError, match=rf"wanted labels below {classes} or \d+, .*a.png holds {value}"):
+    with pytest.raises(DataError, match=rf"expected labels below {classes} or \d+, .*a.png holds {value}"):
         run(settings(tmp_path, [f"thing {k}" for k in range(classes)]), tmp_path)
 
 
@@ -131,7 +131,7 @@ def test_a_map_to_other_classes_keeps_void():
 def test_a_void_within_the_classes_is_misuse():
     metric = ExactIoUMetric(ignore_index=2)
     metric.dataset_meta = {"classes": ("a", "b", "c")}
-    with pytest.raises(UsageError, match="wanted ignore_index outside the 3 classes, got 2"):
+    with pytest.raises(UsageError, match="expected ignore_index outside the 3 classes, got 2"):
         metric.process({}, [])
 
 
@@ -169,7 +169,7 @@ def test_images_are_read_as_ovseg_reads_them_everywhere(tmp_path):
     found = LoadImage().transform({"img_path": str(save(tmp_path / "c.png", red))})
     assert found["img"].tolist() == [[[20, 10, 200]]]  # BGR, as everywhere in MMSegmentation
     labels = LoadLabels(classes=4)
-    with pytest.raises(DataError, match="wanted labels of .* pixels"):
+    with pytest.raises(DataError, match="expected labels of .* pixels"):
         entry = {"seg_map_path": str(tmp_path / "b.png"), "ori_shape": (2, 2), "seg_fields": []}
         labels.transform(entry)
 
@@ -192,7 +192,7 @@ def test_a_metric_on_its_own_does_not_write_one_file_twice(tmp_path):
     metric = ExactIoUMetric(output_dir=str(tmp_path), format_only=True)
     metric.dataset_meta = {"classes": ("a",)}
     data = {"pred_sem_seg": {"data": np.zeros((1, 2, 2), int)}}
-    with pytest.raises(DataError, match="wanted a file of its own for each image, .*1.png belongs to"):
+    with pytest.raises(DataError, match="expected a file of its own for each image, .*1.png belongs to"):
         metric.process({}, [{**data, "img_path": "a/1.jpg"}, {**data, "img_path": "b/1.jpg"}])
 
 
@@ -218,7 +218,7 @@ def test_a_list_names_images_with_or_without_ending(tmp_path):
     config = settings(tmp_path, ["sky", "tree"], ann_file="val.txt")
     assert run(config, tmp_path)["dataset"]["images"] == 2
     (tmp_path / "val.txt").write_text("b\nnowhere\n")
-    with pytest.raises(DataError, match="wanted an image nowhere in .*images, .*val.txt lists it"):
+    with pytest.raises(DataError, match="expected an image nowhere in .*images, .*val.txt lists it"):
         run(config, tmp_path)
 
 
@@ -226,7 +226,9 @@ def test_labels_without_images_are_an_error_with_their_names(tmp_path):
     save(tmp_path / "images/a.png", picture(0))
     for name in "abcde":
         save(tmp_path / f"labels/{name}.png", np.zeros((16, 24), np.uint8))
-    with pytest.raises(DataError, match="wanted an image for each label of .*labels, 4 have none: b.png, c"):
+    with pytest.raises(
+        DataError, match="expected an image for each label of .*labels, 4 have none: b.png, c"
+    ):
         run(settings(tmp_path, ["sky", "tree"]), tmp_path)
 
 
@@ -234,7 +236,7 @@ def test_two_images_of_one_label_are_an_error(tmp_path):
     for name in ("a.png", "a.jpg"):
         save(tmp_path / "images" / name, picture(0))
     save(tmp_path / "labels/a.png", np.zeros((16, 24), np.uint8))
-    with pytest.raises(DataError, match="wanted one image for a label, .* has a.jpg and a.png"):
+    with pytest.raises(DataError, match="expected one image for a label, .* has a.jpg and a.png"):
         run(settings(tmp_path, ["sky", "tree"]), tmp_path)
 
 

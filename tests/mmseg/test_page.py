@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.data.convert import context
-from ovseg.vocabulary import load_vocabulary
+from ovseg.evaluation.data.convert import context
+from ovseg.words.vocabulary import load_vocabulary
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = [

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 import ovseg
-from ovseg.data.convert import Converted, arrange_photos
 from ovseg.errors import DataError, UsageError
+from ovseg.evaluation.data.convert import Converted, arrange_photos
 from ovseg.metrics import SegmentationScore
 from ovseg.mmseg.evaluate import Run, evaluate, load_config
-from ovseg.vocabulary import as_vocabulary, load_vocabulary
+from ovseg.words.vocabulary import as_vocabulary, load_vocabulary
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "photos"
 COUNT = 6
@@ -51,17 +51,17 @@ def test_what_is_wrong_is_said_before_anything_is_written(trees, tmp_path):
 
     with pytest.raises(DataError, match="the vocabulary has 'unicorn', which is none of them"):
         arrange("sky, unicorn")
-    with pytest.raises(UsageError, match="wanted a folder with classes.txt, .*nowhere"):
+    with pytest.raises(UsageError, match="expected a folder with classes.txt, .*nowhere"):
         arrange(source="nowhere")
-    with pytest.raises(UsageError, match="wanted a folder with test.txt, .*set.test.txt does not exist"):
+    with pytest.raises(UsageError, match="expected a folder with test.txt, .*set.test.txt does not exist"):
         arrange(split="test")
     (tmp_path / "set/masks/photo_1.png").unlink()
-    with pytest.raises(DataError, match="wanted .*photo_1.png, which val.txt lists, it does not exist"):
+    with pytest.raises(DataError, match="expected .*photo_1.png, which val.txt lists, it does not exist"):
         arrange()
     assert not (tmp_path / "out").exists()
     trees.write_photos(tmp_path / "set", ["sky", "tree", "cow"])
     (tmp_path / "set/classes.txt").write_text("sky\ntree\n")
-    with pytest.raises(DataError, match="wanted values below 2 or 255, .* holds 2"):
+    with pytest.raises(DataError, match="expected values below 2 or 255, .* holds 2"):
         arrange()
 
 

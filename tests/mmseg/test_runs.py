@@ -92,7 +92,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(config, tmp_path):
 
 def test_out_needs_a_metric_that_writes(config, tmp_path):
     config.test_evaluator = [{"type": "CityscapesMetric", "output_dir": "x"}]
-    with pytest.raises(UsageError, match="--out wanted ExactIoUMetric or CityscapesIoUMetric"):
+    with pytest.raises(UsageError, match="--out needs ExactIoUMetric or CityscapesIoUMetric"):
         labels.run(config, tmp_path, out=str(tmp_path / "out"))
 
 

@@ -10,10 +10,10 @@ from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-import ovseg.frozen_clip
+import ovseg.model.encoders
 from ovseg.clip.attention import METHODS
-from ovseg.data.scenes import NAMES
 from ovseg.errors import UsageError
+from ovseg.evaluation.data.scenes import NAMES
 from ovseg.maps.labels import probabilities
 from ovseg.maps.similarity import resize
 
@@ -75,7 +75,7 @@ def test_it_is_a_segmentor_with_everything_mmseg_asks_for():
 def test_training_is_refused(call):
     segmentor = build("sky, tree")
     _, data = batch((64, 64))
-    with pytest.raises(UsageError, match="frozen: wanted mode 'predict' or 'tensor', got 'loss'"):
+    with pytest.raises(UsageError, match="frozen: expected mode 'predict' or 'tensor', got 'loss'"):
         if call == "loss":
             segmentor(**segmentor.data_preprocessor(data), mode="loss")
         else:
@@ -152,13 +152,13 @@ def test_sizes_that_are_no_multiples_of_the_patch(mode):
 @pytest.fixture
 def calls(monkeypatch):
     """The shapes that the encoder is called with."""
-    shapes, encode = [], ovseg.frozen_clip.encode_image
+    shapes, encode = [], ovseg.model.encoders.encode_image
 
     def counted(visual, pixels, *rest, **options):
         shapes.append(tuple(pixels.shape))
         return encode(visual, pixels, *rest, **options)
 
-    monkeypatch.setattr(ovseg.frozen_clip, "encode_image", counted)
+    monkeypatch.setattr(ovseg.model.encoders, "encode_image", counted)
     return shapes
 
 

@@ -11,8 +11,8 @@ from mmseg.structures import SegDataSample
 
 import ovseg
 from ovseg.clip import embedded
-from ovseg.data.scenes import NAMES
 from ovseg.errors import UsageError, WeightsError
+from ovseg.evaluation.data.scenes import NAMES
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -36,28 +36,28 @@ def labels(segmentor):
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"method": "surgery"}, "unknown method 'surgery': wanted one of clip, maskclip"),
-        ({"vocabulary": "voc22"}, "unknown vocabulary 'voc22': wanted a file or one of ade20k"),
+        ({"method": "surgery"}, "unknown method 'surgery': expected one of clip, maskclip"),
+        ({"vocabulary": "voc22"}, "unknown vocabulary 'voc22': expected a file or one of ade20k"),
         ({"vocabulary": []}, "at least one name"),
         ({"backbone": "ViT-B-17"}, "unknown model 'ViT-B-17'"),
         ({"weights": "openai"}, "for the embedded model, got 'openai'"),
-        ({"stride": 64}, "stride wanted a window with it"),
+        ({"stride": 64}, "stride needs a window with it"),
         ({"window": 4}, r"multiples of the patch \(8, 8\), got 4"),
         ({"window": 60}, "multiples of the patch"),
         ({"window": 64, "stride": 65}, "stride <= window, got stride 65 and window 64"),
-        ({"window": "64"}, "wanted window as an integer"),
-        ({"batch": 0}, "wanted batch in 1"),
-        ({"background": 2.0}, r"wanted background in 0\.\.1, got 2"),
+        ({"window": "64"}, "expected window as an integer"),
+        ({"batch": 0}, "expected batch in 1"),
+        ({"background": 2.0}, r"expected background in 0\.\.1, got 2"),
         ({"vocabulary": "voc21", "background": "sky, wall"}, "background class already"),
         ({"synonyms": "mean"}, "unknown synonyms 'mean'"),
         ({"templates": "photo"}, "unknown templates 'photo'"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
-        ({"pretrained": "x.pth"}, "wanted weights, got pretrained"),
-        ({"init_cfg": {"type": "Pretrained", "checkpoint": "x.pth"}}, "wanted weights, got .* or init_cfg"),
-        ({"cache": 5}, "wanted cache as True or False, got 5"),
-        ({"keep_logits": "no"}, "wanted keep_logits as True or False, got 'no'"),
-        ({"offline": 5}, "wanted offline as True or False, got 5"),
-        ({"weights": ""}, "wanted weights as a text, got ''"),
+        ({"pretrained": "x.pth"}, "expected weights, got pretrained"),
+        ({"init_cfg": {"type": "Pretrained", "checkpoint": "x.pth"}}, "expected weights, got .* or init_cfg"),
+        ({"cache": 5}, "expected cache as True or False, got 5"),
+        ({"keep_logits": "no"}, "expected keep_logits as True or False, got 'no'"),
+        ({"offline": 5}, "expected offline as True or False, got 5"),
+        ({"weights": ""}, "expected weights as a text, got ''"),
     ],
 )
 def test_wrong_fields_are_misuse_in_one_line(fields, message):
@@ -67,7 +67,7 @@ def test_wrong_fields_are_misuse_in_one_line(fields, message):
 
 
 def test_another_normalisation_than_the_backbones_is_misuse():
-    with pytest.raises(UsageError, match=r"tiny wanted data_preprocessor.mean .* got \[0.5, 0.5, 0.5\]"):
+    with pytest.raises(UsageError, match=r"tiny needs data_preprocessor.mean .* got \[0.5, 0.5, 0.5\]"):
         build(mean=(0.5, 0.5, 0.5))
 
 
@@ -103,12 +103,12 @@ def spoilt(value):
 
 IMAGE, TEXT = "clip.visual.proj", "clip.token_embedding.weight"
 CHANGES = [
-    (lambda tensor: tensor.int(), "wanted type float32, got int32 of {}"),
-    (lambda tensor: tensor.bool(), "wanted type float32, got bool of {}"),
-    (lambda tensor: tensor.to(torch.complex64), "wanted type float32, got complex64 of {}"),
-    (lambda tensor: tensor.to_sparse(), "wanted a dense tensor, got sparse_coo of {}"),
+    (lambda tensor: tensor.int(), "expected type float32, got int32 of {}"),
+    (lambda tensor: tensor.bool(), "expected type float32, got bool of {}"),
+    (lambda tensor: tensor.to(torch.complex64), "expected type float32, got complex64 of {}"),
+    (lambda tensor: tensor.to_sparse(), "expected a dense tensor, got sparse_coo of {}"),
     (lambda tensor: tensor[:1], "size mismatch: .* of {}"),
-    (lambda tensor: tensor.tolist(), "wanted a tensor, got list of {}"),
+    (lambda tensor: tensor.tolist(), "expected a tensor, got list of {}"),
     (spoilt(float("nan")), "is damaged: 1 of .* values of {} are NaN or infinite"),
     (spoilt(-float("inf")), "is damaged: 1 of .* values of {} are NaN or infinite"),
     (lambda tensor: tensor.double() * 1e300, "values of {} are NaN or infinite"),

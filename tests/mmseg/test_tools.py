@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-import ovseg.frozen_clip
+import ovseg.model.encoders
 from ovseg.clip import embedded
 
 VOC = "configs/paper/clip-surgery_vit-b16_voc21-512x512.py"
@@ -55,9 +55,9 @@ def tree(trees, tmp_path, monkeypatch):
 @pytest.fixture
 def encoded(monkeypatch):
     """How many times the encoder was called."""
-    calls, encode = [], ovseg.frozen_clip.encode_image
+    calls, encode = [], ovseg.model.encoders.encode_image
     counted = lambda *args, **options: calls.append(1) or encode(*args, **options)  # noqa: E731
-    monkeypatch.setattr(ovseg.frozen_clip, "encode_image", counted)
+    monkeypatch.setattr(ovseg.model.encoders, "encode_image", counted)
     return calls
 
 
@@ -159,16 +159,16 @@ def wrong_value(tree):
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (no_folder, "wanted the folder data/VOCdevkit/VOC2012 of PascalVOCDataset, it does not exist"),
-        (no_images_folder, "wanted the folder data/VOCdevkit/VOC2012/JPEGImages of"),
-        (no_list, "wanted the list of images data/VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt"),
-        (empty_list, "wanted images .jpg in data/VOCdevkit/VOC2012/JPEGImages, found none"),
-        (no_label, "wanted a label for data/VOCdevkit/VOC2012/JPEGImages/"),
-        (no_image, "wanted an image, data/VOCdevkit/VOC2012/JPEGImages/"),
+        (no_folder, "expected the folder data/VOCdevkit/VOC2012 of PascalVOCDataset, it does not exist"),
+        (no_images_folder, "expected the folder data/VOCdevkit/VOC2012/JPEGImages of"),
+        (no_list, "expected the list of images data/VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt"),
+        (empty_list, "expected images .jpg in data/VOCdevkit/VOC2012/JPEGImages, found none"),
+        (no_label, "expected a label for data/VOCdevkit/VOC2012/JPEGImages/"),
+        (no_image, "expected an image, data/VOCdevkit/VOC2012/JPEGImages/"),
         (another_size, "at its image's 24 x 32 pixels, got 5 x 5"),
         (no_png, ".png is not one"),
         (colours, "it holds colours"),
-        (wrong_value, "wanted labels below 21 or 255, "),
+        (wrong_value, "expected labels below 21 or 255, "),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -187,17 +187,20 @@ def test_a_wrong_value_that_was_not_looked_at_beforehand_names_its_file(workers,
     code, _, said = tool("test", root / VOC, "--backbone", "tiny", "--cfg-options", *options)
     assert code == 1 and encoded
     name = f"data/VOCdevkit/VOC2012/SegmentationClass/{path.name}"
-    assert said == f"error: wanted labels below 21 or 255, {name} holds 77\n"
+    assert said == f"error: expected labels below 21 or 255, {name} holds 77\n"
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--method", "surgery"], "unknown method 'surgery': wanted one of clip, maskclip"),
+        (["--method", "surgery"], "unknown method 'surgery': expected one of clip, maskclip"),
         (["--backbone", "ViT-B-17"], "unknown model 'ViT-B-17'"),
         (["--backbone", "ViT-B-16", "--weights", "openia"], "unknown weights 'openia' for ViT-B-16"),
         (["--cfg-options", "model.vocabulary=voc22"], "unknown vocabulary 'voc22'"),
-        (["--cfg-options", "model.vocabulary=cityscapes"], "wanted 21 classes, as PascalVOCDataset has, the"),
+        (
+            ["--cfg-options", "model.vocabulary=cityscapes"],
+            "expected 21 classes, as PascalVOCDataset has, the",
+        ),
         (["--cfg-options", "model.mehtod=clip"], "no field 'mehtod': did you mean method?"),
         (
             ["--cfg-options", "model.window=4"],
@@ -234,7 +237,7 @@ def test_a_config_that_is_missing_or_none(tool, tmp_path):
     assert code == 2 and said.strip().endswith("no.py does not exist")
     (tmp_path / "empty.py").write_text("x = 1\n")
     code, _, said = tool("test", tmp_path / "empty.py")
-    assert code == 2 and "wanted a config with model and test_dataloader" in said
+    assert code == 2 and "expected a config with model and test_dataloader" in said
     (tmp_path / "broken.py").write_text("x = (\n")
     code, _, said = tool("test", tmp_path / "broken.py")
     assert code == 2 and "broken.py cannot be used: " in said and len(said.strip().splitlines()) == 1
@@ -250,7 +253,7 @@ def test_a_comparison_is_checked_before_it_starts(tool, tree, root, tmp_path, en
 def test_the_script_for_several_processes_says_what_it_wants(root):
     script = root / "tools" / "dist_test.sh"
     done = subprocess.run(["bash", script, "x.py"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and done.stderr == "error: wanted CONFIG and PROCESSES, got 1 arguments\n"
+    assert done.returncode == 2 and done.stderr == "error: expected CONFIG and PROCESSES, got 1 arguments\n"
     command = {"PYTHON": "echo", "PATH": "/usr/bin:/bin", "PORT": "1234"}
     done = subprocess.run(
         ["bash", script, "x.py", "2", "--tta"], capture_output=True, text=True, check=False, env=command
@@ -288,7 +291,7 @@ def test_a_damaged_load_from_gives_no_score(change, tower, tool, tree, root, enc
     options = [*SMALL, "load_from=damaged.pth"]
     code, printed, said = tool("test", root / VOC, "--backbone", "tiny", "--cfg-options", *options)
     assert code == 1 and "mIoU" not in printed and not encoded
-    assert said.startswith("error: wanted weights of tiny, the checkpoint ") and f"clip.{tower}" in said
+    assert said.startswith("error: expected weights of tiny, the checkpoint ") and f"clip.{tower}" in said
     assert said.count("\n") == 1
 
 

@@ -16,9 +16,9 @@ from PIL import Image
 from pycocotools import mask as rle
 from scipy.io import savemat
 
-from ovseg.data.scenes import NAMES, make_scene
-from ovseg.figures import palette
-from ovseg.vocabulary import load_vocabulary
+from ovseg.evaluation.data.scenes import NAMES, make_scene
+from ovseg.results.figures import palette
+from ovseg.words.vocabulary import load_vocabulary
 
 VOID = 255
 CITIES = ("frankfurt", "lindau", "munster")

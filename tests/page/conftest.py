@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import ovseg
-from ovseg.page.session import PageSession
+from ovseg.apps.page.session import PageSession
 
 SEEDS = (3, 11, 23)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ovseg.annotate.readers import read_annotations
-from ovseg.page.screen import shown_size
-from ovseg.page.session import PageSession
+from ovseg.annotation.readers import read_annotations
+from ovseg.apps.page.screen import shown_size
+from ovseg.apps.page.session import PageSession
 
 pytest.importorskip("gradio", reason="Gradio is not installed")
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -44,7 +44,7 @@ def tab(browser):
 
 
 def test_words_clicks_undo_accept_and_export(tab, photos, scenes, model, segmenter, tmp_path):
-    from ovseg.page.serve import served
+    from ovseg.apps.page.serve import served
 
     asked, complaints = [], []
     tab.on("request", lambda request: asked.append(request.url))
@@ -129,7 +129,7 @@ def test_words_clicks_undo_accept_and_export(tab, photos, scenes, model, segment
 
 
 def test_unreadable_photos_and_long_lists_are_lines(tab, photos, model, segmenter, tmp_path):
-    from ovseg.page.serve import served
+    from ovseg.apps.page.serve import served
 
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
@@ -138,11 +138,11 @@ def test_unreadable_photos_and_long_lists_are_lines(tab, photos, model, segmente
         tab.goto(address)
         said(tab, "Open a folder of photos")
         tab.locator("#ov-accept").click()
-        said(tab, "wanted a photo first")
+        said(tab, "expected a photo first")
         tab.locator("#ov-add input[type=file], input[type=file]").first.set_input_files(str(broken))
         said(tab, "broken.png")
         for words, line in (
-            (", ".join(f"word {number}" for number in range(2000)), "wanted at most 100 words"),
+            (", ".join(f"word {number}" for number in range(2000)), "expected at most 100 words"),
             ("very " * 99 + "long", "wanted"),
         ):
             tab.locator("#ov-words textarea").fill(words)

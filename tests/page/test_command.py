@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 from typer.testing import CliRunner
 
-from ovseg.cli import app
+from ovseg.apps.cli import app
 
 
 def invoke(*words):
@@ -24,7 +24,7 @@ def invoke(*words):
 def test_without_gradio_there_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     code, said = invoke("--out", tmp_path / "run")
-    assert (code, said) == (2, 'error: the page wanted Gradio: pip install "ovseg[page]"\n')
+    assert (code, said) == (2, 'error: the page needs Gradio: pip install "ovseg[page]"\n')
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,14 @@ def test_without_gradio_there_is_one_line(monkeypatch, tmp_path):
         (["--folder", "{}/nowhere"], "nowhere does not exist"),
         (["--folder", "{}"], "holds none"),
         (["--port", "99999"], "port"),
-        (["--classes", "{}/nowhere.txt"], "wanted a file of classes"),
+        (["--classes", "{}/nowhere.txt"], "expected a file of classes"),
         (["--classes", ", ".join(f"word {number}" for number in range(101))], "at most 100 words"),
-        (["--out", " "], "wanted --out as a folder"),
+        (["--out", " "], "expected --out as a folder"),
     ],
 )
 def test_wrong_arguments_are_a_line_before_a_model_is_loaded(monkeypatch, tmp_path, words, said):
-    monkeypatch.setattr("ovseg.page.serve.check_gradio", lambda: None)
-    command = sys.modules["ovseg.cli.page"]  # the name ovseg.cli.page is the command itself
+    monkeypatch.setattr("ovseg.apps.page.serve.check_gradio", lambda: None)
+    command = sys.modules["ovseg.apps.cli.page"]  # the name ovseg.apps.cli.page is the command itself
     monkeypatch.setattr(command, "load_model", lambda *_: pytest.fail("a model was loaded"))
     code, output = invoke("--out", tmp_path / "run", *(word.format(tmp_path) for word in words))
     assert code == 2 and said in output and output.count("\n") == 1
@@ -48,19 +48,33 @@ def test_wrong_arguments_are_a_line_before_a_model_is_loaded(monkeypatch, tmp_pa
 
 
 def test_a_port_that_is_taken_is_a_line(monkeypatch, tmp_path):
-    monkeypatch.setattr("ovseg.page.serve.check_gradio", lambda: None)
+    monkeypatch.setattr("ovseg.apps.page.serve.check_gradio", lambda: None)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, said = invoke("--out", tmp_path / "run", "--port", port)
-    assert (code, said) == (2, f"error: wanted to listen at 127.0.0.1, port {port}: Address already in use\n")
+    assert (code, said) == (
+        2,
+        f"error: expected to listen at 127.0.0.1, port {port}: Address already in use\n",
+    )
     code, said = invoke("--out", tmp_path / "run", "--host", "192.0.2.1")  # an address of nobody's
-    assert code == 2 and said.startswith("error: wanted to listen at 192.0.2.1, port 7860: ")
+    assert code == 2 and said.startswith("error: expected to listen at 192.0.2.1, port 7860: ")
 
 
 def test_a_real_process_answers_and_ends(photos, tmp_path):
     pytest.importorskip("gradio", reason="Gradio is not installed")
     command = [
-        *[sys.executable, "-m", "ovseg.cli", "page", "--model", "tiny", "--segmenter", "tiny", "--port", "0"],
+        *[
+            sys.executable,
+            "-m",
+            "ovseg.apps.cli",
+            "page",
+            "--model",
+            "tiny",
+            "--segmenter",
+            "tiny",
+            "--port",
+            "0",
+        ],
         *["--folder", photos, "--classes", "purple triangle, red star", "--out", tmp_path / "run"],
     ]
     process = subprocess.Popen(

@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 import ovseg
-from ovseg.annotate.api import annotate
-from ovseg.annotate.convert import convert
-from ovseg.annotate.folder import read_run
-from ovseg.annotate.readers import read_annotations
-from ovseg.annotate.review import review
+from ovseg.annotation.api import annotate
+from ovseg.annotation.convert import convert
+from ovseg.annotation.folder import read_run
+from ovseg.annotation.readers import read_annotations
+from ovseg.annotation.review import review
+from ovseg.apps.page.answers import Step
+from ovseg.apps.page.photos import ACCEPTED, OPEN, SKIPPED
 from ovseg.errors import DataError, OvsegError, UsageError, one_line
-from ovseg.frozen_clip import FrozenClip
+from ovseg.model.encoders import FrozenClip
 from ovseg.options import AnnotateOptions
-from ovseg.page.answers import Step
-from ovseg.page.photos import ACCEPTED, OPEN, SKIPPED
 from ovseg.segmenters.base import Segmenter
 
 
@@ -301,9 +301,9 @@ def test_pictures_that_are_added_are_kept_in_the_run_folder(pages, photos, tmp_p
 @pytest.mark.parametrize(
     "words, said",
     [
-        ("", "wanted words such as 'sky, tree', got none"),
+        ("", "expected words such as 'sky, tree', got none"),
         (" , ,", "wanted"),
-        ("background", "wanted a word besides 'background', got none"),
+        ("background", "expected a word besides 'background', got none"),
         ("a photo of " + "very " * 99 + "long", "too long|77|tokens"),
         (", ".join(f"word {number}" for number in range(2000)), "at most 100 words on the page, got 2000"),
         ("dog >= 5: dog", "threshold"),
@@ -345,23 +345,23 @@ def test_a_picture_that_cannot_be_read_is_said_and_can_be_skipped(pages, photos)
 def test_what_is_not_possible_yet_is_a_line(pages, photos):
     page = pages()
     for act in (page.accept, page.skip, lambda: page.move(1), lambda: page.click(1, 1), page.leave_out):
-        with pytest.raises(UsageError, match="wanted a photo first"):
+        with pytest.raises(UsageError, match="expected a photo first"):
             act()
     page.open_folder(photos)
     for act in (page.accept, page.skip, lambda: page.click(1, 1), lambda: page.choose("dog")):
-        with pytest.raises(UsageError, match="wanted words first"):
+        with pytest.raises(UsageError, match="expected words first"):
             act()
     page.set_words("purple triangle")
     for act, said in (
         (page.undo, "nothing to undo"),
         (lambda: page.click(500, 1), "wanted"),
-        (lambda: page.choose("dog"), "wanted one of the words"),
+        (lambda: page.choose("dog"), "expected one of the words"),
         (lambda: page.move(-1), "this is the first photo"),
-        (lambda: page.export(["coco"]), "wanted a picture that was accepted, got none"),
-        (lambda: page.export([]), "wanted a format"),
+        (lambda: page.export(["coco"]), "expected a picture that was accepted, got none"),
+        (lambda: page.export([]), "expected a format"),
         (lambda: page.export(["jpeg"]), "format"),
-        (lambda: page.upload([]), "wanted a photo, got none"),
-        (lambda: page.upload([photos / "scene.txt"]), "wanted a photo such as"),
+        (lambda: page.upload([]), "expected a photo, got none"),
+        (lambda: page.upload([photos / "scene.txt"]), "expected a photo such as"),
     ):
         with pytest.raises(UsageError, match=said):
             act()
@@ -369,7 +369,7 @@ def test_what_is_not_possible_yet_is_a_line(pages, photos):
     page.accept()
     with pytest.raises(UsageError, match="cityscapes"):
         page.export(["cityscapes"])
-    with pytest.raises(OvsegError, match="wanted to read"):
+    with pytest.raises(OvsegError, match="expected to read"):
         page.upload([photos / "gone.png"])
 
 
@@ -395,7 +395,7 @@ def test_a_folder_of_something_else_is_refused(pages, tmp_path):
 def test_damaged_corrections_are_a_line(page, pages, photos):
     page.accept()
     page.photos._run.manifest.append({**rows_of(page.photos.out)["scene_0"], "steps": [["a", "b"]]})
-    with pytest.raises(OvsegError, match="wanted the corrections of a picture"):
+    with pytest.raises(OvsegError, match="expected the corrections of a picture"):
         page.move(-1)
     assert page.view().name == "scene_1.png"
 

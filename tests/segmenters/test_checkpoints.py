@@ -22,18 +22,18 @@ small_sam = _segmenters.small_sam
 
 def test_names_and_their_errors(tmp_path):
     assert {"grabcut", "vit_b", "vit_l", "vit_h", "mobile", "hf:"} <= set(NAMES)
-    with pytest.raises(UsageError, match="unknown segmenter 'vit_x': wanted one of tiny, grabcut"):
+    with pytest.raises(UsageError, match="unknown segmenter 'vit_x': expected one of tiny, grabcut"):
         load_segmenter("vit_x")
     assert list_segmenters() == NAMES
     with pytest.raises(UsageError, match="grabcut has no weights"):
         load_segmenter("grabcut", "a.pth")
-    with pytest.raises(UsageError, match=r"grabcut has no weights: wanted none, got 'a\\nb.pth'"):
+    with pytest.raises(UsageError, match=r"grabcut has no weights: expected none, got 'a\\nb.pth'"):
         load_segmenter("grabcut", "a\nb.pth")
     for wrong in (None, 5, b"tiny", "", ["tiny"], Path("tiny")):
-        with pytest.raises(UsageError, match="wanted segmenter as a text"):
+        with pytest.raises(UsageError, match="expected segmenter as a text"):
             load_segmenter(wrong)
     for wrong in (5, b"a.pth", "", ["a.pth"]):
-        with pytest.raises(UsageError, match="wanted weights as a text"):
+        with pytest.raises(UsageError, match="expected weights as a text"):
             load_segmenter("vit_b", wrong)
     with pytest.raises(UsageError, match="unknown device 'gpu9'"):
         load_segmenter("vit_b", "a.pth", device="gpu9")
@@ -80,7 +80,7 @@ def test_damaged_and_foreign_checkpoints_are_one_clear_line(tmp_path, monkeypatc
     whole = tmp_path / "whole.pth"
     torch.save(state, whole)
     cases = {
-        "cut": ("wanted weights of vit_b, .* cannot be read", whole.read_bytes()[:5000]),
+        "cut": ("expected weights of vit_b, .* cannot be read", whole.read_bytes()[:5000]),
         "empty": ("is empty and cannot be read", b""),
         "text": ("is a text file: not loaded", b"not found, sorry"),
     }
@@ -96,10 +96,12 @@ def test_damaged_and_foreign_checkpoints_are_one_clear_line(tmp_path, monkeypatc
     for number, wrong in enumerate((hq, less, other)):
         file = tmp_path / f"wrong{number}.pth"
         torch.save(wrong, file)
-        with pytest.raises(WeightsError, match=f"wanted weights of vit_b, .*wrong{number}.pth does not fit"):
+        with pytest.raises(
+            WeightsError, match=f"expected weights of vit_b, .*wrong{number}.pth does not fit"
+        ):
             load_segmenter("vit_b", file)
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(WeightsError, match="wanted a dictionary of tensors"):
+    with pytest.raises(WeightsError, match="expected a dictionary of tensors"):
         load_segmenter("vit_b", tmp_path / "list.pth")
 
 
@@ -132,7 +134,7 @@ class Trap:
 
 def test_no_code_in_a_checkpoint_is_run(tmp_path, capsys):
     torch.save({"a": Trap()}, tmp_path / "trap.pth")
-    with pytest.raises(WeightsError, match=r"wanted tensors only, .*not loaded"):
+    with pytest.raises(WeightsError, match=r"expected tensors only, .*not loaded"):
         read(tmp_path / "trap.pth")
     assert capsys.readouterr().out == ""
 

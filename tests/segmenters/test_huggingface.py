@@ -253,7 +253,7 @@ def test_weights_of_another_family_are_an_error(folders, tmp_path):
         "hq in sam": (edited(folders["sam_hq"], tmp_path / "b", **plain), r"sam, .*unexpected keys mask_dec"),
         "other": (
             edited(folders["sam"], tmp_path / "c", model_type="bert"),
-            r"wanted a model of sam, .*'bert'",
+            r"expected a model of sam, .*'bert'",
         ),
         "no type": (edited(folders["sam"], tmp_path / "d", model_type=None), r"got 'None'"),
     }
@@ -269,22 +269,22 @@ def test_damage_is_one_clear_line(folders, tmp_path):
         folder = shutil.copytree(folders["sam"], tmp_path / name)
         (folder / "model.safetensors").write_bytes(content)
         with pytest.raises(
-            WeightsError, match=r"wanted weights of sam, .* (cannot be read|is a text file)"
+            WeightsError, match=r"expected weights of sam, .* (cannot be read|is a text file)"
         ) as caught:
             load_segmenter(f"hf:{folder}")
         assert "\n" not in str(caught.value)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(WeightsError, match="wanted model.safetensors in"):
+    with pytest.raises(WeightsError, match="expected model.safetensors in"):
         load_segmenter(f"hf:{folder}")
     vision = {**SamConfig.from_pretrained(folders["sam"]).to_dict()["vision_config"], "output_channels": 16}
     folder = edited(folders["sam"], tmp_path / "narrow", vision_config=vision)
-    with pytest.raises(WeightsError, match=r"wanted weights of sam, .* does not fit"):
+    with pytest.raises(WeightsError, match=r"expected weights of sam, .* does not fit"):
         load_segmenter(f"hf:{folder}")
     (folder / "config.json").write_text("{")
-    with pytest.raises(WeightsError, match="wanted config.json, .* is no JSON"):
+    with pytest.raises(WeightsError, match="expected config.json, .* is no JSON"):
         load_segmenter(f"hf:{folder}")
     (folder / "config.json").unlink()
-    with pytest.raises(WeightsError, match="wanted config.json, .* does not exist"):
+    with pytest.raises(WeightsError, match="expected config.json, .* does not exist"):
         load_segmenter(f"hf:{folder}")
 
 
@@ -297,13 +297,15 @@ def test_half_precision_weights_are_computed_with_in_full(tmp_path):
 
 def test_wrong_names_and_a_missing_extra(folders, monkeypatch):
     for wrong in ("hf:", "hf:./nothing/here", "hf:a/b/c", "hf:../up"):
-        with pytest.raises(UsageError, match="wanted hf: and a repository of the hub or an existing folder"):
+        with pytest.raises(
+            UsageError, match="expected hf: and a repository of the hub or an existing folder"
+        ):
             load_segmenter(wrong)
-    with pytest.raises(UsageError, match="has its own weights: wanted no weights or 'random'"):
+    with pytest.raises(UsageError, match="has its own weights: expected no weights or 'random'"):
         load_segmenter(f"hf:{folders['sam']}", "a.pth")
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.delitem(sys.modules, "ovseg.segmenters.huggingface")
-    with pytest.raises(WeightsError, match=r"wanted a package for hf:.*: pip install ovseg\[hf\]$"):
+    with pytest.raises(WeightsError, match=r"expected a package for hf:.*: pip install ovseg\[hf\]$"):
         load_segmenter(f"hf:{folders['sam']}")
 
 

@@ -62,11 +62,13 @@ def test_the_authors_outputs(golden, official, tmp_path, monkeypatch):
 def test_a_checkpoint_of_another_model_is_one_clear_line(official, tmp_path):
     less = {name: value for name, value in official.items() if "neck" not in name}
     torch.save(less, tmp_path / "less.pt")
-    with pytest.raises(WeightsError, match=r"wanted weights of mobile, .*less.pt does not fit: Missing key"):
+    with pytest.raises(
+        WeightsError, match=r"expected weights of mobile, .*less.pt does not fit: Missing key"
+    ):
         load_segmenter("mobile", tmp_path / "less.pt")
     torch.save({**official, "hf_token": torch.zeros(1)}, tmp_path / "more.pt")
     with pytest.raises(
-        WeightsError, match=r"wanted weights of mobile, .*more.pt does not fit: Unexpected key"
+        WeightsError, match=r"expected weights of mobile, .*more.pt does not fit: Unexpected key"
     ):
         load_segmenter("mobile", tmp_path / "more.pt")
     with pytest.raises(WeightsError, match=r"found none: put mobile_sam\.pt .*ChaoningZhang/MobileSAM"):

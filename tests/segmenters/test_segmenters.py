@@ -9,8 +9,8 @@ import torch
 from segment_anything import SamPredictor
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-from ovseg.cache import KEPT
 from ovseg.errors import ImageError, UsageError
+from ovseg.files.cache import KEPT
 from ovseg.segmenters.base import MaskSet
 from ovseg.segmenters.grabcut import GrabCut
 from ovseg.segmenters.load import load_segmenter
@@ -98,7 +98,7 @@ def test_a_background_click_takes_its_place_out(disk):
 
 def test_a_grabcut_of_another_making_has_another_name(disk):
     """Equal names give equal masks: an embedding of one is none of the other's."""
-    with pytest.raises(UsageError, match="wanted an embedding of grabcut 64 1, got one of grabcut"):
+    with pytest.raises(UsageError, match="expected an embedding of grabcut 64 1, got one of grabcut"):
         GrabCut(64, rounds=1).decode(GrabCut().encode(disk[0]), points=[(60, 50)])
 
 
@@ -197,19 +197,19 @@ def test_a_view_that_runs_backwards_comes_to_the_encoder_as_its_copy(monkeypatch
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ({}, "wanted a foreground point, a box or a mask, got none"),
-        ({"points": []}, "wanted a foreground point"),
-        ({"points": [(3, 3)], "labels": [0]}, "wanted a foreground point"),
+        ({}, "expected a foreground point, a box or a mask, got none"),
+        ({"points": []}, "expected a foreground point"),
+        ({"points": [(3, 3)], "labels": [0]}, "expected a foreground point"),
         ({"points": [(30, 3)]}, r"inside the image of 30 x 20 pixels, got \(30, 3\)"),
-        ({"points": [(-1, 3)]}, "wanted a point inside"),
-        ({"points": [(float("nan"), 3)]}, "wanted a point inside"),
-        ({"points": [(3, 3)], "labels": [1, 0]}, r"wanted points \(P, 2\) and labels"),
-        ({"points": [(3, 3)], "labels": [2]}, "wanted labels 1 and 0"),
-        ({"box": (5, 5, 5, 9)}, "wanted a box with an area"),
-        ({"box": (50, 5, 60, 9)}, "wanted a box with an area"),
-        ({"box": (9, 9, 5, 5)}, "wanted a box with an area"),
-        ({"box": (1, 2, 3)}, "wanted a box"),
-        ({"mask": np.zeros(3)}, "wanted logits"),
+        ({"points": [(-1, 3)]}, "expected a point inside"),
+        ({"points": [(float("nan"), 3)]}, "expected a point inside"),
+        ({"points": [(3, 3)], "labels": [1, 0]}, r"expected points \(P, 2\) and labels"),
+        ({"points": [(3, 3)], "labels": [2]}, "expected labels 1 and 0"),
+        ({"box": (5, 5, 5, 9)}, "expected a box with an area"),
+        ({"box": (50, 5, 60, 9)}, "expected a box with an area"),
+        ({"box": (9, 9, 5, 5)}, "expected a box with an area"),
+        ({"box": (1, 2, 3)}, "expected a box"),
+        ({"mask": np.zeros(3)}, "expected logits"),
     ],
 )
 def test_wrong_prompts_are_one_clear_line(sam, prompt, message):
@@ -221,9 +221,9 @@ def test_wrong_prompts_are_one_clear_line(sam, prompt, message):
 
 def test_wrong_images_and_strangers_embeddings(sam):
     for bad in (np.zeros((20, 30), np.uint8), np.zeros((20, 30, 4), np.uint8), np.zeros((2, 3, 3)), "x.jpg"):
-        with pytest.raises(UsageError, match="wanted an"):
+        with pytest.raises(UsageError, match="expected an"):
             sam.encode(bad)
-    with pytest.raises(UsageError, match="wanted an embedding of grabcut, got one of small"):
+    with pytest.raises(UsageError, match="expected an embedding of grabcut, got one of small"):
         GrabCut().decode(sam.encode(np.zeros((20, 30, 3), np.uint8)), points=[(1, 1)])
 
 
@@ -295,13 +295,13 @@ def test_masks_are_enlarged_when_they_are_asked_for(sam, disk):
         assert all((found.mask(k) == found.masks[k]).all() for k in range(3))
         assert found.at((30, 40)).shape == (3, 30, 40)
         assert iou(found.at((60, 80))[0], found.masks[0][::2, ::2]) > 0.8
-    with pytest.raises(ValueError, match="wanted logits"):
+    with pytest.raises(ValueError, match="expected logits"):
         MaskSet(found.logits, found.scores[:1], found.size, found.enlarge)
 
 
 @pytest.mark.parametrize("device", ["x", "cuda:", "cpu0", "cuda:-1", "CPU", "meta", " cpu"])
 def test_a_device_that_is_none_is_misuse_for_grabcut_too(device):
-    with pytest.raises(UsageError, match=f"unknown device '{device}': wanted cpu, cuda, cuda:1"):
+    with pytest.raises(UsageError, match=f"unknown device '{device}': expected cpu, cuda, cuda:1"):
         load_segmenter("grabcut", device=device)
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ovseg.data.scenes import make_scene
 from ovseg.errors import WeightsError
+from ovseg.evaluation.data.scenes import make_scene
 from ovseg.metrics import mask_iou
 from ovseg.segmenters import tiny
 from ovseg.segmenters.load import load_segmenter

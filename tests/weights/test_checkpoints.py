@@ -431,7 +431,7 @@ def test_no_code_in_an_archive_is_run(archive, tmp_path):
 )
 def test_a_text_file_is_told_as_one(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(WeightsError, match=f"wanted a checkpoint, .*{name} {message}"):
+    with pytest.raises(WeightsError, match=f"expected a checkpoint, .*{name} {message}"):
         checkpoints.read(tmp_path / name)
 
 

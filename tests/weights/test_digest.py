@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ovseg.errors import UsageError, WeightsError
-from ovseg.paths import sha256_of
+from ovseg.files.paths import sha256_of
 from ovseg.weights import device, digest
 from ovseg.weights.device import check_device
 from ovseg.weights.digest import WeightsRecord, file_digest, state_digest
@@ -64,24 +64,24 @@ def test_a_files_digest_is_computed_once_and_again_when_the_file_changes(tmp_pat
     os.utime(file, ns=(1, 1))
     assert record.sha256 == sha256_of(file) and len(calls) == 2
     file.unlink()
-    with pytest.raises(WeightsError, match="wanted to read .*weights.pt: No such file"):
+    with pytest.raises(WeightsError, match="expected to read .*weights.pt: No such file"):
         _ = record.sha256
 
 
 def test_a_device_is_one_of_this_machine(monkeypatch):
     assert check_device("cpu") == check_device("cpu:3") == torch.device("cpu")
-    with pytest.raises(UsageError, match="fp16 wanted a GPU, got cpu"):
+    with pytest.raises(UsageError, match="fp16 expected a GPU, got cpu"):
         check_device("cpu", "fp16")
     if torch.cuda.is_available():
         assert check_device("cuda", "fp16").type == "cuda"
         return
-    with pytest.raises(UsageError, match="wanted device cuda:9, this machine offers cpu only"):
+    with pytest.raises(UsageError, match="expected device cuda:9, this machine offers cpu only"):
         check_device("cuda:9")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(UsageError, match="wanted device cuda:9, this machine offers cpu, cuda:0, cuda:1$"):
+    with pytest.raises(UsageError, match="expected device cuda:9, this machine offers cpu, cuda:0, cuda:1$"):
         check_device("cuda:9")
     monkeypatch.setattr(device, "_computes", lambda target: True)
     assert check_device("cuda:1", "fp16") == torch.device("cuda:1")
-    with pytest.raises(UsageError, match="wanted device meta"):
+    with pytest.raises(UsageError, match="expected device meta"):
         check_device("meta")

@@ -95,7 +95,7 @@ def test_a_whole_partial_file_is_only_verified(known, home):
 def test_a_wrong_checksum_deletes_nothing(known, home):
     (home / "weights").mkdir(parents=True)
     (home / "weights" / "Any.test.pt.partial").write_bytes(b"x" * 1000)
-    with pytest.raises(WeightsError, match=f"wanted sha256 {SHA256}.*kept as Any.test.pt.bad"):
+    with pytest.raises(WeightsError, match=f"expected sha256 {SHA256}.*kept as Any.test.pt.bad"):
         store.pull("Any", "test")
     bad = home / "weights" / "Any.test.pt.bad"
     assert bad.read_bytes()[:1000] == b"x" * 1000 and len(bad.read_bytes()) == len(CONTENT)
@@ -136,7 +136,7 @@ def test_a_home_that_cannot_be_written(known, tmp_path, monkeypatch):
 )
 def test_an_address_that_is_none_is_one_line(url, monkeypatch):
     monkeypatch.setattr(table, "entry", lambda *_: {"url": url})
-    with pytest.raises(WeightsError, match="wanted Any.test") as caught:
+    with pytest.raises(WeightsError, match="expected Any.test") as caught:
         store.pull("Any", "test")
     assert "\n" not in str(caught.value) and "kept" not in str(caught.value)
 
@@ -175,7 +175,7 @@ def test_a_length_that_is_no_number_is_unknown(known):
 def test_a_full_disk_is_one_line(known, home):
     (home / "weights").mkdir(parents=True)
     (home / "weights" / "Any.test.pt.partial").symlink_to("/dev/full")
-    with pytest.raises(WeightsError, match="wanted to write .*partial: No space left on device") as caught:
+    with pytest.raises(WeightsError, match="expected to write .*partial: No space left on device") as caught:
         store.pull("Any", "test")
     assert "\n" not in str(caught.value) and "connection" not in str(caught.value)
 
@@ -187,7 +187,7 @@ def test_a_checksum_of_eight_digits_is_checked_too(known, monkeypatch):
         if fits:
             assert store.pull("Any", "good").read_bytes() == CONTENT
         else:
-            with pytest.raises(WeightsError, match="wanted sha256 00000000 for Any.wrong.pt"):
+            with pytest.raises(WeightsError, match="expected sha256 00000000 for Any.wrong.pt"):
                 store.pull("Any", "wrong")
 
 

@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 import ovseg.segmenters.segment_anything as family
-from ovseg import cli
+from ovseg.apps import cli
 from ovseg.errors import UsageError, WeightsError
 from ovseg.segmenters.load import load_segmenter
 from ovseg.weights import hub, known, store, table
@@ -87,7 +87,7 @@ def test_an_official_file_in_the_weights_folder_is_found_verified_and_loaded(off
     changed = bytearray(official.read_bytes())
     changed[len(changed) // 2] ^= 1
     official.write_bytes(changed)
-    with pytest.raises(WeightsError, match=r"wanted sha256 .* got .*; the file was left as it is"):
+    with pytest.raises(WeightsError, match=r"expected sha256 .* got .*; the file was left as it is"):
         load_segmenter("vit_b")
     assert official.read_bytes() == changed
 
@@ -99,7 +99,7 @@ def test_a_missing_official_file_says_where_to_get_it_and_where_to_put_it(home):
     ]:
         file = OFFICIAL[name].file
         for call in (load_segmenter, store.pull):
-            with pytest.raises(WeightsError, match=f"wanted {home}.*{file}, found none: put .*{source}$"):
+            with pytest.raises(WeightsError, match=f"expected {home}.*{file}, found none: put .*{source}$"):
                 call(name)
         with pytest.raises(WeightsError, match="found none"):
             store.verify(name)
@@ -143,7 +143,7 @@ def test_a_repository_that_came_in_part_is_not_taken_for_whole(cached):
 
 def test_a_repository_that_is_not_here_without_network_is_one_clear_line(no_network, home):
     with pytest.raises(
-        WeightsError, match=r"wanted a/b from the Hugging Face hub, not in .* not to be had"
+        WeightsError, match=r"expected a/b from the Hugging Face hub, not in .* not to be had"
     ) as e:
         load_segmenter("hf:a/b")
     assert "\n" not in str(e.value) and str(home) in str(e.value)
@@ -161,7 +161,7 @@ def test_a_download_that_is_cut_off_is_one_clear_line(home, monkeypatch):
         raise ReadError("cut\noff")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", cut)
-    with pytest.raises(WeightsError, match=r"wanted a/b from the .*not to be had \(cut off\)$"):
+    with pytest.raises(WeightsError, match=r"expected a/b from the .*not to be had \(cut off\)$"):
         store.pull("hf:a/b")
 
 
@@ -190,17 +190,17 @@ def test_names_of_every_family_have_their_kind():
     for row in known.ASSETS:  # what is shipped is what the table says
         assert "as published" in store.verify_from(store.embedded(row.family))
     for name, tag, message in (
-        ("vit_b", "openai", "wanted no tag for vit_b, which has one set of weights, got 'openai'"),
-        ("RN50", "x", "unknown weights 'x' for RN50: wanted a file or one of openai"),
+        ("vit_b", "openai", "expected no tag for vit_b, which has one set of weights, got 'openai'"),
+        ("RN50", "x", "unknown weights 'x' for RN50: expected a file or one of openai"),
         (
             "nothing",
             "openai",
-            "unknown model 'nothing': wanted a name that `ovseg list models` shows",
+            "unknown model 'nothing': expected a name that `ovseg list models` shows",
         ),
-        ("RN50", None, "wanted a tag of open_clip's with RN50"),
-        ("hf-hub:", None, "wanted hf-hub: and a repository"),
-        ("local-dir:", None, "wanted a folder after local-dir:"),
-        ("hf:a\0b", None, "wanted hf: and a repository"),
+        ("RN50", None, "expected a tag of open_clip's with RN50"),
+        ("hf-hub:", None, "expected hf-hub: and a repository"),
+        ("local-dir:", None, "expected a folder after local-dir:"),
+        ("hf:a\0b", None, "expected hf: and a repository"),
     ):
         with pytest.raises(UsageError, match=message):
             store.path(name, tag)
@@ -236,7 +236,7 @@ def test_a_table_of_another_form_is_asked_for_from_open_clip_itself(monkeypatch)
 @pytest.mark.parametrize("arguments", [["path", "RN50"], ["path", "vit_b"], ["path", "tiny"], ["list"]])
 def test_the_store_works_without_torch(arguments):
     code = (
-        "import sys; from ovseg.cli import app; sys.argv = ['ovseg', 'models', *sys.argv[1:]]\n"
+        "import sys; from ovseg.apps.cli import app; sys.argv = ['ovseg', 'models', *sys.argv[1:]]\n"
         "try: app()\nexcept SystemExit as end: assert not end.code\n"
         "sys.exit(bool({'torch', 'open_clip', 'cv2'} & set(sys.modules)))"
     )
@@ -262,7 +262,7 @@ INDEX = {
 def test_a_damaged_index_of_a_sharded_model_is_one_line(small_model, tmp_path, content):
     folder = shutil.copytree(small_model, tmp_path / "sharded")
     (folder / hub.INDEX).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(WeightsError, match="wanted .*index") as caught:
+    with pytest.raises(WeightsError, match="expected .*index") as caught:
         load_segmenter(f"hf:{folder}")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
@@ -292,10 +292,10 @@ def test_pull_of_the_command_line_says_one_line_for_what_cannot_be(home, monkeyp
 
 @pytest.mark.parametrize("name", ["x", "", "ViT-B-16:openai", "../ViT-B-16", "a\0b", "ViT-B-17"])
 def test_a_model_that_nobody_knows_is_said_before_its_tag(name):
-    with pytest.raises(UsageError, match="unknown model .*: wanted a name that `ovseg list models` shows"):
+    with pytest.raises(UsageError, match="unknown model .*: expected a name that `ovseg list models` shows"):
         store.path(name, "openai")
 
 
 def test_a_model_without_published_weights_is_known():
-    with pytest.raises(UsageError, match="unknown weights 'openai' for ViT-H-16: wanted a file"):
+    with pytest.raises(UsageError, match="unknown weights 'openai' for ViT-H-16: expected a file"):
         store.path("ViT-H-16", "openai")

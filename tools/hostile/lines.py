@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hostile.call import Call
 from hostile.place import Place
-from ovseg.cli import app
+from ovseg.apps.cli import app
 
 COMMANDS = ("segment", "explain", "recognize", "mask")
 SIZES = ("32", "16x24", "", " ", "²", "0", "-1", "big", "1x2x3", "3.5", "nan", "inf", "1e3", "12x", "x",

@@ -16,11 +16,11 @@ from segment_anything import sam_model_registry
 from segment_anything.modeling import Sam
 
 import ovseg
-import ovseg.cli
-import ovseg.model
+import ovseg.apps.cli
+import ovseg.masks
+import ovseg.model.model
 import ovseg.segmenters.load
-import ovseg.text_to_mask
-from ovseg.data.scenes import make_scene
+from ovseg.evaluation.data.scenes import make_scene
 from ovseg.segmenters import mobile, tiny
 
 NAMES = ("sky", "tree", "stripes", "red circle", "gravel", "cow", "background")
@@ -46,12 +46,12 @@ class Place:
         self.folder = folder.resolve()
         self.here = self.folder / "here"
         self._undo = ExitStack()
-        self._load_model = ovseg.model.load_model_with
+        self._load_model = ovseg.model.model.load_model_with
         self._load_segmenter = ovseg.segmenters.load.load_segmenter_with
 
     def load_model(self, *given: Any, **options: Any) -> ovseg.Model:
-        with patch.object(ovseg.model, "load_model_with", self._load_model):
-            return ovseg.model.load_model(*given, **options)
+        with patch.object(ovseg.model.model, "load_model_with", self._load_model):
+            return ovseg.model.model.load_model(*given, **options)
 
     def load_segmenter(self, *given: Any, **options: Any) -> ovseg.segmenters.base.Segmenter:
         with patch.object(ovseg.segmenters.load, "load_segmenter_with", self._load_segmenter):
@@ -68,7 +68,7 @@ class Place:
         self._undo.callback(os.chdir, os.getcwd())
         os.chdir(self.here)
         once = patch.object
-        self._undo.enter_context(once(ovseg.model, "load_model_with", cache(self._load_model)))
+        self._undo.enter_context(once(ovseg.model.model, "load_model_with", cache(self._load_model)))
         maker = cache(self._load_segmenter)
         self._undo.enter_context(once(ovseg.segmenters.load, "load_segmenter_with", maker))
         self._undo.enter_context(patch.dict(sam_model_registry, vit_b=small_sam))

@@ -9,7 +9,7 @@ from hostile.call import Call, told
 from hostile.models import names
 from hostile.place import Place
 from hostile.values import anything, hostile
-from ovseg.vocabulary import as_vocabulary, find_vocabulary, parse_vocabulary
+from ovseg.words.vocabulary import as_vocabulary, find_vocabulary, parse_vocabulary
 
 LINES = ("sky", "tree, wood", "background", "a: b, c", "a:", ": x", "a, a", "A", "a", "# a comment", "",
     "  ", "\t", "a\tb",

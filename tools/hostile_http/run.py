@@ -66,7 +66,7 @@ def serving(folder: Path, words: Sequence[str] = QUICK) -> Iterator[Server]:
     (root / "link.png").symlink_to(folder / "secret.png")
     (root / "good.png").write_bytes(values.PICTURE)
     os.mkfifo(root / "pipe")
-    command = [sys.executable, "-m", "ovseg.cli", "serve", "--port", "0", "--root", str(root)]
+    command = [sys.executable, "-m", "ovseg.apps.cli", "serve", "--port", "0", "--root", str(root)]
     command += ["--segmenter", "tiny", "--presence-threshold", "0", *words]
     environment = {**os.environ, "OVSEG_HOME": str(folder / "home"), "OVSEG_SERVE_TOKEN": TOKEN}
     with log.open("w") as written:

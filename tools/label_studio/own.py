@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ovseg
-from ovseg.annotate.classes import read_classes
-from ovseg.annotate.finder import MaskFinder
+from ovseg.annotation.classes import read_classes
+from ovseg.annotation.finder import MaskFinder
+from ovseg.masks import TextMasks
 from ovseg.options import AnnotateOptions
-from ovseg.text_to_mask import TextMasks
-from ovseg.vocabulary import Names
+from ovseg.words.vocabulary import Names
 
 Found = list[tuple[str, NDArray[np.bool_]]]
 """Labels and masks (H, W) of one picture."""

@@ -48,7 +48,7 @@ def make_environment(folder: Path) -> Path:
             [python, "-m", "pip", "install", "-q", *PACKAGES], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise OvsegError(f"wanted Label Studio, pip said: {one_line(done.stderr[-400:])}")
+            raise OvsegError(f"expected Label Studio, pip said: {one_line(done.stderr[-400:])}")
     return python
 
 
@@ -141,7 +141,7 @@ class Backend:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = studio.folder / "ovseg-serve.log"
         self.command = [
-            *(sys.executable, "-m", "ovseg.cli", "serve", "--port", str(self.port), "--log-requests"),
+            *(sys.executable, "-m", "ovseg.apps.cli", "serve", "--port", str(self.port), "--log-requests"),
             *("--hosts", f"127.0.0.1:{studio.port}", *arguments),
         ]
         self.known = {"OVSEG_SERVE_TOKEN": self.token, "OVSEG_LABEL_STUDIO_TOKEN": studio.token}
@@ -167,13 +167,13 @@ def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float) -> None
     last = time.monotonic() + seconds
     while time.monotonic() < last:
         if process.poll() is not None:
-            raise OvsegError(f"wanted {url}, its process ended with {process.returncode}: see its log")
+            raise OvsegError(f"expected {url}, its process ended with {process.returncode}: see its log")
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
         except OSError:
             time.sleep(0.5)
-    raise OvsegError(f"wanted {url} within {seconds:g} s, got no answer")
+    raise OvsegError(f"expected {url} within {seconds:g} s, got no answer")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -23,11 +23,11 @@ from PIL import Image
 import ovseg
 from label_studio.own import Own
 from label_studio.studio import PASSWORD, USER, Backend, Studio, form, make_environment
-from ovseg.annotate.brush import decode_brush
+from ovseg.annotation.brush import decode_brush
 from ovseg.errors import OvsegError, one_line
-from ovseg.figures import palette
-from ovseg.io.writers import write_file
+from ovseg.files.writers import write_file
 from ovseg.metrics import mask_iou
+from ovseg.results.figures import palette
 
 SEED, SIZE = 4, (240, 320)
 HERE = Path(__file__).parent
@@ -110,7 +110,7 @@ def configuration(words: Sequence[str]) -> str:
     page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
     found = re.search(r"^```xml\n(.*?)^```", page, re.M | re.S)
     if found is None:
-        raise OvsegError("wanted a labelling interface in docs/serve.md, got none")
+        raise OvsegError("expected a labelling interface in docs/serve.md, got none")
     return re.sub(r"(\s*<Label [^>]*/>)+", labels, found[1])
 
 
@@ -184,7 +184,7 @@ def compared(
         if one["type"] == "brushlabels"
     ]
     if [label for label, _ in got] != [label for label, _ in wanted] or len(got) != len(results):
-        return Row(asked, f"{len(got)} masks, wanted {len(wanted)}", False)
+        return Row(asked, f"{len(got)} masks, expected {len(wanted)}", False)
     ious = [mask_iou(mask, own) for (_, mask), (_, own) in zip(got, wanted, strict=True)]
     lowest = min(ious, default=1.0)
     said = f"{len(got)} masks, lowest IoU with ovseg's own {lowest:.3f}" if ious else "no mask, none wanted"
@@ -241,7 +241,7 @@ def seen(trial: Trial, studio: Studio, python: Path, project: int, task: Task) -
     new = [label for label, _ in trial.own.words(task.picture, {wanted[0]: [word]})]
     more = len(said["typed"]) - len(said["listed"])
     held = sorted(said["typed"]) == sorted([*said["listed"], *new]) and more > 0
-    yield Row(f"'{word}' typed into the page", f"{more} regions more, wanted {len(new)}", held)
+    yield Row(f"'{word}' typed into the page", f"{more} regions more, expected {len(new)}", held)
 
 
 def visible(

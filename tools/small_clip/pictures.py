@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.vocabulary import load_vocabulary
+from ovseg.words.vocabulary import load_vocabulary
 from small_clip.words import spoken
 
 WINDOW, CELL, VOID = 256, 16, 255
@@ -131,7 +131,9 @@ def _masked(folder: Path) -> PhotoSet:
         image = _read(folder / "images" / f"{stem}.jpg")
         label[np.isin(label, unused)] = VOID
         if label.shape != image.shape[:2]:
-            raise SystemExit(f"wanted masks of the pictures' size in {folder}, got {label.shape} for {stem}")
+            raise SystemExit(
+                f"expected masks of the pictures' size in {folder}, got {label.shape} for {stem}"
+            )
         images.append(image)
         labels.append(label)
     weights = class_weights(labels, len(names))

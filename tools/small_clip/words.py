@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.clip.text import TEMPLATES
-from ovseg.data.scenes import NAMES as SCENE_NAMES
-from ovseg.vocabulary import list_vocabularies, load_vocabulary
+from ovseg.evaluation.data.scenes import NAMES as SCENE_NAMES
+from ovseg.words.vocabulary import list_vocabularies, load_vocabulary
 
 PROMPT = "a photo of a {}"
 SHOWN = {  # names of data sets that stand for what a person would say otherwise

@@ -48,7 +48,7 @@ def tower_of(visual: nn.Module) -> Tower:
         return OpenClipViT(visual)
     if not isinstance(visual, TimmModel):
         raise UnsupportedModelError(
-            "wanted open_clip's VisionTransformer, ModifiedResNet or TimmModel as the image tower, "
+            "expected open_clip's VisionTransformer, ModifiedResNet or TimmModel as the image tower, "
             f"got {type(visual).__name__}"
         )
     trunk = visual.trunk
@@ -57,7 +57,7 @@ def tower_of(visual: nn.Module) -> Tower:
     if type(trunk) in (ConvNeXt, FastVit):
         return CellTower(visual)
     raise UnsupportedModelError(
-        "wanted timm's VisionTransformer, Eva, ConvNeXt or FastVit as the image tower, "
+        "expected timm's VisionTransformer, Eva, ConvNeXt or FastVit as the image tower, "
         f"got {type(trunk).__name__}"
     )
 

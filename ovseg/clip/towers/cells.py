@@ -27,7 +27,7 @@ class CellTower(Tower):
         pool = getattr(getattr(trunk.head, "global_pool", None), "pool_type", None)
         if pool != "avg":
             raise UnsupportedModelError(
-                f"wanted a {type(trunk).__name__} with average pooling, got {pool or 'no'} pooling"
+                f"expected a {type(trunk).__name__} with average pooling, got {pool or 'no'} pooling"
             )
         stride = int(trunk.feature_info[-1]["reduction"])
         self.visual = visual
@@ -41,7 +41,7 @@ class CellTower(Tower):
         if method.blocks and (method.form is not identity or method.class_token_weight):
             kind = type(self.trunk).__name__
             raise UnsupportedModelError(
-                f"wanted method 'clip' or 'maskclip' for a {kind}, which averages over its cells and has no "
+                f"expected method 'clip' or 'maskclip' for a {kind}, which averages over its cells and has no "
                 f"attention to replace, got {method.name!r}"
             )
 

@@ -30,13 +30,13 @@ class OpenClipViT(BlockTower):
         ):
             kind = visual.pool_type if pool is None else f"{visual.attn_pool_type} attentional"
             raise UnsupportedModelError(
-                "wanted an image tower with a class token, average or attentional pooling, "
+                "expected an image tower with a class token, average or attentional pooling, "
                 f"got {kind} pooling"
             )
         for block in visual.transformer.resblocks:
             if not isinstance(block, ResidualAttentionBlock):
                 raise UnsupportedModelError(
-                    f"wanted open_clip's ResidualAttentionBlock, got {type(block).__name__}"
+                    f"expected open_clip's ResidualAttentionBlock, got {type(block).__name__}"
                 )
         self.visual = visual
         self.pool = cast("AttentionalPooler | None", pool)

@@ -24,16 +24,16 @@ def check_block(block: nn.Module) -> None:
     """Raise UnsupportedModelError unless the block is one of those that are read here."""
     if type(block) not in _BLOCKS:
         raise UnsupportedModelError(
-            f"wanted timm's Block, EvaBlock or EvaBlockPostNorm, got {type(block).__name__}"
+            f"expected timm's Block, EvaBlock or EvaBlockPostNorm, got {type(block).__name__}"
         )
     attn = block.attn
     if type(attn) not in _ATTENTIONS:
         raise UnsupportedModelError(
-            f"wanted timm's Attention, AttentionRope or EvaAttention, got {type(attn).__name__}"
+            f"expected timm's Attention, AttentionRope or EvaAttention, got {type(attn).__name__}"
         )
     if getattr(attn, "gate", None) is not None or getattr(attn, "num_kv_groups", 1) != 1:
         raise UnsupportedModelError(
-            "wanted attention without gates and with as many keys as queries, "
+            "expected attention without gates and with as many keys as queries, "
             f"got another {type(attn).__name__}"
         )
 

@@ -125,25 +125,25 @@ def _check(trunk: VisionTransformer | Eva) -> None:
     kind, pool = type(trunk).__name__, trunk.attn_pool
     if not isinstance(trunk.patch_embed, (PatchEmbed, HybridEmbed)):
         raise UnsupportedModelError(
-            f"wanted patches of timm's PatchEmbed or HybridEmbed, got {type(trunk.patch_embed).__name__}"
+            f"expected patches of timm's PatchEmbed or HybridEmbed, got {type(trunk.patch_embed).__name__}"
         )
     if trunk.num_prefix_tokens > 1 or getattr(trunk, "reg_token", None) is not None:
         raise UnsupportedModelError(
-            f"wanted a {kind} with a class token or none, got {trunk.num_prefix_tokens} leading tokens"
+            f"expected a {kind} with a class token or none, got {trunk.num_prefix_tokens} leading tokens"
         )
     if pool is None and trunk.global_pool not in ("token", "avg"):
         raise UnsupportedModelError(
-            f"wanted a {kind} with class token, average or attention pooling, "
+            f"expected a {kind} with class token, average or attention pooling, "
             f"got {trunk.global_pool!r} pooling"
         )
     if pool is not None and not (isinstance(pool, AttentionPoolLatent) and pool.pos_embed is None):
         raise UnsupportedModelError(
-            f"wanted timm's AttentionPoolLatent without positions, got {type(pool).__name__}"
+            f"expected timm's AttentionPoolLatent without positions, got {type(pool).__name__}"
         )
     rope = getattr(trunk, "rope", None)
     if rope is not None and (type(rope) is not RotaryEmbeddingCat or getattr(rope, "rotate_half", False)):
         raise UnsupportedModelError(
-            f"wanted timm's interleaved RotaryEmbeddingCat or none, got {type(rope).__name__}"
+            f"expected timm's interleaved RotaryEmbeddingCat or none, got {type(rope).__name__}"
         )
     for block in trunk.blocks:
         check_block(block)

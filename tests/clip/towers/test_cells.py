@@ -57,7 +57,7 @@ def test_a_batch_is_its_images_and_leaves_no_trace(family: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"clip", "maskclip"}))
 @pytest.mark.parametrize("family", ["convnext", "fastvit"])
 def test_methods_that_replace_attention_say_that_there_is_none(family: str, name: str) -> None:
-    said = f"wanted method 'clip' or 'maskclip' for a .* has no attention to replace, got '{name}'"
+    said = f"expected method 'clip' or 'maskclip' for a .* has no attention to replace, got '{name}'"
     with pytest.raises(UnsupportedModelError, match=said):
         check_method(tower(family), METHODS[name])
     with pytest.raises(UnsupportedModelError, match=said):

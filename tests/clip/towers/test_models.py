@@ -16,7 +16,7 @@ from ovseg.clip.build import build_clip, check_config, check_tower
 from ovseg.clip.encoder import encode_image
 from ovseg.clip.models import LoadedClip
 from ovseg.errors import UnsupportedModelError
-from ovseg.model import Model
+from ovseg.model.model import Model
 
 
 def model(family: str, method: str) -> Model:
@@ -51,9 +51,9 @@ def test_towers_of_cells_segment_with_clip_and_refuse_surgery(family: str) -> No
     assert labels.shape == (50, 70)
     assert (found.with_method("maskclip").segment(image, "sky, grass").labels == labels).all()
     for name in set(METHODS) - {"clip", "maskclip"}:
-        with pytest.raises(UnsupportedModelError, match="wanted method 'clip' or 'maskclip'"):
+        with pytest.raises(UnsupportedModelError, match="expected method 'clip' or 'maskclip'"):
             model(family, name)
-        with pytest.raises(UnsupportedModelError, match="wanted method 'clip' or 'maskclip'"):
+        with pytest.raises(UnsupportedModelError, match="expected method 'clip' or 'maskclip'"):
             found.with_method(name)
 
 

@@ -35,7 +35,9 @@ def test_the_table_of_the_docs_is_what_the_configs_give():
 
 @pytest.mark.parametrize("name", UNREAD)
 def test_what_is_not_read_is_said_in_one_line(name):
-    with pytest.raises(UnsupportedModelError, match=f"wanted timm's .* as the image tower, {UNREAD[name]}$"):
+    with pytest.raises(
+        UnsupportedModelError, match=f"expected timm's .* as the image tower, {UNREAD[name]}$"
+    ):
         load_clip(name, "random")
     assert list_models()[name] == ()
 
@@ -46,7 +48,7 @@ def test_a_method_that_a_tower_cannot_take_is_refused_before_any_download(name, 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked"))
     monkeypatch.setattr("ovseg.clip.models.build_clip", lambda *_, **__: pytest.fail("a model was built"))
     for weights in ("random", list_models()[name][0]):
-        with pytest.raises(UnsupportedModelError, match="wanted method 'clip' or 'maskclip'"):
+        with pytest.raises(UnsupportedModelError, match="expected method 'clip' or 'maskclip'"):
             load_clip(name, weights, method=METHODS[method])
 
 

@@ -1,0 +1,125 @@
+"""One function a format: its files to records. What is read can be written in any other format."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ovseg.annotation.classes import read_classes
+from ovseg.annotation.folder import RUN, read_run
+from ovseg.annotation.readers.base import Annotations, Source
+from ovseg.annotation.readers.coco import read_coco, read_panoptic
+from ovseg.annotation.readers.cvat import read_cvat
+from ovseg.annotation.readers.label_studio import read_label_studio
+from ovseg.annotation.readers.labelme import read_labelme
+from ovseg.annotation.readers.labels import read_cityscapes, read_mmseg, read_voc
+from ovseg.annotation.readers.yolo import read_yolo
+from ovseg.errors import DataError, UsageError
+from ovseg.files.sources import expand, shown
+from ovseg.options.checks import check_choice
+
+
+def read_run_folder(source: Source) -> Annotations:
+    """The records of a run folder, also while the run goes on. Raises DataError."""
+    info, records, _ = read_run(source.path)
+    return Annotations(info.names, records, info.task == "labels", "run")
+
+
+READERS: dict[str, Callable[[Source], Annotations]] = {
+    "run": read_run_folder,
+    "coco": read_coco,
+    "coco-panoptic": read_panoptic,
+    "yolo": read_yolo,
+    "labelme": read_labelme,
+    "label-studio": read_label_studio,
+    "cvat": read_cvat,
+    "voc": read_voc,
+    "mmseg": read_mmseg,
+    "cityscapes": read_cityscapes,
+}
+"""The reader of each format; "run" is a folder of ``ovseg annotate``."""
+
+
+def read_annotations(
+    path: str | os.PathLike[str],
+    kind: str | None = None,
+    images: str | os.PathLike[str] | None = None,
+    classes: str | os.PathLike[str] | None = None,
+) -> Annotations:
+    """Annotations of any format.
+
+    Args:
+        path: a run folder, or a file or folder of one of the formats.
+        kind: a name of ``READERS``; None to tell it by the files.
+        images: the folder of the images, where the format needs it or links to images are wanted.
+        classes: the classes in order, where the files hold numbers only; as ``read_classes`` takes them.
+
+    Raises:
+        UsageError: the path does not exist, or its format cannot be told.
+        DataError: a file is damaged or something else.
+    """
+    place = expand(path)
+    if not os.path.isfile(place) and not os.path.isdir(place):  # a pipe would be waited for without end
+        reason = "is no file or folder" if os.path.exists(place) else "does not exist"
+        raise UsageError(f"expected annotations, {shown(place)} {reason}")
+    if kind is None:
+        kind = guess_format(place)
+    else:
+        check_choice("format", kind, tuple(READERS))
+    names = None if classes is None else read_classes(classes).names
+    return READERS[kind](Source(place, None if images is None else expand(images), names))
+
+
+def guess_format(path: Path) -> str:
+    """The format of a file or folder, by what it is called and holds.
+
+    Raises:
+        UsageError: it cannot be told.
+    """
+    if path.is_dir():
+        marks = {
+            RUN: "run",
+            "instances.json": "coco",
+            "panoptic.json": "coco-panoptic",
+            "data.yaml": "yolo",
+            "tasks.json": "label-studio",
+            "annotations.xml": "cvat",
+            "SegmentationClass": "voc",
+            "dataset.py": "mmseg",
+            "classes.txt": "mmseg",
+        }
+        for mark, kind in marks.items():
+            if (path / mark).exists():
+                return kind
+        if next(path.rglob("*_labelIds.png"), None) is not None:
+            return "cityscapes"
+        if next(path.rglob("*.json"), None) is not None:
+            return "labelme"
+    elif path.suffix == ".xml":
+        return "cvat"
+    elif path.suffix in (".yaml", ".yml"):
+        return "yolo"
+    elif path.suffix == ".json":
+        return _json_kind(path)
+    known = ", ".join(READERS)
+    raise UsageError(f"cannot tell the format of {shown(path)}: expected it named, one of {known}")
+
+
+def _json_kind(path: Path) -> str:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        raise DataError(f"expected annotations as JSON, {shown(path)} is none") from None
+    if isinstance(content, list):
+        return "label-studio"
+    if isinstance(content, dict) and "shapes" in content:
+        return "labelme"
+    first = content.get("annotations") if isinstance(content, dict) else None
+    if isinstance(first, list) and first and isinstance(first[0], dict) and "segments_info" in first[0]:
+        return "coco-panoptic"
+    return "coco"
+
+
+__all__ = ["READERS", "Annotations", "Source", "guess_format", "read_annotations"]

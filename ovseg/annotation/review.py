@@ -1,0 +1,253 @@
+"""A run against ground truth: IoU of each class, precision and recall of its presence, better thresholds."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.annotation.readers import Annotations
+from ovseg.annotation.records import Record, without_ending
+from ovseg.errors import DataError
+from ovseg.words.names import fold
+
+
+@dataclass
+class ClassReview:
+    """What is known of one class over the compared images.
+
+    Attributes:
+        both, either: pixels of the class in run and truth, and in run or truth; pixels that are void in the
+            truth do not count.
+        right, wrong, missed: images in which the run found the class and the truth has it, the run alone
+            found it, the truth alone has it.
+        shares: the class's presence in each image that the run tells it of, and whether the truth has it.
+    """
+
+    both: int = 0
+    either: int = 0
+    right: int = 0
+    wrong: int = 0
+    missed: int = 0
+    shares: list[tuple[float, bool]] = field(default_factory=list)
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union of the pixels of all images; NaN where neither has any."""
+        return self.both / self.either if self.either else math.nan
+
+    @property
+    def precision(self) -> float:
+        """The share of images with the class in the run in which it is right; NaN where there are none."""
+        return self.right / (self.right + self.wrong) if self.right + self.wrong else math.nan
+
+    @property
+    def recall(self) -> float:
+        """The share of images with the class in the truth in which it was found; NaN where there are none."""
+        return self.right / (self.right + self.missed) if self.right + self.missed else math.nan
+
+    @property
+    def threshold(self) -> float | None:
+        """The presence that parts the images with the class best from those without it."""
+        return best_threshold(self.shares)
+
+
+@dataclass
+class Review:
+    """The comparison of a run with the truth.
+
+    Attributes:
+        classes: the classes that both know.
+        images: images that were compared.
+        without_truth: images of the run that the truth does not have.
+        missing: images of the truth that the run does not have.
+        other_classes: classes of the truth that the run was not asked for.
+    """
+
+    classes: dict[str, ClassReview]
+    images: int = 0
+    without_truth: int = 0
+    missing: list[str] = field(default_factory=list)
+    other_classes: tuple[str, ...] = ()
+
+    @property
+    def mean_iou(self) -> float:
+        """The mean IoU over the classes that occur in run or truth; NaN where none does."""
+        known = [one.iou for one in self.classes.values() if one.either]
+        return sum(known) / len(known) if known else math.nan
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The proposed threshold of each class that has images with and without it."""
+        found = {name: one.threshold for name, one in self.classes.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def describe(self) -> dict[str, object]:
+        """Everything as JSON can hold it, rates in 0..1."""
+        return {
+            "images": self.images,
+            "images without truth": self.without_truth,
+            "missing in the run": self.missing,
+            "classes of the truth only": list(self.other_classes),
+            "mean IoU": self.mean_iou,
+            "classes": {
+                name: {
+                    "IoU": one.iou,
+                    "precision": one.precision,
+                    "recall": one.recall,
+                    "images": one.right + one.missed,
+                    "threshold": one.threshold,
+                }
+                for name, one in self.classes.items()
+            },
+            "thresholds": self.thresholds,
+        }
+
+    def lines(self) -> list[str]:
+        """A table for people; IoU, precision and recall in %."""
+        width = max(len("mean"), *(len(name) for name in self.classes))
+        out = [f"{'class':<{width}}     IoU  precision  recall  images  threshold"]
+        for name, one in self.classes.items():
+            threshold = "-" if one.threshold is None else f"{one.threshold:.2f}"
+            out.append(
+                f"{name:<{width}}  {_percent(one.iou)}     {_percent(one.precision)}  {_percent(one.recall)}"
+                f"  {one.right + one.missed:6d}  {threshold:>9}"
+            )
+        return [*out, f"{'mean':<{width}}  {_percent(self.mean_iou)}"]
+
+
+def review(run: Annotations, truth: Annotations) -> Review:
+    """Compare annotations with the truth, image by image, by the images' names.
+
+    Args:
+        run: what is judged; a run folder also gives each class's presence.
+        truth: the truth. It is held in memory, the run is not.
+
+    Returns:
+        The scores over the images that both have. Classes are compared by their names, upper and lower case
+        alike; "background" is left out.
+
+    Raises:
+        DataError: no image or no class is in both, or an image has two sizes.
+    """
+    wanted = {fold(name): name for name in truth.names if fold(name) != "background"}
+    names = {fold(name): name for name in run.names if fold(name) in wanted}
+    if not names:
+        raise DataError("expected a class that both the run and the truth have, got none")
+    others = tuple(name for key, name in wanted.items() if key not in names)
+    out = Review({name: ClassReview() for name in names.values()}, other_classes=others)
+    known = _Truth(truth.records())
+    for record in run.records():
+        true = known.find(record.name)
+        if true is None:
+            out.without_truth += 1
+            continue
+        if true.size != record.size:
+            raise DataError(
+                f"expected {record.name} in one size, got {record.size} and {true.size} in the truth"
+            )
+        out.images += 1
+        _compare(record, true, names, out)
+    if not out.images:
+        raise DataError(
+            "expected an image that both the run and the truth have, got none: compare their names"
+        )
+    out.missing = known.unused()
+    return out
+
+
+def best_threshold(shares: Sequence[tuple[float, bool]]) -> float | None:
+    """The threshold with the highest F1 of presence; among equals the one nearest to 0.5.
+
+    Args:
+        shares: presence in 0..1, and whether the class is there.
+
+    Returns:
+        A threshold in 0..1 with four digits; None where all images have the class, or none has it.
+
+    >>> best_threshold([(0.9, True), (0.7, True), (0.3, False)])
+    0.5
+    """
+    values = sorted({share for share, _ in shares})
+    positives = sum(there for _, there in shares)
+    if not positives or positives == len(shares):
+        return None
+    cuts = [0.0, *((low + high) / 2 for low, high in pairwise(values))]
+    best: tuple[float, float, float] | None = None
+    for cut in cuts:
+        right = sum(there for share, there in shares if share >= cut)
+        found = sum(share >= cut for share, _ in shares)
+        rank = (2 * right / (found + positives), -abs(cut - 0.5), cut)
+        best = rank if best is None or rank > best else best
+    return None if best is None else round(best[2], 4)
+
+
+def _compare(record: Record, true: Record, names: Mapping[str, str], out: Review) -> None:
+    valid = None if true.void is None else ~true.void.array()
+    mine, theirs = _unions(record, names, valid), _unions(true, names, valid)
+    for name, one in out.classes.items():
+        a, b = mine.get(name), theirs.get(name)
+        if a is not None and b is not None:
+            both = int((a & b).sum())
+            one.both += both
+            one.either += int(a.sum()) + int(b.sum()) - both
+        elif a is not None or b is not None:
+            one.either += int((a if a is not None else b).sum())  # type: ignore[union-attr]
+        one.right += a is not None and b is not None
+        one.wrong += a is not None and b is None
+        one.missed += a is None and b is not None
+        if record.presence is not None:
+            one.shares.append((float(record.presence.get(name, 0.0)), b is not None))
+
+
+def _unions(
+    record: Record, names: Mapping[str, str], valid: NDArray[np.bool_] | None
+) -> dict[str, NDArray[np.bool_]]:
+    """The pixels of each class that count; classes without any are left out."""
+    found: dict[str, NDArray[np.bool_]] = {}
+    for one in record.regions:
+        name = names.get(fold(one.label))
+        if name is not None:
+            mask = one.mask.array() if valid is None else one.mask.array() & valid
+            found[name] = found[name] | mask if name in found else mask
+    return {name: mask for name, mask in found.items() if mask.any()}
+
+
+class _Truth:
+    """Records by their images' names: whole, without ending, or the file's name where it is unique."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = list(records)
+        self.used: set[int] = set()
+        self.by: list[dict[str, int]] = []
+        for form in _FORMS:
+            keys = [form(record.name) for record in self.records]
+            once = Counter(keys)
+            self.by.append({key: index for index, key in enumerate(keys) if once[key] == 1})
+
+    def find(self, name: str) -> Record | None:
+        for form, known in zip(_FORMS, self.by, strict=True):
+            index = known.get(form(name))
+            if index is not None and index not in self.used:
+                self.used.add(index)
+                return self.records[index]
+        return None
+
+    def unused(self) -> list[str]:
+        return [record.name for index, record in enumerate(self.records) if index not in self.used]
+
+
+_FORMS: tuple[Callable[[str], str], ...] = (
+    lambda name: name,
+    without_ending,
+    lambda name: without_ending(name).rpartition("/")[2],
+)
+
+
+def _percent(value: float) -> str:
+    return "     -" if math.isnan(value) else f"{100 * value:6.2f}"

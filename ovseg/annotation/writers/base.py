@@ -1,0 +1,205 @@
+"""What every writer is: files of one image while the run goes on, and files of all images at its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.annotation.records import Record, Region
+from ovseg.errors import OvsegError, UsageError
+from ovseg.files.sources import shown
+from ovseg.files.writers import make_folder, write_file
+from ovseg.options import FormatOptions
+
+Records: TypeAlias = "Callable[[], Iterator[Record]]"
+"""Every record of a run in the order of the images' names, from the start at each call."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a writer writes for.
+
+    Attributes:
+        folder: where its files go.
+        names: every class in order, "background" too.
+        background: the index of the class "background", or None.
+        stuff: the regions are all pixels of a class, and not objects.
+        source: what made the annotations, for tools that show it.
+        options: the choices that formats have.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    background: int | None = None
+    stuff: bool = False
+    source: str = "ovseg"
+    options: FormatOptions = field(default_factory=FormatOptions)
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """The classes that are written as objects: all but "background"."""
+        return tuple(name for index, name in enumerate(self.names) if index != self.background)
+
+
+class Writer(ABC):
+    """One format. Writing an image again gives the same bytes, so a run may be repeated at any place.
+
+    Attributes:
+        name: what ``--format`` calls it.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.folder = target.folder
+        self.index = {name: number for number, name in enumerate(target.objects)}
+        self.check()
+
+    @property
+    def key(self) -> str:
+        """The format with the choices that change an image's own files."""
+        return self.name
+
+    def check(self) -> None:  # noqa: B027 - most formats hold any classes
+        """Raise UsageError where the format cannot hold these classes."""
+
+    def write(self, record: Record) -> None:  # noqa: B027 - some formats have files of all images only
+        """Write the files of one image. Raises OvsegError where one cannot be written."""
+
+    @abstractmethod
+    def finish(self, records: Records) -> None:
+        """Write the files that are of all images. Raises OvsegError where one cannot be written."""
+
+    def regions(self, record: Record) -> list[Region]:
+        """The regions of a record that are objects: no background, and none without pixels."""
+        return [one for one in record.regions if one.label in self.index and one.mask.area]
+
+    def path(self, *parts: str) -> Path:
+        """A file below the format's folder, whose own folder is made."""
+        path = self.folder.joinpath(*parts)
+        make_folder(path.parent)
+        return path
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8; bytes of a file name that are no UTF-8 are escaped."""
+    write_file(path, lambda file: file.write(text.encode(errors="backslashreplace")))
+
+
+def write_parts(path: Path, parts: Iterable[str]) -> None:
+    """Write a large text part by part, whole or not at all."""
+    write_file(path, lambda file: file.writelines(part.encode(errors="backslashreplace") for part in parts))
+
+
+def as_json(content: object) -> str:
+    """JSON on one line."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def json_list(items: Iterable[object]) -> Iterator[str]:
+    """A JSON list, an item a line."""
+    yield "["
+    for number, item in enumerate(items):
+        yield (",\n" if number else "\n") + as_json(item)
+    yield "\n]"
+
+
+def link_image(record: Record, path: Path) -> None:
+    """Put the image in the place where a tool looks for it: as a link, or a copy where there are no links.
+
+    Raises:
+        OvsegError: neither can be made.
+    """
+    if record.image is None:
+        return
+    make_folder(path.parent)
+    if os.path.islink(path) and os.readlink(path) == record.image:
+        return
+    partial = path.with_name(f".ovseg-{os.getpid()}-{secrets.token_hex(6)}")
+    try:
+        try:
+            os.symlink(record.image, partial)
+        except (OSError, NotImplementedError):
+            shutil.copyfile(record.image, partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise OvsegError(f"expected to write {shown(path)}: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def paint(
+    record: Record, values: Mapping[str, int], rest: int, void: int | None, dtype: type[np.unsignedinteger]
+) -> NDArray[np.unsignedinteger]:
+    """A label map (H, W): the value of each region's class, earlier regions on top.
+
+    Args:
+        record: the image.
+        values: the value of each class; regions of other classes are left out.
+        rest: the value of pixels without a region.
+        void: the value of pixels of which nothing is known; None for ``rest``.
+        dtype: np.uint8 or np.uint16.
+    """
+    labels = np.full(record.size, rest, dtype)
+    if record.void is not None and void is not None:
+        labels[record.void.array()] = void
+    for one in reversed(record.regions):
+        if one.label in values:
+            labels[one.mask.array()] = values[one.label]
+    return labels
+
+
+def voc_colours() -> NDArray[np.uint8]:
+    """The 256 colours of PASCAL VOC, (256, 3): the bits of an index spread over red, green and blue.
+
+    >>> voc_colours()[[0, 1, 255]].tolist()
+    [[0, 0, 0], [128, 0, 0], [224, 224, 192]]
+    """
+    index = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return colours
+
+
+_XML_CODES = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    '"': "&quot;",
+    "\t": "&#9;",
+    "\n": "&#10;",
+    "\r": "&#13;",
+}
+_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def xml_text(text: str) -> str:
+    """A text as XML can hold it, in an element or between double quotation marks."""
+    text = _NO_XML.sub("\ufffd", text)
+    for letter, code in _XML_CODES.items():
+        text = text.replace(letter, code)
+    return text
+
+
+def check_count(writer: Writer, most: int) -> None:
+    """Raise UsageError where there are more than ``most`` classes."""
+    if len(writer.target.objects) > most:
+        raise UsageError(
+            f"expected at most {most} classes for {writer.name}, got {len(writer.target.objects)}"
+        )

@@ -1,0 +1,1 @@
+"""What people run: commands, the page, the servers, CVAT functions. They parse, call and show."""

@@ -1,0 +1,3 @@
+from ovseg.apps.cli import main
+
+main()

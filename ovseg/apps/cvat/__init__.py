@@ -1,0 +1,106 @@
+"""Functions for CVAT's own command-line client: objects for words, masks for clicks, shapes followed.
+
+    cvat-cli task auto-annotate 5 --function-module ovseg.apps.cvat -p classes=str:"sky, tree"
+
+cvat-cli imports this module and calls ``create`` with what stands after ``-p``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeAlias
+
+from ovseg.annotation.api import FinderRecipe, with_background
+from ovseg.annotation.classes import Classes, parse_classes, read_classes
+from ovseg.errors import MissingPackageError, OvsegError, UsageError
+from ovseg.options import AnnotateOptions, CvatOptions, LoadOptions, check_known
+
+if TYPE_CHECKING:
+    from ovseg.apps.cvat.detection import Detection
+    from ovseg.apps.cvat.interaction import Interaction
+    from ovseg.apps.cvat.tracking import Tracking
+
+Parameter: TypeAlias = str | int | float | bool
+"""What ``-p NAME=TYPE:VALUE`` of cvat-cli can hold."""
+
+
+def create(**parameters: Parameter) -> Detection | Interaction | Tracking:
+    """The function that cvat-cli runs: the models are loaded, every parameter is checked.
+
+    Args:
+        parameters: the fields of ``CvatOptions``, ``LoadOptions`` and ``AnnotateOptions`` in
+            ``ovseg.options``, such as ``classes``, ``shape``, ``model``, ``segmenter``, ``device`` or
+            ``presence_threshold``. Several words are one text with commas.
+
+    Returns:
+        A function of cvat-sdk: with ``function="detection"``, the default, one that finds the objects of
+        ``classes``; with "interaction" one that makes a mask for points and a box; with "tracking" one that
+        finds a shape on the next images.
+
+    Raises:
+        MissingPackageError: cvat-sdk is not installed.
+        OvsegError: a parameter is unknown or wrong, or a model cannot be loaded. Within cvat-cli the error
+            is also of the class that cvat-cli answers with one line.
+
+    >>> function = create(classes="sky; tree: tree, palm; not: poster", model="tiny", templates="plain")
+    >>> [label.name for label in function.spec.labels]
+    ['sky', 'tree']
+    """
+    try:
+        return _create(parameters)
+    except OvsegError as error:
+        raise _for_cvat_cli(error) from None
+
+
+def _create(parameters: dict[str, Parameter]) -> Detection | Interaction | Tracking:
+    try:
+        import_module("cvat_sdk.auto_annotation")
+    except ImportError as error:
+        raise MissingPackageError(
+            f"expected cvat-sdk for CVAT: pip install 'ovseg[cvat]' ({error})"
+        ) from None
+    from ovseg.apps.cvat.detection import Detection
+    from ovseg.apps.cvat.interaction import Interaction
+    from ovseg.apps.cvat.tracking import Tracking
+
+    kinds = (CvatOptions, LoadOptions, AnnotateOptions)
+    check_known(parameters, [name for kind in kinds for name in kind.names()])
+    given = [{name: parameters[name] for name in kind.names() if name in parameters} for kind in kinds]
+    chosen, loading = CvatOptions.from_mapping(given[0]), LoadOptions.from_mapping(given[1])
+    options = AnnotateOptions.from_mapping(given[2])
+    with_segmenter = options.task == "instances"
+    recipe = FinderRecipe(
+        chosen.model,
+        chosen.method,
+        loading,
+        chosen.segmenter if with_segmenter else None,
+        chosen.segmenter_weights if with_segmenter else None,
+    )
+    if chosen.classes is not None:
+        classes, options = with_background(_words(chosen.classes), options)
+        return Detection(*recipe.load(), classes, options, chosen.shape, chosen.attributes)
+    model, segmenter = recipe.load()
+    if segmenter is None:
+        raise UsageError(
+            f"expected the task instances for the function {chosen.function}, got {options.task}"
+        )
+    kind = Interaction if chosen.function == "interaction" else Tracking
+    return kind(model, segmenter, options)
+
+
+def _words(given: str) -> Classes:
+    """A class list in one line, with ";" between its lines, or what ``read_classes`` takes."""
+    if ";" in given and not os.path.isfile(given):
+        return parse_classes(given.replace(";", "\n"), "classes")
+    return read_classes(given)
+
+
+def _for_cvat_cli(error: OvsegError) -> OvsegError:
+    """The error as cvat-cli answers it: with its line, where other errors become a traceback."""
+    critical = getattr(sys.modules.get("cvat_cli._internal.common"), "CriticalError", None)
+    if critical is None:
+        return error
+    both: type[OvsegError] = type(type(error).__name__, (type(error), critical), {})
+    return both(str(error))

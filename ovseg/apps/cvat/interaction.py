@@ -1,0 +1,104 @@
+"""An interaction function of cvat-sdk: points and a box to a mask, by the step of ``ovseg.TextToMask``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cvat_sdk import models
+from cvat_sdk.auto_annotation import (
+    InteractionFunctionContext,
+    InteractionFunctionSpec,
+    InteractionPrompts,
+    InteractionResultAttributes,
+    InteractionResultShape,
+)
+from PIL.Image import Image
+
+from ovseg.apps.cvat.shapes import mask_points
+from ovseg.files.images import load_image
+from ovseg.masks.encoded import EncodedImage
+from ovseg.masks.pipeline import Setup, encode_image, find, resolved
+from ovseg.masks.prompts import Click
+from ovseg.masks.results import TextMasks
+from ovseg.model.model import Model
+from ovseg.options import MaskOptions
+from ovseg.segmenters.base import Segmenter
+from ovseg.segmenters.prompts import Box, check_box
+
+
+class Prompted:
+    """Masks for clicks and a box on images that are encoded once.
+
+    Args:
+        model: what ``ovseg.load_model`` gives.
+        segmenter: what ``ovseg.load_segmenter`` gives.
+        options: how a mask is chosen among the segmenter's candidates.
+    """
+
+    def __init__(self, model: Model, segmenter: Segmenter, options: MaskOptions) -> None:
+        self._setup = Setup(model, segmenter, resolved(options, segmenter), model.logit_scale)
+
+    def preprocess_image(self, context: object, image: Image) -> EncodedImage:
+        """An image through the encoders; cvat-cli's agent keeps it for further calls. Raises ImageError."""
+        return encode_image(self._setup, load_image(image))
+
+    def find(self, image: EncodedImage, clicks: Sequence[Click], box: Sequence[float] | None) -> TextMasks:
+        """The object at clicks and in a box x0, y0, x1, y1, in pixels.
+
+        Clicks outside the image are moved to its border, the box is cut.
+
+        Raises:
+            UsageError: the box has no area inside the image.
+        """
+        height, width = image.size
+        inside = [(min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0), on) for x, y, on in clicks]
+        cut: Box | None = None
+        if box is not None:
+            x0, y0, x1, y1 = check_box(box, image.size).tolist()
+            cut = (x0, y0, x1, y1)
+        return find(self._setup, image, None, {}, cut, inside)
+
+
+class Interaction(Prompted):
+    """The object that points and a box mean, as cvat-cli's agent asks for it.
+
+    Attributes:
+        spec: points on the object, points beside it and a box, each of which may be missing.
+    """
+
+    spec = InteractionFunctionSpec(min_pos_points=0, min_neg_points=0, min_bounding_boxes=0)
+
+    def detect(
+        self, context: InteractionFunctionContext, pp_image: EncodedImage, prompts: InteractionPrompts
+    ) -> list[InteractionResultShape]:
+        """The mask of the object.
+
+        Args:
+            context: without content.
+            pp_image: what ``preprocess_image`` gave.
+            prompts: (x, y) in pixels.
+
+        Returns:
+            One mask with the segmenter's score; none where nothing was found, or where no point on the
+            object and no box were given.
+
+        Raises:
+            UsageError: the box has no area inside the image.
+        """
+        clicks = [(float(x), float(y), True) for x, y in prompts.pos_points]
+        clicks += [(float(x), float(y), False) for x, y in prompts.neg_points]
+        corners = prompts.bounding_box
+        found = self.find(pp_image, clicks, None if corners is None else [*corners[0], *corners[1]])
+        return [
+            InteractionResultShape(
+                type="mask",
+                points=mask_points(mask),
+                attributes=[
+                    models.AttributeValRequest(
+                        spec_id=int(InteractionResultAttributes.CONFIDENCE),
+                        value=f"{min(1.0, max(0.0, float(score))):.4f}",
+                    )
+                ],
+            )
+            for mask, score in zip(found.masks, found.scores, strict=True)
+        ]

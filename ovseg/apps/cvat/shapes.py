@@ -1,0 +1,80 @@
+"""Masks as the numbers that CVAT's shapes hold, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from cvat_sdk.masks import decode_mask, encode_mask
+from numpy.typing import NDArray
+
+from ovseg.annotation.readers.base import box_mask, polygon_mask
+from ovseg.apps.serve.outline import outlines
+from ovseg.errors import DataError, described
+
+KINDS = ("mask", "polygon", "rectangle")
+"""The types of shapes that a mask can become."""
+
+
+def mask_points(mask: NDArray[np.bool_]) -> list[float]:
+    """The run lengths and the box of a mask (H, W) that has pixels.
+
+    >>> mask_points(np.array([[False, True], [True, True]]))
+    [1.0, 3.0, 0.0, 0.0, 1.0, 1.0]
+    """
+    return [float(number) for number in encode_mask(mask)]
+
+
+def polygon_points(mask: NDArray[np.bool_]) -> list[list[float]]:
+    """x, y, x, y … of few points near the pixel edges, a polygon for each part of a mask, the largest first.
+
+    >>> polygon_points(np.ones((9, 9), bool))
+    [[0.0, 0.0, 9.0, 0.0, 9.0, 9.0, 0.0, 9.0]]
+    """
+    return [[side for point in part for side in point] for part in outlines(mask, edges=True)]
+
+
+def shape_points(kind: str, mask: NDArray[np.bool_]) -> list[float]:
+    """A mask that has pixels as one shape of a kind of ``KINDS``; a polygon holds its largest part.
+
+    >>> shape_points("rectangle", np.array([[False, True], [False, True]]))
+    [1.0, 0.0, 2.0, 2.0]
+    """
+    if kind == "mask":
+        return mask_points(mask)
+    if kind == "polygon":
+        return polygon_points(mask)[0]
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
+
+
+def shape_mask(kind: str, points: Sequence[float], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels of a shape, (H, W) bool.
+
+    Args:
+        kind: one of ``KINDS``.
+        points: as CVAT gives them.
+        size: (height, width) of the image in pixels.
+
+    Raises:
+        DataError: they are no such shape of an image of this size, or without pixels.
+
+    >>> shape_mask("rectangle", [1, 0, 2, 2], (2, 2)).tolist()
+    [[False, True], [False, True]]
+    """
+    try:
+        if kind == "mask":
+            mask = decode_mask(points, image_width=size[1], image_height=size[0])
+        elif kind == "rectangle":
+            mask = box_mask(size, points)
+        elif len(points) >= 6:  # pycocotools takes no fewer
+            mask = polygon_mask(size, [points]).array()
+        else:
+            mask = np.zeros(size, bool)
+    except (ValueError, TypeError, DataError):
+        mask = np.zeros(size, bool)
+    if not mask.any():
+        raise DataError(
+            f"expected a {kind} inside {size[1]} x {size[0]} pixels, got {described(list(points[:8]))}"
+        )
+    return mask

@@ -1,0 +1,241 @@
+"""All words on one picture: map, presence and masks of each, as clicks have corrected them.
+
+An image goes through CLIP and through the segmenter's encoder once. What was decoded for a word with its
+clicks is kept, so that another word, a click or a step back costs only what is new.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ovseg.annotation.exclusive import LEAST, Found, exclusive
+from ovseg.annotation.finder import REPORTED, MaskFinder
+from ovseg.annotation.records import Mask, Picture, Region
+from ovseg.masks.decoding import found_objects
+from ovseg.masks.encoded import EncodedImage
+from ovseg.masks.pipeline import prompt_sets, text_features
+from ovseg.masks.prompts import Click, PromptSet, add_clicks
+from ovseg.masks.scores import TextScores
+from ovseg.words.names import fold
+
+KEPT = 256
+"""Decoded answers that are kept of one picture, the least recently used goes first."""
+RIVALS = 3
+"""Everyday words that are named where a word is judged absent."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One correction: a click for a word, or without a click the word left out of this picture.
+
+    Attributes:
+        word: the class's name.
+        click: x, y in pixels of the image, and whether it is on the object.
+    """
+
+    word: str
+    click: Click | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What is known of one word in one picture.
+
+    Attributes:
+        word: the class's name.
+        map: (h, w) float32 on the token grid, comparable between words.
+        presence: how likely the word is in the picture, 0..1.
+        wanted: the presence from which on the word gets masks.
+        found: its masks, without pixels that belong to another word.
+        reason: why it has none, or None.
+        clicks: what was clicked for it.
+        left_out: the user said that it is not in the picture.
+    """
+
+    word: str
+    map: NDArray[np.float32]
+    presence: float
+    wanted: float
+    found: tuple[Found, ...] = ()
+    reason: str | None = None
+    clicks: tuple[Click, ...] = ()
+    left_out: bool = False
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the model alone takes the word to be in the picture."""
+        return self.presence >= self.wanted
+
+
+_Key: TypeAlias = "tuple[tuple[str, ...], tuple[str, ...], bool, tuple[Click, ...]]"
+_Decoded: TypeAlias = "tuple[tuple[Found, ...], str]"
+
+
+@dataclass(frozen=True, eq=False)
+class SeenPicture:
+    """A picture that went through both encoders, and what was decoded of it."""
+
+    encoded: EncodedImage
+    decoded: OrderedDict[_Key, _Decoded] = field(default_factory=OrderedDict)
+
+
+def steps_of(steps: Sequence[Step], word: str) -> tuple[tuple[Click, ...], bool]:
+    """The clicks of a word, and whether it is left out. Leaving out twice, or a click, takes it back.
+
+    >>> steps_of([Step("sky", (1, 2, True)), Step("sky")], "sky")
+    (((1, 2, True),), True)
+    >>> steps_of([Step("sky"), Step("sky", (1, 2, True))], "sky")[1]
+    False
+    """
+    own = [step for step in steps if step.word == word]
+    last = 0
+    while last < len(own) and own[-1 - last].click is None:
+        last += 1
+    return tuple(step.click for step in own if step.click is not None), last % 2 == 1
+
+
+@torch.no_grad()
+def answer_words(finder: MaskFinder, seen: SeenPicture, steps: Sequence[Step] = ()) -> list[Answer]:
+    """The answer to every word, in the order of the words; what is new is decoded in one call.
+
+    Args:
+        finder: the words, and both models.
+        seen: the picture.
+        steps: the corrections, in their order.
+    """
+    maps, shares = finder.maps(seen.encoded.features)
+    answers = []
+    for k, word in enumerate(finder.names):
+        clicks, left_out = steps_of(steps, word)
+        share, wanted = float(shares[k]), finder.thresholds[k]
+        answers.append(Answer(word, maps[k].astype(np.float32), share, wanted, (), None, clicks, left_out))
+    asked = [
+        k
+        for k, one in enumerate(answers)
+        if not one.left_out and (one.is_present or any(click[2] for click in one.clicks))
+    ]
+    decoded = _decode(finder, seen, {k: answers[k] for k in asked})
+    better = better_words(finder, seen.encoded) if len(decoded) < len(answers) else []
+    for k, one in enumerate(answers):
+        if k in decoded:
+            found = tuple(replace(mask, label=k) for mask in decoded[k][0])
+            answers[k] = replace(one, found=found, reason=None if found else decoded[k][1])
+        else:
+            answers[k] = replace(one, reason=_why_absent(one, better[k]))
+    return answers if finder.overlap else _without_shared(answers, seen.encoded.size, steps)
+
+
+def to_picture(finder: MaskFinder, answers: Sequence[Answer], size: tuple[int, int]) -> Picture:
+    """The answers as a run keeps them; a corrected word's prompt holds its clicks: "sky; + 320 150"."""
+    regions = []
+    for texts, one in zip(finder.texts, answers, strict=True):
+        clicks = [f"{'+' if on else '-'} {x:g} {y:g}" for x, y, on in one.clicks]
+        prompt = "; ".join([", ".join(texts), *clicks])
+        regions += [
+            Region(one.word, Mask.of(found.mask(size)), round(found.score, 4), prompt, finder.method)
+            for found in one.found
+        ]
+    presence = {one.word: round(one.presence, 4) for one in answers if one.presence >= REPORTED}
+    return Picture(tuple(regions), presence)
+
+
+def _decode(finder: MaskFinder, seen: SeenPicture, asked: dict[int, Answer]) -> dict[int, _Decoded]:
+    """Masks of some words before pixels are shared out, each decoded once for the same clicks."""
+    rivals = finder.setup.options.distractors
+    keys = {
+        k: (tuple(finder.texts[k]), tuple(rivals), one.is_present, one.clicks) for k, one in asked.items()
+    }
+    new = [k for k, key in keys.items() if key not in seen.decoded]
+    questions = [_question(finder, seen.encoded, asked[k]) for k in new]
+    sets = [one for one, _ in questions]
+    made = found_objects(finder.setup.segmenter, seen.encoded, sets, finder.setup.options)
+    for k, (_, reason), objects in zip(new, questions, made, strict=True):
+        found = tuple(Found.of(k, mask, one.score) for one, mask in objects)
+        seen.decoded[keys[k]] = (found, reason or "the segmenter found no region at these points")
+    out = {k: seen.decoded[key] for k, key in keys.items()}
+    for key in keys.values():
+        seen.decoded.move_to_end(key)
+    while len(seen.decoded) > max(KEPT, len(keys)):
+        seen.decoded.popitem(last=False)
+    return out
+
+
+def _question(finder: MaskFinder, encoded: EncodedImage, one: Answer) -> tuple[list[PromptSet], str | None]:
+    """The prompt sets of a word with its clicks; and why its map alone gives none, or None."""
+    sets: list[PromptSet] = []
+    reason = None
+    if one.is_present:
+        shares = {one.word: one.presence}
+        sets, reason = prompt_sets(encoded.size, one.map[None], shares, finder.setup.options)
+    return add_clicks(sets, one.clicks), reason
+
+
+def _why_absent(one: Answer, better: Sequence[str]) -> str:
+    """Why a word has no masks: the user took it out, or other words fit the picture better."""
+    if one.left_out:
+        return "you took it out of this photo"
+    reason = f"presence {one.presence:.2f} is below {one.wanted:.2f}"
+    return f"{reason}; everyday words that fit the photo better: {', '.join(better)}" if better else reason
+
+
+@torch.no_grad()
+def better_words(finder: MaskFinder, encoded: EncodedImage) -> list[list[str]]:
+    """For each class at most ``RIVALS`` everyday words that fit the whole picture better, best first."""
+    rivals = finder.setup.options.distractors
+    features = text_features(finder.setup, [text for row in finder.texts for text in row])
+    names = list(features)
+    scores = TextScores.of(
+        encoded.features, torch.stack([features[name] for name in names]), features[""][None]
+    )
+    value = dict(zip(names, scores.images.max(axis=0).tolist(), strict=True))
+    ranked = sorted(rivals, key=lambda rival: -value[rival])
+    out = []
+    for texts in finder.texts:
+        own, best = {fold(text) for text in texts}, max(value[text] for text in texts)
+        better = [rival for rival in ranked if value[rival] > best and fold(rival) not in own]
+        out.append(better[:RIVALS])
+    return out
+
+
+def _without_shared(answers: list[Answer], size: tuple[int, int], steps: Sequence[Step]) -> list[Answer]:
+    """The answers where a pixel belongs to one word: to the word that was corrected last, or by the maps.
+
+    What the user clicked wins over what the models say, and of two corrected words the later one wins.
+    """
+    alone = [mask for one in answers for mask in one.found if not one.clicks]
+    left = exclusive(alone, {mask.label: answers[mask.label].map for mask in alone}, size)
+    order = [step.word for step in steps if step.click is not None]
+    corrected = sorted(
+        (k for k, one in enumerate(answers) if one.clicks and one.found),
+        key=lambda k: -_last(order, answers[k].word),
+    )
+    taken = np.zeros(size, bool)
+    kept: dict[int, list[Found]] = {}
+    for mask in [*(mask for k in corrected for mask in answers[k].found), *left]:
+        x0, y0, x1, y1 = mask.box
+        crop = mask.crop & ~taken[y0:y1, x0:x1]
+        if crop.sum() >= max(1, LEAST * mask.crop.sum()):
+            rest = np.zeros(size, bool)
+            rest[y0:y1, x0:x1] = crop
+            kept.setdefault(mask.label, []).append(Found.of(mask.label, rest, mask.score))
+        if answers[mask.label].clicks:
+            taken[y0:y1, x0:x1] |= mask.crop
+    return [
+        replace(
+            one,
+            found=tuple(kept.get(k, ())),
+            reason="its pixels belong to other words" if one.found and k not in kept else one.reason,
+        )
+        for k, one in enumerate(answers)
+    ]
+
+
+def _last(order: Sequence[str], word: str) -> int:
+    return max(index for index, one in enumerate(order) if one == word)

@@ -1,0 +1,258 @@
+"""The photographs to go through and what was decided of each, kept as a run folder of ``ovseg annotate``.
+
+A picture that is accepted becomes a record and a row of the manifest, one that is skipped a row with that
+reason. So a page goes on where it was closed, ``ovseg convert`` and ``ovseg review`` read what was accepted,
+and ``ovseg annotate`` with the same settings does the rest.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ovseg.annotation.ahead import FileFacts
+from ovseg.annotation.api import make_writers
+from ovseg.annotation.folder import MANIFEST, RunFolder, Settings, digest_of, read_info
+from ovseg.annotation.inputs import Job, find_inputs, keep_stems
+from ovseg.annotation.manifest import Row, read_rows
+from ovseg.annotation.records import without_ending
+from ovseg.annotation.run import Outcome, finish
+from ovseg.annotation.writing import Sized, make_row
+from ovseg.apps.page.answers import Step
+from ovseg.errors import OvsegError, UsageError
+from ovseg.files.find import suffixes
+from ovseg.files.sources import expand, shown
+from ovseg.files.writers import make_folder, write_file
+from ovseg.options import FORMATS, FormatOptions
+from ovseg.options.checks import check_choice
+
+UPLOADS = "photos"
+"""Where pictures that are dropped onto the page are kept below the run folder."""
+SKIPPED = "skipped on the page"
+ACCEPTED, OPEN = "accepted", "open"
+
+
+class Photos:
+    """The pictures of a page in order, and the run folder that holds what was decided.
+
+    Args:
+        out: the run folder; it is made at the first decision.
+        known: what a run writes down besides its settings.
+
+    Attributes:
+        jobs: the pictures, in the order in which they are shown.
+        rows: what the manifest says of each, by stem.
+
+    Raises:
+        OvsegError: the run folder holds something else, or cannot be read.
+    """
+
+    def __init__(self, out: Path, known: Mapping[str, object]) -> None:
+        self.out, self.known = out, known
+        self.jobs: list[Job] = []
+        self._run: RunFolder | None = None
+        read_info(out)  # another kind of folder is refused before anything is written
+        self._rows, _, _ = read_rows(out / MANIFEST)
+        self._add(self._uploaded())
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        return self._rows if self._run is None else self._run.manifest.rows
+
+    def open(self, folder: str | os.PathLike[str], recursive: bool = False) -> list[str]:
+        """Show the images of a folder, in place of those of the folder before.
+
+        Args:
+            folder: a folder, an image, a pattern or a list, as ``ovseg annotate`` takes it.
+            recursive: with the folders in it.
+
+        Returns:
+            A line for whatever was left out.
+
+        Raises:
+            UsageError: it does not exist, or there is no image in it.
+        """
+        found, lines = find_photos(folder, recursive, self.out)
+        self.jobs = []
+        self._add([*found, *self._uploaded()])
+        return lines
+
+    def upload(self, files: Sequence[str | os.PathLike[str]]) -> Job:
+        """Keep copies of some files as pictures of the run; the first of them.
+
+        Raises:
+            UsageError: there is none, or one has no ending of an image.
+            OvsegError: one cannot be read or written.
+        """
+        paths = [Path(file) for file in files]
+        if not paths:
+            raise UsageError("expected a photo, got none")
+        for path in paths:
+            if path.suffix.lower() not in suffixes():
+                raise UsageError(f"expected a photo such as .jpg or .png, got {shown(path.name)}")
+        new = [self._keep(path) for path in paths]
+        self._add([job for job in new if all(job.image != known.image for known in self.jobs)])
+        return next(job for job in self.jobs if job.image == new[0].image)
+
+    def state(self, job: Job) -> str:
+        """``ACCEPTED``, ``SKIPPED`` or ``OPEN``."""
+        row = self.rows.get(job.stem, {})
+        if row.get("skipped"):
+            return SKIPPED
+        return ACCEPTED if row.get("accepted") else OPEN
+
+    def count(self, state: str) -> int:
+        """How many of the pictures are in a state."""
+        return sum(self.state(job) == state for job in self.jobs)
+
+    def next_open(self, after: int = -1) -> int | None:
+        """The index of the next picture without a decision, from the start again after the last one."""
+        places = [*range(after + 1, len(self.jobs)), *range(min(after + 1, len(self.jobs)))]
+        return next((place for place in places if self.state(self.jobs[place]) == OPEN), None)
+
+    def steps(self, job: Job) -> list[Step]:
+        """The corrections with which a picture was accepted."""
+        kept = self.rows.get(job.stem, {}).get("steps")
+        return [_read_step(one) for one in kept] if isinstance(kept, list) else []
+
+    def accept(
+        self, job: Job, facts: FileFacts, found: Sized, steps: Sequence[Step], settings: Settings
+    ) -> None:
+        """Keep the regions of a picture. Everything is on the disk when this returns.
+
+        Raises:
+            UsageError: another run writes into the run folder.
+            OvsegError: they cannot be written.
+        """
+        self._decide(
+            job, facts, found, settings, {"accepted": True, "steps": [_as_row(one) for one in steps]}
+        )
+
+    def skip(self, job: Job, facts: FileFacts, settings: Settings, reason: str | None = None) -> None:
+        """Leave a picture out of the results; a later look at it may accept it. Raises as ``accept``.
+
+        Args:
+            reason: why, where the picture could not be read.
+        """
+        written = self.rows.get(job.stem, {}).get("formats", [])
+        self._decide(job, facts, reason or SKIPPED, settings, {"skipped": True, "formats": written})
+
+    def export(self, formats: Sequence[str], options: FormatOptions | None = None) -> Outcome:
+        """Write label files of all accepted pictures, each format in a folder of its name in the run folder.
+
+        Raises:
+            UsageError: a format is unknown or cannot hold the words, or nothing was accepted.
+            OvsegError: a file cannot be written.
+        """
+        listed = list(dict.fromkeys(formats))
+        if not listed:
+            raise UsageError(f"expected a format, one of {', '.join(FORMATS)}, got none")
+        for name in listed:
+            check_choice("format", name, FORMATS)
+        if all("error" in row for row in self.rows.values()):
+            raise UsageError("expected a picture that was accepted, got none")
+        run = self._run or self._open_run(self._last_settings())
+        writers = make_writers(listed, self.out.absolute(), run.info, options or FormatOptions())
+        outcome = finish(run, writers, self.jobs, 0)
+        run.manifest.sync()
+        return outcome
+
+    def leftovers(self) -> list[str]:
+        """Pictures that were skipped after label files of them had been written, which are still there."""
+        return [str(row["name"]) for row in self.rows.values() if row.get("skipped") and row.get("formats")]
+
+    def close(self) -> None:
+        """Bring everything to the disk and let another run into the folder."""
+        if self._run is not None:
+            self._rows = dict(self._run.manifest.rows)
+            run, self._run = self._run, None
+            run.__exit__()
+
+    def _add(self, jobs: Sequence[Job]) -> None:
+        """Take jobs into the list, each with the stem that it had before."""
+        taken: dict[str, Mapping[str, object]] = dict(self.rows)
+        taken.update({job.stem: {"image": os.path.abspath(job.image)} for job in self.jobs})
+        self.jobs = [*self.jobs, *keep_stems(jobs, taken)]
+
+    def _uploaded(self) -> list[Job]:
+        folder = self.out / UPLOADS
+        if not folder.is_dir():
+            return []
+        known = suffixes()
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
+        return [Job(path, path.name, without_ending(path.name)) for path in files]
+
+    def _keep(self, path: Path) -> Job:
+        """A copy of a file below the run folder; a file of the same content is not copied again."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise OvsegError(f"expected to read {shown(path)}: {error.strerror}") from None
+        folder = make_folder(self.out / UPLOADS)
+        target, number = folder / path.name, 1
+        while target.exists() and target.read_bytes() != content:
+            number += 1
+            target = folder / f"{path.stem}_{number}{path.suffix}"
+        if not target.exists():
+            write_file(target, lambda file: file.write(content))
+        return Job(target, target.name, without_ending(target.name))
+
+    def _decide(
+        self, job: Job, facts: FileFacts, found: Sized | str, settings: Settings, more: Mapping[str, object]
+    ) -> None:
+        run = self._run
+        if run is None or run.key != digest_of(settings):
+            run = self._open_run(settings)
+        row = make_row(job, facts, found, run.path, run.key, ())
+        if "error" in row and not isinstance(found, str):
+            raise OvsegError(str(row["error"]))
+        run.manifest.append({**row, **more})
+        run.manifest.sync()
+
+    def _open_run(self, settings: Settings) -> RunFolder:
+        self.close()
+        self._run = RunFolder(self.out, settings, self.known, mix=True)  # words change while one works
+        return self._run
+
+    def _last_settings(self) -> Settings:
+        info = read_info(self.out)
+        found = info.runs[info.current].get("settings") if info is not None else None
+        if not isinstance(found, dict):
+            raise UsageError("expected a picture that was accepted, got none")
+        return found
+
+
+def find_photos(folder: str | os.PathLike[str], recursive: bool, out: Path) -> tuple[list[Job], list[str]]:
+    """The images of a folder, and a line for whatever was left out.
+
+    Args:
+        folder: a folder, an image, a pattern or a list, as ``ovseg annotate`` takes it.
+        recursive: with the folders in it.
+        out: the run folder; what lies in it is no input.
+
+    Raises:
+        UsageError: it does not exist, or there is no image in it.
+    """
+    text = os.fspath(folder).strip()
+    if not text:
+        raise UsageError("expected a folder of photos, got none")
+    if not glob.has_magic(text) and not os.path.exists(expand(text)):
+        raise UsageError(f"expected a folder of photos, {shown(text)} does not exist")
+    return find_inputs([text], recursive, out)
+
+
+def _as_row(step: Step) -> list[object]:
+    """A step as the manifest's row holds it."""
+    return [step.word] if step.click is None else [step.word, step.click[0], step.click[1], step.click[2]]
+
+
+def _read_step(kept: object) -> Step:
+    """The step that ``_as_row`` wrote. Raises OvsegError for anything else."""
+    match kept:
+        case [str(word)]:
+            return Step(word)
+        case [str(word), float() | int() as x, float() | int() as y, bool(on)]:
+            return Step(word, (float(x), float(y), on))
+    raise OvsegError(f"expected the corrections of a picture in {MANIFEST}, got {kept!r}")

@@ -1,0 +1,190 @@
+"""The HTTP side: routes, who may ask, and statuses. What is answered is made elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from threading import Event
+
+from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from ovseg.apps.serve import x_anylabeling
+from ovseg.apps.serve.bounds import Gate, JsonObject, Refused, Work, as_line, drain
+from ovseg.apps.serve.core import Core
+from ovseg.apps.serve.images import Sources
+from ovseg.apps.serve.label_studio import LabelStudio
+from ovseg.errors import OvsegError, one_line
+from ovseg.options import ServeOptions
+
+Handler = Callable[[Request], Awaitable[Response]]
+log = logging.getLogger("ovseg.serve")
+X_ANYLABELING = "/v1/"
+"""Paths of X-AnyLabeling, whose errors have a form of their own."""
+UNUSED = ("/webhook", "/train", "/validate", "/job_status", "/delete", "/duplicate_model")
+"""What Label Studio also calls, and what means nothing here: nothing is trained. Bodies are not read, as they
+hold tokens."""
+
+
+def create_app(
+    core: Core,
+    *,
+    sources: Sources | None = None,
+    token: str | None = None,
+    options: ServeOptions | None = None,
+    stop: Event | None = None,
+) -> FastAPI:
+    """The application that ``uvicorn`` serves: backends of Label Studio and of X-AnyLabeling.
+
+    Args:
+        core: what makes the regions.
+        sources: where Label Studio's images may come from; data URIs always may.
+        token: what whoever asks has to send, see ``check_token``; None to let everybody in.
+        options: how much a request may take.
+        stop: set by whoever ends the server, before it waits for requests: they are refused then, and work
+            ends after its present task.
+
+    Example:
+        >>> import ovseg
+        >>> app = create_app(Core(ovseg.load_model("tiny"), ovseg.load_segmenter("tiny")))
+        >>> "/predict" in {route.path for route in app.routes}
+        True
+    """
+    chosen = options or ServeOptions()
+    stopping = stop or Event()
+    gate = Gate(chosen, stopping)
+    # Label Studio waits for setup 3 seconds, also while all workers are busy.
+    desk = Gate(replace(chosen, workers=1, max_body=1), stopping)
+    studio = LabelStudio(core, sources or Sources())
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        stopping.set()
+        for one in (gate, desk):
+            await run_in_threadpool(one.close)
+
+    app = FastAPI(openapi_url=None, lifespan=life, redirect_slashes=False)
+    app.add_exception_handler(HTTPException, _http_error)
+
+    async def health(_: Request) -> Response:
+        return _json({"status": "UP", "model_class": "ovseg", "requests": gate.inside})
+
+    async def versions(_: Request) -> Response:
+        return _json({"versions": [core.version]})
+
+    async def unused(request: Request) -> Response:
+        await drain(request)
+        return _json({})
+
+    async def models(_: Request) -> Response:
+        return _json(x_anylabeling.models(core))
+
+    async def about(request: Request) -> Response:
+        return _json(x_anylabeling.about(core, request.path_params["model"]))
+
+    def answered(work: Work, at: Gate = gate) -> Handler:
+        async def handle(request: Request) -> Response:
+            return Response(await at.answer(request, work), media_type="application/json")
+
+        return handle
+
+    app.add_route("/", _guarded(health, None), methods=["GET"])
+    app.add_route("/health", _guarded(health, None), methods=["GET"])
+    app.add_route("/versions", _guarded(versions, token), methods=["GET"])
+    app.add_route("/setup", _guarded(answered(studio.setup, desk), token), methods=["POST"])
+    app.add_route("/predict", _guarded(answered(studio.predict), token), methods=["POST"])
+    for path in UNUSED:
+        app.add_route(path, _guarded(unused, token), methods=["POST"])
+    app.add_route("/v1/models", _guarded(models, token), methods=["GET"])
+    app.add_route("/v1/models/{model}/info", _guarded(about, token), methods=["GET"])
+    remote = answered(partial(x_anylabeling.predict, core))
+    app.add_route("/v1/predict", _guarded(remote, token), methods=["POST"])
+    return app
+
+
+def check_token(request: Request, token: str | None) -> None:
+    """Who may ask: Label Studio sends the token as the password of HTTP Basic, X-AnyLabeling as ``Token``.
+
+    A browser says in ``Origin`` which page a request comes from: pages may not use a server that listens on
+    the machine of whoever looks at them.
+
+    Raises:
+        Refused: the token is wrong or missing, or a page asks.
+    """
+    if "origin" in request.headers:
+        raise Refused(403, "expected a request of a program, got one of a web page")
+    if token is None:
+        return
+    kind, _, value = request.headers.get("authorization", "").partition(" ")
+    given = request.headers.get("token", "").encode("latin-1", "replace")
+    if kind.lower() == "basic":
+        try:
+            given = base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            given = b""
+    elif kind.lower() in ("bearer", "token"):
+        given = value.strip().encode("latin-1", "replace")
+    if not hmac.compare_digest(given, token.encode()):
+        raise Refused(
+            401, "expected the server's token: as the password of HTTP Basic, or as the header Token"
+        )
+
+
+def _guarded(handle: Handler, token: str | None) -> Handler:
+    """A handler whose refusals and failures are a status and a line; a failure is logged with where."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            check_token(request, token)
+            return await handle(request)
+        except Refused as error:
+            status, line = error.status, one_line(error)
+        except OvsegError as error:
+            status, line = 400, one_line(error)
+        except MemoryError:
+            log.error("%s: not enough memory", _path(request))
+            status, line = 503, "not enough memory for this request"
+        except Exception:
+            log.exception("%s failed", _path(request))
+            status, line = 500, "the server failed, its log says where"
+        if status != 408:  # there, the rest of the body was waited for in vain
+            await drain(request)
+        return _error(_path(request), status, line)
+
+    return guarded
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Paths and methods that are not there."""
+    await drain(request)
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    line = "expected another method for this path" if status == 405 else "expected a path of this server"
+    answer = _error(_path(request), status, line)
+    if isinstance(error, HTTPException):
+        answer.headers.update(error.headers or {})
+    return answer
+
+
+def _path(request: Request) -> str:
+    """The path alone: the whole address would be made of the header Host, which may hold anything."""
+    return str(request.scope["path"])
+
+
+def _error(path: str, status: int, line: str) -> Response:
+    codes = {401: "UNAUTHORIZED", 503: "QUEUE_FULL"}
+    content: JsonObject = {"error": line}
+    if path.startswith(X_ANYLABELING):
+        content = x_anylabeling.refusal(codes.get(status, "INVALID_REQUEST"), line)
+    return _json(content, status)
+
+
+def _json(content: JsonObject, status: int = 200) -> Response:
+    return Response(as_line(content), status, media_type="application/json")

@@ -1,3 +1,0 @@
-from ovseg.cli import main
-
-main()

@@ -1,0 +1,67 @@
+"""Cityscapes' labelTrainIds from its labelIds: no polygons are drawn anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.errors import DataError, UsageError
+from ovseg.evaluation.data.convert.write import Converted, read_labels, write_all
+from ovseg.metrics import VOID
+
+TRAIN_IDS, LABEL_IDS = "_labelTrainIds.png", "_labelIds.png"
+CLASS_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""The labelId of each of the 19 classes, in the classes' order, as cityscapesscripts has them."""
+LARGEST_ID = 33
+
+
+def convert_cityscapes(labels: Path) -> Converted:
+    """Write *_gtFine_labelTrainIds.png beside each *_gtFine_labelIds.png.
+
+    Args:
+        labels: the folder gtFine, or one of its splits.
+
+    Returns:
+        How many files were written and how many were there already.
+
+    Raises:
+        UsageError: there are no labelIds.
+        DataError: a file cannot be read or holds a value that is no labelId.
+    """
+    sources = sorted(labels.rglob(f"*_gtFine{LABEL_IDS}"))
+    if not sources:
+        raise UsageError(f"expected a folder with *_gtFine{LABEL_IDS}, {labels} has none")
+    jobs = [
+        (
+            path.with_name(path.name.replace(LABEL_IDS, TRAIN_IDS)),
+            lambda path=path: to_train_ids(read_labels(path), path),
+        )
+        for path in sources
+    ]
+    return write_all(jobs, "Cityscapes")
+
+
+def to_train_ids(label_ids: NDArray[np.integer], source: object = "labels") -> NDArray[np.uint8]:
+    """Classes of labelIds.
+
+    Args:
+        label_ids: (H, W) labelIds 0 to 33.
+        source: their file, for the message.
+
+    Returns:
+        (H, W) 0 to 18, and 255 for what is none of the 19 classes.
+
+    Raises:
+        DataError: a value is no labelId.
+
+    >>> to_train_ids(np.array([[7, 33, 0]])).tolist()
+    [[0, 18, 255]]
+    """
+    if label_ids.size and (label_ids.max() > LARGEST_ID or label_ids.min() < 0):
+        wrong = label_ids.max() if label_ids.max() > LARGEST_ID else label_ids.min()
+        raise DataError(f"expected labelIds 0 to {LARGEST_ID}, {source} holds {wrong}")
+    table = np.full(LARGEST_ID + 1, VOID, np.uint8)
+    table[list(CLASS_IDS)] = np.arange(len(CLASS_IDS))
+    return table[label_ids]

@@ -1,0 +1,199 @@
+"""Pictures with a mask for each label that is in them, from folders of index masks.
+
+What is measured per label (mSC, IoU per label, interactive segmentation) reads this one form: ``Sample``.
+Images and labels follow the rule of ``ovseg.files.images.load_labels``: both belong to the upright picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.errors import DataError, UsageError
+from ovseg.evaluation.data.items import ItemSet
+from ovseg.files.images import check_labels_fit, load_image, load_labels
+from ovseg.metrics import VOID
+from ovseg.words.vocabulary import load_vocabulary
+
+LARGE_VOID = 65535
+SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with a mask for each of its labels.
+
+    Attributes:
+        name: of the picture in its set.
+        image: (H, W, 3) uint8 RGB.
+        masks: (H, W) bool for each label that is in the picture.
+        valid: (H, W) bool, the pixels that count.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    masks: dict[str, NDArray[np.bool_]]
+    valid: NDArray[np.bool_]
+
+
+SampleSet = ItemSet[Sample]
+"""A named set of samples; each iteration reads it from the start."""
+
+
+def void_index(classes: int) -> int:
+    """The index of pixels that belong to no class: 255, and 65535 where 255 is a class.
+
+    >>> void_index(21), void_index(459)
+    (255, 65535)
+    """
+    return VOID if classes <= VOID else LARGE_VOID
+
+
+def from_labels(
+    name: str,
+    image: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    names: Sequence[str],
+    ignored: Sequence[str] = (),
+) -> Sample:
+    """Make a sample from an index mask: pixels of index k belong to ``names[k]``.
+
+    Args:
+        name: of the sample.
+        image: (H, W, 3) uint8 RGB.
+        labels: (H, W) indices; ``void_index(len(names))`` marks pixels that do not count.
+        names: the name of each index.
+        ignored: names that are no labels, such as "background"; their pixels count.
+
+    Raises:
+        DataError: an index beyond the names, or another size than the image.
+
+    >>> labels = np.array([[0, 1, 255]], np.uint8)
+    >>> sample = from_labels("a", np.zeros((1, 3, 3), np.uint8), labels, ["sky", "tree"])
+    >>> list(sample.masks), sample.valid.tolist()
+    (['sky', 'tree'], [[True, True, False]])
+    """
+    check_labels_fit(labels, image.shape, name)
+    void = void_index(len(names))
+    known = [int(k) for k in np.unique(labels) if k != void]
+    wrong = [k for k in known if not 0 <= k < len(names)]
+    if wrong:
+        raise DataError(f"{name}: expected labels below {len(names)} or {void}, got {wrong[-1]}")
+    masks = {names[k]: labels == k for k in known if names[k] not in ignored}
+    return Sample(name, image, masks, labels != void)
+
+
+def read_folder(
+    images: Path,
+    masks: Path,
+    stems: Sequence[str],
+    names: Sequence[str],
+    ignored: Sequence[str] = (),
+    title: str = "",
+) -> SampleSet:
+    """Read pictures STEM.jpg (or .jpeg, .png) with index masks STEM.png of another folder, as VOC has them.
+
+    Args:
+        images, masks: the folders.
+        stems: the names of the files, without suffix.
+        names: the name of each index.
+        ignored: names that are no labels.
+        title: the set's name; empty for that of the folder above ``images``.
+
+    Raises:
+        UsageError: there are no stems.
+        DataError: while it is read, a file is missing or a mask does not fit.
+    """
+    if not stems:
+        raise UsageError(f"expected names of pictures in {images}, got none")
+
+    def files(index: int) -> tuple[Path, Path]:
+        stem = stems[index]
+        return find_picture(images, stem), masks / f"{stem}.png"
+
+    def load(index: int) -> Sample:
+        picture, mask = files(index)
+        labels = load_labels(mask)
+        if not picture.is_file():
+            raise DataError(f"expected the picture of {stems[index]}, {picture} does not exist")
+        return from_labels(stems[index], load_image(picture), labels, names, ignored)
+
+    used = tuple(name for name in names if name not in ignored)
+    return SampleSet(title or images.parent.name, used, list(stems), load, files)
+
+
+def find_picture(folder: Path, stem: str) -> Path:
+    """The file STEM with one of ``SUFFIXES``; the first of them where there is none."""
+    choices = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
+    return next((path for path in choices if path.is_file()), choices[0])
+
+
+def read_voc(
+    root: Path, names: Sequence[str], split: str = "val", ignored: Sequence[str] = ("background",)
+) -> SampleSet:
+    """Read a folder such as VOCdevkit/VOC2012: JPEGImages, SegmentationClass, ImageSets/Segmentation.
+
+    Raises:
+        UsageError: the list of the split is missing or empty.
+    """
+    stems = read_lines(root / "ImageSets" / "Segmentation" / f"{split}.txt")
+    return read_folder(root / "JPEGImages", root / "SegmentationClass", stems, names, ignored, root.name)
+
+
+def read_context(root: Path, split: str = "val") -> SampleSet:
+    """Read PASCAL Context with its 59 classes: VOCdevkit/VOC2010 with SegmentationClassContext.
+
+    ``ovseg.evaluation.data.convert`` makes the label maps and ImageSets/SegmentationContext/SPLIT.txt from either form
+    in which the data set was published. Index 0 is what none of the 59 classes covers; it counts as ground.
+
+    Raises:
+        UsageError: the list of the split is missing or empty.
+    """
+    stems = read_lines(root / "ImageSets" / "SegmentationContext" / f"{split}.txt")
+    names = load_vocabulary("pascal_context60").names
+    folders = (root / "JPEGImages", root / "SegmentationClassContext")
+    return read_folder(*folders, stems, names, ("background",), "PASCAL Context")
+
+
+def read_photos(
+    root: Path,
+    split: str = "val",
+    ignored: Sequence[str] = ("background",),
+    names: Sequence[str] | None = None,
+) -> SampleSet:
+    """Read a folder with images/, masks/, classes.txt (line k, from 0, names index k) and SPLIT.txt.
+
+    Args:
+        root: the folder.
+        split: the name of the list of pictures.
+        ignored: names that are no labels; their pixels count.
+        names: other names for the classes, in the order of classes.txt.
+
+    Raises:
+        UsageError: a list is missing or empty, or there are not as many names as classes.
+    """
+    classes = read_lines(root / "classes.txt")
+    if names is not None and len(names) != len(classes):
+        raise UsageError(f"expected {len(classes)} names, as {root / 'classes.txt'} has, got {len(names)}")
+    stems = read_lines(root / f"{split}.txt")
+    used = classes if names is None else names
+    return read_folder(root / "images", root / "masks", stems, used, ignored, f"{root.name} {split}")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file that are not empty, without spaces at their ends.
+
+    Raises:
+        UsageError: the file is missing or is no UTF-8 text.
+    """
+    if not path.is_file():
+        raise UsageError(f"expected a list, {path} does not exist")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"expected a list as UTF-8 text, {path} cannot be read: {error}") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,0 +1,177 @@
+"""Whether maps are true to the model: deletion and insertion, and random weights.
+
+Beyond the paper: what papers on explanation report beside scores against masks, which a map can reach without
+saying anything about the model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ovseg.clip.towers import BlockTower, PoolingTower, tower_of
+from ovseg.errors import UnsupportedModelError
+from ovseg.evaluation.data.samples import Sample, SampleSet
+from ovseg.evaluation.tables.grids import Grids, MapMaker
+from ovseg.evaluation.tables.maps import measure_maps
+from ovseg.evaluation.tables.rows import number, numbers, plain, skip, table
+from ovseg.evaluation.tables.setup import Setup
+from ovseg.evaluation.tables.systems import System
+from ovseg.files.images import resize_image
+from ovseg.metrics import MeanPerClass, RandomisationScore, area_under, perturbation_curve, rank_correlation
+from ovseg.metrics.perturbation import MODES, Picture
+from ovseg.model.model import Model
+from ovseg.options import Plain
+from ovseg.results import SimilarityMap
+
+STEPS = 20
+BATCH = 32
+
+
+@dataclass
+class Faithful:
+    """The areas under the curves of deletion and insertion of one system on a set.
+
+    Attributes:
+        areas: for "deletion" and "insertion" the mean area under the cosine of the label's text.
+        skipped: a line for each image that could not be read or measured.
+    """
+
+    areas: dict[str, MeanPerClass] = field(default_factory=lambda: {mode: MeanPerClass() for mode in MODES})
+    skipped: list[str] = field(default_factory=list)
+
+
+def score_faithful(
+    setup: Setup, samples: SampleSet, systems: Sequence[System], steps: int = STEPS
+) -> dict[str, Faithful]:
+    """Deletion and insertion of every label in an image, on the picture at the encoder's size.
+
+    Deletion puts the picture's mean colour in the place of pixels, insertion begins with a blurred picture.
+    The score is the cosine of the picture with the label's text.
+    """
+    rows = measure_maps(
+        setup, samples, systems, "faithful",
+        lambda maker, maps, sample: _areas(maker, maps, sample, steps), {"steps": steps},
+    )  # fmt: skip
+    scores = {}
+    for name, found in rows.items():
+        score = scores[name] = Faithful(skipped=found.skipped())
+        for row in found:
+            for label, values in table(row).items():
+                for mode, value in zip(MODES, numbers(values), strict=True):
+                    score.areas[mode].update(label, value)
+    return scores
+
+
+def _areas(maker: MapMaker, maps: Grids, sample: Sample, steps: int) -> Plain:
+    image = resize_image(sample.image, maker.size, maker.protocol.resize)
+    row: dict[str, Plain] = {}
+    for name, grid in maps.items():
+        values = SimilarityMap(grid[None], (name,), maker.size)[name]
+        text = maker.text[maker.vocabulary.owners.index(maker.vocabulary.names.index(name))]
+
+        @torch.no_grad()
+        def scores(pictures: Picture, text: torch.Tensor = text) -> NDArray[np.floating]:
+            pixels = maker.model.preprocess(list(pictures), maker.size, maker.protocol.resize)
+            token = maker.model.encode_image(pixels, patches=False).class_token
+            return np.asarray((nn.functional.normalize(token, dim=-1) @ text).double().cpu().numpy())
+
+        curves = [perturbation_curve(image, values, scores, mode, steps=steps, batch=BATCH) for mode in MODES]
+        row[name] = [plain(area_under(curve)) for curve in curves]
+    return row
+
+
+# ------------------------------------------------------------------------------------ random weights
+
+
+def layers_of(model: Model) -> list[nn.Module]:
+    """The blocks of an image tower, or the stages of a ResNet, from the input to the output.
+
+    Raises:
+        UnsupportedModelError: another tower.
+    """
+    tower = tower_of(model.clip.visual)
+    if isinstance(tower, BlockTower):
+        return list(tower.blocks)
+    if isinstance(tower, PoolingTower):
+        return [*tower.stages, tower.pool]
+    raise UnsupportedModelError(f"expected a tower of blocks or stages to randomise, got {tower.family}")
+
+
+def stages_of(model: Model) -> dict[int, str]:
+    """How many of the last layers get random weights, and how a table says it. Errors as of ``layers_of``.
+
+    >>> import ovseg
+    >>> stages_of(ovseg.load_model("tiny"))
+    {1: '1 of 6 layers', 3: '3 of 6 layers', 6: '6 of 6 layers'}
+    """
+    count = len(layers_of(model))
+    return {stage: f"{stage} of {count} layers" for stage in (1, max(1, count // 2), count)}
+
+
+def randomised(model: Model, count: int, seed: int = 0) -> Model:
+    """A copy of a model whose last ``count`` layers have random weights; texts are as before.
+
+    Every tensor gets normal values with the mean and the spread that it had.
+    """
+    loaded = replace(model.loaded, clip=copy.deepcopy(model.loaded.clip))
+    other = Model(loaded, model.method)
+    other._text = model._text
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in layers_of(other)[-count:]:
+            for weights in layer.parameters():
+                noise = torch.randn(weights.shape, generator=generator)
+                spread = weights.float().std(correction=0)
+                weights.copy_(noise.to(weights.device) * spread + weights.float().mean())
+    return other
+
+
+def score_randomisation(
+    setup: Setup, samples: SampleSet, systems: Sequence[System], seed: int = 0
+) -> dict[str, tuple[RandomisationScore, list[str]]]:
+    """The rank correlation of every label's map with that of a model whose last layers are random.
+
+    Stages are one layer, half of the layers, and all of them. A correlation near 1 says that a map does not
+    show what those layers have learned.
+    """
+    backbone = setup.backbone
+    scores = {system.name: (RandomisationScore(), list[str]()) for system in systems}
+    by_name = {system.name: system for system in systems}
+    for stage, title in stages_of(backbone.model).items():
+        other = replace(setup, backbone=replace(backbone, model=randomised(backbone.model, stage, seed)))
+        makers = MapMaker(setup, systems), MapMaker(other, systems)
+
+        def measure(
+            group: Sequence[Sample], wanted: Sequence[str], makers: tuple[MapMaker, MapMaker] = makers
+        ) -> dict[str, list[Plain]]:
+            before, after = (maker.maps(group, [by_name[name] for name in wanted]) for maker in makers)
+            return {
+                name: [_correlations(*pair) for pair in zip(before[name], after[name], strict=True)]
+                for name in wanted
+            }
+
+        units = {
+            one.name: setup.unit("randomisation", one, {"stage": stage, "seed": seed}) for one in systems
+        }
+        for name, found in setup.rows(samples, units, measure).items():
+            scores[name][1].extend(found.skipped())
+            for row in found:
+                for value in table(row).values():
+                    scores[name][0].update(title, number(value))
+    return scores
+
+
+def _correlations(before: Grids | str, after: Grids | str) -> Plain:
+    if isinstance(before, str) or isinstance(after, str):
+        return skip(before if isinstance(before, str) else str(after))
+    row: dict[str, Plain] = {}
+    for name, grid in before.items():
+        row[name] = plain(rank_correlation(grid, after[name]))
+    return row

@@ -1,0 +1,186 @@
+"""The maps of every system on the token grid, for the labels that are in each picture: one pass for all.
+
+Systems that differ in their feature surgery alone share one encoding, and all similarities share the resized
+pixels. Of a similarity only the maps of the labels in the picture are kept; feature surgery sees every name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ovseg.clip.attention import Method
+from ovseg.clip.towers import check_method
+from ovseg.errors import DataError, OvsegError, UsageError, one_line
+from ovseg.evaluation.data.samples import Sample
+from ovseg.evaluation.tables.settings import input_size
+from ovseg.evaluation.tables.setup import Setup
+from ovseg.evaluation.tables.systems import System
+from ovseg.explanation import explain, get_explanation
+from ovseg.explanation.saved import read_maps
+from ovseg.maps.labels import merge_synonyms
+from ovseg.maps.similarity import apply_surgery, to_grid
+from ovseg.results.types import ImageTokens
+from ovseg.words.names import fold
+from ovseg.words.vocabulary import Vocabulary
+
+Grid: TypeAlias = "NDArray[np.float32]"
+"""(h, w), a map before normalisation."""
+Grids: TypeAlias = "dict[str, Grid]"
+"""For each label in a picture its map."""
+NEEDS_TWO = ("label_set", "label_set_code")
+
+
+class MapMaker:
+    """A backbone and the texts of a data set, which give the maps of any system.
+
+    Args:
+        setup: the model, the texts, and how images go in.
+        systems: those that will be asked for, checked at once.
+
+    Raises:
+        UsageError, UnsupportedModelError: a system does not apply to the backbone or to so few names.
+    """
+
+    def __init__(self, setup: Setup, systems: Sequence[System]) -> None:
+        self.model = setup.backbone.model
+        self.vocabulary = setup.texts.vocabulary
+        self.protocol = setup.protocol
+        self.size = input_size(self.protocol, self.model)
+        for system in systems:
+            self._check(system)
+
+    @cached_property
+    def text(self) -> Tensor:
+        """(T, D), every text of the set."""
+        return self.model.encode_text(self.vocabulary.flat, self.protocol.templates)
+
+    @cached_property
+    def empty(self) -> Tensor:
+        """(1, D), the empty string."""
+        return self.model.encode_text([""], self.protocol.templates)
+
+    def maps(self, samples: Sequence[Sample], systems: Sequence[System]) -> dict[str, list[Grids | str]]:
+        """For each system and each sample the maps of the sample's labels, or why there are none."""
+        found: dict[str, list[Grids | str]] = {}
+        methods = dict.fromkeys(system.method for system in systems if system.method is not None)
+        if methods:
+            pixels = self.model.preprocess([one.image for one in samples], self.size, self.protocol.resize)
+            for method in methods:
+                tokens = self.encode(pixels, method)
+                for system in systems:
+                    if system.method is method:
+                        found[system.name] = [*self.similarities(tokens, samples, system)]
+        for system in systems:
+            if system.method is None:
+                found[system.name] = [self._one(sample, system) for sample in samples]
+        return found
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor, method: Method) -> tuple[ImageTokens, Tensor]:
+        """The tokens of a batch under a method, and the feature of each place (B, N, D)."""
+        model = self.model.with_method(method)
+        tokens = model.encode_image(pixels)
+        return tokens, model._features(tokens)
+
+    @torch.no_grad()
+    def similarities(
+        self, encoded: tuple[ImageTokens, Tensor], samples: Sequence[Sample], system: System
+    ) -> list[Grids]:
+        """The maps of a system that is a similarity."""
+        tokens, features = encoded
+        needs_empty = "empty" in (system.surgery, self._alone(system))
+        empty = self.empty if needs_empty else None
+        if self.protocol.surgery_over == "image" and system.surgery in NEEDS_TWO:
+            return [
+                self._of_image(tokens, features, index, sample, system)
+                for index, sample in enumerate(samples)
+            ]
+        scores = apply_surgery(features, tokens.class_token, self.text, system.surgery, empty)
+        return [
+            self._chosen(to_grid(one[None], tokens.grid)[0], self.vocabulary, sample, system)
+            for one, sample in zip(scores, samples, strict=True)
+        ]
+
+    def _of_image(
+        self, tokens: ImageTokens, features: Tensor, index: int, sample: Sample, system: System
+    ) -> Grids:
+        """Feature surgery over the labels of the picture; a single text has the empty string taken away."""
+        kept = [k for k, name in enumerate(self.vocabulary.names) if name in sample.masks]
+        if not kept:
+            return {}
+        rows = [row for row, owner in enumerate(self.vocabulary.owners) if owner in kept]
+        vocabulary = Vocabulary(
+            tuple(self.vocabulary.names[k] for k in kept), tuple(self.vocabulary.texts[k] for k in kept)
+        )
+        surgery = system.surgery if len(rows) > 1 else self._alone(system)
+        scores = apply_surgery(
+            features[index : index + 1],
+            tokens.class_token[index : index + 1],
+            self.text[rows],
+            surgery,
+            self.empty,
+        )
+        return self._chosen(to_grid(scores, tokens.grid)[0], vocabulary, sample, system)
+
+    def _alone(self, system: System) -> str | None:
+        """The surgery where one text is alone."""
+        alone = self.protocol.surgery_over == "image" and system.surgery in NEEDS_TWO
+        return "empty" if alone else system.surgery
+
+    @staticmethod
+    def _chosen(maps: Tensor, vocabulary: Vocabulary, sample: Sample, system: System) -> Grids:
+        merged = merge_synonyms(maps, vocabulary.owners)
+        rows = [vocabulary.names.index(name) for name in sample.masks]
+        values = merged[rows].cpu().numpy()
+        return dict(zip(sample.masks, -values if system.reverse else values, strict=True))
+
+    def _one(self, sample: Sample, system: System) -> Grids | str:
+        try:
+            if system.saved is not None:
+                return _saved(system.saved, sample)
+            return self._explained(sample, system)
+        except OvsegError as error:
+            return f"{sample.name}: {one_line(error)}"
+
+    def _explained(self, sample: Sample, system: System) -> Grids:
+        if not sample.masks:
+            return {}
+        assert system.explanation is not None
+        found = explain(
+            self.model,
+            sample.image,
+            {name: self.vocabulary.texts[self.vocabulary.names.index(name)] for name in sample.masks},
+            method=system.explanation,
+            size=self.size,
+            resize=self.protocol.resize,
+            templates=self.protocol.templates,
+        )
+        return dict(zip(found.names, found.grid_values, strict=True))
+
+    def _check(self, system: System) -> None:
+        if system.method is not None:
+            check_method(self.model.clip.visual, system.method)
+        several = system.surgery in NEEDS_TWO and self.protocol.surgery_over == "set"
+        if several and len(self.vocabulary.flat) < 2:
+            raise UsageError(f"{system.name} needs at least two names for surgery {system.surgery}, got one")
+        if system.explanation is not None:
+            get_explanation(system.explanation).check(self.model.clip.visual)
+
+
+def _saved(folder: Path, sample: Sample) -> Grids:
+    """Maps that ``SimilarityMap.save`` or another program wrote: NAME.npz with grid_values and names."""
+    path = folder / f"{sample.name}.npz"
+    names, values = read_maps(path)
+    table = dict(zip(map(fold, names), values, strict=True))
+    missing = [name for name in sample.masks if fold(name) not in table]
+    if missing:
+        raise DataError(f"expected a map for each label, {path} lacks {', '.join(missing)}")
+    return {name: table[fold(name)] for name in sample.masks}

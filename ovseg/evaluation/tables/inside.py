@@ -1,0 +1,214 @@
+"""What the paper measures inside CLIP: attention (Fig. 4), affinity (Fig. 5) and redundancy (Fig. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovseg.clip.encoder import Trace
+from ovseg.clip.towers import BlockTower, tower_of
+from ovseg.errors import UnsupportedModelError, UsageError
+from ovseg.evaluation.data.samples import Sample, SampleSet
+from ovseg.evaluation.tables.grids import MapMaker
+from ovseg.evaluation.tables.rows import Found, number, numbers, plain, table
+from ovseg.evaluation.tables.settings import Backbone
+from ovseg.evaluation.tables.setup import Setup
+from ovseg.evaluation.tables.systems import CLIP, SURGERY, System
+from ovseg.maps.labels import merge_synonyms
+from ovseg.maps.similarity import cosine, to_grid
+from ovseg.metrics import (
+    AffinityScore,
+    ForegroundScore,
+    RedundancyScore,
+    affinity,
+    foreground_share,
+    redundancy,
+)
+from ovseg.options import Plain
+from ovseg.results import SimilarityMap
+
+ATTENTION = (System("raw self-attention", CLIP), System("consistent self-attention", SURGERY))
+"""Fig. 4: CLIP's attention and CLIP Surgery's, each at the token where its own map is highest."""
+MODULES = System("modules", CLIP)
+"""Fig. 5: the modules of the untouched model."""
+REDUNDANCY = (System("clip", CLIP), System("architecture", SURGERY))
+"""Fig. 6: the paper shows the first; the second says how much architecture surgery changes."""
+
+
+RowsOf: TypeAlias = "Callable[[MapMaker, System, Tensor, Sequence[Sample]], list[Plain]]"
+"""The rows of a group of images for one system, from the group's pixels."""
+
+
+def _rows_of_systems(
+    setup: Setup, samples: SampleSet, systems: Sequence[System], task: str, rows_of: RowsOf
+) -> dict[str, Found]:
+    """What is measured of each system, by the system's name."""
+    maker = MapMaker(setup, systems)
+    by_name = {system.name: system for system in systems}
+
+    def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
+        images = [one.image for one in group]
+        pixels = maker.model.preprocess(images, maker.size, setup.protocol.resize)
+        return {name: rows_of(maker, by_name[name], pixels, group) for name in wanted}
+
+    units = {one.name: setup.unit(task, one) for one in systems}
+    return setup.rows(samples, units, measure)
+
+
+def score_attention(
+    setup: Setup, samples: SampleSet, systems: Sequence[System] = ATTENTION
+) -> dict[str, tuple[ForegroundScore, list[str]]]:
+    """mFSR of each system's attention in the last block, and a line for each image that was left out.
+
+    Of every label in an image, the token where the system's map is highest is looked at: the mean over the
+    heads of its attention to all places, without the class token.
+    """
+    rows = _rows_of_systems(setup, samples, systems, "attention", _attention_rows)
+    return {name: (_foreground(found), found.skipped()) for name, found in rows.items()}
+
+
+@torch.no_grad()
+def _attention_rows(maker: MapMaker, system: System, pixels: Tensor, group: Sequence[Sample]) -> list[Plain]:
+    assert system.method is not None
+    trace = Trace()
+    model = maker.model.with_method(system.method)
+    tokens = model.encode_image(pixels, trace=trace)
+    own = trace.attention[-1] if system.method.blocks == 0 else trace.new_attention[-1]
+    if own is None:
+        raise UsageError(f"expected a method with attention in its last block, got {system.name}")
+    count = tokens.grid[0] * tokens.grid[1]
+    shares = own.float().mean(dim=1)[:, -count:, -count:]  # (B, N, N), without leading tokens
+    cosines = cosine(model._features(tokens), maker.text)  # (B, N, T)
+    rows: list[Plain] = []
+    for one, share, sample in zip(cosines, shares, group, strict=True):
+        maps = merge_synonyms(to_grid(one[None], tokens.grid)[0], maker.vocabulary.owners).flatten(1)
+        row: dict[str, Plain] = {}
+        for name, mask in sample.masks.items():
+            token = int(maps[maker.vocabulary.names.index(name)].argmax())
+            found = foreground_share(
+                share[token].reshape(tokens.grid).double().cpu().numpy(), mask, sample.valid
+            )
+            row[name] = plain(found)
+        rows.append(row)
+    return rows
+
+
+def _foreground(found: Found) -> ForegroundScore:
+    score = ForegroundScore()
+    for row in found:
+        for name, share in table(row).items():
+            score.update(name, number(share))
+    return score
+
+
+# ------------------------------------------------------------------------------------------ affinity
+
+ANSWERS = ("labels in the image", "labels not in the image")
+"""The affinity of the model's own answer: the two lines of Fig. 5."""
+
+
+def module_names(backbone: Backbone) -> tuple[str, ...]:
+    """Every attention and feed-forward network from the first block on, and the model's answer.
+
+    Raises:
+        UnsupportedModelError: the tower has no blocks, or its answer is not made of a class token.
+    """
+    tower = tower_of(backbone.model.clip.visual)
+    if not isinstance(tower, BlockTower) or not tower.reads_class_token:
+        raise UnsupportedModelError(
+            f"expected a transformer with a class token to look into its modules, got {tower.family}"
+        )
+    modules = [f"{kind} {k}" for k in range(1, len(tower.blocks) + 1) for kind in ("attention", "FFN")]
+    return (*modules, *ANSWERS)
+
+
+def score_affinity(setup: Setup, samples: SampleSet) -> tuple[AffinityScore, list[str]]:
+    """The affinity of each module with the labels of the image, and a line for each image left out.
+
+    What a module adds to the class token goes through the model's last norm and projection, as the class
+    token itself does.
+    """
+    names = module_names(setup.backbone)
+    found = _rows_of_systems(setup, samples, [MODULES], "affinity", _affinity_rows)[MODULES.name]
+    score = AffinityScore(names)
+    for row in found:
+        if row is not None:
+            score.update(np.array(numbers(row)))
+    return score, found.skipped()
+
+
+@torch.no_grad()
+def _affinity_rows(maker: MapMaker, system: System, pixels: Tensor, group: Sequence[Sample]) -> list[Plain]:
+    tower = tower_of(maker.model.clip.visual)
+    assert isinstance(tower, BlockTower)
+    trace = Trace()
+    tokens = maker.model.encode_image(pixels, patches=False, trace=trace)
+    parts = [
+        part
+        for pair in zip(trace.attention_out, trace.ffn_out, strict=True)
+        for part in pair  # attention, then the feed-forward network of the same block
+    ]
+    features = torch.stack([tower.pooled(part[:, :1]).float() for part in parts], dim=1)  # (B, M, D)
+    whole = torch.cat([features, tokens.class_token[:, None]], dim=1).double().cpu().numpy()
+    text = _class_features(maker)
+    rows: list[Plain] = []
+    for one, sample in zip(whole, group, strict=True):
+        is_in = np.array([name in sample.masks for name in maker.vocabulary.names])
+        if not is_in.any():
+            rows.append(None)
+            continue
+        values = [*affinity(one, text[is_in]), *affinity(one[-1:], text[~is_in])]
+        rows.append([plain(value) for value in values])
+    return rows
+
+
+def _class_features(maker: MapMaker) -> NDArray[np.float64]:
+    """(K, D): one feature for each class, the mean of its texts."""
+    owners = torch.tensor(maker.vocabulary.owners, device=maker.text.device)
+    rows = [maker.text[owners == k].mean(dim=0) for k in range(len(maker.vocabulary))]
+    return np.asarray(F.normalize(torch.stack(rows), dim=-1).double().cpu().numpy())
+
+
+# ---------------------------------------------------------------------------------------- redundancy
+
+
+def score_redundancy(
+    setup: Setup, samples: SampleSet, systems: Sequence[System] = REDUNDANCY
+) -> dict[str, tuple[RedundancyScore, list[str]]]:
+    """The distance of the labels' maps from the map of the empty string, and from zero.
+
+    All maps are min-max normalised on the token grid.
+    """
+    rows = _rows_of_systems(setup, samples, systems, "redundancy", _redundancy_rows)
+    scores = {}
+    for name, found in rows.items():
+        score = RedundancyScore()
+        for row in found:
+            for label, values in table(row).items():
+                to_empty, to_zero = numbers(values)
+                score.update(label, to_empty, to_zero)
+        scores[name] = (score, found.skipped())
+    return scores
+
+
+@torch.no_grad()
+def _redundancy_rows(maker: MapMaker, system: System, pixels: Tensor, group: Sequence[Sample]) -> list[Plain]:
+    assert system.method is not None
+    encoded = maker.encode(pixels, system.method)
+    grid = encoded[0].grid
+    empty = to_grid(cosine(encoded[1], maker.empty), grid).cpu().numpy()  # (B, 1, h, w)
+    rows: list[Plain] = []
+    for maps, nothing in zip(maker.similarities(encoded, group, system), empty, strict=True):
+        without = SimilarityMap(nothing, ("",), grid)[""]
+        row: dict[str, Plain] = {}
+        for name, values in maps.items():
+            distances = redundancy(SimilarityMap(values[None], (name,), grid)[name], without)
+            row[name] = [plain(distance) for distance in distances]
+        rows.append(row)
+    return rows

@@ -1,0 +1,201 @@
+"""What is compared: a method with a feature surgery, an explanation, or a folder of saved maps."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ovseg.clip.attention import METHODS, Method
+from ovseg.clip.towers import BlockTower, Tower
+from ovseg.errors import DataError, UnsupportedModelError, UsageError
+from ovseg.explanation import get_explanation, list_explanations
+from ovseg.files.paths import sha256_of
+from ovseg.files.sources import expand
+from ovseg.options import SURGERIES, Plain
+
+SAVED = (".npz", ".png")
+"""Endings of saved maps and of label maps."""
+OWN = {"clip_surgery": "label_set", "clip_surgery_normalised": "label_set"}
+"""The feature surgery that belongs to a method where a set of labels is given; the others take cosines."""
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of a table.
+
+    Attributes:
+        name: as the tables show it.
+        method: the row of the table of methods, for maps that are similarities.
+        surgery: one of ``options.SURGERIES``, or None for cosines.
+        reverse: the map is turned round: 1 minus it.
+        explanation: the name of an explanation of ``ovseg.explanation``, in place of a method.
+        saved: a folder of saved maps, in place of a method.
+    """
+
+    name: str
+    method: Method | None = None
+    surgery: str | None = None
+    reverse: bool = False
+    explanation: str | None = None
+    saved: Path | None = None
+
+    def describe(self) -> dict[str, Plain]:
+        """What decides about the system's maps."""
+        method: dict[str, Plain] | None = None
+        if self.method is not None:
+            one = self.method
+            method = {
+                "form": one.form.__name__,
+                "blocks": one.blocks,
+                "paths": one.paths,
+                "residual": one.residual,
+                "attention": one.attention,
+                "ffn": one.ffn,
+                "resize": one.resize,
+                "class_token_weight": one.class_token_weight,
+            }
+        return {
+            "method": method,
+            "surgery": self.surgery,
+            "reverse": self.reverse,
+            "explanation": self.explanation,
+            "code": None if self.explanation is None else _code_digest(self.explanation),
+            "saved": None if self.saved is None else self.saved.name,
+            "files": None if self.saved is None else _folder_digest(self.saved),
+        }
+
+
+def _code_digest(explanation: str) -> str | None:
+    """SHA-256 of the file that an explanation is written in: one's own changes while one works on it."""
+    try:
+        file = inspect.getsourcefile(get_explanation(explanation).maps)
+        return None if file is None else sha256_of(Path(file))
+    except (OSError, TypeError):  # made in a console: no file, or an object that Python knows no source of
+        return None
+
+
+@functools.lru_cache
+def _folder_digest(folder: Path) -> str:
+    """SHA-256 of the maps or label maps in a folder and in its folders, by their names and content.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    whole = hashlib.sha256()
+    for path in sorted(one for ending in SAVED for one in folder.rglob(f"*{ending}")):
+        try:
+            whole.update(f"{path.relative_to(folder)} {sha256_of(path)}\n".encode())
+        except OSError as error:
+            raise DataError(f"expected to read {path}: {error.strerror}") from None
+    return whole.hexdigest()
+
+
+def parse_system(text: str) -> System:
+    """A system by its name.
+
+    Args:
+        text: a method ("clip", "gem"), which takes its own feature surgery; METHOD:SURGERY with a surgery or
+            "none"; "rclip"; "architecture" and "feature", the two halves of CLIP Surgery; the name of an
+            explanation of ``ovseg.explanation``; or NAME=FOLDER with a folder of saved maps.
+
+    Raises:
+        UsageError: none of these.
+
+    >>> parse_system("clip_surgery").surgery, parse_system("clip:empty").surgery, parse_system("gem").surgery
+    ('label_set', 'empty', None)
+    """
+    name, equals, folder = text.partition("=")
+    if equals:
+        root = expand(folder)
+        if not name or not root.is_dir():
+            raise UsageError(f"expected NAME=FOLDER with a folder of saved maps, got {text!r}")
+        return System(name, saved=root)
+    if text in ABLATIONS:
+        return ABLATIONS[text]
+    method, colon, surgery = text.partition(":")
+    if method in METHODS:
+        if colon and surgery not in (*SURGERIES, "none"):
+            raise UsageError(f"unknown surgery {surgery!r}: expected one of {', '.join(SURGERIES)}, none")
+        chosen = (None if surgery == "none" else surgery) if colon else OWN.get(method)
+        return System(text, METHODS[method], chosen)
+    known = list_systems()
+    if text not in known:
+        raise UsageError(f"unknown method {text!r}: expected one of {', '.join(known)}, or NAME=FOLDER")
+    return System(text, explanation=text)
+
+
+def parse_systems(texts: Iterable[str]) -> list[System]:
+    """``parse_system`` of each. Raises UsageError, also where there is none or two have one name."""
+    found = [parse_system(text) for text in texts]
+    names = [one.name for one in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if not found or twice is not None:
+        raise UsageError(
+            "expected at least one method" if not found else f"expected {twice!r} once, got it twice"
+        )
+    return found
+
+
+def list_systems() -> list[str]:
+    """Every name that ``parse_system`` knows, folders of saved maps aside."""
+    return list(dict.fromkeys([*METHODS, *ABLATIONS, *explanations()]))
+
+
+def explanations() -> list[str]:
+    """The names of the explanations that are no similarities."""
+    return [name for name in list_explanations() if name not in METHODS and name != "rclip"]
+
+
+CLIP, SURGERY = METHODS["clip"], METHODS["clip_surgery"]
+ABLATIONS = {
+    "rclip": System("rclip", CLIP, reverse=True),
+    "architecture": System("architecture", SURGERY),
+    "feature": System("feature", CLIP, "label_set"),
+}
+TABLE3 = (
+    System("original", CLIP),
+    ABLATIONS["architecture"],
+    ABLATIONS["feature"],
+    System("architecture and feature", SURGERY, "label_set"),
+)
+"""The rows of the paper's Table 3."""
+
+
+def table4(tower: Tower) -> list[System]:
+    """The rows of the paper's Table 4 for a tower: which blocks, how many paths, attention and FFN.
+
+    The new path of the paper keeps the attention alone. "FFN" keeps the feed-forward networks alone, each
+    reading the new path's own tokens. Raises UnsupportedModelError for a tower without blocks.
+    """
+    count = min(SURGERY.blocks, depth_of(tower))
+    full = replace(SURGERY, blocks=count, ffn=True)
+    rows = {
+        "last block, attention and FFN": replace(full, blocks=1, paths=1),
+        "last blocks, one path, attention and FFN": replace(full, paths=1),
+        "last blocks, two paths, attention and FFN": full,
+        "last blocks, two paths, FFN": replace(full, attention=False),
+        "last blocks, two paths, attention": replace(full, ffn=False),
+    }
+    return [System(name, replace(row, name="ablation"), "label_set") for name, row in rows.items()]
+
+
+def depths(tower: Tower, most: int = 10) -> list[System]:
+    """CLIP Surgery from block d on, for d from 1 to ``most`` or to the last block of the tower."""
+    count = depth_of(tower)
+    return [
+        System(f"d = {d}", replace(SURGERY, name="ablation", blocks=count - d + 1), "label_set")
+        for d in range(1, min(most, count) + 1)
+    ]
+
+
+def depth_of(tower: Tower) -> int:
+    """How many blocks a tower has. Raises UnsupportedModelError for one without."""
+    if not isinstance(tower, BlockTower):
+        raise UnsupportedModelError(
+            f"expected a backbone of transformer blocks for this ablation, got {tower.family}"
+        )
+    return len(tower.blocks)

@@ -1,0 +1,112 @@
+"""Results as Markdown and JSON, the paper's figure beside ours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ovseg.files.writers import make_folder, write_file, write_json, write_picture
+from ovseg.options import Plain
+from ovseg.results.figures import Picture
+
+NOTHING = "–"
+CORNER = ("backbone", "method")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a table.
+
+    Attributes:
+        row: the words in front of it, such as a backbone and a method.
+        column: the head above it.
+        value: ours, in percent; None where the method does not apply, which a note explains, NaN where
+            nothing could be measured.
+        paper: the paper's, None where it has none.
+        digits: decimals that are shown.
+    """
+
+    row: tuple[str, ...]
+    column: str
+    value: float | None
+    paper: float | None = None
+    digits: int = 2
+
+    def __str__(self) -> str:
+        shown = NOTHING if self.value is None or math.isnan(self.value) else f"{self.value:.{self.digits}f}"
+        return shown if self.paper is None else f"{shown} ({self.paper:.{self.digits}f})"
+
+
+@dataclass
+class Report:
+    """What an experiment found.
+
+    Attributes:
+        name: of its files.
+        title: above its table.
+        corner: the heads of the words in front of each row.
+        cells: the figures, in the order of rows and columns.
+        notes: sentences below the table.
+        record: what goes into the JSON file: settings and everything that was counted.
+        pictures: by the ending of their file's name, "" for the one that is the report's own.
+        skipped: a line for each image that some system could not measure.
+    """
+
+    name: str
+    title: str
+    corner: tuple[str, ...] = CORNER
+    cells: list[Cell] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    record: dict[str, Plain] = field(default_factory=dict)
+    pictures: dict[str, Picture] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Add a sentence below the table, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def markdown(self) -> str:
+        """The title, the table, the notes.
+
+        >>> Report("t", "T", ("model",), [Cell(("tiny",), "mSC", 1.234, 5.0)]).markdown().splitlines()[2:5]
+        ['| model | mSC |', '|---|---|', '| tiny | 1.23 (5.00) |']
+        """
+        columns = list(dict.fromkeys(cell.column for cell in self.cells))
+        rows: dict[tuple[str, ...], dict[str, Cell]] = {}
+        for cell in self.cells:
+            rows.setdefault(cell.row, {})[cell.column] = cell
+        lines = [_line([*self.corner, *columns]), "|---" * (len(self.corner) + len(columns)) + "|"]
+        lines += [_line([*row, *(str(found.get(one, "")) for one in columns)]) for row, found in rows.items()]
+        compared = any(cell.paper is not None for cell in self.cells)
+        notes = ["In brackets: the paper's figure."] * compared + self.notes
+        return "\n\n".join([f"**{self.title}**", "\n".join(lines), *notes])
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write NAME.md, NAME.json and the pictures NAME*.png; their paths."""
+        make_folder(folder)
+        text = self.markdown() + "\n"
+        paths = [folder / f"{self.name}.md", folder / f"{self.name}.json"]
+        write_file(paths[0], lambda file: file.write(text.encode()))
+        figures: list[Plain] = [
+            {"row": list(cell.row), "column": cell.column, "value": cell.value, "paper": cell.paper}
+            for cell in self.cells
+        ]
+        content: Mapping[str, Plain] = {
+            "title": self.title,
+            "figures": figures,
+            "notes": list(self.notes),
+            "skipped": list(self.skipped),
+            **self.record,
+        }
+        write_json(paths[1], content)
+        for ending, picture in self.pictures.items():
+            paths.append(folder / f"{self.name}{ending and '-' + ending}.png")
+            write_picture(paths[-1], picture)
+        return paths
+
+
+def _line(words: Sequence[str]) -> str:
+    return "| " + " | ".join(words) + " |"

@@ -1,0 +1,183 @@
+"""Explanations as pictures, for the command line and the demo: contact sheets, a caption's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.explanation.run import Compared
+from ovseg.explanation.tokens import CaptionTokens
+from ovseg.files.viewing import shrunk, shrunk_labels, viewing_size
+from ovseg.metrics import PerLabelScore
+from ovseg.results import SimilarityMap, figures
+
+CELL = 256
+"""Long side in pixels of one picture on a contact sheet."""
+COLUMNS, LINES = 6, 8
+"""Most pictures in a line, and lines on a sheet (or those of one text, if they are more)."""
+EMPTY = 225
+"""The grey in the place of a map of an explanation that does not apply."""
+TOKEN_CELL = 384
+"""Long side in pixels of each of the two pictures above a caption's tokens."""
+MARKED = 3
+"""So many tokens of highest cosine are marked: red, yellow, blue."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Where a text is.
+
+    Attributes:
+        mask: (H, W) bool, at the image's size.
+        valid: (H, W) bool, the pixels that count.
+    """
+
+    mask: NDArray[np.bool_]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well a map fits the mask of its text.
+
+    Attributes:
+        contrast: mSC, in -1..1.
+        overlap: the IoU at the threshold that is best for this map, in 0..1.
+    """
+
+    contrast: float
+    overlap: float
+
+    def __str__(self) -> str:
+        return f"mSC {100 * self.contrast:.1f} IoU {100 * self.overlap:.1f}"
+
+
+AllScores: TypeAlias = "Mapping[str, Mapping[str, Scores | None]]"
+"""By explanation and text; None where a mask is empty or covers everything, so that there is no contrast."""
+
+
+def score_maps(maps: Mapping[str, SimilarityMap], truths: Sequence[Truth]) -> AllScores:
+    """mSC and IoU of every map.
+
+    Args:
+        maps: by explanation, as ``Compared.maps``.
+        truths: where each of the texts is, in their order.
+
+    Returns:
+        By explanation and text; None where a mask is empty or covers everything.
+
+    >>> found = SimilarityMap(np.array([[[0.0, 1.0]]], np.float32), ("sky",), (1, 2))
+    >>> truth = Truth(np.array([[False, True]]), np.ones((1, 2), bool))
+    >>> str(score_maps({"clip": found}, [truth])["clip"]["sky"])
+    'mSC 100.0 IoU 100.0'
+    """
+    scores: dict[str, dict[str, Scores | None]] = {}
+    for method, found in maps.items():
+        scores[method] = {}
+        for name, truth in zip(found.names, truths, strict=True):
+            score = PerLabelScore(per="image")
+            score.update(name, found[name], truth.mask, truth.valid)
+            whole = Scores(score.mean_contrast(), score.mean_iou())
+            scores[method][name] = whole if score.samples else None
+    return scores
+
+
+def compare_sheets(
+    image: NDArray[np.uint8],
+    found: Compared,
+    truths: Sequence[Truth] = (),
+    scores: AllScores | None = None,
+    refused: Sequence[str] = (),
+) -> Iterator[NDArray[np.uint8]]:
+    """Contact sheets: for each text the image, then its map by every explanation, and a colour bar.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the image that was explained.
+        found: what ``compare`` gave.
+        truths: where each of the texts is, drawn as an outline; none where that is not known.
+        scores: what ``score_maps`` gave, written under the maps.
+        refused: explanations that were asked for and do not apply to the model; their places stay grey.
+
+    Yields:
+        (H', W', 3) uint8 RGB. Each is made when it is asked for, so memory does not depend on the number of
+        texts or the image's size.
+    """
+    size = viewing_size(image.shape, CELL)
+    small = shrunk(image, size)
+    first = next(iter(found.maps.values()))
+    count = 1 + len(found.maps) + len(refused)
+    lines = -(-count // COLUMNS)  # of one text
+    columns = -(-count // lines)  # no line is left almost empty
+    step = max(1, LINES // lines)
+    for start in range(0, len(first.names), step):
+        rows = []
+        for index in range(start, min(start + step, len(first.names))):
+            mask = shrunk_labels(truths[index].mask.astype(np.uint8), size) > 0 if truths else None
+            cells = [*_cells(small, found, index, mask, scores), *_refused(small, refused)]
+            rows += [cells[one : one + columns] for one in range(0, len(cells), columns)]
+        bar = figures.colour_bar(CELL, "0: lowest of a map", "1: highest")
+        yield figures.grid([[figures.grid(rows)], [figures.grid([[bar]])]], gap=0)
+
+
+def _cells(
+    small: NDArray[np.uint8],
+    found: Compared,
+    index: int,
+    mask: NDArray[np.bool_] | None,
+    scores: AllScores | None,
+) -> list[NDArray[np.uint8]]:
+    """The pictures of one text: the image, and each explanation's map over it."""
+    name = next(iter(found.maps.values())).names[index]
+    shown = small if mask is None else figures.outlined(small, mask)
+    cells = [figures.captioned(figures.titled(shown, name), f"cosine {found.cosines[index]:.3f}")]
+    for method, maps in found.maps.items():
+        heat = SimilarityMap(maps.grid_values[index : index + 1], (name,), small.shape[:2])[name]
+        picture = figures.overlay_heat(small, heat)
+        picture = picture if mask is None else figures.outlined(picture, mask)
+        cells.append(
+            figures.captioned(figures.titled(picture, method), _caption(maps, index, scores, method))
+        )
+    return cells
+
+
+def _refused(small: NDArray[np.uint8], names: Sequence[str]) -> list[NDArray[np.uint8]]:
+    """A grey picture for each explanation that does not apply."""
+    grey = np.full_like(small, EMPTY)
+    return [figures.captioned(figures.titled(grey, name), "not for this model") for name in names]
+
+
+def _caption(maps: SimilarityMap, index: int, scores: AllScores | None, method: str) -> str:
+    """What stands under a map: its scores, and whether it is the same everywhere."""
+    flat = is_flat(maps, index)
+    if scores is None:
+        return "the same everywhere" if flat else ""
+    score = scores[method][maps.names[index]]
+    if score is None:
+        return "mask empty or full"
+    return f"{score} (flat map)" if flat else str(score)
+
+
+def is_flat(maps: SimilarityMap, index: int) -> bool:
+    """Whether a map is the same everywhere, so that nothing can be read from it."""
+    grid = maps.grid_values[index]
+    return bool(grid.max() - grid.min() <= 1e-6)
+
+
+def token_sheet(image: NDArray[np.uint8], found: CaptionTokens) -> NDArray[np.uint8]:
+    """The image, the map of the caption over it, and below the tokens with their cosines."""
+    size = viewing_size(image.shape, TOKEN_CELL)
+    small = shrunk(image, size)
+    heat = SimilarityMap(found.map.grid_values, found.map.names, size).values[0]
+    title = "map of the caption"
+    pictures = [figures.titled(small, "image"), figures.titled(figures.overlay_heat(small, heat), title)]
+    row = figures.grid([pictures])
+    colours = dict(zip(found.best(MARKED), figures.RANKS))
+    entries = [
+        (token, f"{cosine:.3f}", colours.get(place))
+        for place, (token, cosine) in enumerate(zip(found.tokens, found.cosines.tolist()))
+    ]
+    return figures.grid([[row], [figures.words(entries, max(320, row.shape[1]))]], gap=0)

@@ -1,0 +1,118 @@
+"""pLRP: partial layer-wise relevance propagation (Voita et al., ACL 2019; Chefer et al., CVPR 2021).
+
+The relevance of a text's score is propagated down to the attention of the last block alone, clamped at 0,
+averaged over the heads, and read in the class token's row. Norms and activation functions hand relevance on
+as it is. Only the class token carries relevance there, so nothing but its row is computed, and no gradient
+is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from open_clip.transformer import ResidualAttentionBlock
+from timm.layers.mlp import Mlp
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ovseg.clip.towers import BlockTower, OpenClipViT, TimmViT
+from ovseg.clip.towers.base import merge_heads
+from ovseg.errors import UnsupportedModelError
+from ovseg.explanation.registry import explanation
+from ovseg.explanation.relevance import through_linear, through_product, through_sum
+from ovseg.explanation.subject import Subject
+
+
+class _Parts(NamedTuple):
+    """The layers between the last block's attention and the image's feature."""
+
+    projection: Tensor  # (C, C), of the attention's output
+    norm: nn.Module  # before the feed-forward network
+    first: nn.Linear
+    activation: nn.Module
+    second: nn.Linear
+    last_norm: nn.Module
+    head: list[tuple[Tensor, Tensor | None]]  # weights (out, in) and biases at the tower's end
+
+
+@explanation("plrp", source="Voita et al., ACL 2019; Chefer et al., CVPR 2021", needs="class token", blocks=1)
+@torch.no_grad()
+def plrp(subject: Subject) -> Tensor:
+    """The relevance of the last block's attention by the original rules of LRP."""
+    relevance = attention_relevance(subject, text_relevance(subject))  # (K, heads, 1+N)
+    return subject.on_grid(relevance.clamp_min(0).mean(dim=1)[:, 1:])
+
+
+def text_relevance(subject: Subject) -> Tensor:
+    """The relevance (K, D) of the image's feature where each text's score is 1: texts are a linear layer."""
+    scores = torch.eye(len(subject.text), device=subject.text.device)
+    return through_linear(scores, subject.feature.detach(), subject.text)
+
+
+def attention_relevance(subject: Subject, relevance: Tensor) -> Tensor:
+    """The relevance of the class token's row of the last block's attention, signed.
+
+    Args:
+        subject: an image; its texts are not read.
+        relevance: (K, D) of the image's feature.
+
+    Returns:
+        (K, heads, 1+N).
+    """
+    tower, trace = subject.tower, subject.trace
+    assert isinstance(tower, BlockTower)  # the registry has seen to it
+    parts = _parts(tower)
+    before, added = trace.tokens[-2][0, 0].float(), trace.attention_out[-1][0, 0].float()
+    fed, after = trace.ffn_out[-1][0, 0].float(), trace.tokens[-1][0, 0].float()
+    middle = before + added
+
+    x, inputs = _alone(parts.last_norm, after), []
+    for weight, bias in parts.head:
+        inputs.append(x)
+        x = F.linear(x, weight.float(), None if bias is None else bias.float())
+    for (weight, _), x in zip(reversed(parts.head), reversed(inputs), strict=True):
+        relevance = through_linear(relevance, x, weight.float())
+
+    kept, fed_back = through_sum(relevance, middle, fed)
+    normed = _alone(parts.norm, middle)
+    hidden = _alone(parts.activation, _alone(parts.first, normed))
+    fed_back = through_linear(fed_back, hidden, parts.second.weight.float())
+    fed_back = through_linear(fed_back, normed, parts.first.weight.float())
+    _, attended = through_sum(kept + fed_back, before, added)
+
+    attention, values = trace.attention[-1][0, :, 0].float(), trace.heads[-1].v[0].float()
+    out = merge_heads((attention[:, None] @ values)[None])[0, 0]  # (C,)
+    attended = through_linear(attended, out, parts.projection.float())
+    return through_product(attended.unflatten(-1, values.shape[::2]), attention, values)
+
+
+def _alone(layer: nn.Module, x: Tensor) -> Tensor:
+    """A layer's output in float32 for a single vector, computed in the layer's own precision."""
+    weight = next(layer.parameters(), x)
+    return layer(x.to(weight.dtype)[None])[0].float()
+
+
+def _parts(tower: BlockTower) -> _Parts:
+    """The layers of a tower. Raises UnsupportedModelError where they are not those the rules are for."""
+    block: Any = tower.blocks[-1]
+    head: list[tuple[Tensor, Tensor | None]]
+    if isinstance(tower, OpenClipViT) and isinstance(block, ResidualAttentionBlock):
+        mlp: Any = block.mlp
+        head = [] if tower.visual.proj is None else [(tower.visual.proj.T, None)]
+        weight = block.attn.out_proj.weight
+        return _Parts(weight, block.ln_2, mlp.c_fc, mlp.gelu, mlp.c_proj, tower.visual.ln_post, head)
+    if isinstance(tower, TimmViT) and type(block) is Block and type(block.mlp) is Mlp:
+        trunk, attention, mlp = cast("Any", tower.trunk), cast("Any", block.attn), cast("Any", block.mlp)
+        ends = (trunk.fc_norm, trunk.head, *tower.visual.head.children())
+        layers = [part for part in ends if not isinstance(part, (nn.Identity, nn.Dropout))]
+        norms = (mlp.norm, getattr(attention, "norm", nn.Identity()))
+        linear = all(isinstance(part, nn.Linear) for part in layers)
+        if linear and all(isinstance(norm, nn.Identity) for norm in norms):
+            head = [(part.weight, part.bias) for part in layers]
+            return _Parts(attention.proj.weight, block.norm2, mlp.fc1, mlp.act, mlp.fc2, trunk.norm, head)
+    raise UnsupportedModelError(
+        "expected a ViT of attention, two linear layers a block and linear layers at its end for the "
+        f"explanation 'plrp', got {tower.family} of {type(block).__name__}"
+    )

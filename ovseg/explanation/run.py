@@ -1,0 +1,282 @@
+"""``explain``: an image, some texts and an explanation by name to a SimilarityMap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import cast, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ovseg.errors import OvsegError, UsageError
+from ovseg.explanation.registry import Explanation, get_explanation
+from ovseg.explanation.similarity import own_surgery
+from ovseg.explanation.subject import Subject
+from ovseg.files.images import ImageLike, load_image
+from ovseg.files.many import OnError, check_on_error, each, is_one
+from ovseg.maps.labels import merge_synonyms
+from ovseg.model.encoders import FrozenClip
+from ovseg.model.model import Model
+from ovseg.options import ExplainOptions
+from ovseg.options.checks import Size
+from ovseg.results import SimilarityMap
+from ovseg.words.vocabulary import Names, Vocabulary, as_vocabulary
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Several explanations of one image.
+
+    Attributes:
+        maps: each explanation by name.
+        cosines: (K,) float32, the cosine of the image's feature with each class's text, the largest of its
+            texts.
+        feature: (D,) float32, the image's own feature, not normalised.
+    """
+
+    maps: Mapping[str, SimilarityMap]
+    cosines: NDArray[np.float32]
+    feature: Tensor
+
+
+@overload  # a str is an iterable of str too, but it is one picture
+def explain(  # type: ignore[overload-overlap]
+    model: FrozenClip,
+    image: ImageLike,
+    texts: Names,
+    method: str | Explanation = ...,
+    *,
+    surgery: str | None = ...,
+    size: Size | None = ...,
+    resize: str = ...,
+    templates: str | Sequence[str] = ...,
+) -> SimilarityMap: ...
+@overload
+def explain(
+    model: FrozenClip,
+    image: Iterable[ImageLike],
+    texts: Names,
+    method: str | Explanation = ...,
+    *,
+    surgery: str | None = ...,
+    size: Size | None = ...,
+    resize: str = ...,
+    templates: str | Sequence[str] = ...,
+    on_error: OnError | None = ...,
+) -> Iterator[SimilarityMap]: ...
+
+
+def explain(
+    model: FrozenClip,
+    image: ImageLike | Iterable[ImageLike],
+    texts: Names,
+    method: str | Explanation = "clip_surgery",
+    *,
+    surgery: str | None = ExplainOptions.surgery,
+    size: Size | None = ExplainOptions.size,
+    resize: str = ExplainOptions.resize,
+    templates: str | Sequence[str] = ExplainOptions.templates,
+    on_error: OnError | None = None,
+) -> SimilarityMap | Iterator[SimilarityMap]:
+    """Where in an image each text's score comes from, by any explanation.
+
+    All texts share one forward pass of the image. Similarities (the training-free methods) keep their values
+    in ``grid_values``; the maps of other explanations are min-max normalised there. A class with several
+    texts gets the largest of its texts' values at each place.
+
+    Args:
+        model: a model; its own method plays no part.
+        image: one picture, or an iterable of pictures, which are read as they are needed.
+        texts: a text with commas, a list, a dictionary of name to synonyms, or a vocabulary.
+        method: a name of ``list_explanations()``, or a row such as ``saved_maps`` makes.
+        surgery: for explanations that are similarities: "own" for what belongs to the method ("empty" for
+            CLIP Surgery, none for the others), None for cosines, or as in ``Model.similarity``.
+        size: the encoder's input in pixels, one side of a square or (height, width); None for the model's
+            own short side at the image's aspect ratio.
+        resize: "opencv", "pillow" or "bilinear".
+        templates: "paper" (85), "imagenet" (80), "plain", or templates with one ``{}`` each.
+        on_error: called with the position of an image that cannot be explained and the error; the image is
+            left out. None: the error is raised.
+
+    Returns:
+        A SimilarityMap, or for several images an iterator of them in order.
+
+    Raises:
+        UsageError: an argument is wrong.
+        UnsupportedModelError: the explanation does not apply to the model's image tower.
+        ImageError: an image cannot be read.
+
+    Example:
+        >>> import ovseg
+        >>> scene = ovseg.make_scene(11)
+        >>> found = explain(ovseg.load_model("tiny"), scene.image, "stripes, gravel", "bimodal")
+        >>> found.names, found["gravel"].shape == scene.labels.shape
+        (('stripes', 'gravel'), True)
+    """
+    options = ExplainOptions(surgery=surgery, size=size, resize=resize, templates=templates)
+    row = get_explanation(method)
+    run = Run(model, as_vocabulary(texts), [row], options)
+    if is_one(image):
+        return run.first(cast("ImageLike", image))
+    check_on_error(on_error)
+    images = cast("Iterable[ImageLike]", image)
+    if row.method is None or not isinstance(model, Model):
+        return each(images, run.first, on_error)
+    return model.with_method(row.method).similarity(  # in batches of one size
+        images,
+        run.names,
+        surgery=own_surgery(row.method, options.surgery),
+        size=options.size,
+        resize=options.resize,
+        templates=options.templates,
+        on_error=on_error,
+    )
+
+
+def compare(
+    model: FrozenClip,
+    image: ImageLike,
+    texts: Names,
+    methods: Sequence[str | Explanation],
+    *,
+    surgery: str | None = ExplainOptions.surgery,
+    size: Size | None = ExplainOptions.size,
+    resize: str = ExplainOptions.resize,
+    templates: str | Sequence[str] = ExplainOptions.templates,
+) -> Compared:
+    """Several explanations of one image; those that use gradients share one forward pass.
+
+    Args:
+        model, image, texts, surgery, size, resize, templates: as in ``explain``.
+        methods: names of ``list_explanations()``, or rows.
+
+    Returns:
+        The maps by name, in the order of ``methods``, and the texts' cosines with the image.
+
+    Raises:
+        UsageError, UnsupportedModelError, ImageError: as in ``explain``; a method twice, or none.
+
+    Example:
+        >>> import ovseg
+        >>> image = ovseg.make_scene(11).image
+        >>> found = compare(ovseg.load_model("tiny"), image, "stripes", ["clip", "gradcam_cls"])
+        >>> list(found.maps), found.cosines.shape
+        (['clip', 'gradcam_cls'], (1,))
+    """
+    options = ExplainOptions(surgery=surgery, size=size, resize=resize, templates=templates)
+    return Run(model, as_vocabulary(texts), [get_explanation(one) for one in methods], options)(image)
+
+
+class Run:
+    """Explanations of some texts, ready for one image after the other: everything is checked when it is made.
+
+    Args:
+        model: a model.
+        names: the texts.
+        rows: the explanations, each name once.
+        options: surgery, size, resize, templates.
+
+    Raises:
+        UsageError: no row, a name twice, or too few texts for the surgery.
+        UnsupportedModelError: a row does not apply to the image tower.
+    """
+
+    def __init__(
+        self, model: FrozenClip, names: Vocabulary, rows: Sequence[Explanation], options: ExplainOptions
+    ) -> None:
+        if not rows:
+            raise UsageError("expected at least one explanation, got none")
+        if len({row.name for row in rows}) < len(rows):
+            raise UsageError(f"expected each explanation once, got {', '.join(row.name for row in rows)}")
+        for row in rows:
+            row.check(model.clip.visual)
+        similar = [row.method for row in rows if row.method is not None]
+        if options.surgery in ("label_set", "label_set_code") and similar and len(names.flat) < 2:
+            raise UsageError(
+                f"surgery={options.surgery!r} needs at least two names, got one: use surgery='empty'"
+            )
+        self.model, self.names, self.rows, self.options = model, names, tuple(rows), options
+        surgeries = {own_surgery(method, options.surgery) for method in similar}
+        with self._plain():
+            self.text = model.encode_text(names.flat, options.templates)
+            self.empty = model.encode_text([""], options.templates) if "empty" in surgeries else None
+        blocks = [row.blocks for row in rows]
+        self.blocks = None if None in blocks else max(count for count in blocks if count is not None)
+
+    def __call__(self, image: ImageLike, file: Path | None = None) -> Compared:
+        """All explanations of one image, and its cosines.
+
+        Args:
+            image: a picture in any form that ``load_image`` takes.
+            file: where it came from, for saved maps; None: ``image`` itself where that is a path.
+
+        Raises:
+            ImageError: the image cannot be read.
+        """
+        subject, shape = self._subject(image, file)
+        with self._plain():
+            maps = {row.name: self._map(row, subject, shape) for row in self.rows}
+            cosines = merge_synonyms(subject.cosines[:, None, None], self.names.owners)[:, 0, 0]
+            return Compared(maps, cosines.cpu().numpy(), subject.feature.detach())
+
+    def first(self, image: ImageLike, file: Path | None = None) -> SimilarityMap:
+        """The first explanation alone, without the cosines. Arguments and errors as of a call."""
+        subject, shape = self._subject(image, file)
+        with self._plain():
+            return self._map(self.rows[0], subject, shape)
+
+    @contextmanager
+    def _plain(self) -> Iterator[None]:
+        """Neither the caller's inference mode nor its autocast: gradients are taken."""
+        with torch.inference_mode(False), torch.autocast(self.model.device.type, enabled=False):
+            yield
+
+    def _subject(self, image: ImageLike, file: Path | None) -> tuple[Subject, tuple[int, int]]:
+        picture = load_image(image)
+        shape = (picture.shape[0], picture.shape[1])
+        options = self.options
+        if file is None and isinstance(image, (str, PathLike)):
+            file = Path(fspath(image))
+        with self._plain():
+            size = self.model.input_size(shape, options.size)
+            subject = Subject(
+                self.model,
+                self.model.preprocess([picture], size, options.resize),
+                self.text,
+                empty=self.empty,
+                surgery=options.surgery,
+                names=self.names.flat,
+                file=file,
+                blocks=self.blocks,
+            )
+        return subject, shape
+
+    def _map(self, row: Explanation, subject: Subject, shape: tuple[int, int]) -> SimilarityMap:
+        found = row.maps(subject)
+        if not isinstance(found, Tensor) or found.ndim != 3 or len(found) != len(self.text):
+            what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise OvsegError(
+                f"expected ({len(self.text)}, h, w) maps from the explanation {row.name!r}, got {what}"
+            )
+        found = merge_synonyms(found.detach().float().cpu(), self.names.owners)
+        if not found.isfinite().all():
+            raise OvsegError(f"expected finite maps from the explanation {row.name!r}, got NaN or infinity")
+        grid = found if row.method is not None else normalised(found)
+        return SimilarityMap(grid.numpy(), self.names.names, shape)
+
+
+def normalised(maps: Tensor) -> Tensor:
+    """Each map (K, h, w) to 0..1; one that is the same everywhere becomes 0.
+
+    Gradients may be small throughout, so a map's own largest value decides what counts as the same.
+    """
+    low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
+    spread = high - low
+    flat = spread <= 1e-6 * torch.maximum(low.abs(), high.abs())
+    return torch.where(flat, 0.0, (maps - low) / spread.masked_fill(flat, 1.0))

@@ -1,0 +1,53 @@
+"""Explanations that are similarities of places with texts: the training-free methods, and RCLIP."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ovseg.clip.attention import METHODS, Method
+from ovseg.clip.encoder import encode_image
+from ovseg.errors import UsageError
+from ovseg.explanation.registry import Explanation, add_explanation, explanation
+from ovseg.explanation.subject import Subject, tower_visual
+from ovseg.maps.similarity import apply_surgery, place_features, to_grid
+
+OWN = {"clip_surgery": "empty", "clip_surgery_normalised": "empty"}
+"""The feature surgery that belongs to a method; the other methods' papers compare places by cosine."""
+
+
+def own_surgery(method: Method, surgery: str | None) -> str | None:
+    """``surgery``, or for "own" what belongs to the method.
+
+    >>> own_surgery(METHODS["clip_surgery"], "own"), own_surgery(METHODS["gem"], "own")
+    ('empty', None)
+    """
+    return OWN.get(method.name) if surgery == "own" else surgery
+
+
+def similarity(subject: Subject, method: Method, surgery: str | None) -> Tensor:
+    """The similarity of every place with every text, (K, h, w), as ``Model.similarity`` makes it."""
+    if surgery == "empty" and subject.empty is None:
+        raise UsageError("expected the feature of the empty text for surgery 'empty', got none")
+    with torch.no_grad():
+        tokens = encode_image(tower_visual(subject.tower), subject.pixels, method)
+        features = place_features(tokens, method.class_token_weight)
+        found = apply_surgery(features, tokens.class_token, subject.text, surgery, subject.empty)
+    return to_grid(found, tokens.grid)[0]
+
+
+def _row(method: Method) -> Explanation:
+    def maps(subject: Subject) -> Tensor:
+        return similarity(subject, method, own_surgery(method, subject.surgery))
+
+    return Explanation(method.name, maps, source=method.source, method=method)
+
+
+for _method in METHODS.values():
+    add_explanation(_row(_method))
+
+
+@explanation("rclip", source="Li et al., arXiv 2209.07046 (the reversed map of CLIP)")
+def rclip(subject: Subject) -> Tensor:
+    """1 minus CLIP's own map of cosines, whatever surgery was asked for."""
+    return -similarity(subject, METHODS["clip"], None)

@@ -1,0 +1,192 @@
+"""What explanations of one image share: its pixels, the texts' features, and one forward pass.
+
+A gradient with respect to what happened inside the image tower is taken from the same forward pass for every
+text. Two ways lead to it, and each costs at most one backward pass for each text:
+
+- ``gradients``: from the traced blocks, several texts in one vectorised backward pass, as many as memory
+  allows;
+- ``tail_gradients``: where only the end of the tower lies between, that end is computed once for each text,
+  all of them in one batch, and a single backward pass gives every text's gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovseg.clip.attention import METHODS, qk
+from ovseg.clip.attention import weights as attention_weights
+from ovseg.clip.encoder import Trace, encode_image
+from ovseg.clip.towers import BlockTower, CellTower, PoolingTower, Tower, tower_of
+from ovseg.maps.similarity import to_grid
+from ovseg.model.encoders import FrozenClip
+
+AT_ONCE = 2**25
+"""Values of gradients that are held at a time, 128 MB in float32."""
+CLIP = METHODS["clip"]
+
+
+class Subject:
+    """One image and K texts, whose cosines with the image are explained.
+
+    Attributes:
+        model: the frozen CLIP.
+        pixels: (1, 3, H, W), normalised; H and W are multiples of the patch.
+        text: (K, D) float32, L2-normalised.
+        empty: (1, D), the feature of the empty text; None where nobody asked for it.
+        surgery: a feature surgery for explanations that are similarities, None for the cosines, or "own" for
+            what each of them takes by itself.
+        names: the K texts.
+        file: where the image came from, None where it was no file.
+        blocks: how many of the last blocks ``trace`` holds, None for all.
+
+    Example:
+        >>> import ovseg
+        >>> model = ovseg.load_model("tiny")
+        >>> pixels = model.preprocess([ovseg.make_scene(11).image], (64, 64))
+        >>> subject = Subject(model, pixels, model.encode_text(["stripes", "gravel"]), blocks=2)
+        >>> tuple(subject.cosines.shape), len(subject.trace.attention), subject.grid
+        ((2,), 2, (8, 8))
+    """
+
+    def __init__(
+        self,
+        model: FrozenClip,
+        pixels: Tensor,
+        text: Tensor,
+        *,
+        empty: Tensor | None = None,
+        surgery: str | None = "own",
+        names: Sequence[str] = (),
+        file: Path | None = None,
+        blocks: int | None = 0,
+    ) -> None:
+        self.model = model
+        self.pixels = pixels
+        self.text = text
+        self.empty = empty
+        self.surgery = surgery
+        self.names = tuple(names)
+        self.file = file
+        self.blocks = blocks
+
+    @cached_property
+    def tower(self) -> Tower:
+        """The adapter of the image tower."""
+        return tower_of(self.model.clip.visual)
+
+    @cached_property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the token grid."""
+        (height, width), patch = self.pixels.shape[2:], self.tower.patch_size
+        return height // patch[0], width // patch[1]
+
+    # ------------------------------------------------------------------------------ the one forward pass
+
+    @cached_property
+    def _passed(self) -> tuple[Trace, Tensor]:
+        tower = self.tower
+        every = len(tower.blocks) if isinstance(tower, BlockTower) else 0
+        trace = Trace(blocks=every if self.blocks is None else min(self.blocks, every))
+        with torch.enable_grad():
+            if isinstance(tower, CellTower):  # no attention to trace: its last feature map alone
+                cells = tower.cells(self.pixels.to(next(tower.visual.parameters()).dtype))
+                trace.tokens.append(cells.detach().requires_grad_())
+                return trace, tower.pooled(trace.tokens[-1]).float()
+            tokens = encode_image(tower_visual(tower), self.pixels, CLIP, trace=trace)
+        return trace, tokens.class_token
+
+    @property
+    def trace(self) -> Trace:
+        """The last ``blocks`` blocks of the one forward pass, in the autograd graph."""
+        return self._passed[0]
+
+    @property
+    def feature(self) -> Tensor:
+        """(D,), the image's own feature, not normalised, in the autograd graph."""
+        return self._passed[1][0]
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """(K,): the cosine of the image's feature with each text."""
+        return F.normalize(self.feature.detach(), dim=-1) @ self.text.T
+
+    # ----------------------------------------------------------------------------------------- gradients
+
+    def gradients(self, inputs: Sequence[Tensor], features: Tensor | None = None) -> Iterator[list[Tensor]]:
+        """∂c_k/∂x for tensors x of the trace, c_k the cosine of text k, in groups of texts.
+
+        Args:
+            inputs: tensors of ``trace``, each (1, …).
+            features: (D,) in the graph, compared with the texts in place of the image's own feature.
+
+        Yields:
+            For some texts after the other a list in the order of ``inputs``, each (k, …) float32.
+        """
+        scores = F.normalize(self.feature if features is None else features, dim=-1) @ self.text.T  # (K,)
+        step = max(1, AT_ONCE // sum(x.numel() for x in inputs))
+        one_hot = torch.eye(len(scores), device=scores.device)
+        for chosen in one_hot.split(step):
+            found = torch.autograd.grad(
+                scores, list(inputs), chosen, retain_graph=True, is_grads_batched=True
+            )
+            yield [gradient[:, 0].float() for gradient in found]
+
+    def tail_gradients(self, x: Tensor, rest: Callable[[Tensor], Tensor]) -> Tensor:
+        """∂c_k/∂x where ``rest`` leads from x to the image's feature.
+
+        Args:
+            x: (1, …), what lies before the end of the tower.
+            rest: (B, …) to features (B, D).
+
+        Returns:
+            (K, …) float32.
+        """
+        found = []
+        for text in self.text.split(max(1, AT_ONCE // x.numel())):
+            with torch.enable_grad():
+                copies = x.detach().expand(len(text), *x.shape[1:]).clone().requires_grad_()
+                score = (F.normalize(rest(copies).float(), dim=-1) * text).sum()
+            found.append(torch.autograd.grad(score, copies)[0].float())
+        return torch.cat(found)
+
+    # ------------------------------------------------------------------------------- the end of the tower
+
+    @property
+    def last_map(self) -> Tensor:
+        """(1, P+N, C): the last feature map, or the last block's output with its P leading tokens first."""
+        last = self.trace.tokens[-1].detach()
+        return last if isinstance(self.tower, BlockTower) else last.flatten(2).transpose(1, 2)
+
+    @property
+    def prefix(self) -> int:
+        """P, how many leading tokens of ``last_map`` are no place."""
+        return self.tower.prefix if isinstance(self.tower, BlockTower) else 0
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """From ``last_map``, (B, P+N, C), to the image's feature (B, D), as the tower makes it."""
+        tower = self.tower
+        if isinstance(tower, BlockTower):
+            return tower.pooled(x[:, :1] if tower.reads_class_token else x)
+        cells = x.transpose(1, 2).unflatten(-1, self.grid)
+        if isinstance(tower, CellTower):
+            return tower.pooled(cells)
+        assert isinstance(tower, PoolingTower)
+        mixed, grid = tower.pooling_input(cells, CLIP.resize)
+        heads = tower.pooling_heads(mixed, grid, queries=False)
+        return tower.project(attention_weights(qk(heads), heads.v) @ heads.v)[:, 0]
+
+    def on_grid(self, values: Tensor) -> Tensor:
+        """(K, N), one value for each place, row-major, as (K, h, w)."""
+        return to_grid(values.T[None], self.grid)[0]
+
+
+def tower_visual(tower: Tower) -> torch.nn.Module:
+    """The open_clip module that an adapter reads."""
+    visual: torch.nn.Module = tower.visual  # type: ignore[attr-defined]  # each adapter keeps it under this name
+    return visual

@@ -1,0 +1,118 @@
+"""Which words of a caption an image answers to (the paper's Fig. 11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from ovseg.clip.text_tokens import token_features
+from ovseg.explanation.registry import Explanation, get_explanation
+from ovseg.explanation.run import Run
+from ovseg.files.images import ImageLike
+from ovseg.model.encoders import FrozenClip
+from ovseg.options import ExplainOptions
+from ovseg.options.checks import Size, check_integer
+from ovseg.results import SimilarityMap
+from ovseg.results.types import read_only
+from ovseg.words.names import check_name
+from ovseg.words.vocabulary import as_vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class CaptionTokens:
+    """A caption token by token against an image.
+
+    Attributes:
+        tokens: L tokens, "[start]" first and "[end]" last.
+        cosines: (L,) float32, the cosine of each token's feature with the image's own feature.
+        map: where the whole caption is.
+    """
+
+    tokens: tuple[str, ...]
+    cosines: NDArray[np.float32]
+    map: SimilarityMap
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cosines", read_only(self.cosines))
+
+    def best(self, count: int = 3) -> list[int]:
+        """The places in ``tokens`` of the ``count`` highest cosines, the highest first.
+
+        Raises UsageError for a ``count`` that is no integer or below 1.
+        """
+        count = check_integer("count", count, 1, 2**31 - 1)
+        return [int(place) for place in np.argsort(-self.cosines, kind="stable")[:count]]
+
+
+def explain_tokens(
+    model: FrozenClip,
+    image: ImageLike,
+    caption: str,
+    method: str | Explanation = "clip_surgery",
+    *,
+    surgery: str | None = ExplainOptions.surgery,
+    size: Size | None = ExplainOptions.size,
+    resize: str = ExplainOptions.resize,
+) -> CaptionTokens:
+    """Every token of a caption against the image's own feature, and the map of the whole caption.
+
+    The caption is taken as it is, without prompt templates. The paper's Fig. 11 marks the three tokens of
+    highest cosine; the end token is often among them, since its feature is the whole caption's.
+
+    Args:
+        model: a model with a causal text tower, as CLIP's.
+        image: one picture.
+        caption: one text, commas included.
+        method: the explanation that makes the map, as in ``explain``.
+        surgery, size, resize: as in ``explain``.
+
+    Returns:
+        The tokens with their cosines, and the map.
+
+    Raises:
+        UsageError: the caption is empty or longer than the model's context, or another argument is wrong.
+        UnsupportedModelError: the text tower has no feature of single tokens, or the explanation does not
+            apply to the image tower.
+        ImageError: the image cannot be read.
+
+    Example:
+        >>> import ovseg
+        >>> scene = ovseg.make_scene(11)
+        >>> found = explain_tokens(ovseg.load_model("tiny"), scene.image, "a red triangle on gravel")
+        >>> found.tokens
+        ('[start]', 'a', 'red', 'triangle', 'on', 'gravel', '[end]')
+        >>> len(found.best(3)), found.map.names
+        (3, ('a red triangle on gravel',))
+    """
+    options = ExplainOptions(surgery=surgery, size=size, resize=resize)
+    return CaptionRun(model, caption, get_explanation(method), options)(image)
+
+
+class CaptionRun:
+    """A caption, ready for one image after the other: everything is checked when it is made.
+
+    Args:
+        model, caption: as in ``explain_tokens``.
+        row: the explanation that makes the map.
+        options: surgery, size, resize; the caption is never put into templates.
+
+    Raises:
+        UsageError, UnsupportedModelError: as in ``explain_tokens``.
+    """
+
+    def __init__(self, model: FrozenClip, caption: str, row: Explanation, options: ExplainOptions) -> None:
+        self.caption = check_name(caption, "caption")
+        self.tokens, features = token_features(model.clip, model.loaded.tokenizer, self.caption)
+        self.features = features.to(model.device)
+        plain = replace(options, templates="plain")
+        self.run = Run(model, as_vocabulary([self.caption]), [row], plain)
+
+    def __call__(self, image: ImageLike, file: Path | None = None) -> CaptionTokens:
+        """The tokens and the map for one image; arguments and errors as of ``Run``."""
+        found = self.run(image, file)
+        cosines = F.normalize(found.feature, dim=-1) @ self.features.T
+        return CaptionTokens(self.tokens, cosines.cpu().numpy(), found.maps[self.run.rows[0].name])

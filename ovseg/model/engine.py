@@ -1,0 +1,267 @@
+"""The engine: a stream of images to the scores of every text at every place, in batches of one size.
+
+    images ─> crops (whole images, or windows) ─> batches of one size ─> encoder ─> scores on token grids ─>
+    in order
+
+``stream`` takes images from an iterator as it needs them and hands out each result as soon as it and all
+before it are there. Memory does not depend on the number of images: at most ``WAITING_PIXELS`` of them wait
+for a batch to fill, and what is kept of an encoded image are scores on its token grids. ``classify`` turns
+these into a label map in bands, so that scores are never held for every text at every pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from ovseg.maps.guided import Guided, guided
+from ovseg.maps.labels import kept_classes, label_map, probabilities
+from ovseg.maps.scores import GridScores, ScoreMap, WindowScores, bands, render
+from ovseg.maps.similarity import resize, to_grid
+from ovseg.maps.tiling import Box, windows
+from ovseg.options import InputOptions, SegmentOptions
+from ovseg.options.checks import pair
+from ovseg.results import void_value
+from ovseg.results.types import ImageTokens
+from ovseg.words.vocabulary import Vocabulary
+
+Key = TypeVar("Key")
+BATCH_PIXELS = 4 * 512 * 512
+"""Crops of one size go through the encoder together up to this many pixels, where no batch size is given."""
+WAITING_PIXELS = 4 * BATCH_PIXELS
+"""Images wait for a batch of their size to fill up to this many pixels altogether."""
+
+
+class Encoder(Protocol):
+    """What the engine asks of a model."""
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """(height, width) of a token in pixels."""
+        ...
+
+    def encode_image(self, pixels: Tensor) -> ImageTokens:
+        """Tokens of (B, 3, H, W) pixels whose sides are multiples of the patch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dense(Generic[Key]):
+    """What the engine hands out for one image.
+
+    Attributes:
+        key: what came with the image.
+        scores: C channels at every place, on the token grid or on the grids of the windows; for label maps
+            with ``edges`` those after the filter.
+        class_tokens: (n, D), one for the whole image or one for each window, not normalised.
+        size: (height, width) in pixels of the image that was encoded.
+    """
+
+    key: Key
+    scores: GridScores | WindowScores | Guided
+    class_tokens: Tensor
+    size: tuple[int, int]
+
+
+@dataclass
+class _Job(Generic[Key]):
+    """An image on its way: its crops, and what the encoder gave for each of them so far."""
+
+    key: Key
+    size: tuple[int, int]
+    boxes: list[Box]
+    whole: bool
+    grids: list[Tensor | None] = field(default_factory=list)
+    tokens: list[Tensor | None] = field(default_factory=list)
+    missing: int = 0
+    guide: Tensor | None = None  # (3, H, W), kept where the scores are to follow its edges
+    patch: tuple[int, int] = (1, 1)
+
+    def result(self) -> Dense[Key]:
+        grids = [grid for grid in self.grids if grid is not None]
+        tokens = torch.stack([token for token in self.tokens if token is not None])
+        scores: GridScores | WindowScores | Guided
+        scores = GridScores(grids[0]) if self.whole else WindowScores(self.size, self.boxes, grids)
+        if self.guide is not None:
+            height, width = whole_patches(self.size, self.patch)
+            cells = (height // self.patch[0], width // self.patch[1])
+            scores = guided(scores, self.guide.to(grids[0].device), cells)
+        return Dense(self.key, scores, tokens, self.size)
+
+
+@dataclass(frozen=True)
+class _Crop(Generic[Key]):
+    """One window of an image, or the whole of it."""
+
+    job: _Job[Key]
+    index: int
+    pixels: Tensor  # (3, h, w)
+
+
+def whole_patches(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
+    """The nearest (height, width) made of whole patches, at least one.
+
+    >>> whole_patches((500, 375), (16, 16)), whole_patches((3, 3), (16, 16))
+    ((496, 368), (16, 16))
+    """
+    height, width = (max(1, round(side / step)) * step for side, step in zip(size, patch, strict=True))
+    return height, width
+
+
+def stream(
+    encoder: Encoder,
+    images: Iterable[tuple[Key, Tensor]],
+    score: Callable[[ImageTokens], Tensor],
+    options: InputOptions,
+) -> Iterator[Dense[Key]]:
+    """Every image through the encoder, in order, batches of one size together.
+
+    Args:
+        encoder: the model.
+        images: (key, pixels) pairs, pixels (3, H, W) normalised, of any sizes. Crops whose sides are no
+            multiples of the patch are stretched to the nearest ones.
+        score: tokens of a batch to (B, N, C) channels; only these are kept.
+        options: window, stride and batch.
+
+    Yields:
+        A result for each image, as soon as it and all before it are there.
+    """
+    line: deque[_Job[Key]] = deque()
+    queues: dict[tuple[int, int], list[_Crop[Key]]] = {}
+    waiting = 0
+
+    def encode(size: tuple[int, int]) -> None:
+        nonlocal waiting
+        count = options.batch or max(1, BATCH_PIXELS // (size[0] * size[1]))
+        crops, queues[size] = queues[size][:count], queues[size][count:]
+        _encode(encoder, crops, score)
+        waiting -= len(crops) * size[0] * size[1]
+
+    def finished() -> Iterator[Dense[Key]]:
+        while line and not line[0].missing:
+            yield line.popleft().result()
+
+    for key, pixels in images:
+        job = _Job(key, (pixels.shape[1], pixels.shape[2]), *_boxes(pixels, options))
+        job.missing = len(job.boxes)
+        if isinstance(options, SegmentOptions) and options.edges is not None:
+            job.guide, job.patch = pixels, encoder.patch_size
+        job.grids, job.tokens = [None] * job.missing, [None] * job.missing
+        line.append(job)
+        for index, (top, left, bottom, right) in enumerate(job.boxes):
+            size = (bottom - top, right - left)
+            queues.setdefault(size, []).append(_Crop(job, index, pixels[:, top:bottom, left:right]))
+            waiting += size[0] * size[1]
+            if len(queues[size]) >= (options.batch or max(1, BATCH_PIXELS // (size[0] * size[1]))):
+                encode(size)
+        while waiting > WAITING_PIXELS and line[0].missing:  # make room: what is waited for comes first
+            encode(_missing_size(line[0]))
+        yield from finished()
+    while line:
+        while line[0].missing:
+            encode(_missing_size(line[0]))
+        yield from finished()
+
+
+def _boxes(pixels: Tensor, options: InputOptions) -> tuple[list[Box], bool]:
+    """Where the crops of an image lie, and whether there is one for the whole image."""
+    size = (pixels.shape[1], pixels.shape[2])
+    if options.window is None:
+        return [(0, 0, *size)], True
+    window = pair(options.window)
+    stride = pair(options.stride) if options.stride is not None else window
+    return windows(size, window, stride), False
+
+
+def _missing_size(job: _Job[Key]) -> tuple[int, int]:
+    top, left, bottom, right = job.boxes[job.grids.index(None)]
+    return (bottom - top, right - left)
+
+
+@torch.no_grad()
+def _encode(encoder: Encoder, crops: list[_Crop[Key]], score: Callable[[ImageTokens], Tensor]) -> None:
+    pixels = torch.stack([crop.pixels for crop in crops])
+    target = whole_patches((pixels.shape[2], pixels.shape[3]), encoder.patch_size)
+    if target != pixels.shape[2:]:
+        pixels = resize(pixels, target)
+    tokens = encoder.encode_image(pixels)
+    grids = to_grid(score(tokens), tokens.grid)  # (B, C, h, w)
+    for crop, grid, token in zip(crops, grids, tokens.class_token, strict=True):
+        # A view of the batch would keep the whole batch alive as long as its slowest image.
+        crop.job.grids[crop.index] = grid.clone()
+        crop.job.tokens[crop.index] = token.clone()
+        crop.job.missing -= 1
+
+
+def on_token_grid(dense: Dense[Key], patch: tuple[int, int]) -> Tensor:
+    """The channels on one grid of whole patches, (C, h, w): the mean of the windows where they overlap."""
+    scores = dense.scores
+    if isinstance(scores, GridScores):
+        return scores.grid
+    height, width = whole_patches(dense.size, patch)
+    grid = (height // patch[0], width // patch[1])
+    if isinstance(scores, Guided) or any(
+        side % step for box in scores.boxes for side, step in zip(box, patch * 2, strict=True)
+    ):
+        return render(scores, grid)  # windows between patches: their maps are interpolated
+    total = scores.grids[0].new_zeros(scores.texts, *grid)
+    count = total.new_zeros(grid)
+    for (top, left, bottom, right), values in zip(scores.boxes, scores.grids, strict=True):
+        place = (slice(top // patch[0], bottom // patch[0]), slice(left // patch[1], right // patch[1]))
+        total[:, place[0], place[1]] += values
+        count[place] += 1
+    return total / count
+
+
+@torch.no_grad()
+def classify(
+    scores: ScoreMap,
+    size: tuple[int, int],
+    vocabulary: Vocabulary,
+    options: SegmentOptions,
+    keep: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Cosines to one class for each pixel: softmax, synonyms, area rule, background rule.
+
+    Args:
+        scores: the cosine of each of the vocabulary's texts at each place.
+        size: (height, width) of the label map in pixels.
+        vocabulary: K classes, with the class that words given as ``options.background`` make.
+        options: logit_scale, synonyms, area_threshold, and background where it is a probability.
+        keep: also return the probabilities at every pixel.
+
+    Returns:
+        (H, W) labels on the scores' device, uint8 up to 255 classes and int32 beyond, and (K, H, W)
+        probabilities or None.
+    """
+    classes, background = len(vocabulary), vocabulary.background
+    threshold = options.background if isinstance(options.background, float) else None
+    removed: list[int] = []
+    if options.area_threshold:
+        best = [band.argmax(dim=0) for band in _class_bands(scores, size, vocabulary, options)]
+        kept = kept_classes(torch.cat(best), classes, background, options.area_threshold)
+        if not kept:  # without a background class nothing is left that a pixel could belong to
+            background, threshold = void_value(classes), math.inf
+        removed = sorted(set(range(classes)) - set(kept))
+    dtype = torch.uint8 if classes <= 255 else torch.int32  # a large photograph has many pixels
+    labels, kept_bands = [], []
+    for band in _class_bands(scores, size, vocabulary, options):
+        if removed:
+            band[removed] = 0
+        labels.append(label_map(band, threshold, background).to(dtype))
+        if keep:
+            kept_bands.append(band)
+    return torch.cat(labels), torch.cat(kept_bands, dim=1) if keep else None
+
+
+def _class_bands(
+    scores: ScoreMap, size: tuple[int, int], vocabulary: Vocabulary, options: SegmentOptions
+) -> Iterator[Tensor]:
+    for band in bands(scores, size):
+        yield probabilities(band, vocabulary.owners, options.logit_scale, options.synonyms)

@@ -1,0 +1,1 @@
+"""Names and class lists: read, checked, folded, with their synonyms."""

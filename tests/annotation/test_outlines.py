@@ -1,0 +1,73 @@
+"""Polygons, each read by its reader: pycocotools to the pixel, ImageDraw and OpenCV nearly so."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from pycocotools import mask as rle
+
+from ovseg.annotation.outlines import centre_polygons, edge_polygons
+
+
+def by_pycocotools(polygons, size):
+    if not polygons:
+        return np.zeros(size, bool)
+    flat = [[side for point in polygon for side in point] for polygon in polygons]
+    return rle.decode(rle.merge(rle.frPyObjects(flat, *size))).astype(bool)
+
+
+def by_image_draw(polygons, size):
+    out = np.zeros(size, bool)
+    for polygon in polygons:
+        image = Image.new("L", size[::-1])
+        ImageDraw.Draw(image).polygon(polygon if len(polygon) > 1 else polygon * 2, outline=1, fill=1)
+        out |= np.asarray(image) > 0
+    return out
+
+
+def by_opencv(polygons, size):
+    out = np.zeros(size, np.uint8)
+    for polygon in polygons:
+        one = np.zeros(size, np.uint8)
+        cv2.fillPoly(one, [np.array(polygon, np.int32)], (1,))
+        out |= one
+    return out > 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 3), (5, 8), (12, 9), (23, 31)])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1])
+def test_edge_polygons_give_any_mask_back_to_pycocotools(size, share):
+    """Noise: holes in holes, pixels that touch at corners, objects at the border."""
+    rng = np.random.default_rng(11)
+    for _ in range(20):
+        mask = rng.random(size) < share
+        assert (by_pycocotools(edge_polygons(mask), size) == mask).all()
+
+
+def blobs(seed):
+    noise = np.random.default_rng(seed).random((120, 160)).astype(np.float32)
+    return cv2.GaussianBlur(noise, (0, 0), 4) > 0.5
+
+
+@pytest.mark.parametrize("reader", [by_image_draw, by_opencv])
+def test_centre_polygons_are_read_by_labelme_and_ultralytics(reader):
+    for seed in range(4):
+        mask = blobs(seed)
+        back = reader(centre_polygons(mask), mask.shape)
+        assert (back & mask).sum() / (back | mask).sum() > 0.998
+
+
+def test_edges_read_as_centres_would_not_pass():
+    """The bounds above tell the two kinds of coordinates apart."""
+    mask = blobs(0)
+    back = by_image_draw(edge_polygons(mask), mask.shape)
+    assert (back & mask).sum() / (back | mask).sum() < 0.95
+
+
+def test_the_largest_part_comes_first():
+    mask = np.zeros((20, 20), bool)
+    mask[1, 1] = mask[5:9, 5:9] = mask[12:19, 12:19] = True
+    assert [polygon[0] for polygon in centre_polygons(mask)] == [(12, 12), (5, 5), (1, 1)]
+    assert len(centre_polygons(mask)[2]) == 1 and centre_polygons(np.zeros((3, 3), bool)) == []

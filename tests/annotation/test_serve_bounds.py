@@ -1,0 +1,238 @@
+"""Bounds of a server: who may ask, how many at once, how long; and failures as a status and a line."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import socket
+import threading
+import time
+from contextlib import closing, contextmanager
+
+import pytest
+
+import ovseg
+from ovseg.errors import UsageError
+from ovseg.options import ServeOptions
+
+from .serving import BASIC, TOKEN, ask, body_of, running, uri
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("fastapi")
+
+IMAGES = [uri(ovseg.make_scene(number, 64).image) for number in (3, 4, 5)]
+
+
+class Stub:
+    """In place of a core: it answers when it is allowed to."""
+
+    version = "stub"
+
+    def __init__(self):
+        self.go = threading.Event()
+        self.error = None
+        self.go.set()
+
+    def see(self, content):
+        return content
+
+    def words(self, picture, texts, deadline):
+        assert self.go.wait(60)
+        if self.error is not None:
+            raise self.error
+        return []
+
+
+@contextmanager
+def stubbed(token=TOKEN, stop=None, **options):
+    from ovseg.apps.serve.app import create_app
+
+    stub = Stub()
+    with running(create_app(stub, token=token, options=ServeOptions(**options), stop=stop)) as port:
+        try:
+            yield stub, port
+        finally:
+            stub.go.set()
+
+
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        (BASIC, 200),
+        ({"Token": TOKEN}, 200),
+        ({"Authorization": f"Bearer {TOKEN}"}, 200),
+        ({"Authorization": f"Token {TOKEN}"}, 200),
+        ({"Authorization": f"basic {base64.b64encode(f':{TOKEN}'.encode()).decode()}"}, 200),
+        ({}, 401),
+        ({"Token": TOKEN[:-1]}, 401),
+        ({"Authorization": "Basic " + base64.b64encode(TOKEN.encode()).decode()}, 401),
+        ({"Authorization": "Basic é"}, 401),
+        ({**BASIC, "Origin": "http://page.example"}, 403),
+    ],
+)
+def test_who_has_the_token_may_ask(headers, status):
+    with stubbed() as (_, port):
+        sent = {name: value.encode("latin-1") for name, value in headers.items()}
+        assert ask(port, "/versions", headers=sent)[0] == status
+        assert ask(port, "/predict", body_of(IMAGES, ["a"]), sent)[0] == status
+        found, answer = ask(port, "/v1/models", headers=sent)
+        assert found == status and answer["success"] == (status == 200)
+        assert ask(port, "/health", headers={})[0] == 200
+
+
+def test_without_a_token_everybody_may_ask():
+    with stubbed(None) as (_, port):
+        assert ask(port, "/versions", headers={}) == (200, {"versions": ["stub"]})
+
+
+@pytest.mark.parametrize(
+    "path", ["/webhook", "/train", "/validate", "/job_status", "/delete", "/duplicate_model"]
+)
+def test_what_label_studio_also_calls_is_answered(path):
+    with stubbed() as (_, port):
+        assert ask(port, path, {"action": "START_TRAINING"}) == (200, {})
+
+
+@pytest.mark.parametrize(
+    "method, path, status", [("GET", "/predict", 405), ("POST", "/nothing", 404), ("POST", "/predict/", 404)]
+)
+def test_other_paths_and_methods_are_a_line(method, path, status):
+    with stubbed() as (_, port):
+        found, answer = ask(port, path, b"{}", method=method)
+        assert found == status and answer["error"].startswith("expected ")
+
+
+def in_background(count, call):
+    """Threads that make a call each, and the list of what they got."""
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(call())) for _ in range(count)]
+    for one in threads:
+        one.start()
+    return threads, found
+
+
+def wait_until(port, count):
+    """Until so many requests are there."""
+    for _ in range(60_000):
+        if ask(port, "/health")[1]["requests"] == count:
+            return
+        time.sleep(0.001)
+    pytest.fail(f"there were never {count} requests")
+
+
+def test_more_requests_than_may_wait_get_503_and_setup_gets_through():
+    with stubbed(workers=1, waiting=2) as (stub, port):
+        stub.go.clear()
+        threads, found = in_background(3, lambda: ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0])
+        wait_until(port, 3)
+        status, answer = ask(port, "/v1/predict", {})
+        assert status == 503 and answer["error"]["code"] == "QUEUE_FULL"
+        assert ask(port, "/predict", {})[0] == 503
+        assert ask(port, "/setup", {"project": "1.1"}) == (200, {"model_version": "stub"})
+        stub.go.set()
+        for one in threads:
+            one.join()
+        assert found == [200] * 3
+        assert ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0] == 200
+
+
+def test_a_request_that_takes_too_long_gets_504_and_keeps_its_place_until_it_ends():
+    with stubbed(workers=1, waiting=0, timeout=0.3) as (stub, port):
+        stub.go.clear()
+        status, answer = ask(port, "/predict", body_of(IMAGES[:1], ["a"]))
+        assert (status, answer["error"]) == (504, "expected an answer within 0.3 seconds, it took longer")
+        assert ask(port, "/predict", {})[0] == 503
+        stub.error = ValueError("nobody waits for this")
+        stub.go.set()
+        wait_until(port, 0)
+        assert ask(port, "/predict", {})[0] == 400
+
+
+def test_whoever_waits_is_told_that_the_server_is_being_stopped():
+    stop = threading.Event()
+    with stubbed(workers=1, waiting=1, stop=stop) as (stub, port):
+        stub.go.clear()
+        threads, found = in_background(2, lambda: ask(port, "/predict", body_of(IMAGES[:1], ["a"])))
+        wait_until(port, 2)
+        stop.set()
+        for one in threads:
+            one.join()
+        assert found == [(503, {"error": "expected a server, this one is being stopped"})] * 2
+        assert ask(port, "/predict", {})[0] == 503
+
+
+def test_tasks_that_there_is_no_time_for_are_left_for_the_next_request():
+    """Label Studio sends all tasks of a project at once, and asks again for those without a result."""
+    from ovseg.apps.serve.label_studio import LabelStudio
+
+    class Clock:
+        """Each look takes a second."""
+
+        def __init__(self, seconds):
+            self.seconds = seconds
+
+        @property
+        def left(self):
+            self.seconds -= 1
+            return max(0, self.seconds)
+
+    answer = LabelStudio(Stub()).predict(body_of(IMAGES, ["a"]), Clock(4))
+    done, late, last = answer["results"]
+    assert done["result"] == []
+    for one in (late, last):
+        assert (
+            "result" not in one
+            and one["error"] == "expected an answer in time, other tasks took it: ask again"
+        )
+
+
+def test_a_failure_of_the_models_is_an_entry_and_a_traceback_in_the_log(caplog):
+    with stubbed() as (stub, port), caplog.at_level(logging.ERROR, "ovseg.serve"):
+        stub.error = ZeroDivisionError("a bug")
+        status, answer = ask(port, "/predict", body_of(IMAGES[:2], ["a"]))
+    assert status == 200 and len(answer["results"]) == 2
+    assert {one["error"] for one in answer["results"]} == {
+        "the server failed at this task, its log says where"
+    }
+    assert caplog.text.count("ZeroDivisionError: a bug") == 2
+
+
+@pytest.mark.parametrize("error, status", [(ZeroDivisionError("a bug"), 500), (MemoryError(), 503)])
+def test_a_failure_elsewhere_is_a_status_and_a_line(caplog, error, status):
+    body = {"model": "ovseg", "image": IMAGES[0], "params": {"text_prompt": "a"}}
+    with stubbed() as (stub, port), caplog.at_level(logging.ERROR, "ovseg.serve"):
+        stub.error = error
+        found, answer = ask(port, "/v1/predict", body)
+    assert found == status and answer["success"] is False and "a bug" not in str(answer)
+    assert "/v1/predict" in caplog.text and ("a bug" in caplog.text) == (status == 500)
+
+
+def test_a_body_that_does_not_come_in_time_is_408():
+    with stubbed(timeout=0.3) as (_, port), closing(socket.create_connection(("127.0.0.1", port))) as sender:
+        head = f"POST /predict HTTP/1.1\r\nHost: a\r\nToken: {TOKEN}\r\nContent-Length: 9\r\n\r\n"
+        sender.sendall(head.encode())
+        answer = b""
+        while b"longer" not in answer:
+            part = sender.recv(4096)
+            assert part
+            answer += part
+        assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_of_chunks_is_counted_as_it_comes():
+    with (
+        stubbed(max_body=1) as (_, port),
+        closing(socket.create_connection(("127.0.0.1", port))) as sender,
+    ):
+        head = f"POST /predict HTTP/1.1\r\nHost: a\r\nToken: {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sender.sendall(head.encode() + b"100000\r\n" + b" " * (1 << 20) + b"\r\n1\r\n \r\n0\r\n\r\n")
+        assert sender.recv(4096).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"workers": 0}, {"waiting": -1}, {"timeout": 0}, {"max_body": 0}, {"max_pixels": 0}, {"keep": 0}],
+)
+def test_bounds_are_checked(wrong):
+    with pytest.raises(UsageError, match="^expected "):
+        ServeOptions(**wrong)

@@ -1,0 +1,193 @@
+"""X-AnyLabeling's protocol, asked as its client asks."""
+
+from __future__ import annotations
+
+import base64
+
+import cv2
+import numpy as np
+import pytest
+
+import ovseg
+from ovseg.annotation.classes import read_classes
+from ovseg.annotation.finder import MaskFinder
+from ovseg.options import AnnotateOptions
+
+from .serving import TOKEN, ask, png, running, uri
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("fastapi")
+
+SCENE = ovseg.make_scene(3)
+WORD = SCENE.present[0]
+IMAGE = uri(SCENE.image)
+OPTIONS = AnnotateOptions(presence_threshold=0)
+HEADERS = {"Token": TOKEN, "Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def core(models):
+    from ovseg.apps.serve.core import Core
+
+    return Core(*models, OPTIONS, max_pixels=1_000_000)
+
+
+@pytest.fixture(scope="module")
+def port(core):
+    from ovseg.apps.serve.app import create_app
+
+    with running(create_app(core, token=TOKEN)) as port:
+        yield port
+
+
+@pytest.fixture
+def session(models):
+    return ovseg.TextToMask(*models, presence_threshold=0).session(SCENE.image)
+
+
+def predict(port, image=IMAGE, model="ovseg", **params):
+    body = {"model": model, "image": image, "params": {"conf_threshold": 0.0, "iou_threshold": 0.0, **params}}
+    status, answer = ask(port, "/v1/predict", body, HEADERS)
+    assert status == 200
+    return answer
+
+
+def shapes(answer):
+    assert answer["success"] is True and answer["data"]["description"] == ""
+    return answer["data"]["shapes"]
+
+
+def drawn(listed, size=(128, 128)):
+    """Polygons filled as LabelMe's relatives fill them, the pixels under the outline included."""
+    out = np.zeros(size, np.uint8)
+    for one in listed:
+        cv2.fillPoly(out, [np.round(np.array(one["points"])).astype(np.int32)], 1)
+    return out.astype(bool)
+
+
+def iou(one, other):
+    return (one & other).sum() / (one | other).sum()
+
+
+def mark(kind, data, label=1):
+    return {"type": kind, "data": data, "label": label}
+
+
+def test_the_model_is_listed_with_its_buttons(port, core):
+    status, answer = ask(port, "/v1/models", headers=HEADERS)
+    (identity,) = answer["data"]
+    model = answer["data"][identity]
+    assert status == 200 and answer["success"] is True and identity == "ovseg"
+    assert core.version in model["display_name"] and model["batch_processing_mode"] == "text_prompt"
+    assert {"edit_text", "button_send", "button_add_point"} <= {one["name"] for one in model["widgets"]}
+    assert all(set(one) == {"name", "value"} for one in model["widgets"])
+    assert ask(port, "/v1/models/ovseg/info", headers=HEADERS)[1]["data"] == {"model_id": "ovseg", **model}
+    other = ask(port, "/v1/models/yolo/info", headers=HEADERS)[1]
+    assert other["success"] is False and other["error"]["code"] == "MODEL_NOT_FOUND"
+
+
+@pytest.mark.parametrize("fineness", [0.0, 0.001])
+def test_a_text_becomes_polygons(port, models, fineness):
+    names = f"{SCENE.present[0]}.{SCENE.present[1]}"
+    listed = shapes(predict(port, text_prompt=names, epsilon_factor=fineness))
+    (found,) = MaskFinder(*models, read_classes(list(SCENE.present[:2])), OPTIONS).find([SCENE.image])
+    for name in SCENE.present[:2]:
+        mine = [one for one in listed if one["label"] == name]
+        wanted = np.any([one.mask.array() for one in found.regions if one.label == name], axis=0)
+        assert mine and iou(drawn(mine), wanted) > 0.95
+    for one in listed:
+        assert one["shape_type"] == "polygon" and one["points"][0] == one["points"][-1]
+        assert len(one["points"]) > 3 and 0 < one["score"] <= 1
+
+
+def test_a_fineness_leaves_points_out(port):
+    counts = [
+        sum(len(one["points"]) for one in shapes(predict(port, text_prompt=WORD, epsilon_factor=share)))
+        for share in (0.0, 0.005, 0.02)
+    ]
+    assert counts[0] > counts[1] > counts[2] > 3
+
+
+def test_points_are_one_object_without_a_name(port, session):
+    marks = [mark("point", [32, 32]), mark("point", [96, 20], 0)]
+    session.click(32, 32)
+    wanted = session.click(96, 20, foreground=False).masks[0]
+    listed = shapes(predict(port, marks=marks, epsilon_factor=0.0))
+    assert {one["label"] for one in listed} == {"AUTOLABEL_OBJECT"} and iou(drawn(listed), wanted) > 0.95
+
+
+def test_each_rectangle_is_an_object_with_the_points_in_it(port, session):
+    marks = [
+        mark("rectangle", [60, 60, 10, 10]),  # from its lower right corner
+        mark("rectangle", [70, 70, 120, 120]),
+        mark("point", [90, 90]),
+    ]
+    first = session.box(10, 10, 60, 60).masks[0]
+    session.reset()
+    session.box(70, 70, 120, 120)
+    second = session.click(90, 90).masks[0]
+    listed = shapes(predict(port, marks=marks, epsilon_factor=0.0))
+    assert iou(drawn(listed), first | second) > 0.95
+
+
+def test_a_threshold_leaves_out_what_the_segmenter_is_not_sure_of(port):
+    scores = [one["score"] for one in shapes(predict(port, text_prompt=WORD))]
+    assert len(scores) > 0
+    kept = shapes(predict(port, text_prompt=WORD, conf_threshold=max(scores)))
+    assert {one["score"] for one in kept} == {max(scores)}
+    assert shapes(predict(port, text_prompt=WORD, conf_threshold=1.0)) == []
+
+
+def test_an_image_may_come_without_a_head(port):
+    bare = base64.b64encode(png(SCENE.image)).decode()
+    assert predict(port, bare, text_prompt=WORD) == predict(port, text_prompt=WORD)
+
+
+@pytest.mark.parametrize(
+    "changed, code, line",
+    [
+        ({"model": "yolo"}, "MODEL_NOT_FOUND", "expected the model 'ovseg', got 'yolo'"),
+        ({"image": "data:image/png;base64,AAAA"}, "INVALID_IMAGE", "wanted"),
+        ({"image": 5, "text_prompt": "a"}, "INVALID_IMAGE", "expected an image as a data URI or in base64"),
+        ({"image": "!"}, "INFERENCE_ERROR", "expected an image in base64"),
+        ({"image": "/data/local-files/?d=a.png"}, "INFERENCE_ERROR", "expected an image in base64"),
+        ({"image": uri(np.zeros((2000, 2000, 3), np.uint8))}, "INVALID_IMAGE", "at most 1,000,000 pixels"),
+        ({"text_prompt": None}, "INFERENCE_ERROR", "expected a text_prompt or marks, got neither"),
+        ({"text_prompt": ["a"]}, "INFERENCE_ERROR", "expected a text_prompt as a text"),
+        ({"text_prompt": " , "}, "INFERENCE_ERROR", "expected a word in the text_prompt"),
+        ({"text_prompt": "a" * 2000}, "INFERENCE_ERROR", "expected a text of at most 1000 characters"),
+        (
+            {"text_prompt": "a, b," * 2000 + ",".join(map(str, range(2001)))},
+            "INFERENCE_ERROR",
+            "at most 2000",
+        ),
+        ({"conf_threshold": 2}, "INFERENCE_ERROR", "expected conf_threshold in 0..1, got 2"),
+        ({"epsilon_factor": "a"}, "INFERENCE_ERROR", "expected epsilon_factor as a number"),
+        ({"marks": {}, "text_prompt": None}, "INFERENCE_ERROR", "expected a text_prompt or marks"),
+        ({"marks": [5]}, "INFERENCE_ERROR", "expected a mark with type"),
+        ({"marks": [mark("circle", [1, 2])]}, "INFERENCE_ERROR", "expected points, or rectangles"),
+        (
+            {"marks": [mark("rectangle", [1, 2, 9, 9], 0)]},
+            "INFERENCE_ERROR",
+            "expected points, or rectangles",
+        ),
+        ({"marks": [mark("point", [1])]}, "INFERENCE_ERROR", "expected 2 numbers"),
+        ({"marks": [mark("point", [1, float("nan")])]}, "INFERENCE_ERROR", "expected a coordinate"),
+        (
+            {"marks": [mark("point", [500, 1])] * 201},
+            "INFERENCE_ERROR",
+            "expected a list of at most 200 marks",
+        ),
+        ({"marks": [mark("point", [1, 1], 0)]}, "INFERENCE_ERROR", "only background clicks"),
+        ({"marks": [mark("point", [-1, 1])]}, "INFERENCE_ERROR", "expected a point inside the image"),
+    ],
+)
+def test_refusals_are_status_200_with_a_code_and_a_line(port, changed, code, line):
+    answer = predict(port, **{"text_prompt": WORD, **changed})
+    assert answer["success"] is False and answer["error"]["code"] == code
+    assert line in answer["error"]["message"] and "\n" not in answer["error"]["message"]
+
+
+def test_without_the_token_the_status_says_so(port):
+    status, answer = ask(port, "/v1/models", headers={})
+    assert status == 401 and answer["error"]["code"] == "UNAUTHORIZED"
