@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ovseg.errors import WeightsError as WeightsError
     from ovseg.evaluation.data.scenes import make_scene as make_scene
     from ovseg.explanation.registry import list_explanations as list_explanations
-    from ovseg.files.images import ImageLike as ImageLike
-    from ovseg.files.images import load_image as load_image
+    from ovseg.files.pictures import ImageLike as ImageLike
+    from ovseg.files.pictures import load_image as load_image
     from ovseg.masks import TextMasks as TextMasks
     from ovseg.masks import TextToMask as TextToMask
     from ovseg.model.model import Model as Model
@@ -50,8 +50,8 @@ _WHERE = {
     "UnsupportedModelError": "errors",
     "UsageError": "errors",
     "WeightsError": "errors",
-    "ImageLike": "files.images",
-    "load_image": "files.images",
+    "ImageLike": "files.pictures",
+    "load_image": "files.pictures",
     "Model": "model.model",
     "load_model": "model.model",
     "load_segmenter": "segmenters.load",

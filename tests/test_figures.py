@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ovseg.errors import OvsegError, UsageError
-from ovseg.files import writers as files
+from ovseg.files import write as files
 from ovseg.results import figures
 
 

@@ -27,7 +27,7 @@ from ovseg.errors import OvsegError
 from ovseg.evaluation.data.coco import read_coco
 from ovseg.evaluation.data.registry import read_scenes as scenes
 from ovseg.evaluation.data.samples import SampleSet, read_photos, read_voc
-from ovseg.files.writers import make_folder, write_json, write_picture
+from ovseg.files.write import make_folder, write_json, write_picture
 from ovseg.maps.presence import BORDER, WIDTH
 from ovseg.metrics import MeanPerClass, PerLabelScore, mask_iou, point_accuracy
 from ovseg.results import figures

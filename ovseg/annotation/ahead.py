@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ovseg.annotation.inputs import Job
 from ovseg.errors import OvsegError, one_line
-from ovseg.files.images import load_image
 from ovseg.files.paths import sha256_of
+from ovseg.files.pictures import load_image
 
 AHEAD_BYTES = 256 << 20
 """While so much is decoded and not used yet, no further image is begun but the next one in line."""

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ovseg.errors import UsageError, short_repr
-from ovseg.files.texts import read_text
+from ovseg.files.paths import read_text
 from ovseg.options import Plain
 from ovseg.options.checks import check_number
 from ovseg.words.names import check_name, fold

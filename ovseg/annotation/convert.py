@@ -14,7 +14,7 @@ from ovseg.annotation.records import Record, without_ending
 from ovseg.annotation.writers import WRITERS, Target
 from ovseg.errors import UsageError
 from ovseg.files.find import cut_name
-from ovseg.files.writers import make_folder
+from ovseg.files.write import make_folder
 from ovseg.options import FORMATS, FormatOptions
 from ovseg.options.checks import check_choice, check_words
 

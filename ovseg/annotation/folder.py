@@ -20,8 +20,8 @@ from pathlib import Path
 from ovseg.annotation.manifest import Lock, Manifest, Row, read_rows
 from ovseg.annotation.records import Record, read_record
 from ovseg.errors import DataError, UsageError
-from ovseg.files.sources import shown
-from ovseg.files.writers import make_folder, write_json
+from ovseg.files.paths import shown
+from ovseg.files.write import make_folder, write_json
 
 KIND = "ovseg annotate"
 RUN, MANIFEST, RECORDS = "run.json", "manifest.jsonl", "records"

@@ -11,8 +11,7 @@ from pathlib import Path
 from ovseg.annotation.records import without_ending
 from ovseg.errors import UsageError
 from ovseg.files.find import cut_name, find_images, output_stems, suffixes, without_results
-from ovseg.files.sources import check_file, expand, shown
-from ovseg.files.texts import read_text
+from ovseg.files.paths import check_file, expand, read_text, shown
 
 MARKS = ("run.json", "manifest.jsonl")
 """What every run folder holds."""

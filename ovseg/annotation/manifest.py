@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ovseg.errors import OvsegError, UsageError
-from ovseg.files.sources import shown
-from ovseg.files.writers import write_file
+from ovseg.files.paths import shown
+from ovseg.files.write import write_file
 
 Row: TypeAlias = "dict[str, object]"
 SYNC_ROWS, SYNC_SECONDS = 64, 5.0

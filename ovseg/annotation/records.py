@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import DataError, described
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 
 MOST_PIXELS = 2**31
 """A larger image is no image: the run lengths of pycocotools count in 32 bits."""

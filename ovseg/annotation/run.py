@@ -21,7 +21,7 @@ from ovseg.annotation.step import GROUP, Finder, batches, find_batch
 from ovseg.annotation.writers.base import Writer, write_text
 from ovseg.annotation.writing import Ledger, Progress, Stopped, Writing
 from ovseg.files.paths import sha256_of
-from ovseg.files.writers import write_json
+from ovseg.files.write import write_json
 
 
 @dataclass

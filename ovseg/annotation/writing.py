@@ -20,7 +20,7 @@ from ovseg.annotation.manifest import Row
 from ovseg.annotation.records import Picture, Record
 from ovseg.annotation.writers.base import Writer, as_json, write_text
 from ovseg.errors import OvsegError, one_line
-from ovseg.files.writers import make_folder, write_file
+from ovseg.files.write import make_folder, write_file
 
 PROBE = 4 << 20
 WAITING = 16

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.explanation import compare, explain_tokens
 from ovseg.explanation.picture import Truth, compare_sheets, score_maps, token_sheet
-from ovseg.files.images import load_image
-from ovseg.files.writers import make_folder, write_picture
+from ovseg.files.pictures import load_image
+from ovseg.files.write import make_folder, write_picture
 from ovseg.masks import TextToMask
 from ovseg.masks.picture import draw_answers
 from ovseg.model.model import Model, load_model

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ovseg.errors import OvsegError, OvsegWarning
 from ovseg.files.paths import home
-from ovseg.files.writers import write_file
+from ovseg.files.write import write_file
 
 _MAGIC = b"ovseg text feature 2\n"
 _DIGEST = hashlib.sha256().digest_size

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ovseg.explanation.run import Compared
 from ovseg.explanation.tokens import CaptionTokens
-from ovseg.files.viewing import shrunk, shrunk_labels, viewing_size
+from ovseg.files.sizes import shrunk, shrunk_labels, viewing_size
 from ovseg.metrics import PerLabelScore
 from ovseg.results import SimilarityMap, figures
 

@@ -18,8 +18,7 @@ from ovseg.errors import OvsegError, UsageError
 from ovseg.explanation.registry import Explanation, get_explanation
 from ovseg.explanation.similarity import own_surgery
 from ovseg.explanation.subject import Subject
-from ovseg.files.images import ImageLike, load_image
-from ovseg.files.many import OnError, check_on_error, each, is_one
+from ovseg.files.pictures import ImageLike, OnError, check_on_error, each, is_one, load_image
 from ovseg.maps.labels import merge_synonyms
 from ovseg.model.encoders import FrozenClip
 from ovseg.model.model import Model

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ovseg.clip.text_tokens import token_features
 from ovseg.explanation.registry import Explanation, get_explanation
 from ovseg.explanation.run import Run
-from ovseg.files.images import ImageLike
+from ovseg.files.pictures import ImageLike
 from ovseg.model.encoders import FrozenClip
 from ovseg.options import ExplainOptions
 from ovseg.options.checks import Size, check_integer

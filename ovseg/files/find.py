@@ -11,9 +11,9 @@ from pathlib import Path
 from PIL import features
 
 from ovseg.errors import UsageError, described
-from ovseg.files.pillow import AVIF_HINT, HEIF_HINT, register_heif
-from ovseg.files.sources import expand, shown
-from ovseg.files.writers import MARK, RESULT_ENDINGS
+from ovseg.files.formats import AVIF_HINT, HEIF_HINT, register_heif
+from ovseg.files.paths import expand, shown
+from ovseg.files.write import MARK, RESULT_ENDINGS
 
 SUFFIXES = frozenset(
     ".bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp".split()

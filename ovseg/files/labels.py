@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ovseg.errors import DataError, ImageError
-from ovseg.files.limits import check_pixels, pixel_limit
-from ovseg.files.orientation import orientation_of, turn_upright
-from ovseg.files.pillow import load_pixels, open_picture, reading
-from ovseg.files.sources import check_file, open_file, shown
+from ovseg.files.formats import load_pixels, open_picture, orientation_of, reading
+from ovseg.files.paths import check_file, open_file, shown
 from ovseg.files.tiff import is_tiff, orientation_tag, read_samples
+from ovseg.files.values import check_pixels, pixel_limit, turn_upright
 
 INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
 LOSSY = frozenset(["JPEG", "MPO", "JPEG2000", "WEBP", "AVIF", "HEIF"])

@@ -1,14 +1,158 @@
-"""Where ovseg keeps what it downloads and computes: the folder OVSEG_HOME, or one in the user's cache."""
+"""Paths and text files: which may be read, what messages call them, and where ovseg keeps its own."""
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
+import re
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from platformdirs import user_cache_path
 
-from ovseg.errors import UsageError, described
+from ovseg.errors import ImageError, UsageError, described
+
+KINDS = (
+    (stat.S_ISDIR, "is a folder"),
+    (stat.S_ISFIFO, "is a FIFO"),
+    (stat.S_ISSOCK, "is a socket"),
+    (stat.S_ISCHR, "is a device"),
+    (stat.S_ISBLK, "is a device"),
+)
+
+
+def expand(path: str | os.PathLike[str]) -> Path:
+    """A path whose leading ``~`` stands for the home folder, unless a file of that very name exists.
+
+    Raises UsageError where it is no path, or an empty text, which would stand for the current folder.
+    """
+    text = as_text(path)
+    if not text:
+        raise UsageError("expected a path, got an empty text")
+    plain = Path(text)
+    if not text.startswith("~") or os.path.lexists(text):
+        return plain
+    try:
+        return plain.expanduser()
+    except RuntimeError:  # no such user
+        return plain
+
+
+def as_text(path: str | os.PathLike[str], what: str = "an image file") -> str:
+    """The text of a path. Raises UsageError where it is no path, or its ``__fspath__`` fails."""
+    try:
+        return os.fsdecode(os.fspath(path))
+    except Exception:  # a class of someone else's
+        raise UsageError(f"expected the path of {what}, got {described(path)}") from None
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path as messages show it: on one line, cut where it is long."""
+    text = as_text(path)
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= 1000 else f"{text[:1000]}…"
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to be read. Raises ImageError where that is not allowed."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise ImageError(f"expected a file that can be read, {shown(path)}: {error.strerror}") from None
+
+
+def check_file(source: str | os.PathLike[str], what: str = "an image file") -> Path:
+    """The path of a regular file, ``~`` expanded.
+
+    Raises:
+        UsageError: the path is empty, or an address on a network.
+        ImageError: the path is no regular file, or cannot be looked at.
+
+    >>> check_file("/dev/null")
+    Traceback (most recent call last):
+    ...
+    ovseg.errors.ImageError: expected an image file, /dev/null is a device
+    """
+    text = as_text(source, what)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise UsageError(f"expected {what}, got the address {shown(text)}: download it first")
+    if not text:
+        raise UsageError(f"expected the path of {what}, got an empty text")
+    path = expand(text)
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+        raise ImageError(f"expected {what}, {shown(path)} does not exist") from None
+    except OSError as error:
+        if error.errno in (36, 63):  # a whole sentence stands for a path: "File name too long"
+            raise ImageError(f"expected {what}, {shown(path)} does not exist") from None
+        raise ImageError(f"expected {what}, {shown(path)}: {error.strerror}") from None
+    for is_kind, words in KINDS:
+        if is_kind(mode):
+            raise ImageError(f"expected {what}, {shown(path)} {words}")
+    return path
+
+
+MAX_BYTES = 2**24
+"""A larger file is not read: it is no list that somebody wrote."""
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+
+
+def read_text(path: Path, what: str) -> str:
+    """The content of a text file that the user named.
+
+    Args:
+        path: a regular file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
+        what: what the file should hold, for messages: "a vocabulary".
+
+    Raises:
+        UsageError: there is no such file, it is a folder, a pipe or a device, it cannot be read, it is larger
+            than ``MAX_BYTES``, or it holds something other than text in these encodings.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "names.txt"
+    >>> _ = file.write_bytes("caf\\u00e9".encode("latin-1"))
+    >>> read_text(file, "a vocabulary")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ovseg.errors.UsageError: expected a vocabulary in UTF-8, ...names.txt has the byte 0xe9 in line 1: ...
+    """
+    try:
+        if not path.is_file():  # asked before opening: a pipe would wait for a writer for ever
+            raise UsageError(f"expected {what} as a text file, {path} {_what_is(path)}")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"expected {what}, {path} cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"expected {what} of at most {MAX_BYTES >> 20} MB, {path} is larger")
+    return _decode(content, path, what)
+
+
+def _what_is(path: Path) -> str:
+    if path.is_dir():
+        return "is a folder"
+    return "is a pipe, a socket or a device" if path.exists() else "does not exist"
+
+
+def _decode(content: bytes, path: Path, what: str) -> str:
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        if wide or _CONTROL.search(content.decode("latin-1")):
+            text = "\0"
+        else:
+            line = content[: error.start].count(b"\n") + 1
+            raise UsageError(
+                f"expected {what} in UTF-8, {path} has the byte 0x{content[error.start]:02x} in line {line}: "
+                "save it as UTF-8"
+            ) from None
+    if _CONTROL.search(text):
+        raise UsageError(f"expected {what} as text in UTF-8, {path} holds a picture or other bytes")
+    return text
 
 
 def home() -> Path:

@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import ImageError
-from ovseg.files.limits import BYTES, check_pixels
-from ovseg.files.orientation import TAG, turn_upright
-from ovseg.files.values import to_rgb
+from ovseg.files.values import BYTES, ORIENTATION, check_pixels, to_rgb, turn_upright
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -151,7 +149,7 @@ def _opacity(page: TiffPage) -> int:
 
 def orientation_tag(page: TiffPage) -> int:
     """The orientation 1..8 of a page; 1 where it has none."""
-    tag = page.tags.get(TAG)
+    tag = page.tags.get(ORIENTATION)
     return tag.value if tag is not None and tag.value in range(1, 9) else 1
 
 

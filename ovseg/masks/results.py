@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import MissingPackageError, UsageError
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 from ovseg.options.checks import check_integer, check_name_or_path
 from ovseg.results import bounds, coco_annotation
 from ovseg.results.types import PointPrompts, read_only
@@ -196,7 +196,7 @@ class TextMasks:
             UsageError: the path ends like another kind of file, or the folder cannot be made.
             OvsegError: a file cannot be written.
         """
-        from ovseg.files.writers import make_folder, write_arrays, write_json, write_mask
+        from ovseg.files.write import make_folder, write_arrays, write_json, write_mask
 
         target = Path(check_name_or_path("path", path))
         if target.suffix.lower() == ".npz":

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ovseg.errors import DataError, UsageError
 from ovseg.evaluation.data.convert.cityscapes import CLASS_IDS, LABEL_IDS, TRAIN_IDS
-from ovseg.files.writers import make_folder, write_picture
+from ovseg.files.write import make_folder, write_picture
 from ovseg.mmseg.outputs import OutputNames
 from ovseg.mmseg.scores import ExactIoUMetric, to_array
 

@@ -14,7 +14,7 @@ from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
 from ovseg.errors import UsageError, described
-from ovseg.files.resize import resize_image
+from ovseg.files.sizes import resize_image
 from ovseg.options import RESIZES, InputOptions
 from ovseg.options.checks import MAX_SIDE, check_choice, check_integer, check_size, pair
 from ovseg.results.figures import palette

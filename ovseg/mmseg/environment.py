@@ -10,7 +10,7 @@ import torch
 from torch import distributed
 
 from ovseg.errors import UsageError, described
-from ovseg.files.writers import make_folder
+from ovseg.files.write import make_folder
 from ovseg.mmseg.checks import building
 
 LAUNCHERS = {

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from ovseg.errors import DataError
-from ovseg.files.images import load_image, load_labels
+from ovseg.files.labels import load_labels
+from ovseg.files.pictures import load_image
 from ovseg.mmseg.folder import image_names
 from ovseg.mmseg.loading import LoadLabels
 

@@ -11,7 +11,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ovseg.errors import DataError
-from ovseg.files.images import SUFFIXES
+from ovseg.files.find import SUFFIXES
 from ovseg.results import void_value
 from ovseg.results.figures import palette
 from ovseg.words.vocabulary import Vocabulary, find_vocabulary

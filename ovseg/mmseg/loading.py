@@ -16,7 +16,8 @@ from mmseg.datasets.transforms import LoadAnnotations as Annotations
 from mmseg.registry import TRANSFORMS
 from numpy.typing import NDArray
 
-from ovseg.files.images import load_image, load_labels
+from ovseg.files.labels import load_labels
+from ovseg.files.pictures import load_image
 from ovseg.metrics import check_labels
 from ovseg.results import void_value
 

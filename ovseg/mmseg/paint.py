@@ -11,8 +11,9 @@ import numpy as np
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
-from ovseg.files.images import load_image, resize_image
-from ovseg.files.writers import make_folder, write_picture
+from ovseg.files.pictures import load_image
+from ovseg.files.sizes import resize_image
+from ovseg.files.write import make_folder, write_picture
 from ovseg.mmseg.outputs import OutputNames
 from ovseg.mmseg.scores import to_array
 from ovseg.options.checks import check_flag, check_number

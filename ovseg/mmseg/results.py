@@ -15,7 +15,7 @@ import torch
 
 from ovseg.errors import UsageError
 from ovseg.files.paths import sha256_of
-from ovseg.files.writers import make_folder, write_json
+from ovseg.files.write import make_folder, write_json
 from ovseg.mmseg.checks import Checked
 from ovseg.mmseg.scores import ExactIoUMetric
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ovseg.errors import DataError, UsageError
-from ovseg.files.writers import make_folder, write_labels, write_picture
+from ovseg.files.write import make_folder, write_labels, write_picture
 from ovseg.metrics import check_labels, confusion
 from ovseg.mmseg.outputs import OutputNames
 from ovseg.options.checks import check_integer

@@ -19,8 +19,8 @@ from ovseg.clip.models import LoadedClip
 from ovseg.clip.text import Progress, TextCache, TextEncoder
 from ovseg.clip.towers import check_method, patch_size
 from ovseg.errors import UsageError, described
-from ovseg.files.images import ImageLike, resize_image
-from ovseg.files.many import OnError, Pictures
+from ovseg.files.pictures import ImageLike, OnError, Pictures
+from ovseg.files.sizes import resize_image
 from ovseg.maps.similarity import cosine, place_features
 from ovseg.model.engine import Dense, on_token_grid, stream, whole_patches
 from ovseg.options import InputOptions

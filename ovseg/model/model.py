@@ -14,8 +14,7 @@ from typing import TypeVar, overload
 from ovseg.clip.attention import Method, get_method
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TextCache
-from ovseg.files.images import ImageLike
-from ovseg.files.many import OnError, as_images, for_several, is_one
+from ovseg.files.pictures import ImageLike, OnError, as_images, for_several, is_one
 from ovseg.model.verbs import OptionsModel
 from ovseg.options import LoadOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
 from ovseg.options.checks import Size

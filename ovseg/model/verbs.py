@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ovseg.clip.towers import native_size
 from ovseg.errors import UsageError
-from ovseg.files.images import ImageLike
-from ovseg.files.many import OnError
+from ovseg.files.pictures import ImageLike, OnError
 from ovseg.maps import recognition
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import apply_surgery

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import UnknownNameError, UsageError, described
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 from ovseg.options.checks import check_name_or_path
 
 

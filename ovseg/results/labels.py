@@ -127,7 +127,7 @@ class LabelMap(NamedResult):
 
     def save(self, path: str | Path) -> None:
         """Write the labels: ``.png`` (indices with a palette; 16 bit beyond 255 classes) or ``.npz``."""
-        from ovseg.files.writers import write_arrays, write_labels
+        from ovseg.files.write import write_arrays, write_labels
         from ovseg.results import figures
 
         if check_ending(path, (".png", ".npz")) == ".png":

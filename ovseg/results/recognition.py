@@ -66,7 +66,7 @@ class Recognition(NamedResult):
 
     def save(self, path: str | Path) -> None:
         """Write names and scores as ``.json``, the highest score first."""
-        from ovseg.files.writers import write_json
+        from ovseg.files.write import write_json
 
         check_ending(path, (".json",))
         write_json(Path(path), dict(self.best()))

@@ -113,7 +113,7 @@ class SimilarityMap(NamedResult):
 
     def save(self, path: str | Path) -> None:
         """Write the maps: ``.npz`` (grid_values, names, size), or a picture of them (``.png``, ``.jpg``)."""
-        from ovseg.files.writers import write_arrays, write_picture
+        from ovseg.files.write import write_arrays, write_picture
 
         if check_ending(path, (".npz", ".png", ".jpg", ".jpeg")) == ".npz":
             write_arrays(

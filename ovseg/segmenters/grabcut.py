@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import UsageError
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 from ovseg.options.checks import check_integer
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter
 from ovseg.segmenters.prompts import CheckedPrompt

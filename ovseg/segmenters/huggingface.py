@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel
 
 from ovseg.errors import ImageError, OvsegError, UsageError, WeightsError
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 from ovseg.options.checks import MAX_SIDE
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, above, framed
 from ovseg.segmenters.prompts import CheckedPrompt

@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 
 from ovseg.errors import WeightsError
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 
 _LFS = "version https"
 _TEXT = re.compile(r"[^\x00-\x08\x0e-\x1f]+")

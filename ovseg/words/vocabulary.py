@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ovseg.errors import UsageError, short_repr
-from ovseg.files.texts import read_text
+from ovseg.files.paths import read_text
 from ovseg.options import Plain
 from ovseg.words.names import check_name, check_once, fold, in_order, split_text
 

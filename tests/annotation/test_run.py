@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import ovseg
-import ovseg.files.writers
+import ovseg.files.write
 from ovseg.annotation.folder import RunFolder, read_run
 from ovseg.annotation.inputs import find_inputs, keep_stems
 from ovseg.annotation.manifest import Manifest
@@ -78,7 +78,7 @@ def test_kills_at_random_moments_leave_the_bytes_of_an_undisturbed_run(tmp_path,
     slow.run(photos, tmp_path / "whole", slow.Brightness())
     manifest, kills, before = tmp_path / "killed" / "manifest.jsonl", 0, 0
     command = [sys.executable, str(SCRIPT), str(photos), str(tmp_path / "killed"), "0.02"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(ovseg.files.writers.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(ovseg.files.write.__file__).parents[2])}
     while kills < 5:
         process = subprocess.Popen(command, env=environment)
         limit = time.monotonic() + 60
@@ -276,7 +276,7 @@ def test_a_full_disk_stops_the_run_in_one_line_and_loses_nothing(
     tmp_path, photos, slow, monkeypatch, seconds
 ):
     slow.run(photos, tmp_path / "whole", slow.Brightness())
-    out, create, left = tmp_path / "out", ovseg.files.writers._create, [25]
+    out, create, left = tmp_path / "out", ovseg.files.write._create, [25]
 
     def full(partial):
         left[0] -= 1
@@ -284,7 +284,7 @@ def test_a_full_disk_stops_the_run_in_one_line_and_loses_nothing(
             raise OSError(errno.ENOSPC, "No space left on device")
         return create(partial)
 
-    monkeypatch.setattr(ovseg.files.writers, "_create", full)
+    monkeypatch.setattr(ovseg.files.write, "_create", full)
     for room in (25, 40):
         left[0] = room
         with pytest.raises(OvsegError, match="No space left on device"):

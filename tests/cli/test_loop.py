@@ -11,7 +11,7 @@ import threading
 import pytest
 from PIL import Image
 
-import ovseg.files.images
+import ovseg.files.pictures
 from ovseg.apps.cli import shared
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.model.model import Model
@@ -62,14 +62,14 @@ def test_the_rest_of_a_run_is_done(run, pictures, tmp_path, name):
 )
 def test_a_batch_survives_whatever_one_image_raises(run, pictures, tmp_path, monkeypatch, name, error, said):
     """A damaged AVIF raises RuntimeError within Pillow: the good images after it were never done."""
-    load = ovseg.files.images.load_image
+    load = ovseg.files.pictures.load_image
 
     def fails(path, *more):
         if path.name == "b.jpg":
             raise error
         return load(path, *more)
 
-    monkeypatch.setattr(ovseg.files.images, "load_image", fails)
+    monkeypatch.setattr(ovseg.files.pictures, "load_image", fails)
     done = run(*command(name, pictures, "bricks, waves", out=tmp_path / "o"))
     assert done.exit_code == 1
     (line,) = done.errors
@@ -80,7 +80,7 @@ def test_a_disk_that_is_full_is_a_line_for_each_image(run, pictures, tmp_path, m
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ovseg.files.writers._create", full)
+    monkeypatch.setattr("ovseg.files.write._create", full)
     done = run("segment", pictures / "a.png", "bricks", "--out", tmp_path / "o", *PLAIN)
     assert done.exit_code == 1 and "No space left on device" in done.errors[0]
     assert done.stdout == "0 of 1 images\n"
@@ -90,14 +90,14 @@ def test_a_disk_that_is_full_is_a_line_for_each_image(run, pictures, tmp_path, m
 def test_ctrl_c_leaves_a_sane_terminal_and_says_what_is_done(
     run, pictures, tmp_path, monkeypatch, name, terminal
 ):
-    load = ovseg.files.images.load_image
+    load = ovseg.files.pictures.load_image
 
     def stopped(path, *more):
         if path.name == "b.jpg":
             raise KeyboardInterrupt
         return load(path, *more)
 
-    monkeypatch.setattr(ovseg.files.images, "load_image", stopped)
+    monkeypatch.setattr(ovseg.files.pictures, "load_image", stopped)
     done = run(*command(name, pictures, "bricks, waves", out=tmp_path / "o"))
     assert done.exit_code == 130
     drawn = terminal.getvalue()
@@ -169,7 +169,7 @@ def test_the_work_before_the_first_image_is_linear_in_the_number_of_files(
             sys.setprofile(None)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(ovseg.files.images, "load_image", first)
+        monkeypatch.setattr(ovseg.files.pictures, "load_image", first)
         threading.setprofile(None)
         sys.setprofile(counted)
         try:

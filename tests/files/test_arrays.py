@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ovseg.errors import UsageError
-from ovseg.files.images import load_image
+from ovseg.files.pictures import load_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
 GREY = RGB[..., 0]
@@ -107,7 +107,7 @@ def test_reading_images_loads_no_torch():
     import sys
 
     code = (
-        "import numpy as np, sys, ovseg.files.images as i, ovseg.files.writers; "
+        "import numpy as np, sys, ovseg.files.pictures as i, ovseg.files.write; "
         "i.load_image(np.zeros((4, 4), np.uint8)); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

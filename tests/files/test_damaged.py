@@ -11,8 +11,9 @@ import tifffile
 from PIL import Image
 
 from ovseg.errors import DataError, ImageError
-from ovseg.files import pillow
-from ovseg.files.images import load_image, load_labels
+from ovseg.files import formats as pillow
+from ovseg.files.labels import load_labels
+from ovseg.files.pictures import load_image
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (13, 17, 3), np.uint8)

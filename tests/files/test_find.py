@@ -13,8 +13,8 @@ from PIL import Image
 
 from ovseg.errors import UsageError
 from ovseg.files import find
-from ovseg.files.images import find_images, output_stems
-from ovseg.files.writers import write_json, write_labels, write_mask, write_picture
+from ovseg.files.find import find_images, output_stems
+from ovseg.files.write import write_json, write_labels, write_mask, write_picture
 from ovseg.results.figures import palette
 
 
@@ -108,7 +108,7 @@ def test_heic_is_taken_where_pillow_heif_is_installed(tmp_path, monkeypatch):
 
 
 def test_gif_and_avif_are_taken_and_read(tmp_path):
-    from ovseg.files.images import load_image
+    from ovseg.files.pictures import load_image
 
     for ending in ("gif", "avif"):
         Image.new("RGB", (16, 12), "red").save(tmp_path / f"a.{ending}")

@@ -10,7 +10,10 @@ import torch
 from PIL import Image
 
 from ovseg.errors import OvsegError, UsageError
-from ovseg.files.images import find_images, load_image, load_labels, resize_image
+from ovseg.files.find import find_images
+from ovseg.files.labels import load_labels
+from ovseg.files.pictures import load_image
+from ovseg.files.sizes import resize_image
 
 PICTURE = np.zeros((4, 5, 3), np.uint8)
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from ovseg.errors import ImageError, UsageError
-from ovseg.files.images import GROUND, load_image
+from ovseg.files.pictures import load_image
+from ovseg.files.values import GROUND
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ovseg.errors import ImageError, OvsegError
-from ovseg.files.headers import upright_size
+from ovseg.files.formats import upright_size
 from ovseg.files.journal import append_rows, find_rows, read_row
 
 ROWS = {"a": 1.5, "b": {"ü": [1, None]}, "c": "x\ny"}
@@ -67,5 +67,5 @@ def test_sizes_of_files(tmp_path):
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:20])
     (tmp_path / "c.png").write_bytes(b"")
     for name in ("b.png", "c.png", "none.png"):
-        with pytest.raises(ImageError, match="wanted"):
+        with pytest.raises(ImageError, match="expected"):
             upright_size(tmp_path / name)

@@ -11,8 +11,9 @@ import tifffile
 from PIL import Image
 
 from ovseg.errors import DataError, UsageError
-from ovseg.files.images import load_image, load_labels
-from ovseg.files.writers import write_labels, write_picture
+from ovseg.files.labels import load_labels
+from ovseg.files.pictures import load_image
+from ovseg.files.write import write_labels, write_picture
 from ovseg.results.figures import palette
 
 LABELS = np.arange(12, dtype=np.uint8).reshape(3, 4)

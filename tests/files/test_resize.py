@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from ovseg.errors import OvsegError, UsageError
-from ovseg.files.images import resize_image
-from ovseg.files.resize import HOWS
+from ovseg.files.sizes import HOWS, resize_image
 from ovseg.options import RESIZES
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)

@@ -8,7 +8,8 @@ import tifffile
 from PIL import Image
 
 from ovseg.errors import ImageError
-from ovseg.files.images import GROUND, load_image
+from ovseg.files.pictures import load_image
+from ovseg.files.values import GROUND
 
 RNG = np.random.default_rng(0)
 DEEP = RNG.integers(0, 65536, (20, 30, 3), np.uint16)

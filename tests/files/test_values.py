@@ -9,8 +9,8 @@ from PIL import Image
 
 from ovseg.errors import ImageError
 from ovseg.files import values as values_module
-from ovseg.files.images import GROUND, load_image
-from ovseg.files.values import to_rgb
+from ovseg.files.pictures import load_image
+from ovseg.files.values import GROUND, to_rgb
 
 NAN, INF, MOST = np.nan, np.inf, np.float32(3.4028235e38)
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ovseg.errors import OvsegError, UsageError
-from ovseg.files import writers
+from ovseg.files import write as writers
 from ovseg.results.figures import palette
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
@@ -90,7 +90,7 @@ def test_json_has_no_numbers_that_json_lacks(tmp_path):
     ],
 )
 def test_content_of_another_kind_is_misuse(tmp_path, call):
-    with pytest.raises(UsageError, match="wanted"):
+    with pytest.raises(UsageError, match="expected"):
         call(tmp_path / "a")
     assert not list(tmp_path.iterdir())
 
@@ -243,7 +243,7 @@ def test_a_folder_that_exists_is_kept(tmp_path):
 WORK = """
 import sys, numpy as np
 from pathlib import Path
-from ovseg.files.writers import write_json, write_picture
+from ovseg.files.write import write_json, write_picture
 folder, mine = Path(sys.argv[1]), int(sys.argv[2])
 for number in range(60):
     write_json(folder / f"{number}.json", {"by": mine, "rows": [mine] * 2000})

@@ -13,7 +13,7 @@ from PIL import Image
 
 import ovseg
 from ovseg.errors import UsageError
-from ovseg.files.images import resize_image
+from ovseg.files.sizes import resize_image
 from ovseg.mmseg.datasets import VOCABULARIES, ClipResize
 from ovseg.words.vocabulary import list_vocabularies, load_vocabulary
 

@@ -67,7 +67,7 @@ def test_cityscapes_files_from_a_device(tmp_path):
 
 def test_painting_takes_labels_from_a_device(tmp_path):
     path = tmp_path / "a.png"
-    ovseg.files.writers.write_picture(path, np.zeros((2, 3, 3), np.uint8))
+    ovseg.files.write.write_picture(path, np.zeros((2, 3, 3), np.uint8))
 
     class Runner:
         class test_dataloader:

@@ -25,7 +25,7 @@ from label_studio.own import Own
 from label_studio.studio import PASSWORD, USER, Backend, Studio, form, make_environment
 from ovseg.annotation.brush import decode_brush
 from ovseg.errors import OvsegError, one_line
-from ovseg.files.writers import write_file
+from ovseg.files.write import write_file
 from ovseg.metrics import mask_iou
 from ovseg.results.figures import palette
 

@@ -17,7 +17,7 @@ from ovseg.annotation.readers.labelme import read_labelme
 from ovseg.annotation.readers.labels import read_cityscapes, read_mmseg, read_voc
 from ovseg.annotation.readers.yolo import read_yolo
 from ovseg.errors import DataError, UsageError
-from ovseg.files.sources import expand, shown
+from ovseg.files.paths import expand, shown
 from ovseg.options.checks import check_choice
 
 

@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw
 
 from ovseg.annotation.records import Mask, Record, Region
 from ovseg.errors import DataError, OvsegError
-from ovseg.files.images import load_image
-from ovseg.files.orientation import orientation_of
-from ovseg.files.sources import shown
+from ovseg.files.formats import orientation_of
+from ovseg.files.paths import shown
+from ovseg.files.pictures import load_image
 from ovseg.words.names import fold
 
 FAR = 4

@@ -13,7 +13,7 @@ from PIL import Image
 from ovseg.annotation.readers.base import Annotations, Source, number, polygon_mask, read_json, reading
 from ovseg.annotation.records import Mask, Record, Region, check_size
 from ovseg.errors import DataError
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 
 WHAT = "COCO's annotations"
 

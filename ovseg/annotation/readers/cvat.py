@@ -11,7 +11,7 @@ import numpy as np
 from ovseg.annotation.readers.base import Annotations, Source, box_mask, polygon_mask, reading
 from ovseg.annotation.records import Mask, Record, Region, check_size
 from ovseg.errors import DataError
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 
 WHAT = "annotations of CVAT for images"
 

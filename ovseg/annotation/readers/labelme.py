@@ -24,7 +24,7 @@ from ovseg.annotation.readers.base import (
 )
 from ovseg.annotation.records import Mask, Record, Region, check_size
 from ovseg.errors import DataError
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 
 WHAT = "a file of LabelMe"
 NO_AREA = ("point", "points", "line", "linestrip")

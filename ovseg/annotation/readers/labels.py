@@ -18,7 +18,7 @@ from ovseg.annotation.writers.voc import VOID
 from ovseg.errors import DataError
 from ovseg.files.find import suffixes
 from ovseg.files.labels import load_labels
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 from ovseg.results import void_value
 from ovseg.words.vocabulary import load_vocabulary
 

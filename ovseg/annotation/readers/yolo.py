@@ -13,7 +13,7 @@ from ovseg.annotation.readers.base import Annotations, Source, box_mask, files_b
 from ovseg.annotation.records import Mask, Record, Region
 from ovseg.errors import DataError, one_line
 from ovseg.files.find import suffixes
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 
 WHAT = "Ultralytics' labels"
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ovseg.annotation.records import Record, Region
 from ovseg.errors import OvsegError, UsageError
-from ovseg.files.sources import shown
-from ovseg.files.writers import make_folder, write_file
+from ovseg.files.paths import shown
+from ovseg.files.write import make_folder, write_file
 from ovseg.options import FormatOptions
 
 Records: TypeAlias = "Callable[[], Iterator[Record]]"

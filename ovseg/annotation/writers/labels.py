@@ -9,7 +9,7 @@ import numpy as np
 from ovseg.annotation.records import Record
 from ovseg.annotation.writers.base import Records, Writer, link_image, paint, write_text
 from ovseg.errors import UsageError
-from ovseg.files.writers import write_labels, write_picture
+from ovseg.files.write import write_labels, write_picture
 from ovseg.results import void_value
 from ovseg.results.figures import palette
 

@@ -19,7 +19,7 @@ from ovseg.annotation.writers.base import (
     xml_text,
 )
 from ovseg.errors import UsageError
-from ovseg.files.writers import write_labels
+from ovseg.files.write import write_labels
 
 VOID = 255
 

@@ -25,7 +25,7 @@ from ovseg.apps.cli.mask import DEFAULT_SEGMENTER
 from ovseg.apps.cli.options import as_weights, with_options
 from ovseg.apps.cli.shared import err, note, reported, tell
 from ovseg.errors import UsageError
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 from ovseg.options import FORMATS, SHAPES, AnnotateOptions, FormatOptions, LoadOptions
 from ovseg.options.checks import check_choice
 

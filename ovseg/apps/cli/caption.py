@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ovseg.apps.cli.inputs import open_image
 from ovseg.apps.cli.outputs import TAKES, Outputs, Work
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from ovseg.apps.cli.inputs import open_image
 from ovseg.apps.cli.outputs import TAKES, Outputs, Work
 from ovseg.apps.cli.shared import note
 from ovseg.errors import UnsupportedModelError, UsageError, short_repr
-from ovseg.files.sources import check_file, shown
+from ovseg.files.paths import check_file, shown
 from ovseg.words.names import split_text
 
 if TYPE_CHECKING:

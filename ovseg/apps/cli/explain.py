@@ -135,7 +135,7 @@ def explain(
             note(f"note: {reason}: its place stays empty")
     from ovseg.explanation.run import Run
     from ovseg.explanation.tokens import CaptionRun
-    from ovseg.files.writers import make_folder
+    from ovseg.files.write import make_folder
 
     kind = "tokens" if tokens else "explain" if compare is None else "compare"
     run = record_of_run("explain", ready, loading, options if similar else own, given.names) if json else {}

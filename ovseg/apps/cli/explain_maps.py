@@ -10,7 +10,7 @@ from ovseg.apps.cli.inputs import open_image
 from ovseg.apps.cli.outputs import TAKES, Outputs, Work
 from ovseg.apps.cli.shared import note
 from ovseg.errors import OvsegError
-from ovseg.files.viewing import shrunk, viewing_size
+from ovseg.files.sizes import shrunk, viewing_size
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ import typer
 
 from ovseg.apps.cli.shared import note
 from ovseg.errors import UsageError
-from ovseg.files.sources import check_file, expand, shown
+from ovseg.files.paths import check_file, expand, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,9 +114,9 @@ def open_image(file: Path, takes: int) -> NDArray[np.uint8]:
     Raises:
         ImageError: the file cannot be read.
     """
-    from ovseg.files import images
+    from ovseg.files import pictures
 
-    image = images.load_image(file)
+    image = pictures.load_image(file)
     pixels = image.shape[0] * image.shape[1]
     if pixels > LARGE:
         gigabytes = pixels * takes / 1e9

@@ -35,8 +35,8 @@ from ovseg.apps.cli.mask_files import Image, remember, write_masks
 from ovseg.apps.cli.options import as_weights, with_options
 from ovseg.apps.cli.records import beside, record_of_run, slug
 from ovseg.apps.cli.shared import reported
-from ovseg.files.sources import shown
-from ovseg.files.viewing import shrunk, shrunk_labels, viewing_size
+from ovseg.files.paths import shown
+from ovseg.files.sizes import shrunk, shrunk_labels, viewing_size
 from ovseg.options import LoadOptions, MaskOptions
 from ovseg.words.vocabulary import Vocabulary
 
@@ -90,7 +90,7 @@ def mask(
     chosen = as_weights("segmenter_weights", segmenter_weights) if segmenter_weights is not None else None
     ready.check_window(options)
     sam = load_segmenter(segmenter, chosen, loading)
-    from ovseg.files.writers import make_folder, write_picture
+    from ovseg.files.write import make_folder, write_picture
     from ovseg.masks import TextToMask
     from ovseg.masks.picture import draw_answers
     from ovseg.masks.prompts import parse_targets

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ovseg.apps.cli.records import beside, slug
 from ovseg.apps.cli.shared import note
-from ovseg.files.paths import sha256_of
-from ovseg.files.sources import shown
-from ovseg.files.writers import write_json, write_mask
+from ovseg.files.paths import sha256_of, shown
+from ovseg.files.write import write_json, write_mask
 
 if TYPE_CHECKING:
     from ovseg.masks import TextMasks

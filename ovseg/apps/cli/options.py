@@ -18,7 +18,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from ovseg.errors import UsageError, short_repr
-from ovseg.files.sources import expand
+from ovseg.files.paths import expand
 from ovseg.options import (
     EDGES,
     PRECISIONS,

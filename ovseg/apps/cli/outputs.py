@@ -43,20 +43,20 @@ class Outputs:
 
     def write_pictures(self, file: Path, pictures: Iterable[NDArray[np.uint8]]) -> None:
         """Write the sheets of an image, each as soon as it is made: ".png", ".2.png" and so on."""
-        from ovseg.files.writers import write_picture
+        from ovseg.files.write import write_picture
 
         for number, picture in enumerate(pictures, 1):
             write_picture(self._new(file, f".{number}.png" if number > 1 else ".png"), picture)
 
     def write_arrays(self, file: Path, content: Mapping[str, NDArray[np.generic]]) -> None:
         """Write the arrays of an image."""
-        from ovseg.files.writers import write_arrays
+        from ovseg.files.write import write_arrays
 
         write_arrays(self._new(file, ".npz"), **content)
 
     def write_json(self, file: Path, size: tuple[int, int], content: Mapping[str, object]) -> None:
         """Write the record of an image, which names the files that were written before it."""
-        from ovseg.files.writers import write_json
+        from ovseg.files.write import write_json
 
         image = record_of_image(file, size, self.written.pop(file, []))
         write_json(self._path(file, ".json"), {**image, **content, **self.run})
@@ -68,7 +68,7 @@ class Outputs:
         return path
 
     def _path(self, file: Path, ending: str) -> Path:
-        from ovseg.files.writers import make_folder
+        from ovseg.files.write import make_folder
 
         target = self.folder / self.given.stems[file]
         make_folder(target.parent)

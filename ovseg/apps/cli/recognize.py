@@ -17,7 +17,7 @@ from ovseg.apps.cli.loop import run_images
 from ovseg.apps.cli.options import as_integer, as_surgery, with_options
 from ovseg.apps.cli.records import record_of_run
 from ovseg.apps.cli.shared import reported
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 from ovseg.options import LoadOptions, RecognitionOptions
 from ovseg.options.checks import check_integer
 from ovseg.words.names import MAX_NAMES

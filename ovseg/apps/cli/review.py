@@ -10,7 +10,7 @@ from ovseg.apps.cli.annotate import FormatNames, ImagePrefix, Shape, format_name
 from ovseg.apps.cli.inputs import check_out
 from ovseg.apps.cli.loop import progress_bar
 from ovseg.apps.cli.shared import note, reported, tell
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 from ovseg.options import FormatOptions
 
 Kind = Annotated[
@@ -49,7 +49,7 @@ def review(
     folder = None if out_folder is None else check_out(out_folder)
     from ovseg.annotation.readers import read_annotations
     from ovseg.annotation.review import review as compare
-    from ovseg.files.writers import make_folder, write_json
+    from ovseg.files.write import make_folder, write_json
 
     found = compare(read_annotations(run), read_annotations(truth, truth_format, images, classes))
     for line in found.lines():

@@ -26,7 +26,7 @@ from ovseg.apps.cli.options import with_options
 from ovseg.apps.cli.records import beside, record_of_image, record_of_run
 from ovseg.apps.cli.shared import reported
 from ovseg.errors import UsageError
-from ovseg.files.viewing import shrunk, shrunk_labels, viewing_size
+from ovseg.files.sizes import shrunk, shrunk_labels, viewing_size
 from ovseg.options import LoadOptions, SegmentOptions
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def segment(
     folder = check_out(out_folder)
     given = read_inputs(images, vocabulary, recursive)
     ready = load_model(model, method, loading)
-    from ovseg.files.writers import make_folder, write_json, write_picture
+    from ovseg.files.write import make_folder, write_json, write_picture
     from ovseg.model.verbs import with_background
 
     ready.check_window(options)

@@ -27,7 +27,7 @@ from ovseg.apps.cli.mask import DEFAULT_SEGMENTER
 from ovseg.apps.cli.options import as_weights, with_options
 from ovseg.apps.cli.shared import note, reported, tell
 from ovseg.errors import MissingPackageError, OvsegError, UsageError
-from ovseg.files.sources import expand, shown
+from ovseg.files.paths import expand, shown
 from ovseg.options import AnnotateOptions, LoadOptions, ServeOptions
 from ovseg.options.checks import check_integer, check_text
 

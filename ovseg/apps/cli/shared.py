@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 
 from ovseg.errors import OvsegError, OvsegWarning, UsageError, one_line
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 from ovseg.options import (
     AnnotateOptions,
     FormatOptions,

@@ -15,7 +15,7 @@ from cvat_sdk.auto_annotation import (
 from PIL.Image import Image
 
 from ovseg.apps.cvat.shapes import mask_points
-from ovseg.files.images import load_image
+from ovseg.files.pictures import load_image
 from ovseg.masks.encoded import EncodedImage
 from ovseg.masks.pipeline import Setup, encode_image, find, resolved
 from ovseg.masks.prompts import Click

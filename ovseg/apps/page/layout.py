@@ -13,7 +13,7 @@ from ovseg.apps.page.html import counted, hint, listed, message, progress_bar, w
 from ovseg.apps.page.screen import place_in_picture
 from ovseg.apps.page.session import PageSession
 from ovseg.errors import OvsegError, UsageError, one_line
-from ovseg.files.sources import shown
+from ovseg.files.paths import shown
 from ovseg.options import FORMATS
 
 ON, BESIDE = "Click adds", "Click removes"

@@ -23,8 +23,8 @@ from ovseg.annotation.writing import Sized, make_row
 from ovseg.apps.page.answers import Step
 from ovseg.errors import OvsegError, UsageError
 from ovseg.files.find import suffixes
-from ovseg.files.sources import expand, shown
-from ovseg.files.writers import make_folder, write_file
+from ovseg.files.paths import expand, shown
+from ovseg.files.write import make_folder, write_file
 from ovseg.options import FORMATS, FormatOptions
 from ovseg.options.checks import check_choice
 

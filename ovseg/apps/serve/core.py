@@ -18,7 +18,7 @@ from ovseg.annotation.records import Mask, Region
 from ovseg.apps.serve.bounds import Deadline
 from ovseg.errors import DataError, UsageError
 from ovseg.files.cache import ContentCache
-from ovseg.files.images import load_image
+from ovseg.files.pictures import load_image
 from ovseg.masks.encoded import EncodedImage
 from ovseg.masks.pipeline import Setup, encode_image, find, resolved
 from ovseg.masks.prompts import Click

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ovseg.errors import DataError, UsageError
 from ovseg.evaluation.data.samples import Sample, SampleSet
-from ovseg.files.images import load_image
+from ovseg.files.pictures import load_image
 
 
 def read_coco2017(root: Path, split: str = "val") -> SampleSet:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ovseg.errors import DataError, UsageError
 from ovseg.evaluation.data.samples import Sample, SampleSet, from_labels
-from ovseg.files.images import check_labels_fit, load_image
+from ovseg.files.labels import check_labels_fit
+from ovseg.files.pictures import load_image
 from ovseg.metrics import VOID
 from ovseg.words.vocabulary import load_vocabulary
 

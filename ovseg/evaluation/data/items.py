@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ovseg.errors import DataError, ImageError, OvsegError
-from ovseg.files.headers import upright_size
+from ovseg.files.formats import upright_size
 from ovseg.files.paths import sha256_of
 from ovseg.options.checks import check_integer
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ovseg.errors import UsageError
 from ovseg.evaluation.data.samples import Sample, SampleSet, from_labels
-from ovseg.files.images import load_image, load_labels
+from ovseg.files.labels import load_labels
+from ovseg.files.pictures import load_image
 from ovseg.words.vocabulary import load_vocabulary
 
 

@@ -13,7 +13,7 @@ from ovseg.evaluation.data.pairs import read_cityscapes, read_coco_stuff
 from ovseg.evaluation.data.samples import Sample, SampleSet, from_labels, read_context, read_photos, read_voc
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.evaluation.data.tags import TagSet, read_nus_wide, read_tags, tags_of
-from ovseg.files.sources import expand
+from ovseg.files.paths import expand
 from ovseg.words.vocabulary import find_vocabulary, load_vocabulary
 
 

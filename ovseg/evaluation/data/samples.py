@@ -1,7 +1,7 @@
 """Pictures with a mask for each label that is in them, from folders of index masks.
 
 What is measured per label (mSC, IoU per label, interactive segmentation) reads this one form: ``Sample``.
-Images and labels follow the rule of ``ovseg.files.images.load_labels``: both belong to the upright picture.
+Images and labels follow the rule of ``ovseg.files.labels.load_labels``: both belong to the upright picture.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ovseg.errors import DataError, UsageError
 from ovseg.evaluation.data.items import ItemSet
-from ovseg.files.images import check_labels_fit, load_image, load_labels
+from ovseg.files.labels import check_labels_fit, load_labels
+from ovseg.files.pictures import load_image
 from ovseg.metrics import VOID
 from ovseg.words.vocabulary import load_vocabulary
 

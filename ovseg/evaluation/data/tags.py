@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ovseg.errors import DataError, UsageError
 from ovseg.evaluation.data.items import ItemSet
 from ovseg.evaluation.data.samples import SampleSet, find_picture, read_lines
-from ovseg.files.images import load_image
+from ovseg.files.pictures import load_image
 from ovseg.words.vocabulary import load_vocabulary
 
 

@@ -23,7 +23,7 @@ from ovseg.evaluation.tables.maps import measure_maps
 from ovseg.evaluation.tables.rows import number, numbers, plain, skip, table
 from ovseg.evaluation.tables.setup import Setup
 from ovseg.evaluation.tables.systems import System
-from ovseg.files.images import resize_image
+from ovseg.files.sizes import resize_image
 from ovseg.metrics import MeanPerClass, RandomisationScore, area_under, perturbation_curve, rank_correlation
 from ovseg.metrics.perturbation import MODES, Picture
 from ovseg.model.model import Model

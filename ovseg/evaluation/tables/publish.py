@@ -15,7 +15,7 @@ from ovseg.evaluation.tables.processes import World, join, leave
 from ovseg.evaluation.tables.protocol import Protocol
 from ovseg.evaluation.tables.run import Bars, Run, no_bar, parse_backbone
 from ovseg.evaluation.tables.tables import Report
-from ovseg.files.writers import make_folder
+from ovseg.files.write import make_folder
 from ovseg.options.checks import check_integer
 from ovseg.words.vocabulary import load_vocabulary
 

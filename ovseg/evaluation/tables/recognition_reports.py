@@ -12,7 +12,7 @@ from ovseg.evaluation.tables.recognition import ScoreFile, Tagged, read_scores, 
 from ovseg.evaluation.tables.run import Named, Run
 from ovseg.evaluation.tables.setup import Setup
 from ovseg.evaluation.tables.tables import Cell, Report
-from ovseg.files.sources import expand
+from ovseg.files.paths import expand
 from ovseg.options import Plain
 
 ON_TOP = " + surgery"

@@ -24,7 +24,7 @@ from ovseg.evaluation.data.items import ItemSet
 from ovseg.evaluation.tables.processes import World
 from ovseg.evaluation.tables.protocol import GROUP
 from ovseg.files.journal import Place, append_rows, find_rows, read_row
-from ovseg.files.writers import make_folder
+from ovseg.files.write import make_folder
 from ovseg.options import Plain
 
 Item = TypeVar("Item")

@@ -17,7 +17,7 @@ from ovseg.evaluation.data.samples import Sample, SampleSet
 from ovseg.evaluation.tables.rows import Found, describe_skipped, numbers, skip
 from ovseg.evaluation.tables.setup import Setup
 from ovseg.evaluation.tables.systems import System
-from ovseg.files.images import load_labels
+from ovseg.files.labels import load_labels
 from ovseg.maps.similarity import apply_surgery, place_features
 from ovseg.metrics import SegmentationScore, confusion
 from ovseg.model.engine import classify, stream

@@ -13,8 +13,7 @@ from ovseg.clip.attention import METHODS, Method
 from ovseg.clip.towers import BlockTower, Tower
 from ovseg.errors import DataError, UnsupportedModelError, UsageError
 from ovseg.explanation import get_explanation, list_explanations
-from ovseg.files.paths import sha256_of
-from ovseg.files.sources import expand
+from ovseg.files.paths import expand, sha256_of
 from ovseg.options import SURGERIES, Plain
 
 SAVED = (".npz", ".png")

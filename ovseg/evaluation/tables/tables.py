@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ovseg.files.writers import make_folder, write_file, write_json, write_picture
+from ovseg.files.write import make_folder, write_file, write_json, write_picture
 from ovseg.options import Plain
 from ovseg.results.figures import Picture
 

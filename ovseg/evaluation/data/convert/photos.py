@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ovseg.errors import DataError, UsageError
 from ovseg.evaluation.data.convert.write import Converted, look_up, read_labels, write_all
-from ovseg.files.writers import make_folder, write_file
+from ovseg.files.write import make_folder, write_file
 from ovseg.metrics import VOID
 from ovseg.words.vocabulary import Vocabulary, find_vocabulary
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ovseg.errors import DataError, UsageError
-from ovseg.files.writers import make_folder, write_file, write_picture
+from ovseg.files.write import make_folder, write_file, write_picture
 
 Job = tuple[Path, Callable[[], NDArray[np.uint8]]]  # a file, and what makes its label map (H, W) uint8
 

@@ -1,15 +1,15 @@
-"""Pictures to the size at which a model sees them."""
+"""Pictures, masks and labels to another size: for a model, and for viewing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from ovseg.errors import OvsegError, UsageError, described
+
+if TYPE_CHECKING:  # commands import this module before they check their arguments: it loads nothing large
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int], how: str = "opencv") -> NDArray[np.uint8]:
@@ -28,9 +28,13 @@ def resize_image(image: NDArray[np.uint8], size: tuple[int, int], how: str = "op
         UsageError: another type of picture, an unknown ``how``, or a size that is not two positive integers.
         OvsegError: the result does not fit into memory.
 
+    >>> import numpy as np
     >>> resize_image(np.zeros((4, 6, 3), np.uint8), (2, 9)).shape
     (2, 9, 3)
     """
+    import cv2
+    import numpy as np
+
     if not isinstance(how, str) or how not in HOWS:
         raise UsageError(f"unknown resize {described(how)}: expected one of {', '.join(HOWS)}")
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
@@ -54,21 +58,26 @@ def _opencv(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     """Both sides in one step where both shrink or both grow; else the one that shrinks goes first."""
     down = min(height, image.shape[0]), min(width, image.shape[1])
     if down != image.shape[:2]:
-        image = _cv2(image, *down, cv2.INTER_AREA)
-    return image if down == (height, width) else _cv2(image, height, width, cv2.INTER_CUBIC)
+        image = _cv2(image, *down, "INTER_AREA")
+    return image if down == (height, width) else _cv2(image, height, width, "INTER_CUBIC")
 
 
 def _bilinear(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    return _cv2(image, height, width, cv2.INTER_LINEAR)
+    return _cv2(image, height, width, "INTER_LINEAR")
 
 
 def _pillow(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
-    return np.array(resized)
+    import numpy as np
+    from PIL import Image
+
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _cv2(image: NDArray[np.uint8], height: int, width: int, interpolation: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), np.uint8)
+def _cv2(image: NDArray[np.uint8], height: int, width: int, interpolation: str) -> NDArray[np.uint8]:
+    import cv2
+    import numpy as np
+
+    return np.asarray(cv2.resize(image, (width, height), interpolation=getattr(cv2, interpolation)), np.uint8)
 
 
 HOWS: dict[str, Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]] = {
@@ -77,3 +86,28 @@ HOWS: dict[str, Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]] = {
     "bilinear": _bilinear,
 }
 """The same names as ``ovseg.options.RESIZES``, which lies above this room; a test compares them."""
+
+
+def viewing_size(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
+    """(height, width) of an image whose long side is at most ``longest``, its aspect ratio kept.
+
+    >>> viewing_size((3000, 4000, 3), 512), viewing_size((30, 40), 512), viewing_size((1, 9999), 512)
+    ((384, 512), (30, 40), (1, 512))
+    """
+    scale = min(1.0, longest / max(shape[:2]))
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def shrunk(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The image (H, W, 3) at a smaller (height, width), averaged over areas."""
+    return image if image.shape[:2] == size else _cv2(image, *size, "INTER_AREA")
+
+
+def shrunk_labels(labels: NDArray[np.unsignedinteger], size: tuple[int, int]) -> NDArray[np.unsignedinteger]:
+    """Labels or a mask (H, W) at a smaller (height, width), each pixel one of the old ones."""
+    import cv2
+    import numpy as np
+
+    if labels.shape == size:
+        return labels
+    return np.asarray(cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST))

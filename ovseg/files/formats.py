@@ -1,4 +1,4 @@
-"""Pictures through Pillow: opened without its process-wide limit, converted to RGB, errors in one line."""
+"""Encoded pictures to RGB: Pillow without its process-wide limit, tifffile where it knows more, errors in one line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -14,9 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from ovseg.errors import ImageError, OvsegError, one_line
-from ovseg.files.limits import check_pixels
-from ovseg.files.orientation import orientation_of, turn_upright
-from ovseg.files.values import GROUND, missing_pixels, row_bands, to_rgb
+from ovseg.files.paths import open_file, shown
+from ovseg.files.tiff import is_tiff, samples_to_rgb, tiff_facts
+from ovseg.files.values import (
+    GROUND,
+    ORIENTATION,
+    check_pixels,
+    missing_pixels,
+    row_bands,
+    to_rgb,
+    turn_upright,
+)
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # a damaged file is one line: the error's
 PROGRAMS = frozenset(["EPS", "WMF", "PDF", "PCD"])
@@ -152,3 +161,60 @@ def _to_rgb(image: Image.Image, nodata: float | None) -> NDArray[np.uint8]:
     if missing is not None:
         pixels[missing] = GROUND
     return pixels
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The orientation 1..8 of an image that is loaded; 1 where EXIF is missing, damaged or out of range."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF: every viewer shows such a picture as it is stored
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def decode(stream: BinaryIO, name: str, limit: int) -> NDArray[np.uint8]:
+    """The first picture of a stream as (H, W, 3) uint8 RGB, upright.
+
+    TIFFs of more than 8 bits or signed ones go through tifffile, since Pillow misreads planes of 16 bits and
+    has no pictures of several floats; everything else goes through Pillow, and tifffile reads the TIFFs that
+    Pillow does not know.
+
+    Raises:
+        ImageError: the stream is no image, is damaged, has more than ``limit`` pixels, or values whose range
+            cannot be told.
+    """
+    with reading(name):
+        facts = tiff_facts(stream) if is_tiff(stream) else None
+        if facts is not None and not facts.is_for_pillow:
+            picture = samples_to_rgb(stream, name, limit, facts)
+            if picture is not None:
+                return picture
+        nodata, bits = (facts.nodata, facts.bits) if facts is not None else (None, 16)
+        try:
+            image = open_picture(stream, name)
+        except UnidentifiedImageError:
+            picture = samples_to_rgb(stream, name, limit, facts) if facts is not None else None
+            if picture is None:
+                raise
+            return picture
+        return picture_to_rgb(image, name, limit, nodata, bits if 8 < bits < 16 else 16)
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(height, width) in pixels of a picture or a label file, as EXIF turns it upright.
+
+    Raises:
+        ImageError: the file is no picture, or its beginning is damaged.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> path = Path(tempfile.mkdtemp()) / "a.png"
+    >>> Image.new("L", (4, 3)).save(path)
+    >>> upright_size(path)
+    (3, 4)
+    """
+    name = shown(path)
+    with open_file(path) as stream, reading(name):
+        image = open_picture(stream, name)
+        size = (image.height, image.width)
+        return size[::-1] if orientation_of(image) >= 5 else size
