@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ovseg.errors import MissingPackageError, UsageError
 from ovseg.files.paths import shown
 from ovseg.options.checks import check_integer, check_name_or_path
-from ovseg.results import bounds, coco_annotation
+from ovseg.results import Mask, bounds, coco_annotation
 from ovseg.results.types import PointPrompts, read_only
 from ovseg.segmenters.prompts import Box
 
@@ -180,7 +180,7 @@ class TextMasks:
             for name, value in (("image_id", image_id), ("category_id", category_id))
         )
         return [
-            {**coco_annotation(mask, number, image, category), "score": float(score)}
+            {**coco_annotation(Mask.of(mask), number, image, category), "score": float(score)}
             for number, (mask, score) in enumerate(zip(self.masks, self.scores, strict=True), 1)
         ]
 

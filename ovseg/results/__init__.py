@@ -5,7 +5,8 @@ names, ``name in result`` and ``result[name]``. Their arrays cannot be written t
 names and arrays are. They save themselves and show themselves in a notebook.
 """
 
-from ovseg.results.base import bounds, coco_annotation, void_value
+from ovseg.results.base import bounds, void_value
+from ovseg.results.coco import Mask, coco_annotation
 from ovseg.results.labels import LabelMap
 from ovseg.results.recognition import Recognition
 from ovseg.results.similarity import MAX_VALUES, SimilarityMap
@@ -13,6 +14,7 @@ from ovseg.results.similarity import MAX_VALUES, SimilarityMap
 __all__ = [
     "MAX_VALUES",
     "LabelMap",
+    "Mask",
     "Recognition",
     "SimilarityMap",
     "bounds",

@@ -59,24 +59,6 @@ def check_names(result: NamedResult) -> None:
     object.__setattr__(result, "names", tuple(names))
 
 
-def coco_annotation(
-    mask: NDArray[np.bool_], number: int, image_id: int, category_id: int
-) -> dict[str, object]:
-    """COCO's annotation of a mask (H, W): run lengths as text, area in pixels, bbox (x, y, width, height)."""
-    from pycocotools import mask as rle
-
-    coded = rle.encode(np.asfortranarray(mask, np.uint8))
-    return {
-        "id": number,
-        "image_id": image_id,
-        "category_id": category_id,
-        "segmentation": {"size": list(mask.shape), "counts": coded["counts"].decode()},
-        "area": int(mask.sum()),
-        "bbox": [float(side) for side in rle.toBbox(coded)],
-        "iscrowd": 0,
-    }
-
-
 def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """The bounds (x0, y0, x1, y1) of a mask (H, W) that has pixels; x1 and y1 are exclusive."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

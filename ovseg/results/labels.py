@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ovseg.errors import MissingPackageError, UsageError
-from ovseg.results.base import NamedResult, as_html, bounds, check_ending, check_names, coco_annotation
+from ovseg.results.base import NamedResult, as_html, bounds, check_ending, check_names
+from ovseg.results.coco import Mask, coco_annotation
 from ovseg.results.types import check_array, read_only
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class LabelMap(NamedResult):
             (run lengths as text), area (pixels), bbox (x, y, width, height) and iscrowd 0.
         """
         return [
-            coco_annotation(self[name], number, image_id, self.index(name) + 1)
+            coco_annotation(Mask.of(self[name]), number, image_id, self.index(name) + 1)
             for number, name in enumerate(self.areas, 1)
         ]
 

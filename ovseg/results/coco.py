@@ -1,0 +1,175 @@
+"""COCO's run lengths: masks small enough to keep, in the form that pycocotools reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.errors import DataError, described
+
+LETTERS = 7
+"""The most letters of one run length: pycocotools counts in 32 bits, five of them in each letter."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask as COCO's compressed run lengths, column by column.
+
+    Attributes:
+        size: (height, width) in pixels.
+        counts: the run lengths as COCO writes them in a text.
+
+    >>> mask = Mask.of(np.array([[False, True], [False, True]]))
+    >>> mask.counts, mask.area, mask.box
+    ('22', 2, (1, 0, 2, 2))
+    >>> mask.array().tolist()
+    [[False, True], [False, True]]
+    """
+
+    size: tuple[int, int]
+    counts: str
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> Mask:
+        """The run lengths of a mask (H, W) bool."""
+        return cls.of_crop(mask, (0, 0), (mask.shape[0], mask.shape[1]))
+
+    @classmethod
+    def of_crop(cls, crop: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, int]) -> Mask:
+        """The run lengths of a mask of which only a part (h, w) can have pixels.
+
+        Args:
+            crop: the part.
+            corner: (x, y) of its upper left pixel.
+            size: (height, width) of the whole mask, which holds the part.
+        """
+        (x, y), (height, width) = corner, size
+        columns = np.flatnonzero(crop.any(axis=0))
+        if not columns.size:
+            return cls.of_runs(size, [height * width])
+        first, last = int(columns[0]), int(columns[-1]) + 1
+        strip = np.zeros((last - first, height), bool)  # only the columns that have pixels are turned
+        strip[:, y : y + crop.shape[0]] = crop[:, first:last].T
+        flat, start = strip.reshape(-1), (x + first) * height
+        places = np.flatnonzero(flat[1:] != flat[:-1]) + 1 + start
+        stop = start + flat.size
+        changes = [0, *([start] if flat[0] else []), *places.tolist()]
+        changes += [stop] if flat[-1] and stop < height * width else []
+        return cls.of_runs(size, np.diff([*changes, height * width]).tolist())
+
+    @classmethod
+    def of_runs(cls, size: tuple[int, int], runs: Sequence[int]) -> Mask:
+        """A mask from run lengths column by column, the first of them outside the object.
+
+        Raises:
+            DataError: they are no run lengths of an image of this size.
+        """
+        from pycocotools import mask as rle
+
+        check_runs(runs, size)
+        coded = rle.frPyObjects({"size": list(size), "counts": list(runs)}, *size)
+        return cls(size, coded["counts"].decode())
+
+    @classmethod
+    def union(cls, masks: Sequence[Mask]) -> Mask:
+        """The pixels of one or more masks of one size."""
+        from pycocotools import mask as rle
+
+        if len(masks) == 1:
+            return masks[0]
+        return cls(masks[0].size, rle.merge([mask.coded for mask in masks])["counts"].decode())
+
+    def runs(self) -> list[int]:
+        """The run lengths as numbers, the first of them outside the object.
+
+        Raises:
+            DataError: the text holds something else.
+        """
+        letters = np.frombuffer(self.counts.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
+        ends = np.flatnonzero((letters & 32) == 0) + 1  # five bits a letter, the sixth: there are more
+        sizes = np.diff(ends, prepend=0)
+        bad = not letters.size or ends.size == 0 or ends[-1] != letters.size or sizes.max() > LETTERS
+        if bad or letters.min() < 0 or letters.max() > 63:
+            raise DataError(f"expected run lengths of COCO, got {described(self.counts)}")
+        starts = ends - sizes
+        shifts = 5 * (np.arange(letters.size) - np.repeat(starts, sizes))
+        values = np.add.reduceat((letters & 31) << shifts, starts)
+        values -= np.where(letters[ends - 1] & 16, 1 << (5 * sizes), 0)  # the sign
+        values[1::2] = np.cumsum(values[1::2])  # from the fourth on, differences to the last but one
+        values[2::2] = np.cumsum(values[2::2])
+        return values.tolist()
+
+    def checked(self) -> Mask:
+        """The mask itself where its run lengths fit its size; what comes from a file is checked once.
+
+        Raises:
+            DataError: they do not.
+        """
+        check_runs(self.runs(), self.size)
+        return self
+
+    def array(self) -> NDArray[np.bool_]:
+        """(H, W) bool."""
+        from pycocotools import mask as rle
+
+        return np.asarray(rle.decode(self.coded)).view(np.bool_)
+
+    @property
+    def coded(self) -> dict[str, object]:
+        """As pycocotools takes it: ``{"size": [h, w], "counts": bytes}``."""
+        return {"size": list(self.size), "counts": self.counts.encode()}
+
+    @property
+    def area(self) -> int:
+        """Pixels of the object."""
+        from pycocotools import mask as rle
+
+        return int(rle.area(self.coded))
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1 at pixel edges, so that x1 - x0 is the width; zeros where there are no pixels."""
+        from pycocotools import mask as rle
+
+        x, y, width, height = (int(side) for side in rle.toBbox(self.coded))
+        return x, y, x + width, y + height
+
+
+def check_runs(runs: Iterable[object], size: tuple[int, int]) -> None:
+    """Check run lengths in Python's integers, in which no sum wraps around, before anything is allocated.
+
+    Raises:
+        DataError: they are not the run lengths of a mask of ``size`` (height, width).
+
+    >>> check_runs([1, 2**64], (1, 1))
+    Traceback (most recent call last):
+    ...
+    ovseg.errors.DataError: expected run lengths of 1 x 1 pixels, got [1, 18446744073709551616]
+    """
+    listed = list(runs)
+    total = 0
+    for run in listed:
+        if not isinstance(run, int) or isinstance(run, bool) or run < 0:
+            break
+        total += run
+    else:
+        if total == size[0] * size[1]:
+            return
+    raise DataError(f"expected run lengths of {size[0]} x {size[1]} pixels, got {described(listed[:9])}")
+
+
+def coco_annotation(mask: Mask, number: int, image_id: int, category_id: int) -> dict[str, object]:
+    """COCO's annotation of a mask: run lengths as text, area in pixels, bbox (x, y, width, height)."""
+    x0, y0, x1, y1 = mask.box
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "segmentation": {"size": list(mask.size), "counts": mask.counts},
+        "area": mask.area,
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "iscrowd": 0,
+    }
