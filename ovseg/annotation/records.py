@@ -7,7 +7,7 @@ reader. Masks are kept as COCO's run lengths: of a photograph they take some kil
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
