@@ -12,11 +12,11 @@ import ovseg
 from ovseg.annotation.classes import Classes, read_classes
 from ovseg.annotation.finder import LabelFinder, MaskFinder
 from ovseg.annotation.folder import RunFolder, RunInfo
+from ovseg.annotation.formats import WRITERS, Target, Writer
 from ovseg.annotation.inputs import find_inputs, keep_stems
 from ovseg.annotation.on_ray import check_ray, run_jobs_on_ray
 from ovseg.annotation.run import Outcome, run_jobs
 from ovseg.annotation.step import GROUP
-from ovseg.annotation.writers import WRITERS, Target, Writer
 from ovseg.annotation.writing import Progress
 from ovseg.errors import UsageError
 from ovseg.model.model import Model, load_model_with

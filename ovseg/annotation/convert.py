@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import ovseg
+from ovseg.annotation.formats import WRITERS, Target
 from ovseg.annotation.readers import Annotations
 from ovseg.annotation.records import Record, without_ending
-from ovseg.annotation.writers import WRITERS, Target
 from ovseg.errors import UsageError
 from ovseg.files.find import cut_name
 from ovseg.files.write import make_folder

@@ -16,11 +16,11 @@ from typing import cast
 
 from ovseg.annotation.ahead import FileFacts, load_ahead
 from ovseg.annotation.folder import RunFolder
+from ovseg.annotation.formats.base import Writer
 from ovseg.annotation.inputs import Job
 from ovseg.annotation.manifest import Row
 from ovseg.annotation.run import Outcome, finish, plan
 from ovseg.annotation.step import GROUP, Finder, batches, find_batch
-from ovseg.annotation.writers.base import Writer
 from ovseg.annotation.writing import Ledger, Progress, Sized, Stopped, make_row
 from ovseg.errors import MissingPackageError, OvsegError, one_line
 

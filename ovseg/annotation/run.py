@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 
 from ovseg.annotation.ahead import load_ahead, look_at
 from ovseg.annotation.folder import RunFolder, counted
+from ovseg.annotation.formats.base import Writer, write_text
 from ovseg.annotation.inputs import Job
 from ovseg.annotation.records import read_record
 from ovseg.annotation.step import GROUP, Finder, batches, find_batch
-from ovseg.annotation.writers.base import Writer, write_text
 from ovseg.annotation.writing import Ledger, Progress, Stopped, Writing
 from ovseg.files.paths import sha256_of
 from ovseg.files.write import write_json

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from ovseg.annotation.ahead import FileFacts
 from ovseg.annotation.folder import RunFolder, record_path
+from ovseg.annotation.formats.base import Writer, as_json, write_text
 from ovseg.annotation.inputs import Job
 from ovseg.annotation.manifest import Row
 from ovseg.annotation.records import Picture, Record
-from ovseg.annotation.writers.base import Writer, as_json, write_text
 from ovseg.errors import OvsegError, one_line
 from ovseg.files.write import make_folder, write_file
 

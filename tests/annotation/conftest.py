@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 import ovseg
+from ovseg.annotation.formats import WRITERS, Target
 from ovseg.annotation.records import Mask, Record, Region
-from ovseg.annotation.writers import WRITERS, Target
 from ovseg.options import FormatOptions
 
 NAMES = ("person", "road", "car", "sky")

@@ -17,8 +17,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ovseg.annotation.formats.base import voc_colours
 from ovseg.annotation.records import Mask, Record, Region
-from ovseg.annotation.writers.base import voc_colours
 
 NAMES = ("person", "road", "car", "sky")
 

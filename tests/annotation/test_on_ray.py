@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from ovseg.annotation.folder import RunFolder, read_run
+from ovseg.annotation.formats import WRITERS, Target
 from ovseg.annotation.inputs import find_inputs
-from ovseg.annotation.writers import WRITERS, Target
 from ovseg.evaluation.data.scenes import make_scene
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install ovseg[ray]")

@@ -12,9 +12,9 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from ovseg.annotation.convert import convert, distinct
+from ovseg.annotation.formats import WRITERS
 from ovseg.annotation.readers import guess_format, read_annotations
 from ovseg.annotation.records import Record
-from ovseg.annotation.writers import WRITERS
 from ovseg.errors import DataError, OvsegError, UsageError
 from ovseg.options import FORMATS
 

@@ -301,7 +301,7 @@ def test_a_file_that_cannot_be_written_is_its_own_images_fault_where_there_is_ro
     tmp_path, photos, slow, monkeypatch
 ):
     """A path that is too long for the file system, or a fault in a writer: the other images go on."""
-    from ovseg.annotation.writers import WRITERS
+    from ovseg.annotation.formats import WRITERS
 
     write = WRITERS["labelme"].write
     faults = {"s0/p1": OvsegError("expected to write x: File name too long"), "s2/p0": ValueError("a fault")}

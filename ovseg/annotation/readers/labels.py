@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ovseg.annotation.formats.labels import CITYSCAPES
+from ovseg.annotation.formats.voc import VOID
 from ovseg.annotation.readers.base import Annotations, Source, files_below, label_record, reading
 from ovseg.annotation.records import Mask, Record, Region
-from ovseg.annotation.writers.labels import CITYSCAPES
-from ovseg.annotation.writers.voc import VOID
 from ovseg.errors import DataError
 from ovseg.files.find import suffixes
 from ovseg.files.labels import load_labels

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from ovseg.annotation.formats.label_studio import brush_region
 from ovseg.annotation.records import Record, Region
-from ovseg.annotation.writers.label_studio import brush_region
 from ovseg.apps.serve.bounds import Deadline, JsonObject
 from ovseg.apps.serve.core import Core, region_id
 from ovseg.apps.serve.drawn import label_in, marks_of

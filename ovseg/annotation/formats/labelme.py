@@ -9,10 +9,10 @@ import os
 import numpy as np
 from PIL import Image
 
+from ovseg.annotation.formats.base import Records, Writer, as_json, write_text
+from ovseg.annotation.formats.coco import details
 from ovseg.annotation.outlines import centre_polygons
 from ovseg.annotation.records import Record, Region
-from ovseg.annotation.writers.base import Records, Writer, as_json, write_text
-from ovseg.annotation.writers.coco import details
 
 VERSION = "5.5.0"
 """The version of LabelMe's files in which mask shapes are described; later ones read it."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from ovseg.annotation.brush import encode_brush as encode_brush
+from ovseg.annotation.formats.base import Records, Writer, json_list, write_parts, write_text, xml_text
+from ovseg.annotation.formats.coco import details
 from ovseg.annotation.records import Record, Region
-from ovseg.annotation.writers.base import Records, Writer, json_list, write_parts, write_text, xml_text
-from ovseg.annotation.writers.coco import details
 from ovseg.results.figures import palette
 
 FROM_NAME, TO_NAME = "label", "image"

@@ -6,8 +6,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from ovseg.annotation.records import Record
-from ovseg.annotation.writers.base import (
+from ovseg.annotation.formats.base import (
     Records,
     Writer,
     check_count,
@@ -18,6 +17,7 @@ from ovseg.annotation.writers.base import (
     write_text,
     xml_text,
 )
+from ovseg.annotation.records import Record
 from ovseg.errors import UsageError
 from ovseg.files.write import write_labels
 

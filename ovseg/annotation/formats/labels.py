@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from ovseg.annotation.formats.base import Records, Writer, link_image, paint, write_text
 from ovseg.annotation.records import Record
-from ovseg.annotation.writers.base import Records, Writer, link_image, paint, write_text
 from ovseg.errors import UsageError
 from ovseg.files.write import write_labels, write_picture
 from ovseg.results import void_value

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg.annotation.formats.base import Records, Writer, write_parts, xml_text
 from ovseg.annotation.records import Record
-from ovseg.annotation.writers.base import Records, Writer, write_parts, xml_text
 from ovseg.results.figures import palette
 
 

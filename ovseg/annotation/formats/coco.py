@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from ovseg.annotation.formats.base import Records, Writer, as_json, json_list, write_parts
 from ovseg.annotation.outlines import edge_polygons
 from ovseg.annotation.records import Mask, Record, Region
-from ovseg.annotation.writers.base import Records, Writer, as_json, json_list, write_parts
 from ovseg.files.write import write_file
 from ovseg.results.figures import palette
 

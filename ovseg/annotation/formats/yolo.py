@@ -7,9 +7,9 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from ovseg.annotation.formats.base import Records, Writer, link_image, write_text
 from ovseg.annotation.outlines import Point, centre_polygons, join_rings
 from ovseg.annotation.records import Mask, Record
-from ovseg.annotation.writers.base import Records, Writer, link_image, write_text
 
 
 class Yolo(Writer):
