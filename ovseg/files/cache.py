@@ -1,8 +1,9 @@
-"""What was computed of an image, kept by the image's content for the next call with the same pixels."""
+"""What was computed of a picture, kept by its content for the next call with the same pixels."""
 
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from threading import Lock
@@ -13,11 +14,32 @@ from numpy.typing import NDArray
 
 Value = TypeVar("Value")
 KEPT = 4
-"""Images that are remembered; the least recently used goes first."""
+"""Values that a cache keeps; the least recently used is evicted."""
+_DIGESTS: dict[int, str] = {}
+"""The digests of frozen arrays that are alive, by their ``id``."""
+
+
+def is_frozen(image: NDArray[np.uint8]) -> bool:
+    """Whether nobody can change an array: it owns its memory and is read-only, as what ``frozen`` returns."""
+    return not image.flags.writeable and image.base is None and image.flags.c_contiguous
+
+
+def frozen(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An array that nobody can change: the array itself where that is so already, else a read-only copy.
+
+    >>> image = np.zeros((2, 2, 3), np.uint8)
+    >>> kept = frozen(image)
+    >>> kept is image, frozen(kept) is kept
+    (False, True)
+    """
+    if not is_frozen(image):
+        image = np.array(image, order="C")
+        image.flags.writeable = False
+    return image
 
 
 class ContentCache(Generic[Value]):
-    """The last used values, by the shape, dtype and SHA-256 of an image. May be shared by threads.
+    """The last used values, by the shape, dtype and SHA-256 of a picture. May be shared by threads.
 
     Args:
         most: values that are kept.
@@ -40,29 +62,47 @@ class ContentCache(Generic[Value]):
         return len(self._values)
 
     def get(self, image: NDArray[np.uint8], make: Callable[[NDArray[np.uint8]], Value]) -> Value:
-        """The value of an image: what ``make`` gave for the same pixels before, or gives now.
+        """The value of a picture: what ``make`` gave for the same pixels before, or gives now.
 
         Args:
             image: any array; its content is the key.
-            make: gets a contiguous copy of ``image`` that nobody else holds, so that its value may keep it.
+            make: gets ``frozen(image)``, which its value may keep and hand to other caches: they neither copy
+                nor hash it again.
 
         Returns:
             The value. Arrays in it (itself, or in a tuple, list, mapping or dataclass) are read-only,
             because the next caller gets the same.
         """
-        image = np.ascontiguousarray(image)
-        key = f"{image.shape} {image.dtype} {hashlib.sha256(image).hexdigest()}"
+        key = _digest(image)
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
                 return self._values[key]
-        value = make(image.copy())  # outside the lock: two threads may do it twice, none waits for another's
+        kept = frozen(image)
+        _remember(kept, key)
+        value = make(kept)  # outside the lock: two threads may do it twice, none waits for another's
         _make_read_only(value)
         with self._lock:
             self._values[key] = value
             while len(self._values) > self.most:
                 self._values.popitem(last=False)
         return value
+
+
+def _digest(image: NDArray[np.uint8]) -> str:
+    """Shape, dtype and SHA-256 of the content; of a frozen array it is computed once."""
+    if is_frozen(image) and id(image) in _DIGESTS:
+        return _DIGESTS[id(image)]
+    digest = f"{image.shape} {image.dtype} {hashlib.sha256(np.ascontiguousarray(image)).hexdigest()}"
+    if is_frozen(image):
+        _remember(image, digest)
+    return digest
+
+
+def _remember(image: NDArray[np.uint8], digest: str) -> None:
+    if id(image) not in _DIGESTS:  # an id is free for another array only after its array's finalizer ran
+        weakref.finalize(image, _DIGESTS.pop, id(image), None).atexit = False
+    _DIGESTS[id(image)] = digest
 
 
 def _make_read_only(value: object) -> None:

@@ -1,22 +1,30 @@
 """Rows that are appended to a file and survive a kill: what was written whole is kept, the rest done again.
 
-Every row is one line, with a checksum in front of it. A line that a kill cut, or that a disk damaged, is left
-out when the file is read; what is appended after it begins on a line of its own.
+Every row is a line of JSON with its CRC-32 in front. A line that a kill cut, or that a disk damaged, is no row;
+what is appended after it begins on a line of its own.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from ovseg.errors import OvsegError
+from ovseg.files.paths import shown
+from ovseg.files.write import write_file
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 """What a row can hold."""
+SYNC_ROWS, SYNC_SECONDS = 64, 5.0
+"""Rows are brought to the disk after so many, or so long."""
 
 
 class Place(NamedTuple):
@@ -27,76 +35,145 @@ class Place(NamedTuple):
     length: int
 
 
-def append_rows(path: Path, rows: Mapping[str, Json]) -> None:
-    """Append rows, all of them in one write. The folder must exist.
+class Journal:
+    """A file of rows, to which one process appends and which any process may read at the same time.
 
     Args:
-        path: the file; it is made where it is missing.
-        rows: for each key what it stands for.
-
-    Raises:
-        OvsegError: the file cannot be written.
+        path: the file, in a folder that exists. The first ``append`` makes it.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "rows.jsonl"
-    >>> append_rows(path, {"a": 1.5})
-    >>> append_rows(path, {"b": [2]})
-    >>> [(key, read_row(place)) for key, place in find_rows(path)]
-    [('a', 1.5), ('b', [2])]
+    >>> with Journal(path) as journal:
+    ...     journal.append([{"stem": "a"}, {"stem": "b"}])
+    >>> _ = path.write_bytes(path.read_bytes()[:-4])  # a kill while the last row was written
+    >>> [row for _, row in Journal(path).rows()], Journal(path).repair()
+    ([{'stem': 'a'}], 1)
     """
-    lines = b"".join(_line(key, row) for key, row in rows.items())
-    try:
-        with path.open("a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: FileIO | None = None
+        self._waiting, self._synced = 0, time.monotonic()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def rows(self) -> Iterator[tuple[Place, Json]]:
+        """Each row and where it stands, in the order of the file. A missing file has none.
+
+        Raises:
+            OvsegError: the file cannot be read.
+        """
+        start = 0
+        for line in self._lines():
+            if (found := _parsed(line)) is not None:
+                yield Place(self.path, start, len(line)), found[0]
+            start += len(line)
+
+    def repair(self) -> int:
+        """Remove what is no row, before anything is appended.
+
+        Returns:
+            The number of lines that were removed.
+
+        Raises:
+            OvsegError: the file cannot be read or written.
+        """
+        damaged = sum(_parsed(line) is None for line in self._lines())
+        if damaged:
+            good = [line for line in self._lines() if _parsed(line) is not None]
+            write_file(self.path, lambda file: file.writelines(good))
+        return damaged
+
+    def append(self, rows: Iterable[Json]) -> None:
+        """Append rows, all of them in one write.
+
+        Raises:
+            OvsegError: they cannot be written; the file is as it was before.
+        """
+        lines = b"".join(map(_line, rows))
+        try:
+            if self._file is None:
+                self._file = self.path.open("a+b", buffering=0)
+                if not _ends_a_line(self._file):
                     lines = b"\n" + lines
-            file.write(lines)
-    except OSError as error:
-        raise OvsegError(f"expected to write {path}: {error.strerror}") from None
+            _write_all(self._file, lines)
+        except OSError as error:
+            raise OvsegError(f"expected to write {shown(self.path)}: {error.strerror}") from None
+        self._waiting += 1
+        if self._waiting >= SYNC_ROWS or time.monotonic() - self._synced > SYNC_SECONDS:
+            self.sync()
 
+    def sync(self) -> None:
+        """Bring every row to the disk."""
+        if self._file is not None:
+            with suppress(OSError):  # a file system that cannot: the rows are in the file all the same
+                os.fsync(self._file)
+        self._waiting, self._synced = 0, time.monotonic()
 
-def find_rows(path: Path) -> Iterator[tuple[str, Place]]:
-    """The key of each whole row of a file and where it stands, in order. A missing file has none.
+    def close(self) -> None:
+        """Bring every row to the disk and close the file."""
+        self.sync()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-    Raises:
-        OvsegError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            start = 0
-            for line in file:
-                found = _parsed(line)
-                if found is not None:
-                    yield found[0], Place(path, start, len(line))
-                start += len(line)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise OvsegError(f"expected to read {path}: {error.strerror}") from None
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            with self.path.open("rb") as file:
+                yield from file
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise OvsegError(f"expected to read {shown(self.path)}: {error.strerror}") from None
 
 
 def read_row(place: Place) -> Json:
-    """What a row holds. Raises OvsegError where the file has changed since ``find_rows``."""
+    """What a row holds. Raises OvsegError where the file has changed since ``Journal.rows``."""
     try:
         with place.path.open("rb") as file:
             file.seek(place.start)
             found = _parsed(file.read(place.length))
     except OSError as error:
-        raise OvsegError(f"expected to read {place.path}: {error.strerror}") from None
+        raise OvsegError(f"expected to read {shown(place.path)}: {error.strerror}") from None
     if found is None:
-        raise OvsegError(f"expected a row at byte {place.start} of {place.path}, the file has changed")
-    return found[1]
+        raise OvsegError(f"expected a row at byte {place.start} of {shown(place.path)}, the file has changed")
+    return found[0]
 
 
-def _line(key: str, row: Json) -> bytes:
-    body = json.dumps([key, row], ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+def _line(row: Json) -> bytes:
+    body = json.dumps(row, allow_nan=False, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def _parsed(line: bytes) -> tuple[str, Json] | None:
+def _parsed(line: bytes) -> tuple[Json] | None:
+    """What a line holds, alone in a tuple because it may be None; None for what is no row."""
     mark, space, body = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or not space or mark != b"%08x" % zlib.crc32(body):
         return None
-    key, row = json.loads(body)
-    return key, row
+    try:
+        return (json.loads(body),)
+    except ValueError:
+        return None
+
+
+def _ends_a_line(file: FileIO) -> bool:
+    if file.seek(0, os.SEEK_END) == 0:
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _write_all(file: FileIO, content: bytes) -> None:
+    """Write in one call at the end of a file, all or nothing."""
+    size = file.seek(0, os.SEEK_END)
+    try:
+        if file.write(content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        with suppress(OSError):
+            file.truncate(size)
+        raise

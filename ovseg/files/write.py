@@ -6,13 +6,14 @@ which a search for images knows them as results.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import secrets
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, PngImagePlugin
 
 from ovseg.errors import OvsegError, UsageError, short_repr
+from ovseg.files.paths import shown
 
 MARK = b"ovseg:result"
 """What every picture written here holds within its first 1,024 bytes."""
@@ -47,6 +49,36 @@ def make_folder(folder: Path) -> Path:
             raise UsageError(f"expected a folder for results, {_no_folder(folder)}") from None
         raise UsageError(f"expected a folder for results, {folder}: {_reason(error, folder)}") from None
     return folder
+
+
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold a lock on a file that other processes of ovseg respect; it is let go also when this one is killed.
+
+    Args:
+        path: the lock's file, which is made and stays.
+        wait: wait for a process that holds it, instead of giving up.
+
+    Raises:
+        UsageError: ``wait`` is False, and another process holds it.
+        OvsegError: the file cannot be written.
+    """
+    from filelock import FileLock, Timeout  # takes 60 ms, which most commands need not
+
+    lock = FileLock(path, timeout=-1 if wait else 0, thread_local=False)  # any thread may let it go
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"expected {shown(path.parent)} for this run alone, another run writes there"
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):  # file systems without locks
+            raise OvsegError(f"expected to write {shown(path)}: {_reason(error, path)}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:

@@ -81,7 +81,7 @@ def frames(
         scale = encoded.size[0] / one.region.shape[0], encoded.size[1] / one.region.shape[1]
         top, bottom = (round(row * scale[0]) for row in cells[:2])
         left, right = (round(column * scale[1]) for column in cells[2:])
-        embedding = segmenter.encode(encoded.image[top:bottom, left:right].copy())
+        embedding = segmenter.encode(encoded.image[top:bottom, left:right])
         xy = one.prompts.xy - np.array([left, top], np.float32)
         kept = ((xy >= 0) & (xy < [right - left, bottom - top])).all(axis=1)
         local = PromptSet(

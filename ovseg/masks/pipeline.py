@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ovseg.files.cache import frozen
 from ovseg.maps.points import (
     component_points,
     enlarge,
@@ -56,10 +57,9 @@ class Setup:
 @torch.no_grad()
 def encode_image(setup: Setup, image: NDArray[np.uint8]) -> EncodedImage:
     """An (H, W, 3) uint8 RGB image through both encoders; copied, as the caller may change the array."""
-    kept = image.copy()
+    kept = frozen(image)
     features = setup.model.dense_features(kept, setup.options)
     embedding = setup.segmenter.encode(kept)
-    kept.flags.writeable = False
     return EncodedImage(kept, features, embedding)
 
 

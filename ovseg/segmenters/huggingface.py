@@ -95,6 +95,7 @@ class HuggingFace(Segmenter[_Features]):
             )
         square = {"height": self.side, "width": self.side}
         options = {"size": {"longest_edge": self.side}, "pad_size": square} if self.pads else {"size": square}
+        image = image.copy()  # torch, within the processor, warns of arrays that are read-only
         prepared = self.processor(image, input_data_format="channels_last", return_tensors="pt", **options)
         found = self.model.get_image_embeddings(prepared["pixel_values"].to(self.model.device))
         if isinstance(found, tuple):  # SAM-HQ's decoder also looks at the first block with global attention

@@ -65,7 +65,7 @@ def test_a_batch_survives_whatever_one_image_raises(run, pictures, tmp_path, mon
     load = ovseg.files.pictures.load_image
 
     def fails(path, *more):
-        if path.name == "b.jpg":
+        if getattr(path, "name", "") == "b.jpg":  # an array is a picture that was read before
             raise error
         return load(path, *more)
 
@@ -93,7 +93,7 @@ def test_ctrl_c_leaves_a_sane_terminal_and_says_what_is_done(
     load = ovseg.files.pictures.load_image
 
     def stopped(path, *more):
-        if path.name == "b.jpg":
+        if getattr(path, "name", "") == "b.jpg":  # an array is a picture that was read before
             raise KeyboardInterrupt
         return load(path, *more)
 
@@ -221,7 +221,7 @@ def test_several_processes_may_write_into_one_folder(run, read, tmp_path, monkey
     for thread in threads:
         thread.join()
     assert sorted(one["text"] for one in read(tmp_path / "a.masks.json")["texts"]) == ["cow", "dog"]
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".")] == [".lock"]
 
 
 def test_texts_are_encoded_once_for_all_images(run, tmp_path, monkeypatch):

@@ -35,7 +35,12 @@ def test_mask_writes_masks_a_picture_and_a_record(run, read, picture, tmp_path, 
     assert list(files) == [texts[0], both] and all(files.values())
     assert written["outputs"] == [name for names in files.values() for name in names]
     pictures = [name for name in names_in(out) if name.endswith(".masks.png")]
-    assert len(pictures) == 1 and set(names_in(out)) == {*written["outputs"], "a.masks.json", *pictures}
+    assert len(pictures) == 1 and set(names_in(out)) == {
+        *written["outputs"],
+        "a.masks.json",
+        ".lock",
+        *pictures,
+    }
     for one in written["texts"]:
         for mask in one["masks"]:
             values = read(out / mask["file"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ovseg.apps.cli.records import beside, slug
 from ovseg.apps.cli.shared import note
 from ovseg.files.paths import sha256_of, shown
-from ovseg.files.write import write_json, write_mask
+from ovseg.files.write import locked, write_json, write_mask
 
 if TYPE_CHECKING:
     from ovseg.masks import TextMasks
@@ -55,7 +55,7 @@ def remember(target: Path, image: Image, entries: Sequence[Content], run: Conten
     path = beside(target, ".masks.json")
     digest = sha256_of(image.file)
     key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:8]
-    with locked(path.parent):
+    with locked(path.with_name(".lock")):
         earlier = read_earlier(path)
         same = earlier.get("sha256") == digest
         if earlier and not same:
@@ -113,21 +113,3 @@ def _remove(target: Path, names: set[str]) -> None:
         if os.path.basename(name) == name and name.startswith(f"{target.name}.") and name.endswith(".png"):
             with suppress(OSError, ValueError):
                 target.with_name(name).unlink()
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other ovseg processes out of a folder, where the system can lock files."""
-    try:
-        import fcntl
-
-        handle = os.open(folder, os.O_RDONLY)
-    except (ImportError, OSError):
-        yield
-        return
-    try:
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

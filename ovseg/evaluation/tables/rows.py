@@ -15,6 +15,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +24,7 @@ from ovseg.errors import OvsegError, one_line
 from ovseg.evaluation.data.items import ItemSet
 from ovseg.evaluation.tables.processes import World
 from ovseg.evaluation.tables.protocol import GROUP
-from ovseg.files.journal import Place, append_rows, find_rows, read_row
+from ovseg.files.journal import Journal, Place, read_row
 from ovseg.files.write import make_folder
 from ovseg.options import Plain
 
@@ -51,13 +52,13 @@ class Found:
     def __iter__(self) -> Iterator[Plain]:
         """What the unit says of each image that could be read, in the order of the set."""
         for place in self.places:
-            row = read_row(place)
+            row = _value(place)
             if not _reason(row):
                 yield row
 
     def skipped(self) -> list[str]:
         """A line for each image that could not be read or measured."""
-        return [reason for place in self.places if (reason := _reason(read_row(place)))]
+        return [reason for place in self.places if (reason := _reason(_value(place)))]
 
 
 def measure_rows(
@@ -93,20 +94,21 @@ def measure_rows(
     starts = range(0, len(items), group)[world.rank :: world.size]
     total = sum(min(group, len(items) - start) for start in starts)
     done, keys = 0, dict[int, list[str]]()
-    for start in starts:
-        indices = range(start, min(start + group, len(items)))
-        keys[start] = _keys(items, indices)
-        missing = [name for name in units if not set(keys[start]) <= known[name].keys()]
-        if missing:
-            rows = _measured(items, indices, missing, measure)
+    with ExitStack() as stack:
+        journals = {
+            name: stack.enter_context(Journal(file.with_suffix(f".{world.rank}.jsonl")))
+            for name, file in files.items()
+        }
+        for start in starts:
+            indices = range(start, min(start + group, len(items)))
+            keys[start] = _keys(items, indices)
+            missing = [name for name in units if not set(keys[start]) <= known[name].keys()]
+            rows = _measured(items, indices, missing, measure) if missing else {}
             for name in missing:
-                append_rows(
-                    files[name].with_suffix(f".{world.rank}.jsonl"),
-                    dict(zip(keys[start], rows[name], strict=True)),
-                )
-        done += len(indices)
-        if progress is not None:
-            progress(done, total)
+                journals[name].append([key, row] for key, row in zip(keys[start], rows[name], strict=True))
+            done += len(indices)
+            if progress is not None:
+                progress(done, total)
     everyone = world.gather(keys)  # and nobody goes on before all rows are written
     order = [key for _, group_keys in sorted(_joined(everyone).items()) for key in group_keys]
     found = {}
@@ -144,7 +146,17 @@ def slug(name: str) -> str:
 def _known(file: Path) -> dict[str, Place]:
     """The rows of a unit that some process of some run wrote."""
     parts = sorted(file.parent.glob(f"{file.stem}.*.jsonl"))
-    return {key: place for part in parts for key, place in find_rows(part)}
+    found: dict[str, Place] = {}
+    for part in parts:
+        found.update((str(row[0]), place) for place, row in Journal(part).rows() if isinstance(row, list))
+    return found
+
+
+def _value(place: Place) -> Plain:
+    """What a row says: it is its key and this."""
+    row = read_row(place)
+    assert isinstance(row, list)
+    return row[1]
 
 
 def _keys(items: ItemSet[Item], indices: range) -> list[str]:
