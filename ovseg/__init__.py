@@ -10,9 +10,12 @@ The public names are imported when they are first used: ``import ovseg`` loads n
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ovseg import metrics as metrics
+    from ovseg import options as options
+    from ovseg.annotation.api import annotate as annotate
     from ovseg.clip.attention import list_methods as list_methods
     from ovseg.clip.models import list_models as list_models
     from ovseg.errors import DataError as DataError
@@ -23,18 +26,25 @@ if TYPE_CHECKING:
     from ovseg.errors import UsageError as UsageError
     from ovseg.errors import WeightsError as WeightsError
     from ovseg.evaluation.data.scenes import make_scene as make_scene
+    from ovseg.explanation import compare as compare
+    from ovseg.explanation import explain as explain
+    from ovseg.explanation import explain_each as explain_each
+    from ovseg.explanation import explain_tokens as explain_tokens
     from ovseg.explanation.registry import list_explanations as list_explanations
     from ovseg.files.pictures import ImageLike as ImageLike
     from ovseg.files.pictures import load_image as load_image
+    from ovseg.masks import Session as Session
     from ovseg.masks import TextMasks as TextMasks
     from ovseg.masks import TextToMask as TextToMask
-    from ovseg.model.model import Model as Model
-    from ovseg.model.model import load_model as load_model
+    from ovseg.model import Model as Model
+    from ovseg.model import load_model as load_model
     from ovseg.results import LabelMap as LabelMap
     from ovseg.results import Recognition as Recognition
     from ovseg.results import SimilarityMap as SimilarityMap
+    from ovseg.results import figures as figures
     from ovseg.results.types import ImageTokens as ImageTokens
     from ovseg.results.types import PointPrompts as PointPrompts
+    from ovseg.segmenters.base import Segmenter as Segmenter
     from ovseg.segmenters.load import list_segmenters as list_segmenters
     from ovseg.segmenters.load import load_segmenter as load_segmenter
     from ovseg.words.vocabulary import Vocabulary as Vocabulary
@@ -42,7 +52,16 @@ if TYPE_CHECKING:
     from ovseg.words.vocabulary import load_vocabulary as load_vocabulary
 
 __version__ = "0.1.0"
-_WHERE = {
+_ROOMS = {
+    "metrics": "",
+    "options": "",
+    "figures": "results",
+    "annotate": "annotation.api",
+    "compare": "explanation",
+    "explain": "explanation",
+    "explain_each": "explanation",
+    "explain_tokens": "explanation",
+    "list_explanations": "explanation",
     "DataError": "errors",
     "ImageError": "errors",
     "MissingPackageError": "errors",
@@ -52,34 +71,38 @@ _WHERE = {
     "WeightsError": "errors",
     "ImageLike": "files.pictures",
     "load_image": "files.pictures",
-    "Model": "model.model",
-    "load_model": "model.model",
-    "load_segmenter": "segmenters.load",
     "make_scene": "evaluation.data.scenes",
-    "TextMasks": "masks",
-    "TextToMask": "masks",
-    "ImageTokens": "results.types",
-    "LabelMap": "results",
-    "PointPrompts": "results.types",
-    "Recognition": "results",
-    "SimilarityMap": "results",
-    "Vocabulary": "words.vocabulary",
-    "list_explanations": "explanation",
+    "Model": "model",
+    "load_model": "model",
     "list_methods": "clip.attention",
     "list_models": "clip.models",
+    "LabelMap": "results",
+    "Recognition": "results",
+    "SimilarityMap": "results",
+    "ImageTokens": "results.types",
+    "PointPrompts": "results.types",
+    "Segmenter": "segmenters.base",
     "list_segmenters": "segmenters.load",
+    "load_segmenter": "segmenters.load",
+    "Session": "masks",
+    "TextMasks": "masks",
+    "TextToMask": "masks",
+    "Vocabulary": "words.vocabulary",
     "list_vocabularies": "words.vocabulary",
     "load_vocabulary": "words.vocabulary",
 }
-__all__ = ["__version__", *_WHERE]
+"""Where each public name is; a test holds it equal to the imports above."""
+__all__ = ["__version__", *_ROOMS]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "explain":  # a room whose main function has its name: ovseg.explain.explain(...)
-        return import_module("ovseg.explanation")
-    if name not in _WHERE:
+def __getattr__(name: str) -> object:
+    if name not in _ROOMS:
         raise AttributeError(f"module 'ovseg' has no attribute {name!r}")
-    return getattr(import_module(f"ovseg.{_WHERE[name]}"), name)
+    room = _ROOMS[name]
+    if not room:
+        return import_module(f"ovseg.{name}")
+    found: object = getattr(import_module(f"ovseg.{room}"), name, None)
+    return import_module(f"ovseg.{room}.{name}") if found is None else found
 
 
 def __dir__() -> list[str]:

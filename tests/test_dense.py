@@ -144,7 +144,7 @@ def test_the_area_rule_takes_small_classes_away():
 def test_uncertain_pixels_go_to_the_background_or_to_void():
     grid = torch.zeros(3, 2, 2)
     for second, expected in (("b", 255), ("background", 1)):
-        options = SegmentOptions(background=0.9)
+        options = SegmentOptions(background_threshold=0.9)
         labels, _ = classify(GridScores(grid), (4, 4), two_classes(second), options)
         assert (labels == expected).all()
 

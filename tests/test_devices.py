@@ -55,7 +55,7 @@ def pair(request, model):
 def test_features_on_another_device_give_the_same_results(pair):
     here, there = pair
     words = {"ground": ["stripes", "gravel"], "thing": "red circle", "background": "waves"}
-    for options in ({}, {"window": 32, "stride": 16, "area_threshold": 0.1, "background": 0.3}):
+    for options in ({}, {"window": 32, "stride": 16, "area_threshold": 0.1, "background_threshold": 0.3}):
         wanted, found = (one.segment(IMAGE, words, probabilities=True, **options) for one in pair)
         assert found == wanted
         np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1e-6)
@@ -93,7 +93,7 @@ def test_every_method_stays_on_its_device(on_meta, name):
     for options in (
         SegmentOptions(),
         SegmentOptions(window=64, stride=32),
-        SegmentOptions(background=0.3, synonyms="cosine"),
+        SegmentOptions(background_threshold=0.3, synonyms="cosine"),
     ):
         for dense in stream(model, iter(images), model.cosine_scores(text), options):
             labels, kept = classify(dense.scores, dense.key, words, options, keep=True)

@@ -162,7 +162,7 @@ def test_the_error_of_a_single_image_is_raised(model, method):
 
 def test_what_is_unambiguous_is_taken(model):
     """NumPy scalars, lists for tuples, grey pictures, tensors: no surprise, the same labels."""
-    wanted = model.segment(IMAGE, "sky, tree", size=(32, 48), logit_scale=40).labels
+    wanted = model.segment(IMAGE, "sky, tree", size=(32, 48), logit_scale=40).array
     for image in (IMAGE.tolist() and IMAGE, IMAGE[..., 0], torch.from_numpy(IMAGE), IMAGE.transpose(2, 0, 1)):
         found = model.segment(image, ["sky", "tree"], size=[np.int64(32), 48], logit_scale=np.float32(40))
         assert np.array_equal(found.labels, wanted)

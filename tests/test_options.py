@@ -58,7 +58,7 @@ MAY_BE = {  # what of NONSENSE an option takes as it is
 def test_defaults_are_valid_and_described_as_json(options):
     described = json.loads(json.dumps(options().describe()))
     assert list(described) == [field.name for field in fields(options)]
-    assert options.from_mapping(described) == options()
+    assert options.make(None, described) == options()
 
 
 @pytest.mark.parametrize("options", CLASSES, ids=lambda one: one.__name__)
@@ -107,8 +107,8 @@ def test_nonsense_is_one_line_for_every_option(options):
         (MaskOptions, {"clean": -0.1}, "clean in 0..1"),
         (MaskOptions, {"clean": np.float32("nan")}, r"clean as a number in 0..1, got (np\.float32\()?nan"),
         (MaskOptions, {"rule": "x" * 5000}, r"unknown rule 'x{56}\.\.\.: expected one of"),
-        (MaskOptions, {"distractors": np.array("wall")}, r"distractors as words, got array\('wall'"),
-        (MaskOptions, {"distractors": None}, "distractors as words, got None"),
+        (MaskOptions, {"rivals": np.array("wall")}, r"rivals as words, got array\('wall'"),
+        (MaskOptions, {"rivals": None}, "rivals as words, got None"),
     ],
 )
 def test_what_was_wanted_and_what_came(options, values, message):
@@ -126,29 +126,31 @@ def test_numpy_scalars_lists_and_paths_are_taken():
     assert type(made.logit_scale) is float
     assert LoadOptions(weights=Path("a.pt")).describe()["weights"] == "a.pt"
     assert check_integer("top", np.uint8(3), 1, 9) == 3
-    assert MaskOptions(distractors=[]).distractors == ()
+    assert MaskOptions(rivals=[]).rivals == ()
 
 
 def test_options_cannot_be_changed_and_unknown_ones_are_told():
     with pytest.raises(AttributeError):
         SegmentOptions().size = 5  # type: ignore[misc]
     with pytest.raises(UsageError, match="unknown option 'logit_scal': did you mean 'logit_scale'"):
-        SegmentOptions.from_mapping({"logit_scal": 5})
+        SegmentOptions.make(None, {"logit_scal": 5})
 
 
 def test_what_takes_options_as_one_object_is_what_takes_them_by_name(model):
     """The command line, runs and workers hand an options object on; nothing is listed twice."""
     picture, names = ovseg.make_scene(3, 64).image, ["red circle", "stripes"]
-    asked = SegmentOptions(size=96, synonyms="cosine", background=0.3, templates="plain")
+    asked = SegmentOptions(size=96, synonyms="cosine", background_threshold=0.3, templates="plain")
     (labels,) = model.segment_with([picture], names, asked)
     assert labels == model.segment(
-        picture, names, size=96, synonyms="cosine", background=0.3, templates="plain"
+        picture, names, size=96, synonyms="cosine", background_threshold=0.3, templates="plain"
     )
     assert labels != model.segment(picture, names, templates="plain")
-    known = RecognitionOptions(surgery=None, size=64, templates="plain")
+    known = RecognitionOptions(surgery="none", size=64, templates="plain")
     (scores,) = model.recognize_with([picture], names, known)
-    assert scores == model.recognize(picture, names, surgery=None, size=64, templates="plain")
-    (maps,) = model.similarity_with([picture], names, SimilarityOptions(surgery=None, templates="plain"))
-    assert maps == model.similarity(picture, names, surgery=None, templates="plain")
-    run = AnnotateOptions(task="labels", size=96, synonyms="cosine", background=0.3, templates="plain")
+    assert scores == model.recognize(picture, names, surgery="none", size=64, templates="plain")
+    (maps,) = model.similarity_with([picture], names, SimilarityOptions(surgery="none", templates="plain"))
+    assert maps == model.similarity(picture, names, surgery="none", templates="plain")
+    run = AnnotateOptions(
+        task="labels", size=96, synonyms="cosine", background_threshold=0.3, templates="plain"
+    )
     assert run.segmenting == asked

@@ -41,7 +41,7 @@ def test_they_are_mappings_by_name(labels, maps, scores):
 
 
 def test_arrays_cannot_be_written_to(labels, maps, scores):
-    for array in (labels.labels, maps.grid_values, scores.scores, np.asarray(scores)):
+    for array in (labels.labels, maps.grid, scores.scores, np.asarray(scores)):
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
 
@@ -49,8 +49,8 @@ def test_arrays_cannot_be_written_to(labels, maps, scores):
 def test_equality_compares_names_and_arrays(labels, maps, scores):
     assert labels == LabelMap(labels.labels.copy(), labels.names)
     assert labels != LabelMap(labels.labels.copy(), ("sky", "tree", "lake"))
-    assert maps == SimilarityMap(maps.grid_values.copy(), maps.names, maps.size)
-    assert maps != SimilarityMap(maps.grid_values + 1, maps.names, maps.size)
+    assert maps == SimilarityMap(maps.grid.copy(), maps.names, maps.size)
+    assert maps != SimilarityMap(maps.grid + 1, maps.names, maps.size)
     assert scores == Recognition(scores.scores.copy(), scores.names) and scores != labels
     with pytest.raises(TypeError, match="unhashable"):
         hash(labels)
@@ -131,10 +131,10 @@ def test_maps_are_those_of_torch_and_a_constant_map_is_zero(maps):
 
     from ovseg.maps.similarity import min_max, resize
 
-    wanted = min_max(resize(torch.from_numpy(maps.grid_values.copy())[None], maps.size))[0].numpy()
-    np.testing.assert_allclose(maps.values, wanted, atol=1e-5)
-    np.testing.assert_array_equal(maps["tree"], maps.values[1])
-    small = min_max(resize(torch.from_numpy(maps.grid_values.copy())[None], (2, 3)))[0].numpy()
+    wanted = min_max(resize(torch.from_numpy(maps.grid.copy())[None], maps.size))[0].numpy()
+    np.testing.assert_allclose(maps.array, wanted, atol=1e-5)
+    np.testing.assert_array_equal(maps["tree"], maps.array[1])
+    small = min_max(resize(torch.from_numpy(maps.grid.copy())[None], (2, 3)))[0].numpy()
     np.testing.assert_allclose(maps.at((2, 3)), small, atol=1e-5)
     flat = SimilarityMap(np.full((1, 2, 2), 0.3, np.float32), ("a",), (5, 5))
     assert not flat["a"].any()
@@ -145,7 +145,7 @@ def test_too_large_arrays_are_refused_before_they_are_made():
     found = SimilarityMap(np.zeros((150, 2, 2), np.float32), names, (3000, 4000))
     assert MAX_VALUES < 150 * 3000 * 4000
     with pytest.raises(UsageError, match=r"ask for single maps, result\[name\]"):
-        _ = found.values
+        _ = found.array
     assert found.at((30, 40)).shape == (150, 30, 40) and found.at(8).shape == (150, 8, 8)
 
 

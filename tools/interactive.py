@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
     model = ovseg.load_model(name, args.weights, device=args.device)
     segmenter = ovseg.load_segmenter(args.segmenter, weights=args.segmenter_weights, device=args.device)
     options = {"size": args.size, "window": args.window, "stride": args.stride} | (
-        {"select_by": args.select_by} if args.select_by else {}
+        {"mask_choice": args.mask_choice} if args.mask_choice else {}
     )
     options |= {"refine": True} if args.refine else {}
     everything = {}
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, help="windows of CLIP's input in pixels, for small objects")
     parser.add_argument("--stride", type=int, help="distance between windows in pixels")
     parser.add_argument(
-        "--select-by", choices=["score", "agreement", "both"], help="among the segmenter's candidates"
+        "--mask-choice", choices=["score", "agreement", "both"], help="among the segmenter's candidates"
     )
     parser.add_argument("--refine", action="store_true", help="decode once more from the mask")
     parser.add_argument("--size", type=int, help="CLIP's input, a square; default: the model's own")

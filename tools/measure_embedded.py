@@ -73,7 +73,7 @@ def measure(
             found = model.similarity(image, texts, surgery=surgery, size=shape)
             for name in present:
                 per_label[kind].update(name, found[name], truth == names.index(name), valid)
-        segmented.update(model.segment(image, names, size=shape).labels, truth)
+        segmented.update(model.segment(image, names, size=shape).array, truth)
     scores = {f"mSC{kind}": 100 * score.mean_contrast() for kind, score in per_label.items()}
     scores |= {f"IoU{kind}": 100 * score.mean_iou() for kind, score in per_label.items()}
     return {**scores, "mIoU": 100 * segmented.mean_iou()}

@@ -11,4 +11,5 @@ model = dict(
     window=None,
     stride=None,
     background=None,
+    background_threshold=None,
 )

@@ -1,4 +1,4 @@
 _base_ = ["../_base_/protocols/naclip.py", "../_base_/datasets/coco_object.py"]
-model = dict(vocabulary="coco_object_sclip", background=0.1)
+model = dict(vocabulary="coco_object_sclip", background_threshold=0.1)
 test_pipeline = _base_.pipelines.short336
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -19,11 +19,18 @@ from ovseg.annotation.run import Outcome, run_jobs
 from ovseg.annotation.step import GROUP
 from ovseg.annotation.writing import Progress
 from ovseg.errors import UsageError
-from ovseg.model.model import Model, load_model_with
-from ovseg.options import FORMATS, AnnotateOptions, FormatOptions, LoadOptions
+from ovseg.model import Model, load_model
+from ovseg.options import (
+    FORMATS,
+    AnnotateOptions,
+    FormatOptions,
+    LoadOptions,
+    ModelOptions,
+    SegmenterOptions,
+)
 from ovseg.options.checks import check_choice, check_integer, check_words
 from ovseg.segmenters.base import Segmenter
-from ovseg.segmenters.load import load_segmenter, load_segmenter_with
+from ovseg.segmenters.load import load_segmenter
 from ovseg.words.vocabulary import Names
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "opencv-python", "pillow", "pycocotools")
@@ -142,17 +149,13 @@ class FinderRecipe:
     """How a finder is made on another machine: the names under which models are loaded.
 
     Attributes:
-        model, method: as for ``ovseg.load_model``.
-        loading: weights, device, precision and the like, of model and segmenter.
-        segmenter, segmenter_weights: as for ``ovseg.load_segmenter``; None for the task "labels".
+        models: the model, and how it is loaded.
+        segmenter: the segmenter; None for the task "labels".
         classes, options: the words and how regions are found; ``annotate`` fills them in.
     """
 
-    model: str
-    method: str
-    loading: LoadOptions
-    segmenter: str | None = None
-    segmenter_weights: str | None = None
+    models: ModelOptions
+    segmenter: SegmenterOptions | None = None
     classes: Classes | None = None
     options: AnnotateOptions = field(default_factory=AnnotateOptions)
 
@@ -167,10 +170,12 @@ class FinderRecipe:
 
     def load(self) -> tuple[Model, Segmenter | None]:
         """The model and the segmenter, None for the task "labels". Raises OvsegError as loading does."""
-        model = load_model_with(self.model, self.loading, self.method)
+        chosen = self.models
+        model = load_model(chosen.model, chosen.weights, method=chosen.method, options=chosen.loading)
         if self.segmenter is None:
             return model, None
-        return model, load_segmenter_with(self.segmenter, self.segmenter_weights, self.loading)
+        named = self.segmenter
+        return model, load_segmenter(named.segmenter, named.segmenter_weights, options=chosen.loading)
 
 
 def make_writers(formats: Sequence[str], folder: Path, info: RunInfo, options: FormatOptions) -> list[Writer]:
@@ -230,7 +235,7 @@ def known_of(loading: LoadOptions) -> dict[str, object]:
 
 def with_background(classes: Classes, options: AnnotateOptions) -> tuple[Classes, AnnotateOptions]:
     """Words as ``background`` become a class of that name, as in ``Model.segment``."""
-    if options.background is None or isinstance(options.background, float):
+    if options.background is None:
         return classes, options
     vocabulary = classes.vocabulary.with_background(options.background)
     return replace(classes, vocabulary=vocabulary), replace(options, background=None)

@@ -21,7 +21,7 @@ from ovseg.masks.decoding import found_objects
 from ovseg.masks.encoded import EncodedImage
 from ovseg.masks.pipeline import Setup, prompt_sets, resolved, text_features
 from ovseg.masks.scores import TextScores, maps_and_presences
-from ovseg.model.model import Model
+from ovseg.model import Model
 from ovseg.options import AnnotateOptions
 from ovseg.results.types import ImageFeatures
 from ovseg.segmenters.base import Segmenter
@@ -52,15 +52,15 @@ class MaskFinder:
         model.check_window(options)
         if not classes.objects:
             raise UsageError("expected a class besides 'background', got none")
-        rivals = list({fold(text): text for text in (*options.distractors, *classes.negatives)}.values())
-        inner = replace(options, distractors=tuple(rivals), presence_threshold=0.0)
+        rivals = list({fold(text): text for text in (*options.rivals, *classes.negatives)}.values())
+        inner = replace(options, rivals=tuple(rivals), presence_threshold=0.0)
         self.setup = Setup(model, segmenter, resolved(inner, segmenter), model.logit_scale)
         decided = self.setup.options
         self.resolved = replace(
             options,
-            threshold=decided.threshold,
+            map_threshold=decided.map_threshold,
             prompt_with=decided.prompt_with,
-            select_by=decided.select_by,
+            mask_choice=decided.mask_choice,
         )
         self.names = classes.objects
         self.overlap = options.overlap
@@ -90,7 +90,7 @@ class MaskFinder:
             OvsegError: a picture cannot be encoded.
         """
         setup = self.setup
-        features = setup.model.dense_features_of(pictures, setup.options)
+        features = setup.model.dense_features_each(pictures, options=setup.options)
         for index, (picture, one) in enumerate(zip(pictures, features, strict=True)):
             if wanted is not None and not wanted[index]:
                 yield None
@@ -112,7 +112,7 @@ class MaskFinder:
             rated, present = maps_and_presences(
                 own.of_texts(wanted),
                 others.of_texts(rivals),
-                setup.options.rule,
+                setup.options.point_rule,
                 setup.logit_scale,
                 setup.model.logit_bias,
             )
@@ -189,10 +189,10 @@ class LabelFinder:
         self, pictures: Sequence[NDArray[np.uint8]], wanted: Sequence[bool] | None = None
     ) -> Iterator[Picture | None]:
         """The label map of each of several pictures as one region for each class; see ``MaskFinder.find``."""
-        found = self.model.segment_with(iter(pictures), self.vocabulary, self.options.segmenting)
+        found = self.model.segment_each(iter(pictures), self.vocabulary, options=self.options)
         for index, one in enumerate(found):
             asked = wanted is None or wanted[index]
-            yield Picture(tuple(self._regions(one.labels)), None) if asked else None
+            yield Picture(tuple(self._regions(one.array)), None) if asked else None
 
     def _regions(self, labels: NDArray[np.unsignedinteger]) -> Iterator[Region]:
         counts = np.bincount(labels.ravel(), minlength=len(self.names))[: len(self.names)]

@@ -16,7 +16,7 @@ from ovseg.files.pictures import load_image
 from ovseg.files.write import make_folder, write_picture
 from ovseg.masks import TextToMask
 from ovseg.masks.picture import draw_answers
-from ovseg.model.model import Model, load_model
+from ovseg.model import Model, load_model
 from ovseg.results import SimilarityMap, figures
 from ovseg.segmenters.base import Segmenter
 from ovseg.weights.known import TINY
@@ -119,7 +119,7 @@ def run(model: Model, segmenter: Segmenter, folder: Path) -> list[Path]:
 def _steps(finder: TextToMask, example: Example) -> list[NDArray[np.uint8]]:
     """The image, the map of its text that points are taken from, the points, and the masks made of them."""
     image, text = figures.fit(example.image, HEIGHT), example.shown
-    found = finder.predict(image, [text])[0]
+    found = finder.predict_texts(image, [text])[0]
     values = SimilarityMap(found.maps, (text,), (image.shape[0], image.shape[1]))[text]
     points = masks = image
     for prompts in found.points:
@@ -153,15 +153,15 @@ def _masks(t2m: TextToMask, shown: list[Example]) -> list[list[NDArray[np.uint8]
     cells = []
     for example in shown:
         image = figures.fit(example.image, HEIGHT)
-        cells.append(draw_answers(image, t2m.predict(image, [example.shown, ABSENT])))
+        cells.append(draw_answers(image, t2m.predict_texts(image, [example.shown, ABSENT])))
     return [cells[start : start + 4] for start in range(0, len(cells), 4)]
 
 
 def _row(model: Model, example: Example) -> list[NDArray[np.uint8]]:
-    labels = model.segment(example.image, example.names).labels
+    labels = model.segment(example.image, example.names).array
     colours = figures.palette(len(example.names))
     surgery = model.similarity(example.image, example.shown)
-    plain = model.with_method("clip").similarity(example.image, example.shown, surgery=None)
+    plain = model.with_method("clip").similarity(example.image, example.shown, surgery="none")
     entries = [(name, tuple(colour)) for name, colour in zip(example.names, colours.tolist(), strict=True)]
     overlay = figures.fit(figures.overlay_labels(example.image, labels, colours), HEIGHT)
     pictures = [

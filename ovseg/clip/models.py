@@ -20,7 +20,7 @@ from ovseg.clip.build import Clip, Config, Tokenizer, build_clip, build_tokenize
 from ovseg.clip.towers import check_visual
 from ovseg.errors import OvsegError, UsageError, WeightsError, described
 from ovseg.options import LoadOptions
-from ovseg.options.checks import check_text
+from ovseg.options.checks import check_name_or_path, check_text
 from ovseg.weights import checkpoints, store, table
 from ovseg.weights.device import check_device
 from ovseg.weights.digest import RANDOM, WeightsRecord
@@ -87,7 +87,7 @@ def list_models() -> dict[str, tuple[str, ...]]:
 
 def load_clip(
     name: str = SMALL,
-    weights: str | PathLike[str] | None = LoadOptions.weights,
+    weights: str | PathLike[str] | None = None,
     *,
     device: str = LoadOptions.device,
     precision: str = LoadOptions.precision,
@@ -116,12 +116,11 @@ def load_clip(
         >>> loaded.size, loaded.weights.is_random
         (352, False)
     """
-    options = LoadOptions(weights=weights, device=device, precision=precision, offline=offline)
+    options = LoadOptions(device=device, precision=precision, offline=offline)
     target = check_device(options.device, options.precision)
     check_text("name", name)
-    given: str | Path | None = None if options.weights is None else str(options.weights)
-    if given is not None and isinstance(weights, PathLike):
-        given = Path(given)  # a path is a file, also where a tag has the same name
+    # A path object is a file, also where a tag has the same name.
+    given = None if weights is None else check_name_or_path("weights", weights)
     if name in EMBEDDED:
         loaded = _load_embedded(name, given)
     else:

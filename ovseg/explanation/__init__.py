@@ -20,7 +20,7 @@ from ovseg.explanation.registry import (
     list_explanations,
     remove_explanation,
 )
-from ovseg.explanation.run import Compared, Run, compare, explain
+from ovseg.explanation.run import Compared, Run, compare, explain, explain_each
 from ovseg.explanation.saved import saved_maps
 from ovseg.explanation.subject import Subject
 from ovseg.explanation.tokens import CaptionTokens, explain_tokens
@@ -37,6 +37,7 @@ __all__ = [
     "add_explanation",
     "compare",
     "explain",
+    "explain_each",
     "explain_tokens",
     "explanation",
     "get_explanation",

@@ -135,7 +135,7 @@ def _cells(
     shown = small if mask is None else figures.outlined(small, mask)
     cells = [figures.captioned(figures.titled(shown, name), f"cosine {found.cosines[index]:.3f}")]
     for method, maps in found.maps.items():
-        heat = SimilarityMap(maps.grid_values[index : index + 1], (name,), small.shape[:2])[name]
+        heat = SimilarityMap(maps.grid[index : index + 1], (name,), small.shape[:2])[name]
         picture = figures.overlay_heat(small, heat)
         picture = picture if mask is None else figures.outlined(picture, mask)
         cells.append(
@@ -163,7 +163,7 @@ def _caption(maps: SimilarityMap, index: int, scores: AllScores | None, method: 
 
 def is_flat(maps: SimilarityMap, index: int) -> bool:
     """Whether a map is the same everywhere, so that nothing can be read from it."""
-    grid = maps.grid_values[index]
+    grid = maps.grid[index]
     return bool(grid.max() - grid.min() <= 1e-6)
 
 
@@ -171,7 +171,7 @@ def token_sheet(image: NDArray[np.uint8], found: CaptionTokens) -> NDArray[np.ui
     """The image, the map of the caption over it, and below the tokens with their cosines."""
     size = viewing_size(image.shape, TOKEN_CELL)
     small = shrunk(image, size)
-    heat = SimilarityMap(found.map.grid_values, found.map.names, size).values[0]
+    heat = SimilarityMap(found.map.grid, found.map.names, size).array[0]
     title = "map of the caption"
     pictures = [figures.titled(small, "image"), figures.titled(figures.overlay_heat(small, heat), title)]
     row = figures.grid([pictures])

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
-from typing import cast, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,14 +18,19 @@ from ovseg.errors import OvsegError, UsageError
 from ovseg.explanation.registry import Explanation, get_explanation
 from ovseg.explanation.similarity import own_surgery
 from ovseg.explanation.subject import Subject
-from ovseg.files.pictures import ImageLike, OnError, check_on_error, each, is_one, load_image
+from ovseg.files.pictures import ImageLike, load_image
+from ovseg.files.pictures import OnError, check_on_error, each
 from ovseg.maps.labels import merge_synonyms
-from ovseg.model.encoders import FrozenClip
-from ovseg.model.model import Model
+from ovseg.maps.similarity import check_surgery
+from ovseg.model import Model
 from ovseg.options import ExplainOptions
-from ovseg.options.checks import Size
 from ovseg.results import SimilarityMap
 from ovseg.words.vocabulary import Names, Vocabulary, as_vocabulary
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ovseg.options.models import ExplainChoices
 
 
 @dataclass(frozen=True)
@@ -44,67 +49,27 @@ class Compared:
     feature: Tensor
 
 
-@overload  # a str is an iterable of str too, but it is one picture
-def explain(  # type: ignore[overload-overlap]
-    model: FrozenClip,
+def explain(
+    model: Model,
     image: ImageLike,
-    texts: Names,
-    method: str | Explanation = ...,
-    *,
-    surgery: str | None = ...,
-    size: Size | None = ...,
-    resize: str = ...,
-    templates: str | Sequence[str] = ...,
-) -> SimilarityMap: ...
-@overload
-def explain(
-    model: FrozenClip,
-    image: Iterable[ImageLike],
-    texts: Names,
-    method: str | Explanation = ...,
-    *,
-    surgery: str | None = ...,
-    size: Size | None = ...,
-    resize: str = ...,
-    templates: str | Sequence[str] = ...,
-    on_error: OnError | None = ...,
-) -> Iterator[SimilarityMap]: ...
-
-
-def explain(
-    model: FrozenClip,
-    image: ImageLike | Iterable[ImageLike],
     texts: Names,
     method: str | Explanation = "clip_surgery",
     *,
-    surgery: str | None = ExplainOptions.surgery,
-    size: Size | None = ExplainOptions.size,
-    resize: str = ExplainOptions.resize,
-    templates: str | Sequence[str] = ExplainOptions.templates,
-    on_error: OnError | None = None,
-) -> SimilarityMap | Iterator[SimilarityMap]:
+    options: ExplainOptions | None = None,
+    **choices: Unpack[ExplainChoices],
+) -> SimilarityMap:
     """Where in an image each text's score comes from, by any explanation.
 
     All texts share one forward pass of the image. Similarities (the training-free methods) keep their values
-    in ``grid_values``; the maps of other explanations are min-max normalised there. A class with several
-    texts gets the largest of its texts' values at each place.
+    in ``grid``; the maps of other explanations are min-max normalised there. A class with several texts gets
+    the largest of its texts' values at each place.
 
     Args:
         model: a model; its own method plays no part.
-        image: one picture, or an iterable of pictures, which are read as they are needed.
+        image: a picture in any form that ``ovseg.load_image`` takes.
         texts: a text with commas, a list, a dictionary of name to synonyms, or a vocabulary.
         method: a name of ``list_explanations()``, or a row such as ``saved_maps`` makes.
-        surgery: for explanations that are similarities: "own" for what belongs to the method ("empty" for
-            CLIP Surgery, none for the others), None for cosines, or as in ``Model.similarity``.
-        size: the encoder's input in pixels, one side of a square or (height, width); None for the model's
-            own short side at the image's aspect ratio.
-        resize: "opencv", "pillow" or "bilinear".
-        templates: "paper" (85), "imagenet" (80), "plain", or templates with one ``{}`` each.
-        on_error: called with the position of an image that cannot be explained and the error; the image is
-            left out. None: the error is raised.
-
-    Returns:
-        A SimilarityMap, or for several images an iterator of them in order.
+        options, choices: an ``ExplainOptions``, or its fields as keywords.
 
     Raises:
         UsageError: an argument is wrong.
@@ -118,41 +83,58 @@ def explain(
         >>> found.names, found["gravel"].shape == scene.labels.shape
         (('stripes', 'gravel'), True)
     """
-    options = ExplainOptions(surgery=surgery, size=size, resize=resize, templates=templates)
+    chosen = ExplainOptions.make(options, choices)
+    return Run(model, as_vocabulary(texts), [get_explanation(method)], chosen).first(image)
+
+
+def explain_each(
+    model: Model,
+    images: Iterable[ImageLike],
+    texts: Names,
+    method: str | Explanation = "clip_surgery",
+    *,
+    on_error: OnError | None = None,
+    options: ExplainOptions | None = None,
+    **choices: Unpack[ExplainChoices],
+) -> Iterator[SimilarityMap]:
+    """``explain`` of several images in order; similarities of images of one size are computed together.
+
+    Args:
+        model, texts, method, options, choices: as in ``explain``.
+        images: pictures, which are read as they are needed.
+        on_error: called with the position of an image that cannot be explained and the error; the image is
+            left out. None: the error is raised.
+    """
+    chosen = ExplainOptions.make(options, choices)
     row = get_explanation(method)
-    run = Run(model, as_vocabulary(texts), [row], options)
-    if is_one(image):
-        return run.first(cast("ImageLike", image))
+    run = Run(model, as_vocabulary(texts), [row], chosen)
     check_on_error(on_error)
-    images = cast("Iterable[ImageLike]", image)
-    if row.method is None or not isinstance(model, Model):
+    if row.method is None:
         return each(images, run.first, on_error)
-    return model.with_method(row.method).similarity(  # in batches of one size
+    return model.with_method(row.method).similarity_each(
         images,
         run.names,
-        surgery=own_surgery(row.method, options.surgery),
-        size=options.size,
-        resize=options.resize,
-        templates=options.templates,
+        surgery=own_surgery(row.method, chosen.surgery),
+        size=chosen.size,
+        resize=chosen.resize,
+        templates=chosen.templates,
         on_error=on_error,
     )
 
 
 def compare(
-    model: FrozenClip,
+    model: Model,
     image: ImageLike,
     texts: Names,
     methods: Sequence[str | Explanation],
     *,
-    surgery: str | None = ExplainOptions.surgery,
-    size: Size | None = ExplainOptions.size,
-    resize: str = ExplainOptions.resize,
-    templates: str | Sequence[str] = ExplainOptions.templates,
+    options: ExplainOptions | None = None,
+    **choices: Unpack[ExplainChoices],
 ) -> Compared:
     """Several explanations of one image; those that use gradients share one forward pass.
 
     Args:
-        model, image, texts, surgery, size, resize, templates: as in ``explain``.
+        model, image, texts, options, choices: as in ``explain``.
         methods: names of ``list_explanations()``, or rows.
 
     Returns:
@@ -168,8 +150,8 @@ def compare(
         >>> list(found.maps), found.cosines.shape
         (['clip', 'gradcam_cls'], (1,))
     """
-    options = ExplainOptions(surgery=surgery, size=size, resize=resize, templates=templates)
-    return Run(model, as_vocabulary(texts), [get_explanation(one) for one in methods], options)(image)
+    chosen = ExplainOptions.make(options, choices)
+    return Run(model, as_vocabulary(texts), [get_explanation(one) for one in methods], chosen)(image)
 
 
 class Run:
@@ -187,7 +169,7 @@ class Run:
     """
 
     def __init__(
-        self, model: FrozenClip, names: Vocabulary, rows: Sequence[Explanation], options: ExplainOptions
+        self, model: Model, names: Vocabulary, rows: Sequence[Explanation], options: ExplainOptions
     ) -> None:
         if not rows:
             raise UsageError("expected at least one explanation, got none")
@@ -196,10 +178,8 @@ class Run:
         for row in rows:
             row.check(model.clip.visual)
         similar = [row.method for row in rows if row.method is not None]
-        if options.surgery in ("label_set", "label_set_code") and similar and len(names.flat) < 2:
-            raise UsageError(
-                f"surgery={options.surgery!r} needs at least two names, got one: use surgery='empty'"
-            )
+        if similar:
+            check_surgery(options.surgery, len(names.flat))
         self.model, self.names, self.rows, self.options = model, names, tuple(rows), options
         surgeries = {own_surgery(method, options.surgery) for method in similar}
         with self._plain():

@@ -45,7 +45,7 @@ def saved_maps(name: str, folder: str | PathLike[str], source: str = "saved maps
         >>> np.savez(folder / "scene.npz", names=["gravel"], grid_values=np.eye(3)[None])
         >>> from ovseg.explanation import explain
         >>> row = saved_maps("eclip", folder)
-        >>> explain(ovseg.load_model("tiny"), folder / "scene.png", "gravel", method=row).grid_values.shape
+        >>> explain(ovseg.load_model("tiny"), folder / "scene.png", "gravel", method=row).grid.shape
         (1, 3, 3)
     """
     place = Path(check_name_or_path("the folder of saved maps", folder)).expanduser()

@@ -16,16 +16,16 @@ OWN = {"clip_surgery": "empty", "clip_surgery_normalised": "empty"}
 """The feature surgery that belongs to a method; the other methods' papers compare places by cosine."""
 
 
-def own_surgery(method: Method, surgery: str | None) -> str | None:
-    """``surgery``, or for "own" what belongs to the method.
+def own_surgery(method: Method, surgery: str | None) -> str:
+    """``surgery``, or for None what belongs to the method.
 
-    >>> own_surgery(METHODS["clip_surgery"], "own"), own_surgery(METHODS["gem"], "own")
-    ('empty', None)
+    >>> own_surgery(METHODS["clip_surgery"], None), own_surgery(METHODS["gem"], None)
+    ('empty', 'none')
     """
-    return OWN.get(method.name) if surgery == "own" else surgery
+    return surgery or OWN.get(method.name, "none")
 
 
-def similarity(subject: Subject, method: Method, surgery: str | None) -> Tensor:
+def similarity(subject: Subject, method: Method, surgery: str) -> Tensor:
     """The similarity of every place with every text, (K, h, w), as ``Model.similarity`` makes it."""
     if surgery == "empty" and subject.empty is None:
         raise UsageError("expected the feature of the empty text for surgery 'empty', got none")
@@ -50,4 +50,4 @@ for _method in METHODS.values():
 @explanation("rclip", source="Li et al., arXiv 2209.07046 (the reversed map of CLIP)")
 def rclip(subject: Subject) -> Tensor:
     """1 minus CLIP's own map of cosines, whatever surgery was asked for."""
-    return -similarity(subject, METHODS["clip"], None)
+    return -similarity(subject, METHODS["clip"], "none")

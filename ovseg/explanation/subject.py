@@ -24,7 +24,7 @@ from ovseg.clip.attention import weights as attention_weights
 from ovseg.clip.encoder import Trace, encode_image
 from ovseg.clip.towers import BlockTower, CellTower, PoolingTower, Tower, tower_of
 from ovseg.maps.similarity import to_grid
-from ovseg.model.encoders import FrozenClip
+from ovseg.model import Model
 
 AT_ONCE = 2**25
 """Values of gradients that are held at a time, 128 MB in float32."""
@@ -39,7 +39,7 @@ class Subject:
         pixels: (1, 3, H, W), normalised; H and W are multiples of the patch.
         text: (K, D) float32, L2-normalised.
         empty: (1, D), the feature of the empty text; None where nobody asked for it.
-        surgery: a feature surgery for explanations that are similarities, None for the cosines, or "own" for
+        surgery: a feature surgery for explanations that are similarities, or None for
             what each of them takes by itself.
         names: the K texts.
         file: where the image came from, None where it was no file.
@@ -56,12 +56,12 @@ class Subject:
 
     def __init__(
         self,
-        model: FrozenClip,
+        model: Model,
         pixels: Tensor,
         text: Tensor,
         *,
         empty: Tensor | None = None,
-        surgery: str | None = "own",
+        surgery: str | None = None,
         names: Sequence[str] = (),
         file: Path | None = None,
         blocks: int | None = 0,

@@ -13,7 +13,7 @@ from ovseg.clip.text_tokens import token_features
 from ovseg.explanation.registry import Explanation, get_explanation
 from ovseg.explanation.run import Run
 from ovseg.files.pictures import ImageLike
-from ovseg.model.encoders import FrozenClip
+from ovseg.model import Model
 from ovseg.options import ExplainOptions
 from ovseg.options.checks import Size, check_integer
 from ovseg.results import SimilarityMap
@@ -49,12 +49,12 @@ class CaptionTokens:
 
 
 def explain_tokens(
-    model: FrozenClip,
+    model: Model,
     image: ImageLike,
     caption: str,
     method: str | Explanation = "clip_surgery",
     *,
-    surgery: str | None = ExplainOptions.surgery,
+    surgery: str | None = None,
     size: Size | None = ExplainOptions.size,
     resize: str = ExplainOptions.resize,
 ) -> CaptionTokens:
@@ -104,7 +104,7 @@ class CaptionRun:
         UsageError, UnsupportedModelError: as in ``explain_tokens``.
     """
 
-    def __init__(self, model: FrozenClip, caption: str, row: Explanation, options: ExplainOptions) -> None:
+    def __init__(self, model: Model, caption: str, row: Explanation, options: ExplainOptions) -> None:
         self.caption = check_name(caption, "caption")
         self.tokens, features = token_features(model.clip, model.loaded.tokenizer, self.caption)
         self.features = features.to(model.device)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from ovseg.options import THRESHOLDS
+from ovseg.options import MAP_THRESHOLDS
 from ovseg.results.types import PointPrompts
 
 Floats: TypeAlias = "NDArray[np.floating[Any]]"
@@ -43,7 +43,7 @@ def no_points() -> PointPrompts:
 
 
 def paper_points(
-    values: Floats, size: tuple[int, int], threshold: float = THRESHOLDS["paper"], halve: bool = False
+    values: Floats, size: tuple[int, int], threshold: float = MAP_THRESHOLDS["paper"], halve: bool = False
 ) -> PointPrompts:
     """The points of the paper's section 4.5: every cell at or above a threshold, and as many of the lowest
     cells.
@@ -70,7 +70,7 @@ def paper_points(
 
 
 def paper_points_of_several(
-    maps: Floats, size: tuple[int, int], threshold: float = THRESHOLDS["paper"], halve: bool = False
+    maps: Floats, size: tuple[int, int], threshold: float = MAP_THRESHOLDS["paper"], halve: bool = False
 ) -> PointPrompts:
     """Combined targets ("person+bench"): maps (K, h, w), positives from each, negatives from their mean."""
     units = [unit for unit in map(normalise, maps) if unit is not None]
@@ -105,7 +105,7 @@ def _centres(
 def component_points(
     values: Floats,
     size: tuple[int, int],
-    threshold: float = THRESHOLDS["components"],
+    threshold: float = MAP_THRESHOLDS["components"],
     positives: int = 3,
     negatives: int = 4,
     smallest: float = 0.12,

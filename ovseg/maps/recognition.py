@@ -11,7 +11,7 @@ from ovseg.maps.similarity import label_set_surgery, score_weights
 
 
 def recognizer(
-    text: Tensor, surgery: str | None, empty: Tensor | None = None, logit_scale: float = 100.0
+    text: Tensor, surgery: str = "none", empty: Tensor | None = None, softmax_scale: float | None = None
 ) -> Callable[[Tensor], Tensor]:
     """Feature surgery with the class token in the place of the patches, for one batch after the other.
 
@@ -23,10 +23,9 @@ def recognizer(
 
     Args:
         text: (K, D).
-        surgery: "label_set", "label_set_code", "empty", None for plain cosines, or "softmax" for the softmax
-            over the texts at ``logit_scale``, CLIP's own way.
+        surgery: one of ``ovseg.options.SURGERIES``; "none" for plain cosines.
         empty: (1, D), the feature of the empty string; needed by "empty" alone.
-        logit_scale: the model's own factor of its cosines.
+        softmax_scale: also take the softmax over the texts at this scale; CLIP's own way with "none".
 
     Returns:
         A function from class tokens (B, D) to scores (B, K).
@@ -35,7 +34,7 @@ def recognizer(
         UsageError: from the function, for the surgeries over a set of texts where there is one text.
 
     >>> import torch
-    >>> score = recognizer(torch.eye(2), None)
+    >>> score = recognizer(torch.eye(2))
     >>> score(torch.tensor([[3.0, 4.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929]]
     """
@@ -45,23 +44,9 @@ def recognizer(
         compared = compared - F.normalize(empty, dim=-1)
 
     def score(class_token: Tensor) -> Tensor:
-        cosines = F.normalize(class_token, dim=-1) @ compared.T
-        if surgery == "softmax":
-            return (logit_scale * cosines).softmax(dim=-1)
+        scores = F.normalize(class_token, dim=-1) @ compared.T
         if surgery in ("label_set", "label_set_code"):
-            form = "code" if surgery == "label_set_code" else "paper"
-            return label_set_surgery(cosines[:, None], score_weights(cosines), form)[:, 0]
-        return cosines
+            scores = label_set_surgery(scores[:, None], score_weights(scores), surgery)[:, 0]
+        return scores if softmax_scale is None else (softmax_scale * scores).softmax(dim=-1)
 
     return score
-
-
-def recognize(
-    class_token: Tensor,
-    text: Tensor,
-    surgery: str | None,
-    empty: Tensor | None = None,
-    logit_scale: float = 100.0,
-) -> Tensor:
-    """The scores (B, K) of class tokens (B, D); arguments as of ``recognizer``."""
-    return recognizer(text, surgery, empty, logit_scale)(class_token)

@@ -54,7 +54,13 @@ def score_weights(scores: Tensor, tau: float = 2.0) -> Tensor:
     return share / share.mean(dim=-1, keepdim=True)
 
 
-def label_set_surgery(cosines: Tensor, weights: Tensor, form: str = "paper") -> Tensor:
+def check_surgery(surgery: str | None, texts: int) -> None:
+    """Raise UsageError for a surgery that this number of texts is too few for: of one, nothing is left."""
+    if surgery in ("label_set", "label_set_code") and texts < 2:
+        raise UsageError(f"surgery={surgery!r} needs at least two names, got one: use surgery='empty'")
+
+
+def label_set_surgery(cosines: Tensor, weights: Tensor, form: str = "label_set") -> Tensor:
     """Feature surgery over a set of texts (Eq. 8-11) without the (N, K, D) product.
 
     S = Σ_c (F_m − F_r) with F_m = F_i ⊙ F_t and F_r = mean_k(F_m,k · w_k) is, since the sum over channels
@@ -64,7 +70,7 @@ def label_set_surgery(cosines: Tensor, weights: Tensor, form: str = "paper") -> 
     Args:
         cosines: D, (B, N, K).
         weights: w, (B, K).
-        form: "paper" or "code".
+        form: "label_set" (the paper's) or "label_set_code" (the public code's).
 
     Returns:
         S, (B, N, K).
@@ -72,15 +78,14 @@ def label_set_surgery(cosines: Tensor, weights: Tensor, form: str = "paper") -> 
     Raises:
         UsageError: there are fewer than two texts (of one text nothing is left), or the form is unknown.
     """
-    if cosines.shape[-1] < 2:
-        raise UsageError("label_set surgery needs at least two names, got one: use surgery='empty'")
+    check_surgery(form, cosines.shape[-1])
     weighted = cosines * weights[:, None, :]
     redundant = weighted.mean(dim=-1, keepdim=True)  # Σ_c F_r, one number a token
-    if form == "paper":
+    if form == "label_set":
         return cosines - redundant
-    if form == "code":
+    if form == "label_set_code":
         return weighted - redundant
-    raise UsageError(f"unknown form {described(form)}: expected 'paper' or 'code'")
+    raise UsageError(f"unknown form {described(form)}: expected 'label_set' or 'label_set_code'")
 
 
 def empty_text_surgery(features: Tensor, text: Tensor, empty: Tensor) -> Tensor:
@@ -89,15 +94,15 @@ def empty_text_surgery(features: Tensor, text: Tensor, empty: Tensor) -> Tensor:
 
 
 def apply_surgery(
-    features: Tensor, class_token: Tensor, text: Tensor, surgery: str | None, empty: Tensor | None
+    features: Tensor, class_token: Tensor, text: Tensor, surgery: str, empty: Tensor | None
 ) -> Tensor:
-    """The similarity of every place with every text, by one of ``options.SURGERIES`` or None for cosines.
+    """The similarity of every place with every text, by one of ``options.SURGERIES``.
 
     Args:
         features: F_i, (B, N, D).
         class_token: F_c, (B, D).
         text: F_t, (K, D).
-        surgery: "empty", "label_set", "label_set_code" or None.
+        surgery: "none" (cosines), "empty", "label_set" or "label_set_code".
         empty: (1, D), the feature of the empty string; needed by "empty" alone.
 
     Returns:
@@ -107,10 +112,9 @@ def apply_surgery(
         assert empty is not None
         return empty_text_surgery(features, text, empty)
     cosines = cosine(features, text)
-    if surgery is None:
+    if surgery == "none":
         return cosines
-    form = "code" if surgery == "label_set_code" else "paper"
-    return label_set_surgery(cosines, class_weights(class_token, text), form)
+    return label_set_surgery(cosines, class_weights(class_token, text), surgery)
 
 
 def to_grid(similarity: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -20,7 +20,7 @@ from ovseg.masks.prompts import PromptSet
 from ovseg.masks.results import Candidates
 from ovseg.masks.shapes import bounds, centred, inside, tidy
 from ovseg.metrics import mask_iou
-from ovseg.options import THRESHOLDS, MaskOptions
+from ovseg.options import MAP_THRESHOLDS, MaskOptions
 from ovseg.results.types import PointPrompts
 from ovseg.segmenters.base import MaskSet, Segmenter
 from ovseg.segmenters.prompts import Box, Prompt
@@ -79,7 +79,7 @@ class Decoded:
     @cached_property
     def chosen(self) -> int:
         """The index of the best candidate."""
-        by = self.options.select_by
+        by = self.options.mask_choice
         if self.frame.source.region is None or by in (None, "score"):
             return self.local.best
         ranks = self.agreement if by == "agreement" else self.local.scores + self.agreement
@@ -115,7 +115,7 @@ class Decoded:
 
 def threshold_of(options: MaskOptions) -> float:
     """The threshold on the min-max map that is in force."""
-    return THRESHOLDS[options.rule] if options.threshold is None else options.threshold
+    return MAP_THRESHOLDS[options.point_rule] if options.map_threshold is None else options.map_threshold
 
 
 def decode(

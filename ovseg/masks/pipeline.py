@@ -29,7 +29,7 @@ from ovseg.masks.encoded import EncodedImage
 from ovseg.masks.prompts import Click, PromptSet, Target, add_box, add_clicks
 from ovseg.masks.results import TextMasks, no_masks
 from ovseg.masks.scores import TextScores, maps_and_presences
-from ovseg.model.model import Model
+from ovseg.model import Model
 from ovseg.options import MaskOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import Box
@@ -40,8 +40,8 @@ def resolved(options: MaskOptions, segmenter: Segmenter) -> MaskOptions:
     """The options with None replaced by what the rule and the segmenter decide."""
     threshold = threshold_of(options)
     prompt_with = options.prompt_with or ("map" if segmenter.accepts_mask_prompt else "points")
-    select_by = options.select_by or ("score" if segmenter.predicts_iou else "agreement")
-    return replace(options, threshold=threshold, prompt_with=prompt_with, select_by=select_by)
+    mask_choice = options.mask_choice or ("score" if segmenter.predicts_iou else "agreement")
+    return replace(options, map_threshold=threshold, prompt_with=prompt_with, mask_choice=mask_choice)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +58,14 @@ class Setup:
 def encode_image(setup: Setup, image: NDArray[np.uint8]) -> EncodedImage:
     """An (H, W, 3) uint8 RGB image through both encoders; copied, as the caller may change the array."""
     kept = frozen(image)
-    features = setup.model.dense_features(kept, setup.options)
+    features = setup.model.dense_features(kept, options=setup.options)
     embedding = setup.segmenter.encode(kept)
     return EncodedImage(kept, features, embedding)
 
 
 def text_features(setup: Setup, names: Sequence[str]) -> dict[str, Tensor]:
     """The unit feature (D,) of each name, each distractor and the empty string. Raises UsageError."""
-    wanted = [*dict.fromkeys([*names, *setup.options.distractors]), ""]
+    wanted = [*dict.fromkeys([*names, *setup.options.rivals]), ""]
     rows = setup.model.encode_text(wanted, setup.options.templates)
     return dict(zip(wanted, rows, strict=True))
 
@@ -107,7 +107,7 @@ def text_maps(
     See ``maps_and_presences``; a name is no rival of itself.
 
     Args:
-        setup: the model, and the options rule and distractors.
+        setup: the model, and the options rule and rivals.
         encoded: the image.
         names: K names.
         features: the unit feature (D,) of each name, each distractor and the empty string.
@@ -116,14 +116,14 @@ def text_maps(
         (K, h, w) maps, and the presence of each name in 0..1.
     """
     asked = {fold(name) for name in names}  # to CLIP "Sky" and "sky" are one text: no rivals of each other
-    rivals = [name for name in setup.options.distractors if fold(name) not in asked]
+    rivals = [name for name in setup.options.rivals if fold(name) not in asked]
     text = torch.stack([features[name] for name in [*names, *rivals]])
     scores = TextScores.of(encoded.features, text, features[""][None])
     count = len(names)
     maps, shares = maps_and_presences(
         scores.of_texts(range(count)),
         scores.of_texts(range(count, len(text))),
-        setup.options.rule,
+        setup.options.point_rule,
         setup.logit_scale,
         setup.model.logit_bias,
     )
@@ -159,11 +159,11 @@ def prompt_sets(
     if not units:
         return [], "the map is the same everywhere: nothing stands out"
     threshold = threshold_of(options)
-    if options.rule == "paper":
+    if options.point_rule == "paper":
         prompts = (
-            paper_points_of_several(np.stack(units), size, threshold, options.halve)
+            paper_points_of_several(np.stack(units), size, threshold, options.halve_grid)
             if len(units) > 1
-            else paper_points(units[0], size, threshold, options.halve)
+            else paper_points(units[0], size, threshold, options.halve_grid)
         )
         if not (prompts.labels == 1).any():
             return [], "no place stands out enough for a point"

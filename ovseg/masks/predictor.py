@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias, cast, overload
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import UsageError, described
 from ovseg.files.cache import ContentCache
-from ovseg.files.pictures import ImageLike, OnError, as_images, check_on_error, each, is_one, load_image
+from ovseg.files.pictures import ImageLike, load_image
+from ovseg.files.pictures import OnError, as_images, check_on_error, each
 from ovseg.masks.encoded import EncodedImage
 from ovseg.masks.pipeline import Setup, encode_image, find, resolved, text_features
 from ovseg.masks.prompts import Target, parse_targets
 from ovseg.masks.results import TextMasks
 from ovseg.masks.session import Session
-from ovseg.model.model import Model
+from ovseg.model import Model
 from ovseg.options import MaskOptions
-from ovseg.options.checks import Size
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.load import load_segmenter
 
-Answer: TypeAlias = "TextMasks | list[TextMasks]"
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ovseg.options.masks import MaskChoices
 
 
 class TextToMask:
@@ -31,27 +34,7 @@ class TextToMask:
     Args:
         model: what ``ovseg.load_model`` gives.
         segmenter: what ``ovseg.load_segmenter`` gives; None for its default.
-        rule: "components" makes a few points for each connected part of a text's map, and one mask for each
-            object; "paper" makes the points of CLIP Surgery's paper, and one mask for each text.
-        threshold: on the min-max map, in 0..1; None for the rule's own, 0.6 and 0.8.
-        halve: halve the grid before points are picked, as the paper's code does (rule "paper").
-        prompt_with: what the segmenter gets besides points: "points" nothing, "map" the part of the map as a
-            first mask, "box" its bounds in place of the points. None: "map" where the segmenter was made for
-            it, "points" otherwise.
-        select_by: among the segmenter's candidates, by its "score", by "agreement" with the map, or "both".
-            None: "score" where the segmenter learned to predict the IoU of its masks, "agreement" otherwise.
-        refine: decode once more from the mask that was chosen.
-        clean: specks and holes below this share of a mask are removed, in 0..1; 0 keeps them.
-        presence_threshold: a text whose presence in the image is below gives no mask, in 0..1; 0 always
-            answers.
-        distractors: words that a text is compared with, for its presence and at every place of the map.
-        size: the input of CLIP in pixels, one side of a square or (height, width); None for the model's own.
-        window, stride: windows in pixels of the image resized to ``size``, so that small objects are found.
-            Presence is then the largest among the windows, and a component of the map that is small in the
-            image is shown to the segmenter in a crop around it.
-        batch: windows in one call of CLIP's encoder; None for as many as have a million pixels together.
-        resize: how an image reaches ``size``, one of ``ovseg.options.RESIZES``.
-        templates: "paper", "imagenet", "plain", or templates with one ``{}`` each.
+        options, choices: a ``MaskOptions``, or its fields as keywords.
 
     Attributes:
         options: a ``MaskOptions`` with the choices that are in force, including those that were None.
@@ -73,139 +56,75 @@ class TextToMask:
         model: Model,
         segmenter: Segmenter | None = None,
         *,
-        rule: str = MaskOptions.rule,
-        threshold: float | None = MaskOptions.threshold,
-        halve: bool = MaskOptions.halve,
-        prompt_with: str | None = MaskOptions.prompt_with,
-        select_by: str | None = MaskOptions.select_by,
-        refine: bool = MaskOptions.refine,
-        clean: float = MaskOptions.clean,
-        presence_threshold: float = MaskOptions.presence_threshold,
-        distractors: Sequence[str] = MaskOptions.distractors,
-        size: Size | None = MaskOptions.size,
-        window: Size | None = MaskOptions.window,
-        stride: Size | None = MaskOptions.stride,
-        batch: int | None = MaskOptions.batch,
-        resize: str = MaskOptions.resize,
-        templates: str | Sequence[str] = MaskOptions.templates,
+        options: MaskOptions | None = None,
+        **choices: Unpack[MaskChoices],
     ) -> None:
-        options = MaskOptions(
-            rule=rule,
-            threshold=threshold,
-            halve=halve,
-            prompt_with=prompt_with,
-            select_by=select_by,
-            refine=refine,
-            clean=clean,
-            presence_threshold=presence_threshold,
-            distractors=distractors,
-            size=size,
-            window=window,
-            stride=stride,
-            batch=batch,
-            resize=resize,
-            templates=templates,
-        )
-        self._set_up(model, segmenter, options)
-
-    @classmethod
-    def with_options(cls, model: Model, segmenter: Segmenter | None, options: MaskOptions) -> TextToMask:
-        """The same with its choices as one object.
-
-        Args:
-            model, segmenter: as for the class itself.
-            options: every other argument.
-
-        Raises:
-            UsageError: an argument is wrong.
-
-        Example:
-            >>> import ovseg
-            >>> TextToMask.with_options(ovseg.load_model(), None, MaskOptions(clean=0.1)).options.clean
-            0.1
-        """
-        made = cls.__new__(cls)
-        made._set_up(model, segmenter, options)
-        return made
-
-    def _set_up(self, model: Model, segmenter: Segmenter | None, options: MaskOptions) -> None:
         if not isinstance(model, Model):
             raise UsageError(f"expected a model that load_model() gives, got {described(model)}")
         if segmenter is not None and not isinstance(segmenter, Segmenter):
             raise UsageError(f"expected a segmenter that load_segmenter() gives, got {described(segmenter)}")
-        model.check_window(options)
+        chosen = MaskOptions.make(options, choices)
+        model.check_window(chosen)
         self.model = model
         self.segmenter = segmenter if segmenter is not None else load_segmenter()
-        self.options = resolved(options, self.segmenter)
+        self.options = resolved(chosen, self.segmenter)
         self._setup = Setup(model, self.segmenter, self.options, model.logit_scale)
         self._encoded: ContentCache[EncodedImage] = ContentCache()
 
-    @overload  # a str is an iterable of str too, but it is one picture
-    def predict(  # type: ignore[overload-overlap]
-        self, image: ImageLike, text: str
-    ) -> TextMasks | list[TextMasks]: ...
-    @overload
-    def predict(  # type: ignore[overload-overlap]
-        self, image: ImageLike, text: list[str] | tuple[str, ...]
-    ) -> list[TextMasks]: ...
-    @overload
-    def predict(
-        self, image: Iterable[ImageLike], text: str, on_error: OnError | None = None
-    ) -> Iterator[TextMasks | list[TextMasks]]: ...
-    @overload
-    def predict(
-        self,
-        image: Iterable[ImageLike],
-        text: list[str] | tuple[str, ...],
-        on_error: OnError | None = None,
-    ) -> Iterator[list[TextMasks]]: ...
-
-    def predict(
-        self,
-        image: ImageLike | Iterable[ImageLike],
-        text: str | Sequence[str],
-        on_error: OnError | None = None,
-    ) -> Answer | Iterator[Answer]:
-        """The masks of each text in an image, or in each of several images.
-
-        However many texts there are, an image goes through each of the two encoders once.
+    def predict(self, image: ImageLike, text: str) -> TextMasks:
+        """The masks of one text in an image.
 
         Args:
-            image: one picture in any form that ``load_image`` takes, or an iterable of pictures (a list, a
-                generator), which are read one at a time as the results are asked for.
-            text: a text such as "bench"; several with commas between them, "sky, cow"; or a list of texts,
-                each of which may have a comma in it. "person+bench" is one combined target.
-            on_error: for several images: called with the position of an image that cannot be used and the
-                error; the image is left out. None: the error is raised in its place.
-
-        Returns:
-            A ``TextMasks`` for one text without a comma, a list of them otherwise; for several images an
-            iterator of such answers, in order.
+            image: a picture in any form that ``ovseg.load_image`` takes.
+            text: a text such as "bench"; "person+bench" is one combined target.
 
         Raises:
-            UsageError: there is no text, a text is too long, or an argument has a wrong type.
-            ImageError: an image cannot be read.
+            UsageError: the text is too long or has a comma: ``predict_texts`` takes several.
+            ImageError: the image cannot be read.
         """
-        targets, several = parse_targets(text)
+        if isinstance(text, str) and "," in text:
+            raise UsageError(
+                f"expected one text, got {described(text)}: predict_texts takes several with commas between "
+                "them, and a list of texts that may have commas in them"
+            )
+        return self.predict_texts(image, [text])[0]
+
+    def predict_texts(self, image: ImageLike, texts: str | Sequence[str]) -> list[TextMasks]:
+        """The masks of each of several texts in an image, which goes through each encoder once.
+
+        Args:
+            image: as in ``predict``.
+            texts: texts with commas between them, or a list of texts, each of which may have a comma in it.
+        """
+        return next(self.predict_each([image], texts))
+
+    def predict_each(
+        self, images: Iterable[ImageLike], texts: str | Sequence[str], on_error: OnError | None = None
+    ) -> Iterator[list[TextMasks]]:
+        """``predict_texts`` of several images in order, read one at a time as the results are asked for.
+
+        Args:
+            images, texts: as in ``predict_texts``.
+            on_error: called with the position of an image that cannot be used and the error; the image is
+                left out. None: the error is raised in its place.
+        """
+        targets = self.check(texts)
         features = text_features(self._setup, [name for target in targets for name in target.names])
 
-        def answers(one: ImageLike) -> Answer:
+        def answers(one: ImageLike) -> list[TextMasks]:
             encoded = self._encode(load_image(one))
-            found = [find(self._setup, encoded, target, features) for target in targets]
-            return found if several else found[0]
+            return [find(self._setup, encoded, target, features) for target in targets]
 
         check_on_error(on_error)
-        if is_one(image):
-            return answers(cast("ImageLike", image))
-        return each(as_images(image), answers, on_error)
+        return each(as_images(images), answers, on_error)
 
-    def check(self, text: str | Sequence[str]) -> list[Target]:
-        """What ``predict`` will be asked for, checked before any image is read.
+    def check(self, texts: str | Sequence[str]) -> list[Target]:
+        """What ``predict_texts`` will be asked for, checked before any image is read.
 
         Raises:
             UsageError: there is no text, or one is empty or too long.
         """
-        targets, _ = parse_targets(text)
+        targets, _ = parse_targets(texts)
         text_features(self._setup, [name for target in targets for name in target.names])
         return targets
 

@@ -127,6 +127,6 @@ def _check_vocabulary(config: Config, dataset: str, classes: int) -> None:
         return
     names = find_vocabulary(model.vocabulary)
     words = model.get("background")
-    count = len(names) + (isinstance(words, (str, list, tuple)) and names.background is None)
+    count = len(names) + (words is not None and names.background is None)
     if count != classes:
         raise UsageError(f"expected {classes} classes, as {dataset} has, the vocabulary has {count}")

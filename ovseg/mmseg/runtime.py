@@ -29,8 +29,7 @@ class AveragedViews(BaseTTAModel):
         merged = []
         for views in data_samples_list:
             scores = torch.stack([view.seg_logits.data.exp() for view in views]).mean(dim=0)
-            background = self.module.options.background
-            threshold = background if isinstance(background, float) else None
+            threshold = self.module.options.background_threshold
             labels = label_map(scores, threshold, self.module.vocabulary.background)
             sample = views[0]
             sample.set_data({"pred_sem_seg": PixelData(data=labels[None])})

@@ -23,9 +23,8 @@ from ovseg.errors import UsageError, described
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.scores import Cropped, Flipped, Resized, ScoreMap, render
 from ovseg.mmseg.preprocess import ClipPreProcessor
+from ovseg.model import Model
 from ovseg.model.engine import classify, stream
-from ovseg.model.model import Model
-from ovseg.model.verbs import with_background
 from ovseg.options import LoadOptions, Plain, SegmentOptions
 from ovseg.options.checks import check_flag
 from ovseg.results.figures import palette
@@ -52,7 +51,8 @@ class OpenVocabularySegmentor(BaseSegmentor):
         backbone: "small" or "tiny" for an embedded model, or a name of open_clip's.
         weights: a tag, a file or "random"; None for the embedded model.
         precision, cache, offline: as in ``load_model``.
-        templates, window, stride, batch, logit_scale, background, area_threshold, synonyms, edges: as in
+        templates, window, stride, batch, logit_scale, background, background_threshold, area_threshold,
+        synonyms, edges: as in
         ``Model.segment``;
             a ``window`` makes sliding windows in pixels of the resized image.
         keep_logits: also return ``seg_logits``, the logarithms of the classes' probabilities, (K, H, W) at
@@ -79,7 +79,8 @@ class OpenVocabularySegmentor(BaseSegmentor):
         stride: int | Sequence[int] | None = SegmentOptions.stride,
         batch: int | None = SegmentOptions.batch,
         logit_scale: float = SegmentOptions.logit_scale,
-        background: float | str | Sequence[str] | None = SegmentOptions.background,
+        background: str | Sequence[str] | None = SegmentOptions.background,
+        background_threshold: float | None = SegmentOptions.background_threshold,
         area_threshold: float = SegmentOptions.area_threshold,
         synonyms: str = SegmentOptions.synonyms,
         edges: str | None = SegmentOptions.edges,
@@ -103,14 +104,15 @@ class OpenVocabularySegmentor(BaseSegmentor):
             "batch": batch,
             "logit_scale": logit_scale,
             "background": background,
+            "background_threshold": background_threshold,
             "area_threshold": area_threshold,
             "synonyms": synonyms,
             "edges": edges,
         }
-        options = SegmentOptions.from_mapping(fields)
+        options = SegmentOptions.make(None, fields)
         resolve_templates(options.templates)
         row = get_method(method)
-        words = with_background(find_vocabulary(vocabulary), options)
+        words = find_vocabulary(vocabulary).with_background(options.background)
         if not isinstance(data_preprocessor, torch.nn.Module):
             # From mmseg's registry, whatever the default scope is.
             data_preprocessor = MODELS.build(data_preprocessor)
@@ -175,14 +177,15 @@ class OpenVocabularySegmentor(BaseSegmentor):
 
     def set_vocabulary(self, names: str | Sequence[str] | Vocabulary) -> None:
         """Other class names for the next prediction, in any form that ``vocabulary`` takes."""
-        self.vocabulary = with_background(find_vocabulary(names), self.options)
+        self.vocabulary = find_vocabulary(names).with_background(self.options.background)
         self._vocabulary_name = names if isinstance(names, str) else ", ".join(self.vocabulary.names)
 
     def extract_feat(self, inputs: Images) -> list[Tensor]:
         """Projected patch tokens of every image on its grid, (D, h, w) each, not L2-normalised."""
         images = ((None, image) for image in inputs)
         whole = SegmentOptions(batch=self.options.batch)
-        found = stream(self.core, images, lambda tokens: tokens.patches, whole)
+        core = self.core
+        found = stream(core.encode_image, core.patch_size, images, lambda tokens: tokens.patches, whole)
         return [render(dense.scores, dense.scores.size) for dense in found]
 
     def encode_decode(self, inputs: Images, batch_data_samples: object = None) -> Tensor | list[Tensor]:
@@ -238,11 +241,11 @@ class OpenVocabularySegmentor(BaseSegmentor):
 
     def _scores(self, inputs: Images) -> list[ScoreMap]:
         """Cosines with every text, for each image: on its token grid or on those of its windows."""
-        text = self.core.encode_text(self.vocabulary.flat, self.options.templates)
+        core, options = self.core, self.options
+        score = core.cosine_scores(core.encode_text(self.vocabulary.flat, options.templates))
         images = ((None, image) for image in inputs)
-        return [
-            dense.scores for dense in stream(self.core, images, self.core.cosine_scores(text), self.options)
-        ]
+        found = stream(core.encode_image, core.patch_size, images, score, options, options.edges is not None)
+        return [dense.scores for dense in found]
 
     def _finish(self, scores: ScoreMap, input_size: tuple[int, int], sample: SegDataSample) -> None:
         """Cosines of one image to its prediction: padding off, flip undone, original size, classes."""

@@ -15,9 +15,11 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ovseg.maps.guided import Guided, guided
@@ -36,19 +38,6 @@ BATCH_PIXELS = 4 * 512 * 512
 """Crops of one size go through the encoder together up to this many pixels, where no batch size is given."""
 WAITING_PIXELS = 4 * BATCH_PIXELS
 """Images wait for a batch of their size to fill up to this many pixels altogether."""
-
-
-class Encoder(Protocol):
-    """What the engine asks of a model."""
-
-    @property
-    def patch_size(self) -> tuple[int, int]:
-        """(height, width) of a token in pixels."""
-        ...
-
-    def encode_image(self, pixels: Tensor) -> ImageTokens:
-        """Tokens of (B, 3, H, W) pixels whose sides are multiples of the patch."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -115,19 +104,24 @@ def whole_patches(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, i
 
 
 def stream(
-    encoder: Encoder,
+    encode: Callable[[Tensor], ImageTokens],
+    patch: tuple[int, int],
     images: Iterable[tuple[Key, Tensor]],
-    score: Callable[[ImageTokens], Tensor],
+    score: Callable[[ImageTokens], Tensor] | None,
     options: InputOptions,
+    follow_edges: bool = False,
 ) -> Iterator[Dense[Key]]:
     """Every image through the encoder, in order, batches of one size together.
 
     Args:
-        encoder: the model.
+        encode: (B, 3, h, w) pixels, whose sides are multiples of the patch, to tokens.
+        patch: (height, width) of a token in pixels.
         images: (key, pixels) pairs, pixels (3, H, W) normalised, of any sizes. Crops whose sides are no
             multiples of the patch are stretched to the nearest ones.
-        score: tokens of a batch to (B, N, C) channels; only these are kept.
+        score: tokens of a batch to (B, N, C) channels; only these are kept. None: no channels, for class
+            tokens alone.
         options: window, stride and batch.
+        follow_edges: filter the scores by the image's edges (``maps.guided``).
 
     Yields:
         A result for each image, as soon as it and all before it are there.
@@ -136,11 +130,11 @@ def stream(
     queues: dict[tuple[int, int], list[_Crop[Key]]] = {}
     waiting = 0
 
-    def encode(size: tuple[int, int]) -> None:
+    def encode_next(size: tuple[int, int]) -> None:
         nonlocal waiting
         count = options.batch or max(1, BATCH_PIXELS // (size[0] * size[1]))
         crops, queues[size] = queues[size][:count], queues[size][count:]
-        _encode(encoder, crops, score)
+        _encode(encode, patch, crops, score)
         waiting -= len(crops) * size[0] * size[1]
 
     def finished() -> Iterator[Dense[Key]]:
@@ -150,8 +144,8 @@ def stream(
     for key, pixels in images:
         job = _Job(key, (pixels.shape[1], pixels.shape[2]), *_boxes(pixels, options))
         job.missing = len(job.boxes)
-        if isinstance(options, SegmentOptions) and options.edges is not None:
-            job.guide, job.patch = pixels, encoder.patch_size
+        if follow_edges:
+            job.guide, job.patch = pixels, patch
         job.grids, job.tokens = [None] * job.missing, [None] * job.missing
         line.append(job)
         for index, (top, left, bottom, right) in enumerate(job.boxes):
@@ -159,13 +153,13 @@ def stream(
             queues.setdefault(size, []).append(_Crop(job, index, pixels[:, top:bottom, left:right]))
             waiting += size[0] * size[1]
             if len(queues[size]) >= (options.batch or max(1, BATCH_PIXELS // (size[0] * size[1]))):
-                encode(size)
+                encode_next(size)
         while waiting > WAITING_PIXELS and line[0].missing:  # make room: what is waited for comes first
-            encode(_missing_size(line[0]))
+            encode_next(_missing_size(line[0]))
         yield from finished()
     while line:
         while line[0].missing:
-            encode(_missing_size(line[0]))
+            encode_next(_missing_size(line[0]))
         yield from finished()
 
 
@@ -185,13 +179,21 @@ def _missing_size(job: _Job[Key]) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def _encode(encoder: Encoder, crops: list[_Crop[Key]], score: Callable[[ImageTokens], Tensor]) -> None:
+def _encode(
+    encode: Callable[[Tensor], ImageTokens],
+    patch: tuple[int, int],
+    crops: list[_Crop[Key]],
+    score: Callable[[ImageTokens], Tensor] | None,
+) -> None:
     pixels = torch.stack([crop.pixels for crop in crops])
-    target = whole_patches((pixels.shape[2], pixels.shape[3]), encoder.patch_size)
+    target = whole_patches((pixels.shape[2], pixels.shape[3]), patch)
     if target != pixels.shape[2:]:
         pixels = resize(pixels, target)
-    tokens = encoder.encode_image(pixels)
-    grids = to_grid(score(tokens), tokens.grid)  # (B, C, h, w)
+    tokens = encode(pixels)
+    if score is None:
+        grids = tokens.class_token[:, :0, None, None]  # (B, 0, 1, 1)
+    else:
+        grids = to_grid(score(tokens), tokens.grid)  # (B, C, h, w)
     for crop, grid, token in zip(crops, grids, tokens.class_token, strict=True):
         # A view of the batch would keep the whole batch alive as long as its slowest image.
         crop.job.grids[crop.index] = grid.clone()
@@ -233,7 +235,7 @@ def classify(
         scores: the cosine of each of the vocabulary's texts at each place.
         size: (height, width) of the label map in pixels.
         vocabulary: K classes, with the class that words given as ``options.background`` make.
-        options: logit_scale, synonyms, area_threshold, and background where it is a probability.
+        options: logit_scale, synonyms, area_threshold and background_threshold.
         keep: also return the probabilities at every pixel.
 
     Returns:
@@ -241,7 +243,7 @@ def classify(
         probabilities or None.
     """
     classes, background = len(vocabulary), vocabulary.background
-    threshold = options.background if isinstance(options.background, float) else None
+    threshold = options.background_threshold
     removed: list[int] = []
     if options.area_threshold:
         best = [band.argmax(dim=0) for band in _class_bands(scores, size, vocabulary, options)]
@@ -258,6 +260,12 @@ def classify(
         if keep:
             kept_bands.append(band)
     return torch.cat(labels), torch.cat(kept_bands, dim=1) if keep else None
+
+
+def label_array(labels: Tensor, classes: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Labels of ``classes`` classes as an array: uint8 up to 255 classes, uint16 beyond."""
+    array = labels.cpu().numpy()
+    return array.astype(np.uint8) if classes <= 255 else array.astype(np.uint16)
 
 
 def _class_bands(

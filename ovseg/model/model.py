@@ -1,369 +1,419 @@
-"""``load_model(...)``: a frozen CLIP, a method and a text encoder behind one object.
+"""``Model``: a frozen CLIP with one method.
 
-image ─ dense.stream ─> scores on token grids ─┬─ similarity ─> SimilarityMap   (feature surgery)
-names ─ encode_text ──> text features ─────────┼─ segment ────> LabelMap        (cosines only)
-                                               └─ recognize ──> Recognition     (class token)
+image ─ engine.stream ─> scores on token grids ─┬─ similarity ─> SimilarityMap   (feature surgery)
+names ─ encode_text ───> text features ─────────┼─ segment ────> LabelMap        (cosines only)
+                                                └─ recognize ──> Recognition     (class token)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from os import PathLike
-from typing import TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
 from ovseg.clip.attention import Method, get_method
-from ovseg.clip.models import load_clip
-from ovseg.clip.text import TextCache
-from ovseg.files.pictures import ImageLike, OnError, as_images, for_several, is_one
-from ovseg.model.verbs import OptionsModel
-from ovseg.options import LoadOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
-from ovseg.options.checks import Size
+from ovseg.clip.encoder import Trace, encode_image
+from ovseg.clip.models import LoadedClip
+from ovseg.clip.text import Progress, TextCache, TextEncoder
+from ovseg.clip.towers import check_method, native_size, patch_size
+from ovseg.errors import UsageError, described
+from ovseg.files.pictures import ImageLike
+from ovseg.files.pictures import OnError, Pictures
+from ovseg.maps import recognition
+from ovseg.maps.labels import merge_synonyms
+from ovseg.maps.similarity import apply_surgery, check_surgery, cosine, place_features
+from ovseg.model.engine import Dense, classify, label_array, on_token_grid, stream
+from ovseg.model.inputs import check_window, input_size, preprocess
+from ovseg.options import InputOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
+from ovseg.options.checks import Size, Templates, check_flag
 from ovseg.results import LabelMap, Recognition, SimilarityMap
-from ovseg.words.vocabulary import Names
+from ovseg.results.types import ImageFeatures, ImageTokens
+from ovseg.words.vocabulary import Names, as_vocabulary
 
-Result = TypeVar("Result")
+if TYPE_CHECKING:
+    from open_clip import CLIP, CustomTextCLIP
+    from typing_extensions import Unpack
+
+    from ovseg.options.models import InputChoices, RecognitionChoices, SegmentChoices, SimilarityChoices
+
+Shape = tuple[int, int]
+"""(height, width) of an image in pixels."""
 
 
-def load_model(
-    name: str = "small",
-    weights: str | PathLike[str] | None = LoadOptions.weights,
-    *,
-    method: str | Method = "clip_surgery",
-    device: str = LoadOptions.device,
-    precision: str = LoadOptions.precision,
-    cache: bool = LoadOptions.cache,
-    offline: bool = LoadOptions.offline,
-) -> Model:
-    """A model that is ready to use: the embedded one, or any model of open_clip's.
+class Model:
+    """A frozen CLIP with one method that segments, explains and recognizes; see ``ovseg.load_model``.
 
-    Args:
-        name: "small" or "tiny" for an embedded model, or a name of open_clip's such as "ViT-B-16".
-        weights: a tag of open_clip's such as "openai", the path of a file, or "random" for untrained weights.
-            The embedded model needs none, every other model needs one of them.
-        method: how dense tokens are made, a name of ``ovseg.list_methods()``.
-        device: "cpu", "cuda", "cuda:1" …
-        precision: "fp32", "bf16" or "fp16" (not on a CPU) of the image tower. Texts are always encoded in
-            fp32.
-        cache: keep text features on disk.
-        offline: never ask the network.
+    Nothing changes after construction. Every verb has two forms: ``segment(image, names)`` gives one result,
+    ``segment_each(images, names)`` an iterator of results in order, in which images of one size go through
+    the encoder together. Both take a vocabulary in any form (a text with commas, a list, a dictionary of name
+    to synonyms, a ``Vocabulary``), and their options as one object or as keywords.
 
-    Returns:
-        The model, in evaluation mode, on ``device``.
-
-    Raises:
-        UsageError: a name, tag, method, device or precision is unknown, or weights are missing.
-        UnsupportedModelError: the image tower cannot be read, or has no attention for the method to replace.
-        WeightsError: the weights cannot be had or do not fit.
+    Attributes:
+        loaded: the CLIP with its tokenizer and where its weights came from.
+        method: the row of the table of methods.
+        size: the short side in pixels that images are brought to where no size is asked for.
+        patch_size: (height, width) in pixels of one token.
 
     Example:
-        >>> import numpy as np
-        >>> model = load_model()
-        >>> model.segment(np.zeros((60, 80, 3), np.uint8), "sky, grass").labels.shape
-        (60, 80)
-    """
-    options = LoadOptions(weights=weights, device=device, precision=precision, cache=cache, offline=offline)
-    return load_model_with(name, options, method)
-
-
-def load_model_with(name: str, options: LoadOptions, method: str | Method = "clip_surgery") -> Model:
-    """``load_model`` with its options as one object.
-
-    Args:
-        name, method: as in ``load_model``.
-        options: weights, device, precision, cache, offline.
-
-    Raises:
-        OvsegError: as ``load_model``.
-
-    Example:
-        >>> load_model_with("tiny", LoadOptions()).patch_size
-        (8, 8)
-    """
-    row = get_method(method)
-    loaded = load_clip(
-        name,
-        options.weights,
-        device=options.device,
-        precision=options.precision,
-        offline=options.offline,
-        method=row,
-    )
-    return Model(loaded, row, TextCache() if options.cache else None)
-
-
-class Model(OptionsModel):
-    """A frozen CLIP with one method that segments, explains and recognizes; see ``load_model``.
-
-    Example:
-        >>> model = load_model(method="naclip")
+        >>> import ovseg
+        >>> model = ovseg.load_model(method="naclip")
         >>> model.method.name, model.patch_size, model.with_method("gem").method.name
         ('naclip', (16, 16), 'gem')
     """
 
+    def __init__(
+        self,
+        loaded: LoadedClip,
+        method: Method,
+        cache: TextCache | None = None,
+        text: TextEncoder | None = None,
+    ) -> None:
+        check_method(loaded.clip.visual, method)
+        self.loaded, self.method = loaded, method
+        self.size, self.patch_size = loaded.size, patch_size(loaded.clip.visual)
+        self._text = text or TextEncoder(loaded.clip, loaded.tokenizer, cache)
+
+    @property
+    def clip(self) -> CLIP | CustomTextCLIP:
+        """The CLIP itself."""
+        return self.loaded.clip
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are now: whoever holds the CLIP may have moved it."""
+        return next(self.clip.visual.parameters()).device
+
+    @property
+    def logit_scale(self) -> float:
+        """The model's own factor of its cosines before a softmax (100 for OpenAI's)."""
+        return float(self.clip.logit_scale.exp())
+
+    @property
+    def logit_bias(self) -> float | None:
+        """What a model of the sigmoid loss (SigLIP) adds to its scaled cosines, None for other models.
+
+        There, ``sigmoid(logit_scale * cosine + logit_bias)`` is the probability that a text fits the image.
+        """
+        bias = getattr(self.clip, "logit_bias", None)
+        return None if bias is None else float(bias)
+
+    def with_method(self, method: str | Method) -> Model:
+        """The same weights under another method; nothing is loaded or copied."""
+        return Model(self.loaded, get_method(method), text=self._text)  # texts do not depend on the method
+
     # ------------------------------------------------------------------------------- what it is for
 
-    @overload  # a str is an iterable of str too, but it is one picture
-    def similarity(  # type: ignore[overload-overlap]
+    def similarity(
         self,
         image: ImageLike,
         names: Names,
         *,
-        surgery: str | None = ...,
-        size: Size | None = ...,
-        window: Size | None = ...,
-        stride: Size | None = ...,
-        batch: int | None = ...,
-        resize: str = ...,
-        templates: str | Sequence[str] = ...,
-    ) -> SimilarityMap: ...
-    @overload
-    def similarity(
-        self,
-        image: Iterable[ImageLike],
-        names: Names,
-        *,
-        surgery: str | None = ...,
-        size: Size | None = ...,
-        window: Size | None = ...,
-        stride: Size | None = ...,
-        batch: int | None = ...,
-        resize: str = ...,
-        templates: str | Sequence[str] = ...,
-        on_error: OnError | None = ...,
-    ) -> Iterator[SimilarityMap]: ...
+        options: SimilarityOptions | None = None,
+        **choices: Unpack[SimilarityChoices],
+    ) -> SimilarityMap:
+        """How similar each place of an image is to each name (Eq. 1 of CLIP Surgery).
 
-    def similarity(
-        self,
-        image: ImageLike | Iterable[ImageLike],
-        names: Names,
-        *,
-        surgery: str | None = SimilarityOptions.surgery,
-        size: Size | None = SimilarityOptions.size,
-        window: Size | None = SimilarityOptions.window,
-        stride: Size | None = SimilarityOptions.stride,
-        batch: int | None = SimilarityOptions.batch,
-        resize: str = SimilarityOptions.resize,
-        templates: str | Sequence[str] = SimilarityOptions.templates,
-        on_error: OnError | None = None,
-    ) -> SimilarityMap | Iterator[SimilarityMap]:
-        """Where each name is in an image (Eq. 1 of CLIP Surgery).
-
-        A class with several texts gets, at each place, the largest of its texts' similarities.
+        A class with several texts gets the largest of its texts' similarities at each place.
 
         Args:
-            image: one picture, or an iterable of pictures, which are read as they are needed.
-            names: a text with commas, a list, a dictionary of name to synonyms, or a vocabulary.
-            surgery: "empty" removes the feature of the empty string and treats every text on its own;
-                "label_set" (the paper) and "label_set_code" (the public code) remove what the texts have in
-                common and need at least two; None leaves the cosines.
-            size: the encoder's input in pixels, one side of a square or (height, width); None for the model's
-                own short side at the image's aspect ratio.
-            window, stride: sliding windows in pixels of the resized image.
-            batch: images or windows in one call of the encoder.
-            resize: "opencv", "pillow" or "bilinear" (``options.RESIZES``).
-            templates: "paper" (85), "imagenet" (80), "plain", or templates with one ``{}`` each.
+            image: a picture in any form that ``ovseg.load_image`` takes.
+            names: the classes.
+            options, choices: a ``SimilarityOptions``, or its fields as keywords.
+
+        Raises:
+            UsageError: an argument is wrong.
+            ImageError: the image cannot be read.
+
+        Example:
+            >>> import ovseg
+            >>> maps = ovseg.load_model("tiny").similarity(ovseg.make_scene(11).image, "stripes, gravel")
+            >>> maps["gravel"].shape, float(maps["gravel"].max())
+            ((128, 128), 1.0)
+        """
+        return next(self.similarity_each([image], names, options=options, **choices))
+
+    def similarity_each(
+        self,
+        images: Iterable[ImageLike],
+        names: Names,
+        *,
+        on_error: OnError | None = None,
+        options: SimilarityOptions | None = None,
+        **choices: Unpack[SimilarityChoices],
+    ) -> Iterator[SimilarityMap]:
+        """``similarity`` of several images in order, read as they are needed.
+
+        Args:
+            images, names, options, choices: as in ``similarity``.
             on_error: called with the position of an image that cannot be read and the error; the image is
-                left out. None: the error is raised after the results of all images before it.
-
-        Returns:
-            A SimilarityMap, or for several images an iterator of them in order.
-
-        Raises:
-            UsageError: an argument is wrong.
-            ImageError: an image cannot be read.
-
-        Example:
-            >>> import ovseg
-            >>> scene = ovseg.make_scene(11)
-            >>> found = load_model().similarity(scene.image, "stripes, gravel")
-            >>> found.names, found["gravel"].shape == scene.labels.shape
-            (('stripes', 'gravel'), True)
+                left out. None: the error is raised after the results before it.
         """
-        options = SimilarityOptions(
-            surgery=surgery,
-            size=size,
-            window=window,
-            stride=stride,
-            batch=batch,
-            resize=resize,
-            templates=templates,
-        )
-        found = self.similarity_with(as_images(image), names, options, for_several(image, on_error))
-        return _one_or_all(image, found)
+        chosen = SimilarityOptions.make(options, choices)
+        vocabulary = as_vocabulary(names)
+        check_surgery(chosen.surgery, len(vocabulary.flat))
+        text = self.encode_text(vocabulary.flat, chosen.templates)
+        empty = self.encode_text([""], chosen.templates) if chosen.surgery == "empty" else None
 
-    @overload  # a str is an iterable of str too, but it is one picture
-    def segment(  # type: ignore[overload-overlap]
+        def score(tokens: ImageTokens) -> Tensor:
+            return apply_surgery(self.place_features(tokens), tokens.class_token, text, chosen.surgery, empty)
+
+        def finish(dense: Dense[Shape]) -> SimilarityMap:
+            grid = merge_synonyms(on_token_grid(dense, self.patch_size), vocabulary.owners)
+            return SimilarityMap(grid.cpu().numpy(), vocabulary.names, dense.key)
+
+        return map(finish, self._stream(images, chosen, score, on_error))
+
+    def segment(
         self,
         image: ImageLike,
         names: Names,
         *,
-        size: Size | None = ...,
-        window: Size | None = ...,
-        stride: Size | None = ...,
-        batch: int | None = ...,
-        resize: str = ...,
-        logit_scale: float = ...,
-        background: float | str | Sequence[str] | None = ...,
-        area_threshold: float = ...,
-        synonyms: str = ...,
-        edges: str | None = ...,
-        templates: str | Sequence[str] = ...,
-        probabilities: bool = ...,
-    ) -> LabelMap: ...
-    @overload
-    def segment(
-        self,
-        image: Iterable[ImageLike],
-        names: Names,
-        *,
-        size: Size | None = ...,
-        window: Size | None = ...,
-        stride: Size | None = ...,
-        batch: int | None = ...,
-        resize: str = ...,
-        logit_scale: float = ...,
-        background: float | str | Sequence[str] | None = ...,
-        area_threshold: float = ...,
-        synonyms: str = ...,
-        edges: str | None = ...,
-        templates: str | Sequence[str] = ...,
-        probabilities: bool = ...,
-        on_error: OnError | None = ...,
-    ) -> Iterator[LabelMap]: ...
-
-    def segment(
-        self,
-        image: ImageLike | Iterable[ImageLike],
-        names: Names,
-        *,
-        size: Size | None = SegmentOptions.size,
-        window: Size | None = SegmentOptions.window,
-        stride: Size | None = SegmentOptions.stride,
-        batch: int | None = SegmentOptions.batch,
-        resize: str = SegmentOptions.resize,
-        logit_scale: float = SegmentOptions.logit_scale,
-        background: float | str | Sequence[str] | None = SegmentOptions.background,
-        area_threshold: float = SegmentOptions.area_threshold,
-        synonyms: str = SegmentOptions.synonyms,
-        edges: str | None = SegmentOptions.edges,
-        templates: str | Sequence[str] = SegmentOptions.templates,
         probabilities: bool = False,
-        on_error: OnError | None = None,
-    ) -> LabelMap | Iterator[LabelMap]:
-        """The best name for every pixel, from cosines alone; feature surgery is never used here.
+        options: SegmentOptions | None = None,
+        **choices: Unpack[SegmentChoices],
+    ) -> LabelMap:
+        """One of the names for each pixel of an image, from cosines alone.
 
         Args:
-            image: one picture, or an iterable of pictures, which are read as they are needed.
-            names: a text with commas, a list, a dictionary of name to synonyms, or a vocabulary. A class
-                named "background" takes the pixels that no other class is sure of.
-            size, window, stride, batch, resize, templates: as in ``similarity``. The windows' maps are
-                averaged where they overlap.
-            logit_scale: times cosine before the softmax over the texts, above 0.
-            background: None; a probability in 0..1 below which a pixel goes to the class "background", or to
-                void where there is none; or words that become one class "background" in front of the others.
-            area_threshold: classes with at most this share of the foreground's pixels are removed, in 0..1; 0
-                switches the rule off (SCLIP's area rule).
-            synonyms: "probability" takes the largest of a class's texts after the softmax, "cosine" before
-                it.
-            edges: "guided" makes the boundaries follow the image's edges (guided filter); None does not.
-            probabilities: also return the class probabilities, (K, H, W) float32 at the image's size.
-            on_error: as in ``similarity``.
-
-        Returns:
-            A LabelMap at the image's size, or for several images an iterator of them in order.
+            image, names: as in ``similarity``. A class that is called "background" is one.
+            probabilities: also keep the probability of each class at every pixel.
+            options, choices: a ``SegmentOptions``, or its fields as keywords.
 
         Raises:
             UsageError: an argument is wrong.
-            ImageError: an image cannot be read.
+            ImageError: the image cannot be read.
 
         Example:
             >>> import ovseg
-            >>> scenes = [ovseg.make_scene(seed).image for seed in (11, 23)]
-            >>> found = load_model().segment(iter(scenes), "stripes, waves, gravel", size=128)
-            >>> [labels.labels.shape for labels in found]  # read and segmented as they are asked for
-            [(128, 128), (128, 128)]
+            >>> labels = ovseg.load_model("tiny").segment(ovseg.make_scene(11).image, "stripes, waves, gravel")
+            >>> labels.array.shape, list(labels)
+            ((128, 128), ['stripes', 'waves', 'gravel'])
         """
-        options = SegmentOptions(
-            size=size,
-            window=window,
-            stride=stride,
-            batch=batch,
-            resize=resize,
-            logit_scale=logit_scale,
-            background=background,
-            area_threshold=area_threshold,
-            synonyms=synonyms,
-            edges=edges,
-            templates=templates,
+        return next(
+            self.segment_each([image], names, probabilities=probabilities, options=options, **choices)
         )
-        on_error = for_several(image, on_error)
-        found = self.segment_with(as_images(image), names, options, on_error, probabilities=probabilities)
-        return _one_or_all(image, found)
 
-    @overload  # a str is an iterable of str too, but it is one picture
-    def recognize(  # type: ignore[overload-overlap]
+    def segment_each(
+        self,
+        images: Iterable[ImageLike],
+        names: Names,
+        *,
+        on_error: OnError | None = None,
+        probabilities: bool = False,
+        options: SegmentOptions | None = None,
+        **choices: Unpack[SegmentChoices],
+    ) -> Iterator[LabelMap]:
+        """``segment`` of several images in order; ``on_error`` as in ``similarity_each``."""
+        check_flag("probabilities", probabilities)
+        chosen = SegmentOptions.make(options, choices)
+        vocabulary = as_vocabulary(names).with_background(chosen.background)
+        text = self.encode_text(vocabulary.flat, chosen.templates)
+
+        def finish(dense: Dense[Shape]) -> LabelMap:
+            labels, kept = classify(dense.scores, dense.key, vocabulary, chosen, probabilities)
+            array = None if kept is None else kept.cpu().numpy()
+            return LabelMap(label_array(labels, len(vocabulary)), vocabulary.names, array)
+
+        return map(finish, self._stream(images, chosen, self.cosine_scores(text), on_error, chosen.edges))
+
+    def recognize(
         self,
         image: ImageLike,
         names: Names,
         *,
-        surgery: str | None = ...,
-        size: Size | None = ...,
-        resize: str = ...,
-        templates: str | Sequence[str] = ...,
-    ) -> Recognition: ...
-    @overload
-    def recognize(
-        self,
-        image: Iterable[ImageLike],
-        names: Names,
-        *,
-        surgery: str | None = ...,
-        size: Size | None = ...,
-        resize: str = ...,
-        templates: str | Sequence[str] = ...,
-        on_error: OnError | None = ...,
-    ) -> Iterator[Recognition]: ...
-
-    def recognize(
-        self,
-        image: ImageLike | Iterable[ImageLike],
-        names: Names,
-        *,
-        surgery: str | None = RecognitionOptions.surgery,
-        size: Size | None = RecognitionOptions.size,
-        resize: str = RecognitionOptions.resize,
-        templates: str | Sequence[str] = RecognitionOptions.templates,
-        on_error: OnError | None = None,
-    ) -> Recognition | Iterator[Recognition]:
-        """One score for each name: the class token against the texts (paper, section 4.5 and Table 6).
+        options: RecognitionOptions | None = None,
+        **choices: Unpack[RecognitionChoices],
+    ) -> Recognition:
+        """One score for each name: the class token against the texts (section 4.5 and Table 6 of the paper).
 
         A class with several texts gets the largest of their scores.
 
         Args:
-            image: one picture, or an iterable of pictures, which are read as they are needed.
-            names: as in ``similarity``.
-            surgery: "label_set" (needs two texts), "label_set_code", "empty", None for cosines, or "softmax"
-                for CLIP's own softmax over the texts at the model's logit scale.
-            size: the encoder's input; None for a square of the model's native size.
-            resize, templates, on_error: as in ``similarity``.
-
-        Returns:
-            A Recognition, or for several images an iterator of them in order.
+            image, names: as in ``similarity``.
+            options, choices: a ``RecognitionOptions``, or its fields as keywords.
 
         Raises:
             UsageError: an argument is wrong.
-            ImageError: an image cannot be read.
+            ImageError: the image cannot be read.
 
         Example:
             >>> import ovseg
-            >>> found = load_model().recognize(ovseg.make_scene(11).image, "stripes, waves, gravel")
+            >>> found = ovseg.load_model("tiny").recognize(ovseg.make_scene(11).image, "stripes, waves, gravel")
             >>> len(found.best(2)), found.best(1) == found.best()[:1]
             (2, True)
         """
-        options = RecognitionOptions(surgery=surgery, size=size, resize=resize, templates=templates)
-        found = self.recognize_with(as_images(image), names, options, for_several(image, on_error))
-        return _one_or_all(image, found)
+        return next(self.recognize_each([image], names, options=options, **choices))
 
+    def recognize_each(
+        self,
+        images: Iterable[ImageLike],
+        names: Names,
+        *,
+        on_error: OnError | None = None,
+        options: RecognitionOptions | None = None,
+        **choices: Unpack[RecognitionChoices],
+    ) -> Iterator[Recognition]:
+        """``recognize`` of several images in order; ``on_error`` as in ``similarity_each``."""
+        chosen = RecognitionOptions.make(options, choices)
+        surgery = chosen.surgery_in_force
+        vocabulary = as_vocabulary(names)
+        check_surgery(surgery, len(vocabulary.flat))
+        text = self.encode_text(vocabulary.flat, chosen.templates)
+        empty = self.encode_text([""], chosen.templates) if surgery == "empty" else None
+        scale = self.logit_scale if chosen.scores == "softmax" else None
+        score = recognition.recognizer(text, surgery, empty, scale)
 
-def _one_or_all(image: object, results: Iterator[Result]) -> Result | Iterator[Result]:
-    return next(results) if is_one(image) else results
+        def finish(dense: Dense[Shape]) -> Recognition:
+            scores = score(dense.class_tokens).T[..., None]  # (texts, 1, 1)
+            return Recognition(
+                merge_synonyms(scores, vocabulary.owners)[:, 0, 0].cpu().numpy(), vocabulary.names
+            )
+
+        size = chosen.size if chosen.size is not None else native_size(self.clip.visual)
+        inputs = InputOptions(size=size, resize=chosen.resize)
+        return map(finish, self._stream(images, inputs, None, on_error))
+
+    # ------------------------------------------------------------------------------------- encoders
+
+    def encode_image(
+        self, pixels: Tensor, *, patches: bool = True, trace: Trace | None = None
+    ) -> ImageTokens:
+        """The projected tokens of a batch of images, float32, not L2-normalised.
+
+        Args:
+            pixels: (B, 3, H, W), normalised; H and W are multiples of ``patch_size``. See ``preprocess``.
+            patches: False computes the class token only.
+            trace: collects attention weights and contributions.
+        """
+        if not isinstance(pixels, Tensor):
+            raise UsageError(f"expected pixels (B, 3, H, W) as a tensor, got {described(pixels)}")
+        on_device = pixels.to(self.device)
+        return encode_image(self.clip.visual, on_device, self.method, patches=patches, trace=trace)
+
+    def encode_text(
+        self,
+        names: str | Sequence[str],
+        templates: Templates = InputOptions.templates,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """The prompt ensemble of each name: (K, D) float32, L2-normalised, on the model's device.
+
+        Args:
+            names: texts as they are, "" included; a single text is one name.
+            templates: as in ``InputOptions``.
+            progress: called with (prompts done, prompts in all) while texts are encoded.
+        """
+        listed = [names] if isinstance(names, str) else names
+        return self._text.encode(listed, templates, progress).to(self.device)
+
+    def preprocess(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        size: tuple[int, int],
+        resize: str = InputOptions.resize,
+    ) -> Tensor:
+        """Images (H, W, 3) uint8 RGB, stretched to ``size`` (height, width) and normalised: (B, 3, H, W)."""
+        mean, std = (
+            torch.tensor(values, device=self.device)[:, None, None]
+            for values in (self.loaded.mean, self.loaded.std)
+        )
+        return preprocess(images, size, resize, mean, std)
+
+    def input_size(self, shape: Shape, size: Size | None = None) -> Shape:
+        """The encoder's (height, width) for an image of ``shape``; see ``inputs.input_size``."""
+        return input_size(shape, size, self.size, self.patch_size)
+
+    def check_window(self, options: InputOptions) -> None:
+        """Raise UsageError unless the window is made of whole patches."""
+        check_window(options, self.patch_size)
+
+    def dense_features(
+        self, image: ImageLike, *, options: InputOptions | None = None, **choices: Unpack[InputChoices]
+    ) -> ImageFeatures:
+        """One feature for each place of an image, to be compared with any texts later.
+
+        With windows, a place's feature is the mean over the windows that it lies in.
+
+        Args:
+            image: as in ``similarity``.
+            options, choices: an ``InputOptions``, or its fields as keywords.
+
+        Raises:
+            UsageError: the window is not made of whole patches.
+            ImageError: the image cannot be read.
+
+        Example:
+            >>> import ovseg
+            >>> model = ovseg.load_model("tiny")
+            >>> features = model.dense_features(ovseg.make_scene(11).image, size=128)
+            >>> maps = features.places @ model.encode_text(["stripes", "gravel"]).T  # (N, 2)
+            >>> features.grid, tuple(maps.shape)
+            ((16, 16), (256, 2))
+        """
+        return next(self.dense_features_each([image], options=options, **choices))
+
+    def dense_features_each(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        on_error: OnError | None = None,
+        options: InputOptions | None = None,
+        **choices: Unpack[InputChoices],
+    ) -> Iterator[ImageFeatures]:
+        """``dense_features`` of several images in order; ``on_error`` as in ``similarity_each``."""
+        chosen = InputOptions.make(options, choices)
+
+        def finish(dense: Dense[Shape]) -> ImageFeatures:
+            grid = on_token_grid(dense, self.patch_size)
+            places = grid.flatten(1).T.contiguous()
+            tokens = F.normalize(dense.class_tokens, dim=-1)
+            return ImageFeatures(places, tokens, (grid.shape[1], grid.shape[2]))
+
+        return map(finish, self._stream(images, chosen, self.place_features, on_error))
+
+    # ---------------------------------------------------------------------------- towards the engine
+
+    def place_features(self, tokens: ImageTokens) -> Tensor:
+        """(B, N, D) features of the places, as the method makes them of the tokens."""
+        return place_features(tokens, self.method.class_token_weight)
+
+    def cosine_scores(self, text: Tensor) -> Callable[[ImageTokens], Tensor]:
+        """For ``engine.stream``: a function from tokens to each place's cosine with each text, (B, N, K)."""
+        return lambda tokens: cosine(self.place_features(tokens), text)
+
+    def _stream(
+        self,
+        images: Iterable[ImageLike],
+        options: InputOptions,
+        score: Callable[[ImageTokens], Tensor] | None,
+        on_error: OnError | None,
+        edges: str | None = None,
+    ) -> Iterator[Dense[Shape]]:
+        """Images through the engine; the key of each result is the image's (height, width).
+
+        Without a ``score`` only class tokens are computed.
+        """
+        self.check_window(options)  # at once, and not when the first result is asked for
+        pictures = Pictures(images, on_error)
+        encode = self.encode_image if score is not None else partial(self.encode_image, patches=False)
+
+        def pixels() -> Iterator[tuple[Shape, Tensor]]:
+            for picture in pictures:
+                shape = (picture.shape[0], picture.shape[1])
+                yield (
+                    shape,
+                    self.preprocess([picture], self.input_size(shape, options.size), options.resize)[0],
+                )
+
+        def results() -> Iterator[Dense[Shape]]:
+            yield from stream(encode, self.patch_size, pixels(), score, options, edges is not None)
+            if pictures.error is not None:  # after the results of the images before
+                raise pictures.error
+
+        return results()

@@ -1,6 +1,6 @@
 """Checks of single values: each returns the value in its proper type or raises UsageError in one line.
 
-The option classes of ``options.py`` are made of them, and so are arguments that are no options.
+The option classes are made of them, and so are arguments that are no options.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ Size: TypeAlias = "int | tuple[int, int]"
 """One side of a square, or (height, width), in pixels."""
 Templates: TypeAlias = "str | Sequence[str]"
 """A name of a set of templates, one template, or several."""
-Background: TypeAlias = "float | str | Sequence[str] | None"
-"""A probability, words, or neither."""
 DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "npu", "mlu", "xla")
 """Kinds of devices that can hold and compute a model, where PyTorch was built for them."""
 MAX_SIDE = 16_384
 """The longest side of an encoder input, a window or a stride, in pixels."""
 
 
-def check_choice(what: str, value: object, allowed: Sequence[str], none: bool = False) -> None:
-    """Raise UsageError unless ``value`` is one of ``allowed``; ``none`` says that None is possible too."""
+def check_choice(what: str, value: object, allowed: Sequence[str], none: bool = False) -> str:
+    """``value`` if it is one of ``allowed``; ``none``: the message says that None is possible too."""
     if not isinstance(value, str) or value not in allowed:
         choices = ", ".join([*allowed, "None"] if none else allowed)
         raise UsageError(f"unknown {what} {described(value)}: expected one of {choices}")
+    return value
 
 
 def check_number(what: str, value: object, low: float, high: float, above: bool = False) -> float:
@@ -66,26 +65,27 @@ def check_integer(what: str, value: object, low: int, high: int) -> int:
     return number
 
 
-def check_flag(what: str, value: object) -> None:
-    """Raise UsageError unless ``value`` is True or False."""
+def check_flag(what: str, value: object) -> bool:
+    """``value`` if it is True or False. Raises UsageError."""
     if not isinstance(value, bool):
         raise UsageError(f"expected {what} as True or False, got {described(value)}")
+    return value
 
 
-def check_text(what: str, value: object) -> str:
-    """``value`` if it is a text with at least one visible character. Raises UsageError."""
-    if not isinstance(value, str) or not value.strip():
+def check_text(what: str, value: object, empty: bool = False) -> str:
+    """``value`` if it is a text, with a visible character unless it may be ``empty``. Raises UsageError."""
+    if not isinstance(value, str) or not (empty or value.strip()):
         raise UsageError(f"expected {what} as a text, got {described(value)}")
     return value
 
 
-def check_device_name(value: object) -> str:
+def check_device(what: str, value: object) -> str:
     """``value`` if it has the form of a device's name; whether this machine has it is asked elsewhere.
 
     Raises UsageError.
     """
     if not isinstance(value, str) or not re.fullmatch(rf"({'|'.join(DEVICES)})(:\d+)?", value, re.ASCII):
-        raise UsageError(f"unknown device {described(value)}: expected cpu, cuda, cuda:1 …")
+        raise UsageError(f"unknown {what} {described(value)}: expected cpu, cuda, cuda:1 …")
     return value
 
 
@@ -140,17 +140,8 @@ def check_words(what: str, value: object, empty: bool = False) -> tuple[str, ...
     return words
 
 
-def check_background(value: object) -> Background:
-    """None, a probability in 0..1, or words. Raises UsageError."""
-    if value is None:
-        return None
-    if isinstance(value, (str, tuple, list, set, frozenset)):
-        return check_words("background", value)
-    return check_number("background", value, 0, 1)
-
-
-def check_templates(value: object) -> Templates:
+def check_templates(what: str, value: object) -> Templates:
     """A name, one template, or several as a tuple; their content is checked where they are used."""
     if isinstance(value, str):
-        return check_text("templates", value)
-    return check_words("templates", value)
+        return check_text(what, value)
+    return check_words(what, value)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,10 @@ def void_value(classes: int) -> int:
     return 255 if classes <= 255 else 65535
 
 
-class NamedResult:
+Value = TypeVar("Value", covariant=True)
+
+
+class NamedResult(Mapping[str, Value]):
     """Base of the results: a read-only mapping whose keys are ``names``."""
 
     names: tuple[str, ...]
@@ -51,7 +55,7 @@ class NamedResult:
         return self.names.index(name)
 
 
-def check_names(result: NamedResult) -> None:
+def check_names(result: NamedResult[object]) -> None:
     """Turn a list of names into a tuple. Raises UsageError unless each is a text."""
     names: object = result.names
     if not isinstance(names, (tuple, list)) or not all(isinstance(name, str) for name in names):

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelMap(NamedResult):
+class LabelMap(NamedResult[NDArray[np.bool_]]):
     """One class for each pixel.
 
     Attributes:
-        labels: (H, W), uint8 for up to 255 classes and uint16 beyond; value k stands for ``names[k]``.
+        array: (H, W), uint8 for up to 255 classes and uint16 beyond; value k stands for ``names[k]``.
         names: the K class names.
         probabilities: (K, H, W) float32 in 0..1, where they were asked for, else None.
 
@@ -35,54 +35,54 @@ class LabelMap(NamedResult):
         (np.int64(2), 255)
     """
 
-    labels: NDArray[np.uint8] | NDArray[np.uint16]
+    array: NDArray[np.uint8] | NDArray[np.uint16]
     names: tuple[str, ...]
     probabilities: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         check_names(self)
-        check_array("labels", self.labels, "(H, W)")
-        if self.labels.dtype not in (np.uint8, np.uint16) or 0 in self.labels.shape:
-            raise UsageError(f"expected (H, W) uint8 or uint16, got {self.labels.shape} {self.labels.dtype}")
-        known = self.labels[self.labels != self.void]
+        check_array("array", self.array, "(H, W)")
+        if self.array.dtype not in (np.uint8, np.uint16) or 0 in self.array.shape:
+            raise UsageError(f"expected (H, W) uint8 or uint16, got {self.array.shape} {self.array.dtype}")
+        known = self.array[self.array != self.void]
         if known.size and int(known.max()) >= len(self.names):
             raise UsageError(
                 f"expected labels below {len(self.names)} or {self.void}, got {int(known.max())}"
             )
-        object.__setattr__(self, "labels", read_only(self.labels))
+        object.__setattr__(self, "array", read_only(self.array))
         if self.probabilities is not None:
             check_array("probabilities", self.probabilities, "(K, H, W)")
-            if self.probabilities.shape != (len(self.names), *self.labels.shape):
+            if self.probabilities.shape != (len(self.names), *self.array.shape):
                 raise UsageError(f"expected probabilities (K, H, W), got {self.probabilities.shape}")
             object.__setattr__(self, "probabilities", read_only(self.probabilities))
 
     def __getitem__(self, name: str) -> NDArray[np.bool_]:
         """(H, W) bool: the pixels whose class is ``name``."""
-        return np.asarray(self.labels == self.index(name))
+        return np.asarray(self.array == self.index(name))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LabelMap):
             return NotImplemented
-        return self.names == other.names and np.array_equal(self.labels, other.labels)
+        return self.names == other.names and np.array_equal(self.array, other.array)
 
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     @property
     def void(self) -> int:
         """The value of pixels that belong to no class: the largest of the labels' type."""
-        return int(np.iinfo(self.labels.dtype).max)
+        return int(np.iinfo(self.array.dtype).max)
 
     @property
     def areas(self) -> dict[str, int]:
         """Pixels of each class that has any, in the order of ``names``."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self.names))[: len(self.names)]
+        counts = np.bincount(self.array.ravel(), minlength=len(self.names))[: len(self.names)]
         return {name: int(count) for name, count in zip(self.names, counts, strict=True) if count}
 
     @property
     def shares(self) -> dict[str, float]:
         """The share of the image's pixels that each class covers, in 0..1, the largest first."""
         ordered = sorted(self.areas.items(), key=lambda item: -item[1])
-        return {name: count / self.labels.size for name, count in ordered}
+        return {name: count / self.array.size for name, count in ordered}
 
     @property
     def boxes(self) -> dict[str, tuple[int, int, int, int]]:
@@ -100,7 +100,7 @@ class LabelMap(NamedResult):
         except ImportError:
             raise MissingPackageError("to_detections needs supervision: pip install supervision") from None
         found = list(self.areas)
-        masks = np.stack([self[name] for name in found]) if found else np.zeros((0, *self.labels.shape), bool)
+        masks = np.stack([self[name] for name in found]) if found else np.zeros((0, *self.array.shape), bool)
         return supervision.Detections(
             xyxy=np.array([self.boxes[name] for name in found], np.float32).reshape(-1, 4),
             mask=masks,
@@ -124,7 +124,7 @@ class LabelMap(NamedResult):
         ]
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.generic]:
-        return np.array(self.labels, dtype) if copy or dtype is not None else np.asarray(self.labels)
+        return np.array(self.array, dtype) if copy or dtype is not None else np.asarray(self.array)
 
     def save(self, path: str | Path) -> None:
         """Write the labels: ``.png`` (indices with a palette; 16 bit beyond 255 classes) or ``.npz``."""
@@ -132,15 +132,15 @@ class LabelMap(NamedResult):
         from ovseg.results import figures
 
         if check_ending(path, (".png", ".npz")) == ".png":
-            write_labels(Path(path), self.labels, figures.palette(len(self.names)))
+            write_labels(Path(path), self.array, figures.palette(len(self.names)))
             return
         arrays = {} if self.probabilities is None else {"probabilities": self.probabilities}
-        write_arrays(Path(path), labels=self.labels, names=np.array(self.names), **arrays)
+        write_arrays(Path(path), labels=self.array, names=np.array(self.names), **arrays)
 
     def _repr_html_(self) -> str:
         from ovseg.results import figures
 
         colours = figures.palette(len(self.names))
-        picture = figures.fit(figures.colour_labels(self.labels, colours), min(320, self.labels.shape[0]))
+        picture = figures.fit(figures.colour_labels(self.array, colours), min(320, self.array.shape[0]))
         entries = [(name, tuple(colours[self.index(name)].tolist())) for name in self.shares]
         return as_html(figures.with_legend(picture, entries), f"labels {', '.join(self.shares)}")

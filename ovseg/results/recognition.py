@@ -16,7 +16,7 @@ from ovseg.results.types import check_array, read_only
 
 
 @dataclass(frozen=True, eq=False)
-class Recognition(NamedResult):
+class Recognition(NamedResult[float]):
     """One score for each name, for a whole image.
 
     Attributes:

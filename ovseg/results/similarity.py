@@ -21,14 +21,14 @@ _FLAT = 1e-6  # below float32's resolution of a cosine, differences within a map
 
 
 @dataclass(frozen=True, eq=False)
-class SimilarityMap(NamedResult):
+class SimilarityMap(NamedResult[NDArray[np.float32]]):
     """How similar each place of an image is to each text (Eq. 1 of CLIP Surgery).
 
     The maps are kept on the token grid and enlarged when they are asked for, so a large photograph with many
     texts takes no memory until then.
 
     Attributes:
-        grid_values: (K, h, w) float32, the similarities on the token grid before normalisation.
+        grid: (K, h, w) float32, the similarities on the token grid before normalisation.
         names: the K texts.
         size: (height, width) of the image in pixels.
 
@@ -38,20 +38,20 @@ class SimilarityMap(NamedResult):
         ((4, 6), 1.0, False)
     """
 
-    grid_values: NDArray[np.float32]
+    grid: NDArray[np.float32]
     names: tuple[str, ...]
     size: tuple[int, int]
 
     def __post_init__(self) -> None:
         check_names(self)
-        check_array("values", self.grid_values, "(K, h, w)")
-        if len(self.grid_values) != len(self.names) or 0 in self.grid_values.shape[1:]:
-            raise UsageError(f"expected ({len(self.names)}, h, w) values, got {self.grid_values.shape}")
+        check_array("values", self.grid, "(K, h, w)")
+        if len(self.grid) != len(self.names) or 0 in self.grid.shape[1:]:
+            raise UsageError(f"expected ({len(self.names)}, h, w) values, got {self.grid.shape}")
         size = check_size("size", self.size, MAX_SIZE)
         if not isinstance(size, tuple):
             raise UsageError(f"expected size as (height, width), got {size}")
         object.__setattr__(self, "size", size)
-        object.__setattr__(self, "grid_values", read_only(self.grid_values))
+        object.__setattr__(self, "grid", read_only(self.grid))
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         """The map of one text, (H, W) float32 in 0..1 at the image's size; see ``at``."""
@@ -61,12 +61,12 @@ class SimilarityMap(NamedResult):
         if not isinstance(other, SimilarityMap):
             return NotImplemented
         same = self.names == other.names and self.size == other.size
-        return same and np.array_equal(self.grid_values, other.grid_values)
+        return same and np.array_equal(self.grid, other.grid)
 
     __hash__ = None  # type: ignore[assignment]  # it holds arrays
 
     @property
-    def values(self) -> NDArray[np.float32]:
+    def array(self) -> NDArray[np.float32]:
         """(K, H, W) float32 in 0..1: every map at the image's size; see ``at``."""
         return self.at(self.size)
 
@@ -103,13 +103,13 @@ class SimilarityMap(NamedResult):
     def _map(self, index: int, size: tuple[int, int]) -> NDArray[np.float32]:
         import cv2
 
-        grid = np.ascontiguousarray(self.grid_values[index], np.float32)
+        grid = np.ascontiguousarray(self.grid[index], np.float32)
         values = np.asarray(cv2.resize(grid, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
         low, spread = values.min(), values.max() - values.min()
         return (values - low) / spread if spread > _FLAT else np.zeros(size, np.float32)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.float32]:
-        return np.asarray(self.values, dtype)
+        return np.asarray(self.array, dtype)
 
     def save(self, path: str | Path) -> None:
         """Write the maps: ``.npz`` (grid_values, names, size), or a picture of them (``.png``, ``.jpg``)."""
@@ -117,7 +117,7 @@ class SimilarityMap(NamedResult):
 
         if check_ending(path, (".npz", ".png", ".jpg", ".jpeg")) == ".npz":
             write_arrays(
-                Path(path), grid_values=self.grid_values, names=np.array(self.names), size=np.array(self.size)
+                Path(path), grid_values=self.grid, names=np.array(self.names), size=np.array(self.size)
             )
         else:
             write_picture(Path(path), self._picture())

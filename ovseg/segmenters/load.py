@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
+from typing import TYPE_CHECKING
 
 from ovseg.errors import UsageError, WeightsError, described
-from ovseg.options import LoadOptions
-from ovseg.options.checks import check_device_name, check_text
+from ovseg.options import DeviceOptions
+from ovseg.options.checks import check_name_or_path, check_text
 from ovseg.segmenters.base import Segmenter
 from ovseg.weights.known import HUB
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ovseg.options.models import DeviceChoices
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,10 @@ def list_segmenters() -> tuple[str, ...]:
 
 def load_segmenter(
     name: str = DEFAULT,
-    weights: str | PathLike[str] | None = LoadOptions.weights,
-    device: str = LoadOptions.device,
+    weights: str | PathLike[str] | None = None,
     *,
-    offline: bool = LoadOptions.offline,
+    options: DeviceOptions | None = None,
+    **choices: Unpack[DeviceChoices],
 ) -> Segmenter:
     """A promptable segmenter by name.
 
@@ -62,8 +68,7 @@ def load_segmenter(
         weights: None for the embedded weights of "tiny", for the official file in the weights folder under
             its authors' name, and for those in a folder or repository of transformers'. A file for "tiny",
             SAM and MobileSAM. "random" for untrained weights.
-        device: "cpu", "cuda", "cuda:1" … GrabCut takes any such name and computes on the CPU.
-        offline: never ask the Hugging Face hub.
+        options, choices: a ``DeviceOptions``, or its fields as keywords. GrabCut computes on the CPU.
 
     Raises:
         UsageError: an unknown name or device, or weights where there can be none.
@@ -74,24 +79,7 @@ def load_segmenter(
         >>> load_segmenter("grabcut").name
         'grabcut'
     """
-    options = LoadOptions(weights=weights, device=device, offline=offline)
-    return load_segmenter_with(name, options.weights, options)
-
-
-def load_segmenter_with(name: str, weights: str | PathLike[str] | None, options: LoadOptions) -> Segmenter:
-    """``load_segmenter`` where the model's options say on which device.
-
-    Args:
-        name, weights: as in ``load_segmenter``.
-        options: device and offline; its weights are the model's, and not used.
-
-    Raises:
-        OvsegError: as ``load_segmenter``.
-
-    Example:
-        >>> load_segmenter_with("grabcut", None, LoadOptions()).name
-        'grabcut'
-    """
+    loading = DeviceOptions.make(options, choices)
     check_text("segmenter", name)
     family = FAMILIES.get(HUB if name.startswith(HUB) else name)
     if family is None:
@@ -100,13 +88,11 @@ def load_segmenter_with(name: str, weights: str | PathLike[str] | None, options:
     if family.torch:
         from ovseg.weights.device import check_device  # torch comes only with a segmenter that needs it
 
-        check_device(options.device)
-    else:
-        check_device_name(options.device)
+        check_device(loading.device)
     try:
         module = import_module(f"ovseg.segmenters.{family.module}")
     except ImportError as error:
         raise WeightsError(f"expected a package for {name} ({error}): pip install {family.install}") from None
-    given = None if weights is None else str(weights)
-    loaded: Segmenter = module.load(name, given, options.device, offline=options.offline)
+    given = None if weights is None else str(check_name_or_path("weights", weights))
+    loaded: Segmenter = module.load(name, given, loading.device, offline=loading.offline)
     return loaded

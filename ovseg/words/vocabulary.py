@@ -88,11 +88,11 @@ class Vocabulary:
         """The class index of each text of ``flat``, (T,)."""
         return tuple(index for index, texts in enumerate(self.texts) for _ in texts)
 
-    def with_background(self, words: str | Iterable[str]) -> Vocabulary:
+    def with_background(self, words: str | Iterable[str] | None) -> Vocabulary:
         """The same classes with one class "background" in front, whose texts are ``words``.
 
         Args:
-            words: "wall, floor", or a list of texts.
+            words: "wall, floor", a list of texts, or None for the vocabulary as it is.
 
         Raises:
             UsageError: there is a background class already, or ``words`` are no texts.
@@ -100,6 +100,8 @@ class Vocabulary:
         >>> as_vocabulary("car, tree").with_background("sky, wall").texts
         (('sky', 'wall'), ('car',), ('tree',))
         """
+        if words is None:
+            return self
         if self.background is not None:
             raise UsageError("the vocabulary has a background class already: expected no background words")
         return Vocabulary((BACKGROUND, *self.names), (as_vocabulary(words).flat, *self.texts))

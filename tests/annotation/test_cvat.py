@@ -190,7 +190,7 @@ def test_label_maps_come_as_one_mask_a_class(cvat, scenes):
     model = ovseg.load_model("tiny")
     compared = 0
     for frame, image in enumerate(scenes.values()):
-        labels = model.segment(image, list(WORDS), templates="plain").labels
+        labels = model.segment(image, list(WORDS), templates="plain").array
         for name, shape in server.shapes():
             if shape["frame"] == frame:
                 assert np.array_equal(decoded(shape), labels == WORDS.index(name)) and "score" not in shape

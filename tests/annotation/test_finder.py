@@ -50,7 +50,7 @@ def test_masks_and_presence_are_those_of_text_to_mask(model, segmenter, pictures
 def test_the_best_of_several_texts_counts(model, segmenter, pictures):
     one = MaskFinder(model, segmenter, read_classes({"x": ["red circle", "stripes"]}), PLAIN)
     several = MaskFinder(model, segmenter, read_classes(["red circle", "stripes"]), PLAIN)
-    for features in model.dense_features_of(pictures, one.setup.options):
+    for features in model.dense_features_each(pictures, options=one.setup.options):
         maps, shares = one.maps(features)
         wanted, of_each = several.maps(features)
         np.testing.assert_allclose(maps[0], wanted.max(axis=0))
@@ -78,7 +78,7 @@ def test_a_model_of_the_sigmoid_loss_says_itself_how_likely_a_class_is(
     finder = MaskFinder(model, segmenter, classes, PLAIN)
     asked = ovseg.TextToMask(model, segmenter, templates="plain")
     text = model.encode_text(["red circle", "stripes", "gravel"], "plain")
-    for features in model.dense_features_of(pictures, finder.setup.options):
+    for features in model.dense_features_each(pictures, options=finder.setup.options):
         wanted = torch.sigmoid(model.logit_scale * (features.class_tokens @ text.T)[0] - 2.5)
         _, shares = finder.maps(features)
         assert shares == pytest.approx([float(wanted[:2].max()), float(wanted[2])], abs=1e-5)
@@ -94,7 +94,7 @@ def test_only_masks_that_are_chosen_are_enlarged(model, segmenter, pictures, mon
     enlarge, decode = segmenter._enlarge, segmenter._decode_many
     monkeypatch.setattr(segmenter, "_enlarge", lambda *a: enlarged.append((len(a[1]), a[2])) or enlarge(*a))
     monkeypatch.setattr(segmenter, "_decode_many", lambda e, p: decoded.append(len(p)) or decode(e, p))
-    finder = MaskFinder(model, segmenter, read_classes(list(NAMES)[:6]), replace(ALWAYS, select_by=by))
+    finder = MaskFinder(model, segmenter, read_classes(list(NAMES)[:6]), replace(ALWAYS, mask_choice=by))
     assert all(found.regions for found in finder.find(pictures))
     assert len(decoded) == len(pictures)  # one call of the decoder for all words
     several = [count for count, _ in enlarged if count > 1]
@@ -140,7 +140,7 @@ def test_label_maps_are_those_of_segment(model, pictures):
     seen = 0
     for picture, found in zip(pictures, LabelFinder(model, classes, options).find(pictures), strict=True):
         names = {"red circle": ["red circle"], "stripes": ["stripes", "waves"], "else": ["gravel"]}
-        labels = model.segment(picture, names, templates="plain").labels
+        labels = model.segment(picture, names, templates="plain").array
         for one in found.regions:
             assert (one.mask.array() == (labels == ["red circle", "stripes"].index(one.label))).all()
             seen += 1

@@ -40,7 +40,7 @@ OPTIONS = {
         "select-by": ("score", "agreement", "both"),
         "clean": ("0", "1"),
         "presence-threshold": ("0", "0.01", "1"),
-        "distractors": ("a", "sky,wall"),
+        "rivals": ("a", "sky,wall"),
         "segmenter": ("tiny", "grabcut"),
     },
 }

@@ -40,7 +40,7 @@ def test_a_sheet_the_arrays_and_a_record(run, read, picture, tmp_path, names_in,
     found = compare(model, picture, "bricks, waves", names, size=(48, 64), templates="plain")
     assert sorted(arrays) == sorted([*names, "cosines", "names", "size"])
     for name in names:
-        np.testing.assert_allclose(arrays[name], found.maps[name].grid_values, atol=1e-5)
+        np.testing.assert_allclose(arrays[name], found.maps[name].grid, atol=1e-5)
     np.testing.assert_allclose(arrays["cosines"], found.cosines, atol=1e-5)
     assert list(record["maps"]) == names and record["explanations"] == names
     assert record["cosines"]["waves"] == pytest.approx(float(found.cosines[1]), abs=1e-5)
@@ -191,7 +191,7 @@ def test_tokens_of_a_caption(run, read, picture, tmp_path, names_in, model):
     cosines = [token["cosine"] for token in record["tokens"]]
     assert cosines[best[0]] == max(cosines) and len(best) == 3
     similar = model.similarity(picture, [caption], templates="plain", size=(48, 64))
-    np.testing.assert_allclose(arrays["grid_values"], similar.grid_values, atol=1e-5)
+    np.testing.assert_allclose(arrays["grid_values"], similar.grid, atol=1e-5)
     token = arrays["tokens"][best[0]]
     assert done.stdout.startswith(f"{picture}: {token} {max(cosines):.3f}, ")
 

@@ -24,7 +24,7 @@ def test_explain_writes_a_sheet_the_grid_and_a_record(run, read, picture, tmp_pa
     assert names_in(out) == [f"{stem}.json", f"{stem}.npz", f"{stem}.png"]
     arrays, record = read(out / f"{stem}.npz"), read(out / f"{stem}.json")
     found = model.similarity(picture, "bricks, a wave", size=(64, 96))
-    assert np.allclose(arrays["grid_values"], found.grid_values, atol=1e-5) and "values" not in arrays
+    assert np.allclose(arrays["grid_values"], found.grid, atol=1e-5) and "values" not in arrays
     assert arrays["grid_values"].shape == (2, 8, 12) and arrays["size"].tolist() == [64, 80]
     assert record["similarity"]["bricks"]["high"] == arrays["grid_values"][0].max()
     assert record["outputs"] == [f"{stem}.png", f"{stem}.npz"] and record["options"]["surgery"] == "empty"

@@ -45,7 +45,7 @@ WRONG = {
     "select-by": (("mask",), WORDS),
     "clean": (("mask",), (*NUMBERS, "2")),
     "presence-threshold": (("mask",), (*NUMBERS, "2")),
-    "distractors": (("mask",), ("", ",", "sky,")),
+    "rivals": (("mask",), ("", ",", "sky,")),
     "segmenter": (("mask",), ("", "best", "hf:", "hf:none/none/none", "VIT_B", "vit_b")),
     "segmenter-weights": (("mask",), ("none.pth", "/dev/null", "")),
     "nothing": (COMMANDS, ("1",)),

@@ -14,7 +14,7 @@ from PIL import Image
 import ovseg.files.pictures
 from ovseg.apps.cli import shared
 from ovseg.evaluation.data.scenes import make_scene
-from ovseg.model.model import Model
+from ovseg.model import Model
 
 PLAIN = ("--templates", "plain")
 COMMANDS = {

@@ -160,8 +160,8 @@ def test_the_rest_of_a_run_is_done(run, read, pictures, tmp_path):
 
 def test_every_option_of_texttomask_is_reachable(run, read, picture, tmp_path):
     options = {
-        "rule": "paper", "threshold": "0.7", "prompt_with": "points", "select_by": "both", "clean": "0.1",
-        "presence_threshold": "0", "distractors": "sky, wall", "size": "64x96", "window": "32",
+        "rule": "paper", "threshold": "0.7", "prompt_with": "points", "mask_choice": "both", "clean": "0.1",
+        "presence_threshold": "0", "rivals": "sky, wall", "size": "64x96", "window": "32",
         "stride": "16",
         "batch": "2", "resize": "bilinear", "templates": "a {}",
     }  # fmt: skip
@@ -171,8 +171,8 @@ def test_every_option_of_texttomask_is_reachable(run, read, picture, tmp_path):
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "o" / "a.masks.json")["runs"].values()
     assert record["options"] == {
-        "rule": "paper", "threshold": 0.7, "prompt_with": "points", "select_by": "both", "clean": 0.1,
-        "presence_threshold": 0.0, "distractors": ["sky", "wall"], "size": [64, 96], "window": 32,
+        "rule": "paper", "threshold": 0.7, "prompt_with": "points", "mask_choice": "both", "clean": 0.1,
+        "presence_threshold": 0.0, "rivals": ["sky", "wall"], "size": [64, 96], "window": 32,
         "stride": 16,
         "batch": 2, "resize": "bilinear", "templates": "a {}", "halve": True, "refine": True,
     }  # fmt: skip

@@ -84,7 +84,13 @@ def test_the_answer_is_the_model_s(run, read, picture, tmp_path, model):
     )
     assert run("segment", picture, "bricks, waves, gravel", "--out", tmp_path, *words).exit_code == 0
     expected = model.segment(
-        picture, "bricks, waves, gravel", size=(64, 96), window=32, stride=16, logit_scale=20, background=0.7
+        picture,
+        "bricks, waves, gravel",
+        size=(64, 96),
+        window=32,
+        stride=16,
+        logit_scale=20,
+        background_threshold=0.7,
     )
     assert np.array_equal(read(tmp_path / "a.labels.png"), expected.labels)
 

@@ -160,9 +160,7 @@ def test_rank_correlations_after_random_weights(setup, backbone, model, scenes):
     sample = one.load(0)
     names = list(sample.masks)
     maps = [
-        each.with_method("clip_surgery")
-        .similarity(sample.image, names, size=64, templates="plain")
-        .grid_values
+        each.with_method("clip_surgery").similarity(sample.image, names, size=64, templates="plain").grid
         for each in (model, randomised(backbone.model, 3))
     ]
     wanted = np.mean([rank_correlation(a, b) for a, b in zip(*maps)])

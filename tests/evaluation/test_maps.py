@@ -46,7 +46,7 @@ def test_maps_are_those_of_the_model(model, maker, scenes, protocol, name):
         )
         assert list(maps) == list(sample.masks) and maps
         for label, grid in maps.items():
-            assert np.allclose(grid, wanted.grid_values[wanted.index(label)], atol=1e-5)
+            assert np.allclose(grid, wanted.grid[wanted.index(label)], atol=1e-5)
 
 
 def test_one_encoding_serves_every_surgery(maker, scenes, monkeypatch):
@@ -85,7 +85,7 @@ def test_surgery_over_the_names_of_the_image(setup, model, scenes):
             sample.image, names, surgery=surgery, size=(64, 64), templates="plain"
         )
         for name in names:
-            assert np.allclose(maps[name], wanted.grid_values[wanted.index(name)], atol=1e-5)
+            assert np.allclose(maps[name], wanted.grid[wanted.index(name)], atol=1e-5)
     assert found[-1] == {}
 
 
@@ -156,7 +156,7 @@ def test_explanations_are_rows(setup, model, scenes, name):
     (found,) = maker.maps(list(scenes.first(1)), parse_systems([name]))[name]
     sample = scenes.load(0)
     wanted = explain(model, sample.image, list(sample.masks), name, size=64, templates="plain")
-    assert all(np.allclose(found[label], wanted.grid_values[k]) for k, label in enumerate(wanted.names))
+    assert all(np.allclose(found[label], wanted.grid[k]) for k, label in enumerate(wanted.names))
 
 
 def test_memory_of_a_run_does_not_grow(setup, scenes):

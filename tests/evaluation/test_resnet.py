@@ -15,7 +15,7 @@ from ovseg.evaluation.tables.choice import run_experiment
 from ovseg.evaluation.tables.protocol import Protocol
 from ovseg.evaluation.tables.run import Named, Run, Wanted
 from ovseg.evaluation.tables.settings import Backbone
-from ovseg.model.model import Model
+from ovseg.model import Model
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 

@@ -221,7 +221,7 @@ def test_points_of_the_paper_and_the_best_candidate(setup, model, scenes):
     one, segmenter = scenes.first(1), ovseg.load_segmenter("tiny")
     found = score_points(setup, one, TABLE3, segmenter)
     t2m = ovseg.TextToMask(
-        model.with_method("clip_surgery"), segmenter, rule="paper", prompt_with="points", select_by="score",
+        model.with_method("clip_surgery"), segmenter, rule="paper", prompt_with="points", mask_choice="score",
         clean=0, presence_threshold=0, size=64, templates="plain",
     )  # fmt: skip
     sample = one.load(0)

@@ -26,7 +26,7 @@ from ovseg.evaluation.tables.run import Run, parse_backbone
 from ovseg.evaluation.tables.systems import _folder_digest, parse_system
 from ovseg.evaluation.tables.tables import Cell, Report
 from ovseg.explanation import remove_explanation
-from ovseg.model.encoders import FrozenClip
+from ovseg.model import Model
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--data", "scenes=3", "--size", "64", "--templates", "plain", "--group", "2"]
@@ -57,13 +57,13 @@ def content(folder):
 def encodings(monkeypatch):
     """Batches that went through the image encoder, by method."""
     calls = []
-    original = FrozenClip.encode_image
+    original = Model.encode_image
 
     def counted(self, pixels, **options):
         calls.append((self.method.name, len(pixels)))
         return original(self, pixels, **options)
 
-    monkeypatch.setattr(FrozenClip, "encode_image", counted)
+    monkeypatch.setattr(Model, "encode_image", counted)
     return calls
 
 
@@ -91,7 +91,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tool, tmp_path, monkeypat
     words = ["table1", "figure6", *SMALL]
     assert tool("explain.py", *words, "--out", whole)[0] == 0
     all_of_them = len(encodings)
-    original = FrozenClip.encode_image
+    original = Model.encode_image
     encodings.clear()
 
     def stopping(self, pixels, **options):
@@ -99,11 +99,11 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tool, tmp_path, monkeypat
             raise KeyboardInterrupt
         return original(self, pixels, **options)
 
-    monkeypatch.setattr(FrozenClip, "encode_image", stopping)
+    monkeypatch.setattr(Model, "encode_image", stopping)
     assert tool("explain.py", *words, "--out", cut)[0] == 130
     rows = next((cut / "rows").glob("*.jsonl"))
     rows.write_bytes(rows.read_bytes()[:-7])  # a kill in the middle of a line
-    monkeypatch.setattr(FrozenClip, "encode_image", original)
+    monkeypatch.setattr(Model, "encode_image", original)
     encodings.clear()
     assert tool("explain.py", *words, "--out", cut)[0] == 0
     assert 0 < len(encodings) < all_of_them

@@ -17,19 +17,17 @@ from torch import Tensor, nn
 from ovseg.clip.attention import METHODS
 from ovseg.clip.models import LoadedClip
 from ovseg.explanation import Subject
-from ovseg.model.encoders import FrozenClip
+from ovseg.model import Model
 
 ARRAYS = np.load(Path(__file__).parents[1] / "data" / "explain.npz")
 TEXT = {"context_length": 16, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
 LRP = "ViT_orig_LRP/"
 
 
-def frozen(clip: nn.Module, size: int = 64) -> FrozenClip:
+def frozen(clip: nn.Module, size: int = 64) -> Model:
     """A model with no tokenizer of its own: its texts are given as features."""
     clip = clip.eval().requires_grad_(False)
-    return FrozenClip(
-        LoadedClip(clip, SimpleTokenizer(), "small", (0.0,) * 3, (1.0,) * 3, size), METHODS["clip"]
-    )
+    return Model(LoadedClip(clip, SimpleTokenizer(), "small", (0.0,) * 3, (1.0,) * 3, size), METHODS["clip"])
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:
@@ -74,7 +72,7 @@ VISIONS: dict[str, dict[str, Any]] = {
 
 
 @cache
-def small(family: str) -> FrozenClip:
+def small(family: str) -> Model:
     """A two-block ViT or a small ResNet with random weights that matter everywhere."""
     torch.manual_seed(3)
     clip = CLIP(24, VISIONS[family], TEXT)

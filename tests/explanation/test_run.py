@@ -25,7 +25,7 @@ from ovseg.explanation import (
     saved_maps,
 )
 from ovseg.explanation.run import normalised
-from ovseg.model.encoders import FrozenClip
+from ovseg.model import Model
 from ovseg.options import ExplainOptions
 
 NAMES = ["bricks", "waves", "red circle"]
@@ -43,12 +43,12 @@ def image():
 def test_every_explanation_gives_the_same_kind_of_map(model, image, name):
     found = explain(model, image, NAMES, name, **PLAIN)
     assert found.names == tuple(NAMES) and found.size == (96, 128)
-    assert found.grid_values.shape == (3, 6, 8) and found.grid_values.dtype == np.float32
-    assert np.isfinite(found.grid_values).all() and found["waves"].shape == (96, 128)
+    assert found.grid.shape == (3, 6, 8) and found.grid.dtype == np.float32
+    assert np.isfinite(found.grid).all() and found["waves"].shape == (96, 128)
     if name != "gradcam":  # empty on a ViT with a class token
-        assert found.values.min() == 0 and found.values.max() == 1
+        assert found.array.min() == 0 and found.array.max() == 1
     if name in GRADIENTS and name != "gradcam":
-        assert found.grid_values.min() == 0 and found.grid_values.max() == 1
+        assert found.grid.min() == 0 and found.grid.max() == 1
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -57,12 +57,12 @@ def test_training_free_methods_are_the_models_own_similarity(model, image, name,
     own = ("empty" if name.startswith("clip_surgery") else None) if surgery == "own" else surgery
     wanted = model.with_method(name).similarity(image, NAMES, surgery=own, **PLAIN)
     found = explain(model, image, NAMES, name, surgery=surgery, **PLAIN)
-    np.testing.assert_allclose(found.grid_values, wanted.grid_values, atol=1e-6)
+    np.testing.assert_allclose(found.grid, wanted.grid, atol=1e-6)
 
 
 def test_rclip_is_1_minus_the_map_of_clip(model, image):
     reverse, raw = (explain(model, image, NAMES, name, **PLAIN) for name in ("rclip", "clip"))
-    np.testing.assert_allclose(reverse.values, 1 - raw.values, atol=1e-5)
+    np.testing.assert_allclose(reverse.array, 1 - raw.array, atol=1e-5)
 
 
 def test_comparing_gives_each_explanation_and_shares_one_pass(model, image, monkeypatch):
@@ -79,8 +79,8 @@ def test_comparing_gives_each_explanation_and_shares_one_pass(model, image, monk
     assert found.feature.shape == (128,)
     for name in names:
         alone = explain(model, image, NAMES, name, **PLAIN)
-        np.testing.assert_allclose(found.maps[name].grid_values, alone.grid_values, atol=2e-5)
-    scores = model.recognize(image, NAMES, surgery=None, **PLAIN).scores
+        np.testing.assert_allclose(found.maps[name].grid, alone.grid, atol=2e-5)
+    scores = model.recognize(image, NAMES, surgery="none", **PLAIN).scores
     np.testing.assert_allclose(found.cosines, scores, atol=1e-5)
 
 
@@ -125,7 +125,7 @@ def test_one_text_is_one_row_of_several(model, image):
 def test_synonyms_take_the_largest_value(model, image):
     single = explain(model, image, ["bricks", "waves"], "clip", **PLAIN)
     found = explain(model, image, {"ground": ["bricks", "waves"]}, "clip", **PLAIN)
-    np.testing.assert_allclose(found.grid_values[0], single.grid_values.max(axis=0), atol=1e-6)
+    np.testing.assert_allclose(found.grid[0], single.grid.max(axis=0), atol=1e-6)
 
 
 def test_several_images_come_one_after_the_other(model, image, tmp_path):
@@ -147,7 +147,7 @@ def test_several_images_are_what_each_of_them_is_alone(model, name):
     assert len(found) == 3
     for image, one in zip(images, found):
         wanted = explain(model, image, NAMES, name, **PLAIN)
-        np.testing.assert_allclose(one.grid_values, wanted.grid_values, atol=1e-5)
+        np.testing.assert_allclose(one.grid, wanted.grid, atol=1e-5)
 
 
 def test_explanations_under_inference_mode_and_no_grad(model, image):
@@ -155,7 +155,7 @@ def test_explanations_under_inference_mode_and_no_grad(model, image):
     for mode in (torch.inference_mode, torch.no_grad):
         with mode():
             found = explain(model, image, "waves", "bimodal", **PLAIN)
-        np.testing.assert_allclose(found.grid_values, wanted.grid_values, atol=1e-6)
+        np.testing.assert_allclose(found.grid, wanted.grid, atol=1e-6)
 
 
 def test_the_model_is_left_as_it_was(model, image):
@@ -168,7 +168,7 @@ def test_the_model_is_left_as_it_was(model, image):
 def test_half_precision_points_to_the_same_places(model, image):
     half = ovseg.load_model("tiny", precision="bf16", cache=False)
     for name in ("bimodal", "legrad", "grad_eclip", "plrp", "gradcam_input"):
-        one, other = (explain(m, image, "waves", name, **PLAIN).grid_values.ravel() for m in (model, half))
+        one, other = (explain(m, image, "waves", name, **PLAIN).grid.ravel() for m in (model, half))
         assert np.corrcoef(one, other)[0, 1] > 0.95, name
 
 
@@ -200,7 +200,7 @@ def small_tower(family, models):
     clip = torch.nn.Module()
     clip.visual, clip.logit_scale = small_towers.tower(family), torch.nn.Parameter(torch.tensor(2.0))
     clip.requires_grad_(False)
-    return FrozenClip(LoadedClip(clip, None, family, (0.0,) * 3, (1.0,) * 3, 64), METHODS["clip"])
+    return Model(LoadedClip(clip, None, family, (0.0,) * 3, (1.0,) * 3, 64), METHODS["clip"])
 
 
 @pytest.mark.parametrize("family", ["clipa", "siglip", "mobileclip2-l", "eva02", "coca", "convnext", "pe"])
@@ -254,7 +254,7 @@ def test_a_row_of_ones_own(model, image):
     try:
         assert "middle" in list_explanations() and callable(middle)
         found = explain(model, image, NAMES, "middle", **PLAIN)
-        assert found.grid_values[0, 3].tolist() == 8 * [1] and found.grid_values.sum() == 24
+        assert found.grid[0, 3].tolist() == 8 * [1] and found.grid.sum() == 24
         with pytest.raises(UsageError, match="'middle' is taken"):
             explanation("middle")(normalised)
         explanation("middle")(middle)  # the same function again, as in a notebook
@@ -351,8 +351,8 @@ def saved(tmp_path, image):
 
 def test_saved_maps_are_found_by_name(model, saved):
     found = explain(model, saved / "scene.png", ["bricks", "waves"], saved_maps("eclip", saved), **PLAIN)
-    assert found.grid_values.shape == (2, 3, 4) and found.size == (96, 128)
-    np.testing.assert_allclose(found.grid_values[0], np.arange(12.0).reshape(3, 4) / 11, atol=1e-6)
+    assert found.grid.shape == (2, 3, 4) and found.size == (96, 128)
+    np.testing.assert_allclose(found.grid[0], np.arange(12.0).reshape(3, 4) / 11, atol=1e-6)
 
 
 def test_what_a_similarity_map_saves_can_be_read_back(model, saved):
@@ -360,7 +360,7 @@ def test_what_a_similarity_map_saves_can_be_read_back(model, saved):
     first = explain(model, saved / "scene.png", NAMES, "bimodal", **PLAIN)
     first.save(saved / "maps" / "scene.npz")
     again = explain(model, saved / "scene.png", NAMES, saved_maps("mine", saved / "maps"), **PLAIN)
-    np.testing.assert_allclose(again.grid_values, first.grid_values, atol=1e-6)
+    np.testing.assert_allclose(again.grid, first.grid, atol=1e-6)
 
 
 @pytest.mark.parametrize(

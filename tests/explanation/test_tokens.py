@@ -63,10 +63,10 @@ def test_scores_are_cosines_with_the_images_own_feature(model, image):
 def test_the_map_is_that_of_the_whole_caption(model, image, method):
     found = explain_tokens(model, image, CAPTION, method, size=(48, 64)).map
     wanted = explain(model, image, [CAPTION], method, templates="plain", size=(48, 64))
-    np.testing.assert_allclose(found.grid_values, wanted.grid_values, atol=1e-6)
+    np.testing.assert_allclose(found.grid, wanted.grid, atol=1e-6)
     if method == "clip_surgery":  # the paper: empty-string surgery, here without templates
         similar = model.similarity(image, [CAPTION], surgery="empty", templates="plain", size=(48, 64))
-        np.testing.assert_allclose(found.grid_values, similar.grid_values, atol=1e-6)
+        np.testing.assert_allclose(found.grid, similar.grid, atol=1e-6)
 
 
 def test_a_tower_without_features_of_tokens_says_so(model):

@@ -82,11 +82,11 @@ def test_a_text_that_comes_twice_is_answered_twice(always):
 def test_capitals_and_spaces_do_not_change_presence(always):
     """The everyday words are rivals of a text, but not of itself."""
     image = make_scene(3).image
-    assert "person" in always.options.distractors
+    assert "person" in always.options.rivals
     shares = [always.predict(image, text).presence[text] for text in ("person", "Person", "PERSON")]
     assert np.ptp(shares) < 1e-5  # as rivals of themselves they would differ a hundred times as much
-    rivals = TextToMask(always.model, always.segmenter, presence_threshold=0, distractors=["Green   Leaf"])
-    alone = TextToMask(always.model, always.segmenter, presence_threshold=0, distractors=[])
+    rivals = TextToMask(always.model, always.segmenter, presence_threshold=0, rivals=["Green   Leaf"])
+    alone = TextToMask(always.model, always.segmenter, presence_threshold=0, rivals=[])
     own, without = (one.predict(image, "green leaf").presence for one in (rivals, alone))
     assert own == without
 
@@ -117,7 +117,7 @@ def test_paper_rule_gives_the_points_of_the_models_own_map(always):
         always.model, always.segmenter, rule="paper", prompt_with="points", presence_threshold=0
     )
     found = paper.predict(scene.image, name)
-    raw = always.model.similarity(scene.image, name).grid_values[0].copy()
+    raw = always.model.similarity(scene.image, name).grid[0].copy()
     assert np.allclose(found.maps[0], raw, atol=1e-5)
     wanted = paper_points(min_max(torch.from_numpy(raw)).numpy(), scene.image.shape[:2])
     assert np.array_equal(found.points[0].xy, wanted.xy)
@@ -132,7 +132,7 @@ def test_every_option_gives_masks_twice_the_same(model, start, choose):
             model,
             GrabCut(),
             prompt_with=start,
-            select_by=choose,
+            mask_choice=choose,
             refine=choose == "both",
             presence_threshold=0,
         )
@@ -321,7 +321,7 @@ def test_what_cannot_be_read_and_unknown_options(model, t2m):
     for option, message in [
         ({"rule": "best"}, "unknown rule 'best': expected one of components, paper"),
         ({"prompt_with": "x"}, "unknown prompt_with"),
-        ({"select_by": "x"}, "unknown select_by"),
+        ({"mask_choice": "x"}, "unknown mask_choice"),
         ({"threshold": 3.0}, "expected threshold in 0..1, got 3"),
         ({"presence_threshold": -1}, "expected presence_threshold in 0..1"),
     ]:
@@ -356,19 +356,19 @@ def test_our_map_is_low_where_another_word_fits_better(always):
     scene = make_scene(503)
     name = things(scene)[0]
     found = always.predict(scene.image, name)
-    raw = always.model.similarity(scene.image, name).grid_values[0].copy()
-    rivals = always.model.similarity(scene.image, list(always.options.distractors)).grid_values
+    raw = always.model.similarity(scene.image, name).grid[0].copy()
+    rivals = always.model.similarity(scene.image, list(always.options.rivals)).grid
     scale = float(always.model.clip.logit_scale.exp())
     wanted = raw - np.log1p(np.exp(scale * rivals.astype(np.float64)).sum(0)) / scale
     assert np.allclose(found.maps[0], wanted, atol=1e-5)
-    alone = TextToMask(always.model, always.segmenter, presence_threshold=0, distractors=[])
+    alone = TextToMask(always.model, always.segmenter, presence_threshold=0, rivals=[])
     assert np.allclose(alone.predict(scene.image, name).maps[0], raw, atol=1e-5)
 
 
 def test_segmenters_that_judge_their_masks_are_believed(model, always):
-    assert always.options.select_by == "agreement"
-    assert TextToMask(model, load_segmenter("tiny")).options.select_by == "score"
-    assert TextToMask(model, load_segmenter("tiny"), select_by="both").options.select_by == "both"
+    assert always.options.mask_choice == "agreement"
+    assert TextToMask(model, load_segmenter("tiny")).options.mask_choice == "score"
+    assert TextToMask(model, load_segmenter("tiny"), mask_choice="both").options.mask_choice == "both"
 
 
 def test_a_text_with_commas_is_several_names_and_plus_joins_them():

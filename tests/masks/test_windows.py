@@ -45,7 +45,7 @@ def test_presence_with_windows_is_that_of_the_best_window(model):
     setup = Setup(model, t2m.segmenter, t2m.options, model.logit_scale)
     encoded = encode_image(setup, image)
     assert len(encoded.features.class_tokens) == 96 and encoded.features.grid == (150, 225)
-    names = ["red circle", *t2m.options.distractors]
+    names = ["red circle", *t2m.options.rivals]
     features = text_features(setup, names)
     _, shares = text_maps(setup, encoded, ("red circle",), features)
     directions = (np.stack([features[name] for name in names]) - np.asarray(features[""])).T

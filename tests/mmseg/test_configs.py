@@ -144,7 +144,7 @@ def test_a_leaf_says_what_its_protocol_was_published_with(family, dataset):
     model, data = config.model, config.test_dataloader.dataset
     assert config.protocol == family and VOCABULARIES[data.type] == dataset
     assert (model.method, model.backbone, model.weights) == (method, "ViT-B-16-quickgelu", "openai")
-    found = (model.vocabulary, model.window, model.stride, model.logit_scale, model.background)
+    found = (model.vocabulary, model.window, model.stride, model.logit_scale, model.background_threshold)
     assert found == (wanted.names, wanted.window, wanted.stride, wanted.scale, wanted.threshold)
     assert model.get("area_threshold", 0.0) == wanted.area
     assert model.templates == templates and model.get("synonyms", "probability") == "probability"

@@ -155,7 +155,7 @@ def test_labels_may_be_scored_at_the_inputs_size(config, run, tmp_path):
 
 
 def test_the_results_file_says_how_the_score_came_about(config, run, root):
-    found = evaluate(config(method="sclip", **{"model.background": 0.2}), run)
+    found = evaluate(config(method="sclip", **{"model.background_threshold": 0.2}), run)
     written = json.loads(Path(found["file"]).read_text())
     assert {**written, "file": found["file"]} == found
     assert written["weights"]["sha256"] == sha256_of(embedded.asset_path("tiny"))
@@ -165,7 +165,7 @@ def test_the_results_file_says_how_the_score_came_about(config, run, root):
         "method": "sclip",
         "backbone": "tiny",
         "vocabulary": "voc21",
-        "background": 0.2,
+        "background_threshold": 0.2,
     }
     assert wanted.items() <= protocol.items()
     assert written["config"]["file"].endswith("voc21-512x512.py") and "sclip" in written["config"]["text"]

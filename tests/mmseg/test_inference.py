@@ -38,7 +38,7 @@ def files(tmp_path):
 @pytest.fixture
 def wanted(model, files):
     """The core's own label maps."""
-    return [model.segment(image, NAMES, size=128, templates="plain").labels for image in files[1]]
+    return [model.segment(image, NAMES, size=128, templates="plain").array for image in files[1]]
 
 
 def test_a_model_from_a_config_with_own_names(root, files, wanted, tmp_path):

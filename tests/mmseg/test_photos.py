@@ -87,7 +87,7 @@ def test_the_real_photographs_score_as_ovseg_scores_them(root, model, tmp_path, 
         height, width = image.shape[:2]
         short = 160 / min(height, width)
         size = (round(height * short), round(width * short))
-        labels = model.segment(image, list(names), size=size, templates="plain").labels
+        labels = model.segment(image, list(names), size=size, templates="plain").array
         agree.append(np.mean(labels == np.asarray(Image.open(path))))
         score.update(labels, np.asarray(Image.open(arranged / f"annotations/val/{path.stem}.png")))
     assert min(agree) > 0.98

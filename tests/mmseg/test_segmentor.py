@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import ovseg.model.encoders
 import pytest
 import torch
 from mmengine.structures import PixelData
@@ -10,7 +11,6 @@ from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-import ovseg.model.encoders
 from ovseg.clip.attention import METHODS
 from ovseg.errors import UsageError
 from ovseg.evaluation.data.scenes import NAMES
@@ -129,7 +129,7 @@ def test_logits_are_the_logarithms_of_the_cores_probabilities(model, tmp_path):
     images, data = batch((64, 64))
     ready = segmentor.data_preprocessor(data)
     words = list(segmentor.vocabulary.flat)
-    raw = model.similarity(images[0], words, surgery=None, size=64, templates="plain").grid_values
+    raw = model.similarity(images[0], words, surgery="none", size=64, templates="plain").grid
     maps = resize(torch.from_numpy(raw.copy())[None], (64, 64))[0]
     wanted = probabilities(maps, segmentor.vocabulary.owners, 30.0)
     got = segmentor.predict(**ready)[0].seg_logits.data
@@ -152,7 +152,7 @@ def test_sizes_that_are_no_multiples_of_the_patch(mode):
 @pytest.fixture
 def calls(monkeypatch):
     """The shapes that the encoder is called with."""
-    shapes, encode = [], ovseg.model.encoders.encode_image
+    shapes, encode = [], ovseg.model.model.encode_image
 
     def counted(visual, pixels, *rest, **options):
         shapes.append(tuple(pixels.shape))
@@ -231,7 +231,7 @@ def test_background_threshold_falls_to_the_background_or_to_void():
     _, data = batch((64, 64))
     assert set(np.unique(labels(build("sky, tree", background=1.0).test_step(data))[0])) == {255}
     _, data = batch((64, 64))
-    found = labels(build("voc21", background=0.99).test_step(data))[0]
+    found = labels(build("voc21", background_threshold=0.99).test_step(data))[0]
     assert (found == 0).mean() > 0.9
 
 

@@ -9,11 +9,11 @@ import subprocess
 import sys
 
 import numpy as np
+import ovseg.model.encoders
 import pytest
 import torch
 from PIL import Image
 
-import ovseg.model.encoders
 from ovseg.clip import embedded
 
 VOC = "configs/paper/clip-surgery_vit-b16_voc21-512x512.py"
@@ -55,7 +55,7 @@ def tree(trees, tmp_path, monkeypatch):
 @pytest.fixture
 def encoded(monkeypatch):
     """How many times the encoder was called."""
-    calls, encode = [], ovseg.model.encoders.encode_image
+    calls, encode = [], ovseg.model.model.encode_image
     counted = lambda *args, **options: calls.append(1) or encode(*args, **options)  # noqa: E731
     monkeypatch.setattr(ovseg.model.encoders, "encode_image", counted)
     return calls

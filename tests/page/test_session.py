@@ -18,7 +18,7 @@ from ovseg.annotation.review import review
 from ovseg.apps.page.answers import Step
 from ovseg.apps.page.photos import ACCEPTED, OPEN, SKIPPED
 from ovseg.errors import DataError, OvsegError, UsageError, one_line
-from ovseg.model.encoders import FrozenClip
+from ovseg.model import Model
 from ovseg.options import AnnotateOptions
 from ovseg.segmenters.base import Segmenter
 
@@ -27,7 +27,7 @@ from ovseg.segmenters.base import Segmenter
 def counts(monkeypatch, segmenter):
     """How often each encoder ran, and how many prompts were decoded."""
     found = {"clip": 0, "segmenter": 0, "prompts": 0}
-    dense, encode, decode = FrozenClip.dense_features, type(segmenter)._encode, Segmenter.decode_many
+    dense, encode, decode = Model.dense_features, type(segmenter)._encode, Segmenter.decode_many
 
     def counted_dense(self, *args):
         found["clip"] += 1
@@ -41,7 +41,7 @@ def counts(monkeypatch, segmenter):
         found["prompts"] += len(prompts)
         return decode(self, embedding, prompts)
 
-    monkeypatch.setattr(FrozenClip, "dense_features", counted_dense)
+    monkeypatch.setattr(Model, "dense_features", counted_dense)
     monkeypatch.setattr(type(segmenter), "_encode", counted_encode)
     monkeypatch.setattr(Segmenter, "decode_many", counted_decode)
     segmenter._embeddings._values.clear()

@@ -46,7 +46,7 @@ VALUES = {
     "select-by": ("score", "agreement", "both", *WORDS),
     "clean": NUMBERS,
     "presence-threshold": NUMBERS,
-    "distractors": ("wall", "wall, floor", "", ",", "sky,", "\0"),
+    "rivals": ("wall", "wall, floor", "", ",", "sky,", "\0"),
     "segmenter": ("grabcut", "tiny", "best", "hf:", "hf:none/none/none", "hf:many", "VIT_B", *WORDS),
     "segmenter-weights": ("random", *FILES),
     "nothing": ("1",),
@@ -57,7 +57,7 @@ FLAGS = ("--json", "--npz", "--probabilities", "--refine", "--halve", "--full-si
 ONLY = {"recognize": ("top",), "segment": ("logit-scale", "background", "area-threshold", "synonyms"),
     "explain": ("surgery",),
     "mask": ("rule", "threshold", "prompt-with", "select-by", "clean", "presence-threshold",
-    "distractors", "segmenter",
+    "rivals", "segmenter",
              "segmenter-weights")}  # fmt: skip
 TEXTS = ("sky", "sky, tree", "sky+tree", "", " , ", "sky,", "a, A", "\udce9", "\0", "word " * 90,
     "\u200b", "+", "a+a", "-sky", "🐄",

@@ -21,11 +21,11 @@ OPTIONS = {
     "threshold": NUMBERS,
     "halve": (True, False, None, 1, "yes"),
     "prompt_with": ("points", "map", "box", *WORDS),
-    "select_by": ("score", "agreement", "both", *WORDS),
+    "mask_choice": ("score", "agreement", "both", *WORDS),
     "refine": (True, False, None, 1),
     "clean": NUMBERS,
     "presence_threshold": NUMBERS,
-    "distractors": ((), ("wall",), "wall", ["wall", "wall"], [""], [5], None, b"x", ["word " * 90], ["sky"]),
+    "rivals": ((), ("wall",), "wall", ["wall", "wall"], [""], [5], None, b"x", ["word " * 90], ["sky"]),
 }
 TEXTS = ("sky", "sky, tree", "sky+tree", "", " ", ",", "+", "sky+", "sky++tree", "sky+sky", "sky, sky",
     "word " * 90, "\0",

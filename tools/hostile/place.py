@@ -122,7 +122,7 @@ class Place:
         one = np.zeros((1, 1, 3), np.uint8)
         return (
             ask.segment(self.image, "sky, tree", **options),
-            ask.segment(one, "sky, tree", probabilities=True, background=0.99, **options),
+            ask.segment(one, "sky, tree", probabilities=True, background_threshold=0.99, **options),
             ask.similarity(self.image, "sky, tree", **options),
             ask.recognize(self.image, "sky, tree", **options),
             self.finders[0].predict(self.image, "stripes"),

@@ -67,7 +67,7 @@ def demo(out_folder: Out = DEFAULT_OUT) -> None:
     folder = check_out(out_folder)
     say_loading("the embedded model")
     from ovseg.apps.demo import missing, run
-    from ovseg.model.model import load_model
+    from ovseg.model import load_model
     from ovseg.segmenters.load import load_segmenter
 
     for path in run(load_model(), load_segmenter(), folder):

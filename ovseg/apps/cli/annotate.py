@@ -122,9 +122,7 @@ def annotate(
     ready.check_window(options)
     weights = as_weights("segmenter_weights", segmenter_weights) if segmenter_weights is not None else None
     sam = load_named_segmenter(segmenter, weights, loading) if options.task == "instances" else None
-    encode_texts(
-        ready, [*words.vocabulary.flat, *words.negatives, *options.distractors, ""], options.templates
-    )
+    encode_texts(ready, [*words.vocabulary.flat, *words.negatives, *options.rivals, ""], options.templates)
     from ovseg.annotation.api import FinderRecipe
     from ovseg.annotation.api import annotate as run
 

@@ -30,7 +30,7 @@ def tokens_marked(run: CaptionRun, outputs: Outputs) -> Work:
         outputs.write_pictures(file, [token_sheet(image, found)])
         if outputs.npz:
             content: dict[str, NDArray[np.generic]] = {
-                "grid_values": found.map.grid_values,
+                "grid_values": found.map.grid,
                 "names": np.array(found.map.names),
                 "size": np.array(found.map.size),
                 "tokens": np.array(found.tokens),

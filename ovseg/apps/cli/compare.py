@@ -63,7 +63,7 @@ def compared(run: Run, outputs: Outputs, masks: Sequence[str], refused: Sequence
                 "size": np.array(image.shape[:2]),
                 "cosines": found.cosines,
             }
-            content.update((method, maps.grid_values) for method, maps in found.maps.items())
+            content.update((method, maps.grid) for method, maps in found.maps.items())
             outputs.write_arrays(file, content)
         if outputs.json:
             cosines = dict(zip(names, found.cosines.tolist(), strict=True))
@@ -77,7 +77,7 @@ def compared(run: Run, outputs: Outputs, masks: Sequence[str], refused: Sequence
 def _record(maps: SimilarityMap, method: str, scores: AllScores | None) -> dict[str, dict[str, float | None]]:
     """The range and the scores of each text's map."""
     record: dict[str, dict[str, float | None]] = {}
-    for name, grid in zip(maps.names, maps.grid_values, strict=True):
+    for name, grid in zip(maps.names, maps.grid, strict=True):
         record[name] = {"low": float(grid.min()), "high": float(grid.max())}
         if scores is not None:
             score = scores[method][name]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ovseg.explanation import Explanation
-    from ovseg.model.model import Model
+    from ovseg.model import Model
     from ovseg.results import SimilarityMap
 
 

@@ -43,7 +43,7 @@ def explained(
         if outputs.json:
             ranges = {
                 name: {"low": float(grid.min()), "high": float(grid.max())}
-                for name, grid in zip(found.names, found.grid_values, strict=True)
+                for name, grid in zip(found.names, found.grid, strict=True)
             }
             outputs.write_json(file, found.size, {"similarity": ranges})
         return iter(())
@@ -63,7 +63,7 @@ def sheets(image: NDArray[np.uint8], found: SimilarityMap) -> Iterator[NDArray[n
     step = COLUMNS * ROWS - 1
     for start in range(0, len(found), step):
         names = found.names[start : start + step]
-        maps = SimilarityMap(found.grid_values[start : start + step], names, size).at(size)
+        maps = SimilarityMap(found.grid[start : start + step], names, size).at(size)
         cells = [figures.titled(small, "image")]
         cells += [figures.titled(figures.overlay_heat(small, one), name) for one, name in zip(maps, names)]
         yield figures.grid([cells[first : first + COLUMNS] for first in range(0, len(cells), COLUMNS)])
@@ -80,7 +80,7 @@ def arrays(found: SimilarityMap, full_size: bool) -> dict[str, NDArray[np.generi
     from ovseg.results import MAX_VALUES
 
     content: dict[str, NDArray[np.generic]] = {
-        "grid_values": found.grid_values,
+        "grid_values": found.grid,
         "names": np.array(found.names),
         "size": np.array(found.size),
     }

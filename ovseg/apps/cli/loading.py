@@ -13,7 +13,7 @@ from ovseg.options import LoadOptions
 from ovseg.weights.known import SMALL, TINY
 
 if TYPE_CHECKING:
-    from ovseg.model.model import Model
+    from ovseg.model import Model
     from ovseg.segmenters.base import Segmenter
 
 DEFAULT = SMALL
@@ -71,7 +71,7 @@ def load_model(name: str, method: str, options: LoadOptions) -> Model:
         OvsegError: as ``ovseg.load_model``.
     """
     say_loading(f"the model {name}")
-    from ovseg.model.model import load_model_with
+    from ovseg.model import load_model_with
 
     return load_model_with(name, options, method)
 

@@ -97,7 +97,7 @@ def mask(
 
     finder = TextToMask.with_options(ready, sam, options)
     parts = [name for target in parse_targets(texts)[0] for name in target.names]
-    encode_texts(ready, [*parts, *options.distractors, ""], options.templates)
+    encode_texts(ready, [*parts, *options.rivals, ""], options.templates)
     finder.check(texts)
     run = {
         **record_of_run("mask", ready, loading, finder.options, given.names),

@@ -21,11 +21,11 @@ from ovseg.errors import UsageError, short_repr
 from ovseg.files.paths import expand
 from ovseg.options import (
     EDGES,
+    MASK_CHOICES,
     PRECISIONS,
     PROMPTS,
     RESIZES,
     RULES,
-    SELECTIONS,
     SURGERIES,
     SYNONYMS,
     TASKS,
@@ -156,9 +156,9 @@ TABLE = {
         "What the segmenter gets besides points: points (nothing), map or box. Default: what suits it.",
         choices=PROMPTS,
     ),
-    "select_by": Row(
+    "mask_choice": Row(
         "Which of the segmenter's candidates is taken: by its score, its agreement with the map, or both.",
-        choices=SELECTIONS,
+        choices=MASK_CHOICES,
     ),
     "refine": Row("Ask the segmenter once more, with its own mask."),
     "clean": Row("Remove specks and holes below this share of a mask, 0..1.", as_number),
@@ -170,7 +170,7 @@ TABLE = {
         choices=TASKS,
     ),
     "overlap": Row("Objects may share pixels. Without it a pixel belongs to the object that fits it best."),
-    "distractors": Row("Words that a text is compared with. Without it: 31 everyday words."),
+    "rivals": Row("Words that a text is compared with. Without it: 31 everyday words."),
     "max_body": Row("Megabytes of a request or an image's file.", as_integer, _LIMITS),
     "max_pixels": Row("Pixels of an image.", as_integer, _LIMITS),
     "timeout": Row("Seconds for a request; Label Studio waits 100.", as_number, _LIMITS),

@@ -14,7 +14,7 @@ import ovseg
 from ovseg.options import LoadOptions, Options, Plain
 
 if TYPE_CHECKING:
-    from ovseg.model.model import Model
+    from ovseg.model import Model
     from ovseg.words.vocabulary import Vocabulary
 
 PLAIN = re.compile(r"(?:[^\W_]|[+-])+(?: (?:[^\W_]|[+-])+)*")

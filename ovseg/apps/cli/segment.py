@@ -72,7 +72,6 @@ def segment(
     given = read_inputs(images, vocabulary, recursive)
     ready = load_model(model, method, loading)
     from ovseg.files.write import make_folder, write_json, write_picture
-    from ovseg.model.verbs import with_background
 
     ready.check_window(options)
     names = with_background(given.names, options)

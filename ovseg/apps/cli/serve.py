@@ -129,7 +129,7 @@ def serve(
             as_weights("segmenter_weights", segmenter_weights) if segmenter_weights is not None else None
         )
         sam = load_named_segmenter(segmenter, weights, loading)
-        encode_texts(ready, [*options.distractors, ""], options.templates)
+        encode_texts(ready, [*options.rivals, ""], options.templates)
         from ovseg.apps.serve.app import create_app
         from ovseg.apps.serve.core import Core
 

@@ -65,19 +65,11 @@ def _create(parameters: dict[str, Parameter]) -> Detection | Interaction | Track
     from ovseg.apps.cvat.interaction import Interaction
     from ovseg.apps.cvat.tracking import Tracking
 
-    kinds = (CvatOptions, LoadOptions, AnnotateOptions)
+    kinds = (CvatOptions, AnnotateOptions)
     check_known(parameters, [name for kind in kinds for name in kind.names()])
     given = [{name: parameters[name] for name in kind.names() if name in parameters} for kind in kinds]
-    chosen, loading = CvatOptions.from_mapping(given[0]), LoadOptions.from_mapping(given[1])
-    options = AnnotateOptions.from_mapping(given[2])
-    with_segmenter = options.task == "instances"
-    recipe = FinderRecipe(
-        chosen.model,
-        chosen.method,
-        loading,
-        chosen.segmenter if with_segmenter else None,
-        chosen.segmenter_weights if with_segmenter else None,
-    )
+    chosen, options = CvatOptions.make(None, given[0]), AnnotateOptions.make(None, given[1])
+    recipe = FinderRecipe(chosen, chosen if options.task == "instances" else None)
     if chosen.classes is not None:
         classes, options = with_background(_words(chosen.classes), options)
         return Detection(*recipe.load(), classes, options, chosen.shape, chosen.attributes)

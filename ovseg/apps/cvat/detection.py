@@ -23,7 +23,7 @@ from ovseg.annotation.records import Region
 from ovseg.apps.cvat.shapes import mask_points, polygon_points
 from ovseg.errors import ImageError, one_line
 from ovseg.files.pictures import load_image
-from ovseg.model.model import Model
+from ovseg.model import Model
 from ovseg.options import AnnotateOptions
 from ovseg.segmenters.base import Segmenter
 

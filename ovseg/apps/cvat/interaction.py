@@ -20,7 +20,7 @@ from ovseg.masks.encoded import EncodedImage
 from ovseg.masks.pipeline import Setup, encode_image, find, resolved
 from ovseg.masks.prompts import Click
 from ovseg.masks.results import TextMasks
-from ovseg.model.model import Model
+from ovseg.model import Model
 from ovseg.options import MaskOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import Box, check_box

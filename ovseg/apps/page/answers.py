@@ -148,7 +148,7 @@ def to_picture(finder: MaskFinder, answers: Sequence[Answer], size: tuple[int, i
 
 def _decode(finder: MaskFinder, seen: SeenPicture, asked: dict[int, Answer]) -> dict[int, _Decoded]:
     """Masks of some words before pixels are shared out, each decoded once for the same clicks."""
-    rivals = finder.setup.options.distractors
+    rivals = finder.setup.options.rivals
     keys = {
         k: (tuple(finder.texts[k]), tuple(rivals), one.is_present, one.clicks) for k, one in asked.items()
     }
@@ -188,7 +188,7 @@ def _why_absent(one: Answer, better: Sequence[str]) -> str:
 @torch.no_grad()
 def better_words(finder: MaskFinder, encoded: EncodedImage) -> list[list[str]]:
     """For each class at most ``RIVALS`` everyday words that fit the whole picture better, best first."""
-    rivals = finder.setup.options.distractors
+    rivals = finder.setup.options.rivals
     features = text_features(finder.setup, [text for row in finder.texts for text in row])
     names = list(features)
     scores = TextScores.of(

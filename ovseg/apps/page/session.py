@@ -27,7 +27,7 @@ from ovseg.apps.page.words import check_words_of_page, read_words, shown_words
 from ovseg.errors import UsageError
 from ovseg.files.cache import ContentCache
 from ovseg.masks.pipeline import encode_image
-from ovseg.model.model import Model
+from ovseg.model import Model
 from ovseg.options import AnnotateOptions, FormatOptions, LoadOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import check_point

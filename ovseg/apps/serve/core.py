@@ -22,7 +22,7 @@ from ovseg.files.pictures import load_image
 from ovseg.masks.encoded import EncodedImage
 from ovseg.masks.pipeline import Setup, encode_image, find, resolved
 from ovseg.masks.prompts import Click
-from ovseg.model.model import Model
+from ovseg.model import Model
 from ovseg.options import AnnotateOptions, ServeOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import Box, check_box, check_point

@@ -17,7 +17,7 @@ from ovseg.options import Plain
 from ovseg.options.checks import check_size
 from ovseg.segmenters.base import Segmenter
 
-RECOGNITION = {None: "clip", "label_set": "clip_surgery"}
+RECOGNITION = {"none": "clip", "label_set": "clip_surgery"}
 """Of each surgery of the rows the rule of multi-label recognition: the class token knows no other method."""
 
 

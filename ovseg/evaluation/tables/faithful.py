@@ -26,7 +26,7 @@ from ovseg.evaluation.tables.systems import System
 from ovseg.files.sizes import resize_image
 from ovseg.metrics import MeanPerClass, RandomisationScore, area_under, perturbation_curve, rank_correlation
 from ovseg.metrics.perturbation import MODES, Picture
-from ovseg.model.model import Model
+from ovseg.model import Model
 from ovseg.options import Plain
 from ovseg.results import SimilarityMap
 

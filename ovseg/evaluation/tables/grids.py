@@ -88,7 +88,7 @@ class MapMaker:
         """The tokens of a batch under a method, and the feature of each place (B, N, D)."""
         model = self.model.with_method(method)
         tokens = model.encode_image(pixels)
-        return tokens, model._features(tokens)
+        return tokens, model.place_features(tokens)
 
     @torch.no_grad()
     def similarities(
@@ -130,7 +130,7 @@ class MapMaker:
         )
         return self._chosen(to_grid(scores, tokens.grid)[0], vocabulary, sample, system)
 
-    def _alone(self, system: System) -> str | None:
+    def _alone(self, system: System) -> str:
         """The surgery where one text is alone."""
         alone = self.protocol.surgery_over == "image" and system.surgery in NEEDS_TWO
         return "empty" if alone else system.surgery
@@ -163,7 +163,7 @@ class MapMaker:
             resize=self.protocol.resize,
             templates=self.protocol.templates,
         )
-        return dict(zip(found.names, found.grid_values, strict=True))
+        return dict(zip(found.names, found.grid, strict=True))
 
     def _check(self, system: System) -> None:
         if system.method is not None:

@@ -84,7 +84,7 @@ def _attention_rows(maker: MapMaker, system: System, pixels: Tensor, group: Sequ
         raise UsageError(f"expected a method with attention in its last block, got {system.name}")
     count = tokens.grid[0] * tokens.grid[1]
     shares = own.float().mean(dim=1)[:, -count:, -count:]  # (B, N, N), without leading tokens
-    cosines = cosine(model._features(tokens), maker.text)  # (B, N, T)
+    cosines = cosine(model.place_features(tokens), maker.text)  # (B, N, T)
     rows: list[Plain] = []
     for one, share, sample in zip(cosines, shares, group, strict=True):
         maps = merge_synonyms(to_grid(one[None], tokens.grid)[0], maker.vocabulary.owners).flatten(1)

@@ -56,7 +56,7 @@ class Protocol(Options):
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", check_size("size", self.size))
         check_choice("resize", self.resize, RESIZES)
-        object.__setattr__(self, "templates", check_templates(self.templates))
+        object.__setattr__(self, "templates", check_templates("templates", self.templates))
         check_choice("scored at", self.scored_at, SCORED_AT)
         check_choice("surgery over", self.surgery_over, SURGERY_OVER)
         check_integer("group", self.group, 1, 4096)

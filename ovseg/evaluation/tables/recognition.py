@@ -75,8 +75,7 @@ def apply_rule(
     if rule == "softmax":
         row = (logit_scale * row).softmax(dim=-1)
     elif rule in ("label_set", "label_set_code"):
-        form = "code" if rule == "label_set_code" else "paper"
-        row = label_set_surgery(row[:, None], score_weights(row), form)[:, 0]
+        row = label_set_surgery(row[:, None], score_weights(row), rule)[:, 0]
     elif rule == "empty":
         if empty is None:
             raise UsageError("expected the cosine with the empty string for the rule 'empty', got none")

@@ -23,7 +23,7 @@ from ovseg.evaluation.tables.setup import Setup
 from ovseg.evaluation.tables.systems import System
 from ovseg.evaluation.tables.tables import Report
 from ovseg.metrics import THRESHOLDS_PER
-from ovseg.model.model import Model
+from ovseg.model import Model
 from ovseg.options import Plain
 from ovseg.options.checks import check_choice
 from ovseg.words.vocabulary import Vocabulary

@@ -120,7 +120,7 @@ class _LabelMaker:
         assert system.method is not None
         model = self.model.with_method(system.method)
         # Every other surgery takes one number from all texts of a place, which leaves the best text as it is.
-        surgery = system.surgery if system.surgery == "label_set_code" else None
+        surgery = system.surgery if system.surgery == "label_set_code" else "none"
 
         def score(tokens: ImageTokens) -> Tensor:
             features = place_features(tokens, model.method.class_token_weight)
@@ -132,7 +132,7 @@ class _LabelMaker:
                 size = model.input_size(shape, self.options.size or shape)
                 yield shape, model.preprocess([sample.image], size, self.options.resize)[0]
 
-        for dense in stream(model, pixels(), score, self.options):
+        for dense in stream(model.encode_image, model.patch_size, pixels(), score, self.options):
             found, _ = classify(dense.scores, dense.key, self.vocabulary, self.options)
             yield found.cpu().numpy()
 

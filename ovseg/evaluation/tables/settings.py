@@ -13,18 +13,18 @@ from ovseg.clip.towers import native_size
 from ovseg.errors import UsageError
 from ovseg.evaluation.tables.protocol import Protocol
 from ovseg.metrics.maps import default_thresholds
-from ovseg.model.encoders import FrozenClip
+from ovseg.model import Model
 from ovseg.options import Plain
 from ovseg.weights.digest import state_digest
 from ovseg.words.vocabulary import Vocabulary, as_vocabulary
 
 
-def input_size(protocol: Protocol, model: FrozenClip) -> tuple[int, int]:
+def input_size(protocol: Protocol, model: Model) -> tuple[int, int]:
     """The encoder's (height, width) for maps, in whole patches: a square of ``model.size`` by default."""
     return model.input_size((1, 1), protocol.size)
 
 
-def recognition_size(protocol: Protocol, model: FrozenClip) -> tuple[int, int]:
+def recognition_size(protocol: Protocol, model: Model) -> tuple[int, int]:
     """The encoder's (height, width) for the class token: by default the size that the tower was built for."""
     return model.input_size(
         (1, 1), native_size(model.clip.visual) if protocol.size is None else protocol.size

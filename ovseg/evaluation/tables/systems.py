@@ -29,7 +29,7 @@ class System:
     Attributes:
         name: as the tables show it.
         method: the row of the table of methods, for maps that are similarities.
-        surgery: one of ``options.SURGERIES``, or None for cosines.
+        surgery: one of ``options.SURGERIES``,
         reverse: the map is turned round: 1 minus it.
         explanation: the name of an explanation of ``ovseg.explanation``, in place of a method.
         saved: a folder of saved maps, in place of a method.
@@ -37,7 +37,7 @@ class System:
 
     name: str
     method: Method | None = None
-    surgery: str | None = None
+    surgery: str = "none"
     reverse: bool = False
     explanation: str | None = None
     saved: Path | None = None
@@ -117,9 +117,9 @@ def parse_system(text: str) -> System:
         return ABLATIONS[text]
     method, colon, surgery = text.partition(":")
     if method in METHODS:
-        if colon and surgery not in (*SURGERIES, "none"):
-            raise UsageError(f"unknown surgery {surgery!r}: expected one of {', '.join(SURGERIES)}, none")
-        chosen = (None if surgery == "none" else surgery) if colon else OWN.get(method)
+        if colon and surgery not in SURGERIES:
+            raise UsageError(f"unknown surgery {surgery!r}: expected one of {', '.join(SURGERIES)}")
+        chosen = surgery if colon else OWN.get(method, "none")
         return System(text, METHODS[method], chosen)
     known = list_systems()
     if text not in known:

@@ -16,7 +16,7 @@ from ovseg.clip.build import build_clip, check_config, check_tower
 from ovseg.clip.encoder import encode_image
 from ovseg.clip.models import LoadedClip
 from ovseg.errors import UnsupportedModelError
-from ovseg.model.model import Model
+from ovseg.model import Model
 
 
 def model(family: str, method: str) -> Model:
@@ -38,8 +38,8 @@ def model(family: str, method: str) -> Model:
 def test_every_family_segments_and_recognizes(family: str, name: str) -> None:
     found = model(family, name)
     image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
-    assert found.segment(image, "sky, grass").labels.shape == (50, 70)
-    assert np.isfinite(found.similarity(image, "sky, grass").grid_values).all()
+    assert found.segment(image, "sky, grass").array.shape == (50, 70)
+    assert np.isfinite(found.similarity(image, "sky, grass").grid).all()
     assert found.recognize(image, "sky, grass").scores.shape == (2,)
 
 
@@ -47,9 +47,9 @@ def test_every_family_segments_and_recognizes(family: str, name: str) -> None:
 def test_towers_of_cells_segment_with_clip_and_refuse_surgery(family: str) -> None:
     image = np.random.default_rng(0).integers(0, 255, (50, 70, 3), np.uint8)
     found = model(family, "clip")
-    labels = found.segment(image, "sky, grass").labels
+    labels = found.segment(image, "sky, grass").array
     assert labels.shape == (50, 70)
-    assert (found.with_method("maskclip").segment(image, "sky, grass").labels == labels).all()
+    assert (found.with_method("maskclip").segment(image, "sky, grass").array == labels).all()
     for name in set(METHODS) - {"clip", "maskclip"}:
         with pytest.raises(UnsupportedModelError, match="expected method 'clip' or 'maskclip'"):
             model(family, name)
