@@ -18,8 +18,7 @@ from ovseg.errors import OvsegError, UsageError
 from ovseg.explanation.registry import Explanation, get_explanation
 from ovseg.explanation.similarity import own_surgery
 from ovseg.explanation.subject import Subject
-from ovseg.files.pictures import ImageLike, load_image
-from ovseg.files.pictures import OnError, check_on_error, each
+from ovseg.files.pictures import ImageLike, OnError, check_on_error, each, load_image
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import check_surgery
 from ovseg.model import Model

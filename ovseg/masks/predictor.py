@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from ovseg.errors import UsageError, described
 from ovseg.files.cache import ContentCache
-from ovseg.files.pictures import ImageLike, load_image
-from ovseg.files.pictures import OnError, as_images, check_on_error, each
+from ovseg.files.pictures import ImageLike, OnError, as_images, check_on_error, each, load_image
 from ovseg.masks.encoded import EncodedImage
 from ovseg.masks.pipeline import Setup, encode_image, find, resolved, text_features
 from ovseg.masks.prompts import Target, parse_targets

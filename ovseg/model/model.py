@@ -23,8 +23,7 @@ from ovseg.clip.models import LoadedClip
 from ovseg.clip.text import Progress, TextCache, TextEncoder
 from ovseg.clip.towers import check_method, native_size, patch_size
 from ovseg.errors import UsageError, described
-from ovseg.files.pictures import ImageLike
-from ovseg.files.pictures import OnError, Pictures
+from ovseg.files.pictures import ImageLike, OnError, Pictures
 from ovseg.maps import recognition
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import apply_surgery, check_surgery, cosine, place_features

@@ -11,7 +11,7 @@ import torch
 from ovseg.errors import UsageError
 from ovseg.maps import similarity as sim
 from ovseg.maps.labels import kept_classes, label_map, merge_synonyms, probabilities
-from ovseg.maps.recognition import recognize
+from ovseg.maps.recognition import recognizer
 from ovseg.maps.scores import Cropped, Flipped, GridScores, Resized, WindowScores, render
 from ovseg.maps.tiling import windows
 
@@ -107,11 +107,12 @@ def test_nothing_of_the_size_of_the_product_is_allocated():
 
 
 @pytest.mark.parametrize(
-    "surgery, wanted", [(None, "cosine"), ("softmax", "softmax"), ("label_set", "paper")]
+    "surgery, scale, wanted",
+    [("none", None, "cosine"), ("none", 100.0, "softmax"), ("label_set", None, "paper")],
 )
-def test_recognition_is_surgery_on_the_class_token(reference, surgery, wanted):
+def test_recognition_is_surgery_on_the_class_token(reference, surgery, scale, wanted):
     token, text = unit(2, 16), unit(5, 16, seed=1)
-    got = recognize(token, text, surgery)
+    got = recognizer(text, surgery, softmax_scale=scale)(token)
     cosines = token @ text.T
     expected = {
         "cosine": cosines,
@@ -215,12 +216,10 @@ def test_gaps_between_windows_are_misuse(window, stride):
         windows((10, 10), window, stride)
 
 
-@pytest.mark.parametrize("surgery", [None, "softmax", "empty", "label_set", "label_set_code"])
+@pytest.mark.parametrize("surgery", ["none", "empty", "label_set", "label_set_code"])
 def test_recognition_of_many_texts_makes_nothing_of_their_size_for_an_image(surgery):
     """Thousands of texts: what is computed for an image is smaller than texts times channels."""
     from torch.utils._python_dispatch import TorchDispatchMode
-
-    from ovseg.maps.recognition import recognizer
 
     largest = []
 
@@ -238,4 +237,3 @@ def test_recognition_of_many_texts_makes_nothing_of_their_size_for_an_image(surg
     with Sizes():
         found = score(token)
     assert found.shape == (2, texts) and largest and max(largest) == 2 * texts
-    torch.testing.assert_close(found, recognize(token, text, surgery, empty))

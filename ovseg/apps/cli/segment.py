@@ -74,7 +74,7 @@ def segment(
     from ovseg.files.write import make_folder, write_json, write_picture
 
     ready.check_window(options)
-    names = with_background(given.names, options)
+    names = given.names.with_background(options.background)
     encode_texts(ready, names.flat, options.templates)
     run = record_of_run("segment", ready, loading, options, given.names) if json else {}
     make_folder(folder)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ovseg.annotation.api import FinderRecipe, with_background
 from ovseg.annotation.classes import Classes, parse_classes, read_classes
 from ovseg.errors import MissingPackageError, OvsegError, UsageError
-from ovseg.options import AnnotateOptions, CvatOptions, LoadOptions, check_known
+from ovseg.options import AnnotateOptions, CvatOptions, check_known
 
 if TYPE_CHECKING:
     from ovseg.apps.cvat.detection import Detection
