@@ -26,7 +26,7 @@ from ovseg.apps.cli.inputs import (
 )
 from ovseg.apps.cli.loading import DEFAULT, ModelName, encode_texts, little_known, load_model
 from ovseg.apps.cli.loop import run_images
-from ovseg.apps.cli.options import as_surgery, with_options
+from ovseg.apps.cli.options import with_options
 from ovseg.apps.cli.outputs import Outputs
 from ovseg.apps.cli.records import record_of_run
 from ovseg.apps.cli.shared import note, reported

@@ -32,7 +32,7 @@ from ovseg.apps.cli.loading import (
 )
 from ovseg.apps.cli.loop import run_images
 from ovseg.apps.cli.mask_files import Image, remember, write_masks
-from ovseg.apps.cli.options import as_weights, with_options
+from ovseg.apps.cli.options import with_options
 from ovseg.apps.cli.records import beside, record_of_run, slug
 from ovseg.apps.cli.shared import reported
 from ovseg.files.paths import shown

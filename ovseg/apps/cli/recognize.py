@@ -14,7 +14,7 @@ import typer
 from ovseg.apps.cli.inputs import Arguments, Recursive, VocabularyName, open_image, read_inputs
 from ovseg.apps.cli.loading import DEFAULT, ModelName, encode_texts, little_known, load_model
 from ovseg.apps.cli.loop import run_images
-from ovseg.apps.cli.options import as_integer, as_surgery, with_options
+from ovseg.apps.cli.options import with_options
 from ovseg.apps.cli.records import record_of_run
 from ovseg.apps.cli.shared import reported
 from ovseg.files.paths import shown

@@ -24,7 +24,7 @@ from ovseg.apps.cli.loading import (
 )
 from ovseg.apps.cli.loading import load_segmenter as load_named_segmenter
 from ovseg.apps.cli.mask import DEFAULT_SEGMENTER
-from ovseg.apps.cli.options import as_weights, with_options
+from ovseg.apps.cli.options import with_options
 from ovseg.apps.cli.shared import note, reported, tell
 from ovseg.errors import MissingPackageError, OvsegError, UsageError
 from ovseg.files.paths import expand, shown
