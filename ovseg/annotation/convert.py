@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import ovseg
-from ovseg.annotation.formats import WRITERS, Target
-from ovseg.annotation.readers import Annotations
+from ovseg.annotation.formats import WRITERS, Annotations, Target
 from ovseg.annotation.records import Record, without_ending
 from ovseg.errors import UsageError
 from ovseg.files.find import cut_name
+from ovseg.files.paths import shown
 from ovseg.files.write import make_folder
 from ovseg.options import FORMATS, FormatOptions
 from ovseg.options.checks import check_choice, check_words
@@ -26,7 +26,9 @@ def convert(
     options: FormatOptions | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Write annotations in other formats, each in a folder of its name below ``out``.
+    """Write annotations in other formats, each in a new folder of its name below ``out``.
+
+    What readers and formats do not take is left out and counted in ``annotations.skipped``.
 
     Args:
         annotations: what ``read_annotations`` gives.
@@ -39,16 +41,18 @@ def convert(
         The number of images.
 
     Raises:
-        UsageError: a format is unknown or cannot hold the classes, or there are none.
+        UsageError: a format is unknown or cannot hold the classes, there are none, or the folder of a format
+            has files already, whose numbers may mean other classes.
         DataError: an annotation cannot be read.
         OvsegError: a file cannot be written.
     """
-    listed = check_words("formats", formats)
+    listed = dict.fromkeys(check_words("formats", formats))
     for name in listed:
         check_choice("format", name, FORMATS)
     if not annotations.names:
         raise UsageError("expected annotations with classes, got none")
-    source = f"ovseg {ovseg.__version__}"
+    # Foreign annotations may share pixels, which only the writer of the picture can sort out.
+    chosen = replace(options or FormatOptions(), overlaps=True)
     made = [
         WRITERS[name](
             Target(
@@ -56,13 +60,16 @@ def convert(
                 annotations.names,
                 annotations.background,
                 annotations.stuff,
-                source,
-                # Foreign annotations may share pixels, which only the writer of the picture can sort out.
-                replace(options or FormatOptions(), overlaps=True),
+                f"ovseg {ovseg.__version__}",
+                chosen,
+                annotations.skipped,
             )
         )
-        for name in dict.fromkeys(listed)
+        for name in listed
     ]
+    for writer in made:
+        if writer.folder.is_dir() and any(writer.folder.iterdir()):
+            raise UsageError(f"expected no files of an earlier conversion, {shown(writer.folder)} holds some")
     make_folder(Path(out))
     count = 0
     for record in distinct(annotations.records()):

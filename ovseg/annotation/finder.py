@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ovseg.annotation.classes import Classes
 from ovseg.annotation.exclusive import Found, exclusive
-from ovseg.annotation.records import Mask, Picture, Region
+from ovseg.annotation.records import Picture, Region
 from ovseg.errors import UsageError
 from ovseg.masks.decoding import found_objects
 from ovseg.masks.encoded import EncodedImage
@@ -23,6 +23,7 @@ from ovseg.masks.pipeline import Setup, prompt_sets, resolved, text_features
 from ovseg.masks.scores import TextScores, maps_and_presences
 from ovseg.model import Model
 from ovseg.options import AnnotateOptions
+from ovseg.results.coco import Mask
 from ovseg.results.types import ImageFeatures
 from ovseg.segmenters.base import Segmenter
 from ovseg.words.names import fold

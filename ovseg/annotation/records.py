@@ -39,6 +39,11 @@ class Region:
     prompt: str | None = None
     method: str | None = None
 
+    def known(self) -> dict[str, object]:
+        """Score, prompt and method, those that there are."""
+        found = {"score": self.score, "prompt": self.prompt, "method": self.method}
+        return {key: value for key, value in found.items() if value is not None}
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -55,7 +60,7 @@ class Record:
     Attributes:
         name: the image's path below the images' folder, with "/" between folders: "sub/photo.jpg".
         size: (height, width) in pixels of the upright image.
-        regions: in order; where two share pixels, the earlier one is on top.
+        regions: in order; where two share pixels, the later one is on top.
         stem: the beginning of its files' names, "sub/photo"; empty for the name without its ending.
         image: where the image lies, or None where that is not known.
         presence: how likely each class is in the image, 0..1; classes that are not listed are below 0.01.

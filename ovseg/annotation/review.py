@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.annotation.readers import Annotations
+from ovseg.annotation.formats import Annotations
 from ovseg.annotation.records import Record, without_ending
 from ovseg.errors import DataError
 from ovseg.words.names import fold
@@ -133,8 +134,10 @@ def review(run: Annotations, truth: Annotations) -> Review:
         alike; "background" is left out.
 
     Raises:
-        DataError: no image or no class is in both, or an image has two sizes.
+        DataError: no image or no class is in both, an image has two sizes, or the truth is a model's.
     """
+    if truth.predicted:
+        raise DataError("expected a truth that somebody annotated, it holds predictions only")
     wanted = {fold(name): name for name in truth.names if fold(name) != "background"}
     names = {fold(name): name for name in run.names if fold(name) in wanted}
     if not names:
@@ -242,10 +245,13 @@ class _Truth:
         return [record.name for index, record in enumerate(self.records) if index not in self.used]
 
 
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
+"""What Label Studio puts in front of the name of a file that was uploaded."""
 _FORMS: tuple[Callable[[str], str], ...] = (
     lambda name: name,
     without_ending,
     lambda name: without_ending(name).rpartition("/")[2],
+    lambda name: _UPLOADED.sub("", without_ending(name).rpartition("/")[2]),
 )
 
 

@@ -8,8 +8,9 @@ from PIL import Image
 
 import ovseg
 from ovseg.annotation.formats import WRITERS, Target
-from ovseg.annotation.records import Mask, Record, Region
+from ovseg.annotation.records import Record, Region
 from ovseg.options import FormatOptions
+from ovseg.results.coco import Mask
 
 NAMES = ("person", "road", "car", "sky")
 

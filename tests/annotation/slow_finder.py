@@ -11,8 +11,9 @@ import numpy as np
 from ovseg.annotation.folder import RunFolder
 from ovseg.annotation.formats import WRITERS, Target
 from ovseg.annotation.inputs import find_inputs
-from ovseg.annotation.records import Mask, Picture, Region
+from ovseg.annotation.records import Picture, Region
 from ovseg.annotation.run import run_jobs
+from ovseg.results.coco import Mask
 
 NAMES = ("dark", "bright")
 FORMATS = ("coco", "coco-panoptic", "yolo", "labelme", "label-studio", "cvat", "voc", "mmseg")

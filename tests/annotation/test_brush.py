@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from ovseg.annotation.brush import decode_brush, encode_brush
+from ovseg.annotation.formats.brush import decode_brush, encode_brush
 from ovseg.errors import DataError
 
 NAMES = "one pixel, one pixel image, empty, full, noise, hole, parts, first pixel, runs over 65536"

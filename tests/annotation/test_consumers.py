@@ -17,8 +17,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ovseg.annotation.formats.base import voc_colours
-from ovseg.annotation.records import Mask, Record, Region
+from ovseg.annotation.formats.voc import voc_colours
+from ovseg.annotation.records import Record, Region
+from ovseg.results.coco import Mask
 
 NAMES = ("person", "road", "car", "sky")
 

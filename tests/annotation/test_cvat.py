@@ -12,8 +12,8 @@ from PIL import Image
 
 import ovseg
 from ovseg.annotation.api import annotate
-from ovseg.annotation.readers import read_annotations
-from ovseg.annotation.readers.base import polygon_mask
+from ovseg.annotation.formats import read_annotations
+from ovseg.annotation.formats.shapes import polygon_mask
 from ovseg.metrics import mask_iou
 from ovseg.options import AnnotateOptions
 

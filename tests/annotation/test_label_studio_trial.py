@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.annotation.brush import encode_brush
+from ovseg.annotation.formats.brush import encode_brush
 from ovseg.apps.serve.labelling import read_labelling
 
 from .conftest import disk

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from ovseg.annotation.records import Mask, Record, parse_record, read_record
+from ovseg.annotation.records import Record, parse_record, read_record
 from ovseg.errors import DataError
+from ovseg.results.coco import Mask
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (31, 1), (3, 5), (40, 61)])

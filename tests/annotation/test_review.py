@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from ovseg.annotation.readers import Annotations
-from ovseg.annotation.records import Mask, Record, Region
+from ovseg.annotation.formats import Annotations
+from ovseg.annotation.records import Record, Region
 from ovseg.annotation.review import best_threshold, review
 from ovseg.errors import DataError
+from ovseg.results.coco import Mask
 
 
 def record(name, labels, names, presence=None, void=None):

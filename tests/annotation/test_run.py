@@ -395,7 +395,7 @@ def test_lists_patterns_and_the_run_folder_within_the_images(tmp_path, monkeypat
 
 def test_turned_photographs_are_annotated_upright(tmp_path, slow):
     """LabelMe refuses a file whose size is not that of the image as it turns it."""
-    from ovseg.annotation.readers import read_annotations
+    from ovseg.annotation.formats import read_annotations
 
     (tmp_path / "in").mkdir()
     exif = Image.Exif()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import ovseg
-from ovseg.annotation.brush import decode_brush
 from ovseg.annotation.classes import read_classes
 from ovseg.annotation.finder import MaskFinder
+from ovseg.annotation.formats.brush import decode_brush
 from ovseg.options import AnnotateOptions, ServeOptions
 
 from .serving import BASIC, ask, body_of, png, running, uri, words

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import ovseg
-from ovseg.annotation.brush import decode_brush, encode_brush
-from ovseg.annotation.readers.base import polygon_mask
+from ovseg.annotation.formats.brush import decode_brush, encode_brush
+from ovseg.annotation.formats.shapes import polygon_mask
 from ovseg.options import AnnotateOptions
 
 from .serving import ask, body_of, config, png, running, uri, words

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ovseg.annotation.readers import read_annotations
+from ovseg.annotation.formats import read_annotations
 from ovseg.apps.page.screen import shown_size
 from ovseg.apps.page.session import PageSession
 

@@ -13,7 +13,7 @@ import ovseg
 from ovseg.annotation.api import annotate
 from ovseg.annotation.convert import convert
 from ovseg.annotation.folder import read_run
-from ovseg.annotation.readers import read_annotations
+from ovseg.annotation.formats import read_annotations
 from ovseg.annotation.review import review
 from ovseg.apps.page.answers import Step
 from ovseg.apps.page.photos import ACCEPTED, OPEN, SKIPPED

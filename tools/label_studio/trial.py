@@ -23,7 +23,7 @@ from PIL import Image
 import ovseg
 from label_studio.own import Own
 from label_studio.studio import PASSWORD, USER, Backend, Studio, form, make_environment
-from ovseg.annotation.brush import decode_brush
+from ovseg.annotation.formats.brush import decode_brush
 from ovseg.errors import OvsegError, one_line
 from ovseg.files.write import write_file
 from ovseg.metrics import mask_iou

@@ -1,20 +1,149 @@
-"""One file a format: each turns records of images into the files that its tool reads."""
+"""Formats of annotation files, one file each: its reader makes records, its writer makes files of records.
+
+A new format is one file and one row of ``TABLE``.
+"""
 
 from __future__ import annotations
 
-from ovseg.annotation.formats.base import Records, Target, Writer
-from ovseg.annotation.formats.coco import Coco, CocoPanoptic
-from ovseg.annotation.formats.cvat import Cvat
-from ovseg.annotation.formats.label_studio import LabelStudio
-from ovseg.annotation.formats.labelme import LabelMe
-from ovseg.annotation.formats.labels import Cityscapes, Mmseg
-from ovseg.annotation.formats.voc import Voc
-from ovseg.annotation.formats.yolo import Yolo
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
-WRITERS: dict[str, type[Writer]] = {
-    writer.name: writer
-    for writer in (Coco, CocoPanoptic, Yolo, LabelMe, LabelStudio, Cvat, Voc, Mmseg, Cityscapes)
-}
+from ovseg.annotation.classes import read_classes
+from ovseg.annotation.folder import RUN, read_run
+from ovseg.annotation.formats.base import Records, Target, Writer
+from ovseg.annotation.formats.cityscapes import Cityscapes, read_cityscapes
+from ovseg.annotation.formats.coco import Coco, read_coco
+from ovseg.annotation.formats.cvat import Cvat, read_cvat
+from ovseg.annotation.formats.label_studio import LabelStudio, read_label_studio
+from ovseg.annotation.formats.labelme import LabelMe, read_labelme
+from ovseg.annotation.formats.mmseg import Mmseg, read_mmseg
+from ovseg.annotation.formats.panoptic import CocoPanoptic, read_panoptic
+from ovseg.annotation.formats.source import Annotations, Skipped, Source
+from ovseg.annotation.formats.voc import Voc, read_voc
+from ovseg.annotation.formats.yolo import Yolo, read_yolo
+from ovseg.errors import DataError, UsageError
+from ovseg.files.paths import expand, shown
+from ovseg.options.checks import check_choice
+
+
+class Format(NamedTuple):
+    """A format: its writer, its reader, and files or folders by which a folder of it is known."""
+
+    writer: type[Writer]
+    read: Callable[[Source], Annotations]
+    marks: tuple[str, ...] = ()
+
+
+TABLE = (
+    Format(Coco, read_coco, ("instances.json",)),
+    Format(CocoPanoptic, read_panoptic, ("panoptic.json",)),
+    Format(Yolo, read_yolo, ("data.yaml", "labels/classes.txt")),
+    Format(LabelMe, read_labelme),
+    Format(LabelStudio, read_label_studio, ("tasks.json",)),
+    Format(Cvat, read_cvat, ("annotations.xml",)),
+    Format(Voc, read_voc, ("SegmentationClass",)),
+    Format(Mmseg, read_mmseg, ("dataset.py", "classes.txt")),
+    Format(Cityscapes, read_cityscapes),
+)
+WRITERS: dict[str, type[Writer]] = {row.writer.name: row.writer for row in TABLE}
 """The writer of each format."""
 
-__all__ = ["WRITERS", "Records", "Target", "Writer"]
+
+def read_run_folder(source: Source) -> Annotations:
+    """The records of a run folder, also while the run goes on. Raises DataError."""
+    info, records, _ = read_run(source.path)
+    return Annotations(info.names, records, info.task == "labels", "run")
+
+
+READERS: dict[str, Callable[[Source], Annotations]] = {
+    "run": read_run_folder,
+    **{row.writer.name: row.read for row in TABLE},
+}
+"""The reader of each format; "run" is a folder of ``ovseg annotate``."""
+
+
+def read_annotations(
+    path: str | os.PathLike[str],
+    kind: str | None = None,
+    images: str | os.PathLike[str] | None = None,
+    classes: str | os.PathLike[str] | None = None,
+) -> Annotations:
+    """Annotations of any format.
+
+    Args:
+        path: a run folder, or a file or folder of one of the formats.
+        kind: a name of ``READERS``; None to tell it by the files.
+        images: the folder of the images, where the format needs it or links to images are wanted.
+        classes: the classes in order, where the files hold numbers only; as ``read_classes`` takes them.
+
+    Raises:
+        UsageError: the path does not exist, or its format cannot be told.
+        DataError: a file is damaged or something else.
+    """
+    place = expand(path)
+    if not os.path.isfile(place) and not os.path.isdir(place):  # a pipe would be waited for without end
+        reason = "is no file or folder" if os.path.exists(place) else "does not exist"
+        raise UsageError(f"expected annotations, {shown(place)} {reason}")
+    if kind is None:
+        kind = guess_format(place)
+    else:
+        check_choice("format", kind, tuple(READERS))
+    names = None if classes is None else read_classes(classes).names
+    return READERS[kind](Source(place, None if images is None else expand(images), names))
+
+
+def guess_format(path: Path) -> str:
+    """The format of a file or folder, by what it is called and holds.
+
+    Raises:
+        UsageError: it cannot be told.
+    """
+    if path.is_dir():
+        marks = {RUN: "run", **{mark: row.writer.name for row in TABLE for mark in row.marks}}
+        for mark, kind in marks.items():
+            if (path / mark).exists():
+                return kind
+        if next(path.rglob("*_labelIds.png"), None) is not None:
+            return "cityscapes"
+        if next(path.rglob("*.json"), None) is not None:
+            return "labelme"
+    elif path.suffix == ".xml":
+        return "cvat"
+    elif path.suffix in (".yaml", ".yml"):
+        return "yolo"
+    elif path.suffix == ".json":
+        return _json_kind(path)
+    known = ", ".join(READERS)
+    raise UsageError(f"cannot tell the format of {shown(path)}: expected it named, one of {known}")
+
+
+def _json_kind(path: Path) -> str:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        raise DataError(f"expected annotations as JSON, {shown(path)} is none") from None
+    if isinstance(content, list):
+        return "label-studio"
+    if isinstance(content, dict) and "shapes" in content:
+        return "labelme"
+    first = content.get("annotations") if isinstance(content, dict) else None
+    if isinstance(first, list) and first and isinstance(first[0], dict) and "segments_info" in first[0]:
+        return "coco-panoptic"
+    return "coco"
+
+
+__all__ = [
+    "READERS",
+    "WRITERS",
+    "Annotations",
+    "Records",
+    "Skipped",
+    "Source",
+    "Target",
+    "Writer",
+    "guess_format",
+    "read_annotations",
+]

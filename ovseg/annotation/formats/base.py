@@ -1,4 +1,4 @@
-"""What every writer is: files of one image while the run goes on, and files of all images at its end."""
+"""What every writer is: files of one image while the run goes on, and files of the data set at its end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, TypeAlias
+from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg.annotation.formats.source import Skipped
 from ovseg.annotation.records import Record, Region
-from ovseg.errors import OvsegError, UsageError
+from ovseg.errors import OvsegError
 from ovseg.files.paths import shown
 from ovseg.files.write import make_folder, write_file
 from ovseg.options import FormatOptions
@@ -38,6 +40,7 @@ class Target:
         stuff: the regions are all pixels of a class, and not objects.
         source: what made the annotations, for tools that show it.
         options: the choices that formats have.
+        skipped: counts what a format cannot hold.
     """
 
     folder: Path
@@ -46,6 +49,7 @@ class Target:
     stuff: bool = False
     source: str = "ovseg"
     options: FormatOptions = field(default_factory=FormatOptions)
+    skipped: Skipped = field(default_factory=Skipped)
 
     @property
     def objects(self) -> tuple[str, ...]:
@@ -81,7 +85,7 @@ class Writer(ABC):
 
     @abstractmethod
     def finish(self, records: Records) -> None:
-        """Write the files that are of all images. Raises OvsegError where one cannot be written."""
+        """Write the files that cover the whole data set. Raises OvsegError where one cannot be written."""
 
     def regions(self, record: Record) -> list[Region]:
         """The regions of a record that are objects: no background, and none without pixels."""
@@ -117,14 +121,25 @@ def json_list(items: Iterable[object]) -> Iterator[str]:
     yield "\n]"
 
 
-def link_image(record: Record, path: Path) -> None:
-    """Put the image in the place where a tool looks for it: as a link, or a copy where there are no links.
+def image_name(record: Record) -> str:
+    """The image's path in the folder of a format, beside whose files it lies."""
+    return record.stem + PurePosixPath(record.name).suffix
+
+
+def link_image(record: Record, folder: Path, name: str = "") -> None:
+    """Put the image into the folder where a tool looks for it: as a link, or a copy where there are no links.
+
+    Args:
+        record: the image.
+        folder: the folder.
+        name: its path there; empty for ``image_name``.
 
     Raises:
         OvsegError: neither can be made.
     """
     if record.image is None:
         return
+    path = folder / (name or image_name(record))
     make_folder(path.parent)
     if os.path.islink(path) and os.readlink(path) == record.image:
         return
@@ -145,7 +160,7 @@ def link_image(record: Record, path: Path) -> None:
 def paint(
     record: Record, values: Mapping[str, int], rest: int, void: int | None, dtype: type[np.unsignedinteger]
 ) -> NDArray[np.unsignedinteger]:
-    """A label map (H, W): the value of each region's class, earlier regions on top.
+    """A label map (H, W): the value of each region's class, later regions on top.
 
     Args:
         record: the image.
@@ -157,49 +172,16 @@ def paint(
     labels = np.full(record.size, rest, dtype)
     if record.void is not None and void is not None:
         labels[record.void.array()] = void
-    for one in reversed(record.regions):
+    for one in record.regions:
         if one.label in values:
             labels[one.mask.array()] = values[one.label]
     return labels
 
 
-def voc_colours() -> NDArray[np.uint8]:
-    """The 256 colours of PASCAL VOC, (256, 3): the bits of an index spread over red, green and blue.
-
-    >>> voc_colours()[[0, 1, 255]].tolist()
-    [[0, 0, 0], [128, 0, 0], [224, 224, 192]]
-    """
-    index = np.arange(256)
-    colours = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    return colours
-
-
-_XML_CODES = {
-    "&": "&amp;",
-    "<": "&lt;",
-    ">": "&gt;",
-    '"': "&quot;",
-    "\t": "&#9;",
-    "\n": "&#10;",
-    "\r": "&#13;",
-}
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_XML_CODES = {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 
 
 def xml_text(text: str) -> str:
     """A text as XML can hold it, in an element or between double quotation marks."""
-    text = _NO_XML.sub("\ufffd", text)
-    for letter, code in _XML_CODES.items():
-        text = text.replace(letter, code)
-    return text
-
-
-def check_count(writer: Writer, most: int) -> None:
-    """Raise UsageError where there are more than ``most`` classes."""
-    if len(writer.target.objects) > most:
-        raise UsageError(
-            f"expected at most {most} classes for {writer.name}, got {len(writer.target.objects)}"
-        )
+    return escape(_NO_XML.sub("\ufffd", text), _XML_CODES)

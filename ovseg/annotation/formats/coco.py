@@ -1,17 +1,115 @@
-"""COCO: instances.json with run lengths (or polygons), and panoptic.json with its PNG files."""
+"""COCO: ``instances.json`` with run lengths or polygons; one file of SA-1B is read too."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
-
-import numpy as np
-from PIL import Image
+from typing import Any
 
 from ovseg.annotation.formats.base import Records, Writer, as_json, json_list, write_parts
+from ovseg.annotation.formats.shapes import box_mask, polygon_mask
+from ovseg.annotation.formats.source import (
+    Annotations,
+    Objects,
+    Source,
+    as_score,
+    read_json,
+    reading,
+    records_of,
+)
 from ovseg.annotation.outlines import edge_polygons
-from ovseg.annotation.records import Mask, Record, Region
-from ovseg.files.write import write_file
-from ovseg.results.figures import palette
+from ovseg.annotation.records import Record, Region, check_size
+from ovseg.errors import DataError
+from ovseg.files.paths import shown
+from ovseg.results.coco import Mask, coco_annotation
+
+WHAT = "COCO's annotations"
+
+
+def read_coco(source: Source) -> Annotations:
+    """Instances as polygons, run lengths or boxes. Crowds become void. Raises DataError."""
+    path = source.file("instances.json")
+    content: Any = read_json(path, WHAT)
+    with reading(path, WHAT):
+        if "image" in content:
+            content = _of_one_image(content)
+        names = category_names(content)
+        images = sorted(content["images"], key=lambda one: str(one["file_name"]))
+        found = defaultdict(list)
+        for one in content["annotations"]:
+            found[one["image_id"]].append(one)
+
+    def record(image: Any) -> Record:
+        name = str(image["file_name"])
+        size = check_size((image["height"], image["width"]), name)
+        objects, crowd = Objects(source.skipped, shown(path)), []
+        for place, one in enumerate(found[image["id"]]):
+            key = one.get("id", f"{place} of {name}")
+            mask = _mask(one, size)
+            if mask is None:
+                objects.skip(key, "annotations without segmentation and bbox")
+            elif one.get("iscrowd"):
+                crowd.append(mask)
+            else:
+                objects.add(key, region_of(names[one["category_id"]], mask, one))
+        void = Mask.union(crowd) if crowd else None
+        return Record(name, size, objects.regions(), image=source.image(name), void=void)
+
+    records = records_of(images, record, WHAT, path)
+    return Annotations(tuple(dict.fromkeys(names.values())), records, False, "coco", source.skipped)
+
+
+def category_names(content: Any) -> dict[object, str]:
+    """The name of each class by its id."""
+    return {one["id"]: str(one["name"]) for one in content["categories"]}
+
+
+def region_of(label: str, mask: Mask, one: Any) -> Region:
+    """A region with the score, prompt and method that an annotation or its ``attributes`` have."""
+    extra = one.get("attributes")
+    known = extra if isinstance(extra, dict) else {}
+    prompt, method = (known.get(key) for key in ("prompt", "method"))
+    return Region(
+        label,
+        mask,
+        as_score(one.get("score", known.get("score"))),
+        prompt if isinstance(prompt, str) else None,
+        method if isinstance(method, str) else None,
+    )
+
+
+def _of_one_image(content: Any) -> Any:
+    """A file of SA-1B, which holds one image and objects without a class, as COCO's."""
+    image = content["image"]
+    key = image["image_id"]
+    return {
+        "images": [{**image, "id": key}],
+        "categories": [{"id": 1, "name": "object"}],
+        "annotations": [{**one, "image_id": key, "category_id": 1} for one in content["annotations"]],
+    }
+
+
+def _mask(one: Any, size: tuple[int, int]) -> Mask | None:
+    """The segmentation, else the bbox; None where an annotation has neither."""
+    segmentation = one.get("segmentation")
+    if segmentation:
+        return segmentation_mask(segmentation, size)
+    if not one.get("bbox"):
+        return None
+    x, y, width, height = one["bbox"]
+    return box_mask(size, [x, y, x + width, y + height])
+
+
+def segmentation_mask(segmentation: object, size: tuple[int, int]) -> Mask:
+    """A mask from COCO's polygons, or run lengths as text or numbers. Raises DataError."""
+    if isinstance(segmentation, list):
+        return polygon_mask(size, segmentation)
+    if isinstance(segmentation, dict):
+        counts = segmentation["counts"]
+        if tuple(segmentation["size"]) != size:
+            raise DataError(f"expected a mask of {size}, got one of {segmentation['size']}")
+        return Mask.of_runs(size, counts) if isinstance(counts, list) else Mask(size, str(counts)).checked()
+    raise DataError(f"expected polygons or run lengths, got {type(segmentation).__name__}")
 
 
 class Coco(Writer):
@@ -26,7 +124,7 @@ class Coco(Writer):
         yield '{"info":' + as_json({"description": self.target.source}) + ',\n"licenses":[],\n"categories":'
         yield from json_list(categories(self))
         yield ',\n"images":'
-        yield from json_list(_image(number, one) for number, one in enumerate(records(), 1))
+        yield from json_list(images(records))
         yield ',\n"annotations":'
         yield from json_list(self._annotations(records))
         yield "}\n"
@@ -36,85 +134,11 @@ class Coco(Writer):
         for image, record in enumerate(records(), 1):
             for one in self.regions(record):
                 number += 1
-                yield {
-                    "id": number,
-                    "image_id": image,
-                    "category_id": self.index[one.label] + 1,
-                    "segmentation": self._segmentation(one.mask),
-                    **measures(one.mask),
-                    "iscrowd": 0,
-                    **details(one),
-                }
-
-    def _segmentation(self, mask: Mask) -> object:
-        if self.target.options.shape == "polygon":
-            return [[side for point in part for side in point] for part in edge_polygons(mask.array())]
-        return {"size": list(mask.size), "counts": mask.counts}
-
-
-class CocoPanoptic(Writer):
-    """``panoptic.json`` and ``panoptic/NAME.png``: id = R + 256 G + 65536 B, 0 for no segment."""
-
-    name = "coco-panoptic"
-
-    def write(self, record: Record) -> None:
-        ids = self._ids(record)
-        rgb = np.stack([ids & 255, (ids >> 8) & 255, (ids >> 16) & 255], axis=-1).astype(np.uint8)
-        image = Image.fromarray(rgb)
-        write_file(self.path("panoptic", f"{record.stem}.png"), lambda file: image.save(file, "PNG"))
-
-    def finish(self, records: Records) -> None:
-        write_parts(self.path("panoptic.json"), self._parts(records))
-
-    def _ids(self, record: Record) -> np.ndarray:
-        ids = np.zeros(record.size, np.uint32)
-        regions = self.regions(record)
-        for number in range(len(regions), 0, -1):
-            ids[regions[number - 1].mask.array()] = number
-        return ids
-
-    def _parts(self, records: Records) -> Iterator[str]:
-        colours = palette(len(self.index)).tolist()
-        listed = [
-            {**one, "isthing": int(not self.target.stuff), "color": colour}
-            for one, colour in zip(categories(self), colours, strict=True)
-        ]
-        yield '{"info":' + as_json({"description": self.target.source}) + ',\n"categories":'
-        yield from json_list(listed)
-        yield ',\n"images":'
-        yield from json_list(_image(number, one) for number, one in enumerate(records(), 1))
-        yield ',\n"annotations":'
-        yield from json_list(
-            {
-                "image_id": number,
-                "file_name": f"{record.stem}.png",
-                "segments_info": self._segments(record),
-            }
-            for number, record in enumerate(records(), 1)
-        )
-        yield "}\n"
-
-    def _segments(self, record: Record) -> list[dict[str, object]]:
-        regions = self.regions(record)
-        out = []
-        taken: np.ndarray | None = None
-        for number, one in enumerate(regions, 1):
-            mask = one.mask
-            if self.target.options.overlaps:  # in the PNG, each pixel is of the uppermost region
-                pixels = mask.array()
-                mask = Mask.of(pixels if taken is None else pixels & ~taken)
-                taken = pixels if taken is None else taken | pixels
-            if mask.area:
-                out.append(
-                    {
-                        "id": number,
-                        "category_id": self.index[one.label] + 1,
-                        **measures(mask),
-                        "iscrowd": 0,
-                        **details(one),
-                    }
-                )
-        return out
+                found = coco_annotation(one.mask, number, image, self.index[one.label] + 1)
+                if self.target.options.shape == "polygon":
+                    parts = edge_polygons(one.mask.array())
+                    found["segmentation"] = [[side for point in part for side in point] for part in parts]
+                yield {**found, **details(one)}
 
 
 def categories(writer: Writer) -> list[dict[str, object]]:
@@ -125,19 +149,14 @@ def categories(writer: Writer) -> list[dict[str, object]]:
     ]
 
 
-def measures(mask: Mask) -> dict[str, object]:
-    """The area in pixels and the bbox (x, y, width, height) of a mask."""
-    x0, y0, x1, y1 = mask.box
-    return {"area": mask.area, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+def images(records: Records) -> Iterator[dict[str, object]]:
+    """COCO's list of images, ids from 1."""
+    for number, one in enumerate(records(), 1):
+        yield {"id": number, "file_name": one.name, "height": one.size[0], "width": one.size[1]}
 
 
 def details(one: Region) -> dict[str, object]:
     """What else is known of a region; tools that read COCO keep ``attributes`` or pass over them."""
-    found = {"prompt": one.prompt, "method": one.method}
-    known = {key: value for key, value in found.items() if value is not None}
     score = {} if one.score is None else {"score": one.score}
-    return {**score, **({"attributes": {**score, **known}} if known or score else {})}
-
-
-def _image(number: int, record: Record) -> dict[str, object]:
-    return {"id": number, "file_name": record.name, "height": record.size[0], "width": record.size[1]}
+    known = one.known()
+    return {**score, **({"attributes": known} if known else {})}

@@ -1,15 +1,139 @@
-"""CVAT: "CVAT for images 1.1", an XML with masks as run lengths of their boxes."""
+"""CVAT: "CVAT for images 1.1", an XML with masks as run lengths of their boxes; tracks of videos are read too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.annotation.formats.base import Records, Writer, write_parts, xml_text
-from ovseg.annotation.records import Record
+from ovseg.annotation.formats.shapes import box_mask, ellipse_mask, polygon_mask
+from ovseg.annotation.formats.source import (
+    Annotations,
+    Objects,
+    Source,
+    reading,
+    records_of,
+    with_others,
+)
+from ovseg.annotation.records import Record, Region, check_size
+from ovseg.errors import DataError
+from ovseg.files.paths import shown
+from ovseg.results.coco import Mask, check_runs
 from ovseg.results.figures import palette
+
+WHAT = "annotations of CVAT for images"
+Shape = tuple[str, ElementTree.Element]
+"""The label of a shape, and its element."""
+
+
+def read_cvat(source: Source) -> Annotations:
+    """Masks, polygons, boxes and ellipses of images, or of the frames of tracks. Raises DataError.
+
+    A shape with a higher ``z_order`` is on top, among equals the later one.
+    """
+    path = source.file("annotations.xml")
+    with reading(path, WHAT):
+        root = _parsed(path)
+        names = [one.text or "" for one in root.findall("meta//label/name")]
+        found = sorted([*_images(root), *_frames(root, path)], key=lambda one: one[0])
+        used = {label for _, _, shapes in found for label, _ in shapes}
+
+    def record(image: tuple[str, tuple[object, object], list[Shape]]) -> Record:
+        name, sides, shapes = image
+        size = check_size(sides, f"{shown(path)}, {name}")
+        objects = Objects(source.skipped, name)
+        places = sorted(range(len(shapes)), key=lambda k: int(shapes[k][1].get("z_order", "0")))
+        for place in places:
+            label, one = shapes[place]
+            if one.tag not in MASKS:
+                objects.skip(place + 1, f"shapes <{one.tag}>")
+                continue
+            group = one.get("group_id", "0")
+            objects.add(place + 1, _region(label, one, size), None if group == "0" else group)
+        return Record(name, size, objects.regions(), image=source.image(name))
+
+    records = records_of(found, record, WHAT, path)
+    return Annotations(with_others(names, used), records, False, "cvat", source.skipped)
+
+
+def _parsed(path: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise DataError(f"expected {WHAT} as XML, {shown(path)} is damaged: {error}") from None
+
+
+def _images(root: ElementTree.Element) -> Iterator[tuple[str, tuple[object, object], list[Shape]]]:
+    for one in root.findall("image"):
+        shapes = [(child.attrib["label"], child) for child in one if "label" in child.attrib]
+        yield one.attrib["name"], (one.attrib["height"], one.attrib["width"]), shapes
+
+
+def _frames(
+    root: ElementTree.Element, path: Path
+) -> Iterator[tuple[str, tuple[object, object], list[Shape]]]:
+    """The frames of a video that tracks tell of, under the names that CVAT's other formats give them."""
+    frames: dict[int, list[Shape]] = defaultdict(list)
+    for track in root.findall("track"):
+        for one in track:
+            shapes = frames[int(one.attrib["frame"])]
+            if one.get("outside", "0") == "0":
+                shapes.append((track.attrib["label"], one))
+    size = root.find("meta//original_size")
+    if frames and size is None:
+        raise DataError(f"tracks need the original_size of the video, {shown(path)} has none")
+    for frame, shapes in frames.items():
+        sides = (size.findtext("height"), size.findtext("width")) if size is not None else (None, None)
+        yield f"frame_{frame:06d}.png", sides, shapes
+
+
+def _region(label: str, one: ElementTree.Element, size: tuple[int, int]) -> Region:
+    details = {child.attrib["name"]: child.text or "" for child in one.findall("attribute")}
+    try:
+        score = float(details["score"]) if details.get("score") else None
+    except ValueError:
+        score = None
+    mask = MASKS[one.tag](one.attrib, size)
+    return Region(label, mask, score, details.get("prompt"), details.get("method"))
+
+
+def _mask(found: dict[str, str], size: tuple[int, int]) -> Mask:
+    left, top, width, height = (int(float(found[key])) for key in ("left", "top", "width", "height"))
+    if not (0 <= left <= left + width <= size[1] and 0 <= top <= top + height <= size[0]):
+        raise DataError(f"expected a mask inside the image, got {width} x {height} at {left}, {top}")
+    runs = [int(run) for run in found["rle"].split(",")]
+    check_runs(runs, (height, width))
+    crop = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
+    return Mask.of_crop(crop, (left, top), size)
+
+
+def _polygon(found: dict[str, str], size: tuple[int, int]) -> Mask:
+    sides = [float(side) for point in found["points"].split(";") for side in point.split(",")]
+    return polygon_mask(size, [sides])
+
+
+def _box(found: dict[str, str], size: tuple[int, int]) -> Mask:
+    x0, y0, x1, y1 = (float(found[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
+    return box_mask(size, (x0, y0, x1, y1), float(found.get("rotation", 0)), ((x0 + x1) / 2, (y0 + y1) / 2))
+
+
+def _ellipse(found: dict[str, str], size: tuple[int, int]) -> Mask:
+    x, y, across, down = (float(found[key]) for key in ("cx", "cy", "rx", "ry"))
+    return ellipse_mask(size, (x, y), (across, down), float(found.get("rotation", 0)))
+
+
+MASKS: dict[str, Callable[[dict[str, str], tuple[int, int]], Mask]] = {
+    "mask": _mask,
+    "polygon": _polygon,
+    "box": _box,
+    "ellipse": _ellipse,
+}
+"""How each element becomes a mask."""
 
 
 class Cvat(Writer):
@@ -49,10 +173,8 @@ class Cvat(Writer):
                 f'<mask label="{xml_text(one.label)}" source="auto" occluded="0" rle="{runs}" left="{x0}" '
                 f'top="{y0}" width="{x1 - x0}" height="{y1 - y0}" z_order="0">'
             )
-            known = {"score": one.score, "prompt": one.prompt, "method": one.method}
-            for key, value in known.items():
-                if value is not None:
-                    yield f'<attribute name="{key}">{xml_text(str(value))}</attribute>'
+            for key, value in one.known().items():
+                yield f'<attribute name="{key}">{xml_text(str(value))}</attribute>'
             yield "</mask>\n"
         yield "</image>\n"
 

@@ -1,19 +1,226 @@
-"""Label Studio: tasks with predictions of brush regions, and the labelling configuration they belong to."""
+"""Label Studio: tasks with brush regions, and the labelling interface they belong to; its exports are read."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
-from urllib.parse import quote
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+from xml.etree import ElementTree
 
-from ovseg.annotation.brush import encode_brush as encode_brush
 from ovseg.annotation.formats.base import Records, Writer, json_list, write_parts, write_text, xml_text
-from ovseg.annotation.formats.coco import details
-from ovseg.annotation.records import Record, Region
+from ovseg.annotation.formats.brush import decode_brush, encode_brush
+from ovseg.annotation.formats.shapes import box_mask, ellipse_mask, polygon_mask
+from ovseg.annotation.formats.source import (
+    Annotations,
+    Objects,
+    Source,
+    as_score,
+    read_json,
+    reading,
+    records_of,
+    with_others,
+)
+from ovseg.annotation.records import Record, Region, check_size
+from ovseg.errors import DataError, described
+from ovseg.files.find import suffixes
+from ovseg.files.formats import upright_size
+from ovseg.results.coco import Mask
 from ovseg.results.figures import palette
 
+WHAT = "tasks of Label Studio"
 FROM_NAME, TO_NAME = "label", "image"
 """The names of the brush labels and of the image in ``config.xml``."""
+_UPLOAD = re.compile(r"^/data/upload/\d+/(?:[0-9a-f]{8}-)?")
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """An image of a task: its name, and the results that belong to it."""
+
+    name: str
+    results: list[Any]
+
+
+def read_label_studio(source: Source) -> Annotations:
+    """Brush, polygon, rectangle and ellipse regions of the JSON and JSON-MIN exports, and of tasks to import.
+
+    Of each task the annotation counts that is marked as ground truth, or else the first that was not
+    cancelled. Where nobody has annotated any task, the first prediction counts.
+
+    Raises:
+        DataError: the file is something else.
+    """
+    path = source.file("tasks.json")
+    content: Any = read_json(path, WHAT)
+    keys, listed = _configured(path.with_name("config.xml"))
+    with reading(path, WHAT):
+        tasks = [task if "data" in task else _full(task) for task in content]
+        predicted = not any(_done(task) for task in tasks)
+        pictures = [
+            one for place, task in enumerate(tasks) for one in _pictures(task, place, keys, predicted, source)
+        ]
+        pictures.sort(key=lambda one: one.name)
+        used = {label for one in pictures for result in one.results for label in _labels(result)}
+
+    def record(picture: _Picture) -> Record:
+        image = source.image(picture.name)
+        size = _size(picture, image)
+        objects = Objects(source.skipped, picture.name)
+        labelled = {one.get("id") for one in picture.results if _labels(one)}
+        for place, one in enumerate(picture.results, 1):
+            key, labels = one.get("id", place), _labels(one)
+            mask = _mask(one, size) if labels else None
+            if mask is not None:
+                for label in labels:
+                    objects.add(key, Region(label, mask, as_score(one.get("score"))))
+            elif labels or key not in labelled:  # <Rectangle> with <Labels>: two results of one id
+                objects.skip(key, f"results {one.get('type')!r}")
+        return Record(picture.name, size, objects.regions(), image=image)
+
+    return Annotations(
+        with_others(source.names or listed, used),
+        records_of(pictures, record, WHAT, path),
+        format="label-studio",
+        skipped=source.skipped,
+        predicted=predicted,
+    )
+
+
+def image_name(value: str) -> str:
+    """The image's path by the value of a task: below the document root, or as it was uploaded.
+
+    >>> image_name("/data/local-files/?d=sub/a%20b.jpg"), image_name("s3://bucket/sub/a.jpg?sig=1")
+    ('sub/a b.jpg', 'sub/a.jpg')
+    """
+    if "?d=" in value:
+        value = value.partition("?d=")[2]
+    elif "://" in value:
+        value = urlsplit(value).path
+    return unquote(_UPLOAD.sub("", value)).lstrip("/")
+
+
+def _full(task: Any) -> Any:
+    """A task of JSON-MIN, in which each key of the labelling interface stands for itself, as one of JSON."""
+    results = []
+    for key, value in task.items():
+        for one in value if isinstance(value, list) else []:
+            kind = next((name for name in one if name.endswith("labels")), None)
+            kind = kind or ("brushlabels" if "rle" in one else None)
+            if kind is not None:
+                results.append({**one, "type": kind, "value": one, "from_name": key})
+    data = {key: value for key, value in task.items() if isinstance(value, str)}
+    return {"data": data, "annotations": [{"result": results}]}
+
+
+def _done(task: Any) -> list[Any]:
+    """The annotations of a task that were not cancelled, the ground truth first."""
+    done = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
+    return sorted(done, key=lambda one: not one.get("ground_truth"))
+
+
+def _pictures(
+    task: Any, place: int, keys: dict[str, str], predicted: bool, source: Source
+) -> Iterator[_Picture]:
+    """The images of a task, each with its own results."""
+    where = f"task {task.get('id', place + 1)}"
+    found = (task.get("predictions") or [{"result": []}]) if predicted else _done(task)
+    if not found:
+        source.skipped.add("tasks without an annotation", where)
+        return
+    if not predicted:
+        for other in found[1:]:
+            source.skipped.add("further annotations of a task", f"{where}, annotation {other.get('id')}")
+    results: dict[str, list[Any]] = {}
+    data = task["data"]
+    for k, one in enumerate(found[0]["result"]):
+        key = _key(data, keys, one.get("to_name"))
+        if key is None:
+            source.skipped.add("results of an unknown image", f"{where}, result {one.get('id', k + 1)}")
+        else:
+            results.setdefault(key, []).append(one)
+    if not results and (only := _key(data, keys, None)) is not None:
+        results = {only: []}
+    if not results:
+        raise DataError(f"expected {where} with an image in its data, got {described(list(data))}")
+    for key, own in results.items():
+        yield _Picture(image_name(data[key]), own)
+
+
+def _key(data: Any, keys: dict[str, str], to_name: object) -> str | None:
+    """The key of a task's data under which the image lies that a result belongs to.
+
+    The labelling interface says it; else a key of the same name, or the only value that looks like an image.
+    """
+    for key in (keys.get(str(to_name)), to_name):
+        if isinstance(key, str) and isinstance(data.get(key), str):
+            return key
+    known = list(keys.values()) or [key for key, value in data.items() if _is_image(value)]
+    known = [key for key in known if key in data] or [key for key in ("image",) if key in data]
+    return str(known[0]) if len(known) == 1 else None
+
+
+def _is_image(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    name = image_name(value)
+    return value.startswith("/data/") or any(name.lower().endswith(ending) for ending in suffixes())
+
+
+def _labels(one: Any) -> list[str]:
+    return [str(label) for label in one["value"].get(one.get("type")) or []]
+
+
+def _configured(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Of a labelling interface, the key of each image by its name there, and the labels in order."""
+    if not path.is_file():
+        return {}, ()
+    try:
+        root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
+    except (ElementTree.ParseError, OSError, UnicodeDecodeError):
+        raise DataError(f"expected a labelling interface of Label Studio, {path} is none") from None
+    keys = {one.get("name", ""): one.get("value", "").lstrip("$") for one in root.iter("Image")}
+    return keys, tuple(one.attrib["value"] for one in root.iter("Label") if "value" in one.attrib)
+
+
+def _size(picture: _Picture, image: str | None) -> tuple[int, int]:
+    sizes = {
+        (one["original_height"], one["original_width"]) for one in picture.results if "original_width" in one
+    }
+    if len(sizes) > 1:
+        raise DataError(f"expected one size of {picture.name}, got {sorted(sizes)}")
+    if sizes:
+        return check_size(sizes.pop(), picture.name)
+    if image is None:
+        raise DataError(
+            f"expected the size of {picture.name}, a task without regions has none: name the images' folder"
+        )
+    return upright_size(Path(image))
+
+
+def _mask(one: Any, size: tuple[int, int]) -> Mask | None:
+    """The pixels of a result, by the keys that its shape has; None for one that has no pixels."""
+    value = one["value"]
+    if one.get("image_rotation"):  # its percents are of the picture as it was turned in the editor
+        return None
+    if "rle" in value:
+        return Mask.of(decode_brush(value["rle"], size))
+    across, down = size[1] / 100, size[0] / 100
+    if "points" in value:
+        return polygon_mask(size, [[side for x, y in value["points"] for side in (x * across, y * down)]])
+    if "x" not in value or "y" not in value:
+        return None
+    x, y, degrees = value["x"] * across, value["y"] * down, value.get("rotation") or 0
+    if "radiusX" in value:
+        return ellipse_mask(size, (x, y), (value["radiusX"] * across, value["radiusY"] * down), degrees)
+    if "height" in value:
+        box = (x, y, x + value["width"] * across, y + value["height"] * down)
+        return box_mask(size, box, degrees, (x, y))
+    return None
 
 
 class LabelStudio(Writer):
@@ -23,7 +230,7 @@ class LabelStudio(Writer):
 
     def finish(self, records: Records) -> None:
         write_text(self.path("config.xml"), self.config())
-        write_parts(self.path("tasks.json"), [*json_list(self._tasks(records)), "\n"])
+        write_parts(self.path("tasks.json"), chain(json_list(self._tasks(records)), ["\n"]))
 
     def config(self) -> str:
         """The labelling interface with a brush label for each class."""
@@ -63,7 +270,7 @@ def brush_region(
         from_name: the name of the brush labels in the project's configuration.
         to_name: the name of the image there.
     """
-    said = [f"{key}: {value}" for key, value in details(one).get("attributes", {}).items()]  # type: ignore[attr-defined]
+    said = [f"{key}: {value}" for key, value in one.known().items()]
     identity = f"{record.name}\0{number}\0{one.label}".encode(errors="backslashreplace")
     return {
         "id": hashlib.sha256(identity).hexdigest()[:10],

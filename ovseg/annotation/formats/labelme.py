@@ -1,21 +1,128 @@
-"""LabelMe: a JSON an image, with mask or polygon shapes."""
+"""LabelMe: a JSON an image, with mask or polygon shapes; the files of X-AnyLabeling are read too."""
 
 from __future__ import annotations
 
 import base64
 import io
+import math
 import os
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ovseg.annotation.formats.base import Records, Writer, as_json, write_text
-from ovseg.annotation.formats.coco import details
+from ovseg.annotation.formats.shapes import drawn_mask, ellipse_mask
+from ovseg.annotation.formats.source import (
+    Annotations,
+    Objects,
+    Source,
+    as_score,
+    files_below,
+    read_json,
+    read_names,
+    reading,
+    records_of,
+    stem_below,
+    with_others,
+)
 from ovseg.annotation.outlines import centre_polygons
-from ovseg.annotation.records import Record, Region
+from ovseg.annotation.records import Record, Region, check_size
+from ovseg.errors import DataError
+from ovseg.files.find import suffixes
+from ovseg.files.formats import upright_size
+from ovseg.files.paths import shown
+from ovseg.results.coco import Mask
 
+WHAT = "a file of LabelMe"
+IGNORED = "__ignore__"
+"""The label of pixels of which nothing is known, as LabelMe's own converters have it."""
+OUTLINES = ("polygon", "rotation", "oriented_rectangle", "quadrilateral")
 VERSION = "5.5.0"
 """The version of LabelMe's files in which mask shapes are described; later ones read it."""
+
+
+def read_labelme(source: Source) -> Annotations:
+    """Masks, polygons, rectangles and circles; shapes of one label and group are one object.
+
+    Raises:
+        DataError: a file is something else.
+    """
+    root = source.path if source.path.is_dir() else source.path.parent
+    files = files_below(root, ".json") if source.path.is_dir() else [source.path]
+    used: set[str] = set()
+    for file in files:
+        content: Any = read_json(file, WHAT)
+        with reading(file, WHAT):
+            used |= {str(shape["label"]) for shape in content["shapes"]}
+
+    def record(file: Path) -> Record:
+        content: Any = read_json(file, WHAT)
+        path = str(content["imagePath"]).replace("\\", "/")
+        stem = stem_below(file, root)
+        name = stem + PurePosixPath(path).suffix
+        image = source.image(name) or _beside(file, path)
+        size = _size(content, image, file)
+        objects, void = Objects(source.skipped, shown(file)), []
+        for place, shape in enumerate(content["shapes"], 1):
+            label, mask = str(shape["label"]), _mask(shape, size)
+            if mask is None:
+                objects.skip(place, f"shapes {shape.get('shape_type')!r}")
+            elif label == IGNORED:
+                void.append(mask)
+            else:
+                objects.add(place, Region(label, mask, as_score(shape.get("score"))), shape.get("group_id"))
+        known = Mask.union(void) if void else None
+        return Record(name, size, objects.regions(), stem, image, void=known)
+
+    names = with_others(source.names or read_names(root / "labels.txt"), used)
+    return Annotations(
+        tuple(name for name in names if name != IGNORED),
+        records_of(files, record, WHAT),
+        format="labelme",
+        skipped=source.skipped,
+    )
+
+
+def _beside(file: Path, path: str) -> str | None:
+    """The image that a file names by a relative path, or None where there is no such image."""
+    image = file.parent / path
+    return str(image.resolve()) if image.suffix.lower() in suffixes() and image.is_file() else None
+
+
+def _size(content: Any, image: str | None, file: Path) -> tuple[int, int]:
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    if height is None and width is None and image is not None:
+        return upright_size(Path(image))
+    return check_size((height, width), shown(file))
+
+
+def _mask(shape: Any, size: tuple[int, int]) -> Mask | None:
+    """The pixels of a shape; None for one of a kind that has none."""
+    kind, points = shape.get("shape_type", "polygon"), shape["points"]
+    if kind == "mask":
+        return _pasted(shape["mask"], points[0], size)
+    if kind == "rectangle" and len(points) == 2:
+        (x0, y0), (x1, y1) = points
+        return drawn_mask(size, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+    if kind == "circle":
+        (x, y), (u, v) = points
+        radius = math.hypot(u - x, v - y)
+        return ellipse_mask(size, (x + 0.5, y + 0.5), (radius, radius))
+    if kind in OUTLINES or (kind == "rectangle" and len(points) == 4):
+        return drawn_mask(size, points)
+    return None
+
+
+def _pasted(coded: str, corner: Any, size: tuple[int, int]) -> Mask:
+    """A base64 PNG at a corner (x, y)."""
+    x, y = (round(float(side)) for side in corner)
+    with Image.open(io.BytesIO(base64.b64decode(coded, validate=True))) as image:
+        if not (0 <= x <= x + image.width <= size[1] and 0 <= y <= y + image.height <= size[0]):
+            raise DataError(f"expected a mask inside {size[1]} x {size[0]}, got {image.size} at {x}, {y}")
+        crop = np.asarray(image.convert("L")) > 0
+    return Mask.of_crop(crop, (x, y), size)
 
 
 class LabelMe(Writer):
@@ -30,17 +137,11 @@ class LabelMe(Writer):
     def write(self, record: Record) -> None:
         path = self.path(f"{record.stem}.json")
         image = record.name if record.image is None else os.path.relpath(record.image, path.parent)
-        shapes = [
-            shape
-            for number, one in enumerate(self.regions(record), 1)
-            for shape in (
-                _polygons(one, number) if self.target.options.shape == "polygon" else [_mask(one, number)]
-            )
-        ]
+        make = _polygons if self.target.options.shape == "polygon" else _mask_shape
         content: dict[str, object] = {
             "version": VERSION,
             "flags": {},
-            "shapes": shapes,
+            "shapes": [shape for k, one in enumerate(self.regions(record), 1) for shape in make(one, k)],
             "imagePath": image.replace(os.sep, "/"),
             "imageData": None,
             "imageHeight": record.size[0],
@@ -49,20 +150,18 @@ class LabelMe(Writer):
         write_text(path, as_json(content) + "\n")
 
     def finish(self, records: Records) -> None:
-        names = [line for name in self.target.objects for line in (" ".join(name.split()),)]
+        names = (" ".join(name.split()) for name in self.target.objects)
         write_text(self.path("labels.txt"), "".join(f"{name}\n" for name in names))
 
 
 def _shape(
-    one: Region, number: int, kind: str, points: list[list[float]], mask: str | None
+    one: Region, group: int, kind: str, points: list[list[float]], mask: str | None = None
 ) -> dict[str, object]:
-    known = details(one)
-    said = "; ".join(f"{key} {value}" for key, value in known.get("attributes", {}).items())  # type: ignore[attr-defined]
     return {
         "label": one.label,
         "points": points,
-        "group_id": number,
-        "description": said,
+        "group_id": group,
+        "description": "; ".join(f"{key} {value}" for key, value in one.known().items()),
         "shape_type": kind,
         "flags": {},
         "mask": mask,
@@ -70,15 +169,15 @@ def _shape(
     }
 
 
-def _mask(one: Region, number: int) -> dict[str, object]:
+def _mask_shape(one: Region, group: int) -> list[dict[str, object]]:
     x0, y0, x1, y1 = one.mask.box
     file = io.BytesIO()
     Image.fromarray(one.mask.array()[y0:y1, x0:x1].astype(np.uint8) * 255).convert("1").save(file, "PNG")
     corners: list[list[float]] = [[x0, y0], [x1 - 1, y1 - 1]]  # both inside
-    return _shape(one, number, "mask", corners, base64.b64encode(file.getvalue()).decode())
+    return [_shape(one, group, "mask", corners, base64.b64encode(file.getvalue()).decode())]
 
 
-def _polygons(one: Region, number: int) -> list[dict[str, object]]:
+def _polygons(one: Region, group: int) -> list[dict[str, object]]:
     """A polygon for each part, with one group; of less than three points the last is repeated."""
     parts = [[list(point) for point in part] for part in centre_polygons(one.mask.array())]
-    return [_shape(one, number, "polygon", part + [part[-1]] * (3 - len(part)), None) for part in parts]
+    return [_shape(one, group, "polygon", part + [part[-1]] * (3 - len(part))) for part in parts]

@@ -47,16 +47,19 @@ def review(
     The proposed thresholds go to: ovseg annotate ... --thresholds reviewed/thresholds.json
     """
     folder = None if out_folder is None else check_out(out_folder)
-    from ovseg.annotation.readers import read_annotations
+    from ovseg.annotation.formats import read_annotations
     from ovseg.annotation.review import review as compare
     from ovseg.files.write import make_folder, write_json
 
-    found = compare(read_annotations(run), read_annotations(truth, truth_format, images, classes))
+    own, true = read_annotations(run), read_annotations(truth, truth_format, images, classes)
+    found = compare(own, true)
     for line in found.lines():
         tell(line)
     tell(f"{found.images} images compared")
     if found.without_truth or found.missing:
         note(f"note: {found.without_truth} images have no truth, {len(found.missing)} are not in the run")
+    for line in [*own.skipped.lines(), *true.skipped.lines()]:
+        note(f"note: {line}")
     if found.other_classes:
         note(f"note: the run was not asked for {', '.join(found.other_classes[:8])}")
     if folder is not None:
@@ -81,13 +84,19 @@ def convert(
     """Write annotations in other formats: coco, yolo, labelme, label-studio, cvat, voc and others.
 
     Example: ovseg convert run --format yolo --out converted
+
+    Shapes that have no pixels, such as lines and points, are left out and counted: exit code 1 says so.
     """
     folder, listed = check_out(out_folder), format_names(formats)
     chosen = FormatOptions(shape=shape, image_prefix=image_prefix)
     from ovseg.annotation.convert import convert as write
-    from ovseg.annotation.readers import read_annotations
+    from ovseg.annotation.formats import read_annotations
 
     annotations = read_annotations(source, kind, images, classes)
     with progress_bar("images") as bar:
         count = write(annotations, folder, listed, chosen, lambda done: bar.to(done, done))
     tell(f"{count} images from {annotations.format} to {', '.join(listed)}, results in {shown(folder)}")
+    for line in annotations.skipped.lines():
+        note(f"note: {line}")
+    if annotations.skipped:
+        raise typer.Exit(1)

@@ -8,7 +8,7 @@ import numpy as np
 from cvat_sdk.masks import decode_mask, encode_mask
 from numpy.typing import NDArray
 
-from ovseg.annotation.readers.base import box_mask, polygon_mask
+from ovseg.annotation.formats.shapes import box_mask, polygon_mask
 from ovseg.apps.serve.outline import outlines
 from ovseg.errors import DataError, described
 
@@ -66,7 +66,7 @@ def shape_mask(kind: str, points: Sequence[float], size: tuple[int, int]) -> NDA
         if kind == "mask":
             mask = decode_mask(points, image_width=size[1], image_height=size[0])
         elif kind == "rectangle":
-            mask = box_mask(size, points)
+            mask = box_mask(size, points).array()
         elif len(points) >= 6:  # pycocotools takes no fewer
             mask = polygon_mask(size, [points]).array()
         else:

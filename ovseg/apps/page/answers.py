@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from ovseg.annotation.exclusive import LEAST, Found, exclusive
 from ovseg.annotation.finder import REPORTED, MaskFinder
-from ovseg.annotation.records import Mask, Picture, Region
+from ovseg.annotation.records import Picture, Region
 from ovseg.masks.decoding import found_objects
 from ovseg.masks.encoded import EncodedImage
 from ovseg.masks.pipeline import prompt_sets, text_features
 from ovseg.masks.prompts import Click, PromptSet, add_clicks
 from ovseg.masks.scores import TextScores
+from ovseg.results.coco import Mask
 from ovseg.words.names import fold
 
 KEPT = 256

@@ -14,7 +14,7 @@ from ovseg.annotation.api import models_of
 from ovseg.annotation.classes import Classes
 from ovseg.annotation.finder import MaskFinder
 from ovseg.annotation.folder import digest_of
-from ovseg.annotation.records import Mask, Region
+from ovseg.annotation.records import Region
 from ovseg.apps.serve.bounds import Deadline
 from ovseg.errors import DataError, UsageError
 from ovseg.files.cache import ContentCache
@@ -24,6 +24,7 @@ from ovseg.masks.pipeline import Setup, encode_image, find, resolved
 from ovseg.masks.prompts import Click
 from ovseg.model import Model
 from ovseg.options import AnnotateOptions, ServeOptions
+from ovseg.results.coco import Mask
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import Box, check_box, check_point
 from ovseg.words.vocabulary import Vocabulary

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.annotation.brush import decode_brush
+from ovseg.annotation.formats.brush import decode_brush
 from ovseg.apps.serve.core import Marks
 from ovseg.errors import DataError, described
 

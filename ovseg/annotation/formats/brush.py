@@ -8,7 +8,7 @@ and the value. Zeros fill the last byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,19 +67,18 @@ def decode_brush(rle: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]
     ovseg.errors.DataError: expected run lengths of Label Studio, got 3 bytes that end too early
     """
     try:
-        bits = np.unpackbits(np.frombuffer(bytes(rle), np.uint8)).tobytes()
+        ones = np.unpackbits(np.frombuffer(bytes(rle), np.uint8))
     except (TypeError, ValueError, OverflowError):
         raise DataError(f"expected run lengths of Label Studio as bytes, got {described(rle)}") from None
+    bits = (ones + ord("0")).tobytes().decode()
     if len(bits) < HEAD:
         raise DataError(f"expected run lengths of Label Studio, got {len(rle)} bytes that end too early")
-    count = _number(bits, 0, 32)
+    count = int(bits[:32], 2)
     if count != CHANNELS * size[0] * size[1]:
         raise DataError(f"expected run lengths of {size[0]} x {size[1]} pixels, got {count} values")
-    word = _number(bits, 32, 5) + 1
-    widths = [_number(bits, 37 + 4 * index, 4) + 1 for index in range(4)]
     values = np.zeros(count, bool)
-    for start, length, on in _runs(bits, word, widths, count, len(rle)):
-        values[start : start + length] = on
+    for start, stop in _on(bits, count):
+        values[start:stop] = True
     return values.reshape(*size, CHANNELS)[..., -1].copy()
 
 
@@ -94,32 +93,25 @@ def _blocks(length: int, on: bool) -> str:
     return out + f"1{index:02b}{length - 1:0{WIDTHS[index]}b}{value}"
 
 
-def _runs(
-    bits: bytes, word: int, widths: Sequence[int], count: int, size: int
-) -> Iterable[tuple[int, int, bool]]:
-    """(start, length, on) of each run of equal values; blocks of single values are runs of one."""
+def _on(bits: str, count: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the values that are not 0."""
+    word = int(bits[32:37], 2) + 1
+    widths = [int(bits[place : place + 4], 2) + 1 for place in range(37, HEAD, 4)]
     place, start = HEAD, 0
     while start < count:
-        if place + 3 > len(bits):
-            raise DataError(f"expected run lengths of Label Studio, got {size} bytes that end too early")
-        width = widths[_number(bits, place + 1, 2)]
-        length = _number(bits, place + 3, width) + 1
-        single = not bits[place]
+        single = bits[place : place + 1] == "0"
+        width = widths[int(bits[place + 1 : place + 3] or "0", 2)]
+        length = int(bits[place + 3 : place + 3 + width] or "0", 2) + 1
         place += 3 + width
         end = place + word * (length if single else 1)
         if start + length > count or end > len(bits):
             raise DataError(
-                f"expected run lengths of Label Studio, got {size} bytes that do not fit together"
+                f"expected run lengths of {count} values of Label Studio, got {len(bits) // 8} bytes that do not fit"
             )
-        for _ in range(length if single else 1):
-            yield start, 1 if single else length, any(bits[place : place + word])
-            start += 1 if single else length
-            place += word
-
-
-def _number(bits: bytes, place: int, width: int) -> int:
-    """The number in ``width`` bits, one byte each, from ``place`` on; bits beyond the end count as 0."""
-    found = 0
-    for bit in bits[place : place + width].ljust(width, b"\0"):
-        found = found * 2 + bit
-    return found
+        if single:  # a value each
+            for k in range(length):
+                if "1" in bits[place + word * k : place + word * (k + 1)]:
+                    yield start + k, start + k + 1
+        elif "1" in bits[place:end]:
+            yield start, start + length
+        place, start = end, start + length
