@@ -1,4 +1,4 @@
-"""The exceptions of ovseg: one line each, saying what was wanted and what came.
+"""The exceptions of ovseg: one line each, saying what was expected and what came.
 
 ``exit_code`` is what the command line ends with: 2 for misuse (the call itself is wrong), 1 for a
 failure during a run (the call was right, something that it touched was not).
@@ -16,7 +16,7 @@ class OvsegError(Exception):
 
 
 class OvsegWarning(UserWarning):
-    """Something was done in another way with the same result: a cache that cannot be written."""
+    """The result is correct, but a cache could not be used."""
 
 
 class UsageError(OvsegError, ValueError):
@@ -53,6 +53,15 @@ class MissingPackageError(OvsegError, ImportError):
     """A package that only an extra of ovseg installs is missing."""
 
     exit_code = 2
+
+
+def extra(name: str) -> str:
+    """How an extra of ovseg is installed, for messages: the package is on no index.
+
+    >>> extra("serve")
+    "pip install '.[serve]' (in the folder of ovseg)"
+    """
+    return f"pip install '.[{name}]' (in the folder of ovseg)"
 
 
 def one_line(error: BaseException) -> str:

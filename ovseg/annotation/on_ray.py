@@ -22,7 +22,7 @@ from ovseg.annotation.manifest import Row
 from ovseg.annotation.run import Outcome, finish, plan
 from ovseg.annotation.step import GROUP, Finder, batches, find_batch
 from ovseg.annotation.writing import Ledger, Progress, Sized, Stopped, make_row
-from ovseg.errors import MissingPackageError, OvsegError, one_line
+from ovseg.errors import MissingPackageError, OvsegError, extra, one_line
 
 
 def run_jobs_on_ray(
@@ -86,7 +86,7 @@ def run_jobs_on_ray(
 def check_ray() -> None:
     """Raise MissingPackageError where Ray Data is not installed."""
     if any(importlib.util.find_spec(name) is None for name in ("ray", "pyarrow")):
-        raise MissingPackageError("the engine ray needs Ray Data: pip install ovseg[ray]")
+        raise MissingPackageError(f'engine="ray" needs Ray Data: {extra("ray")}')
 
 
 class GroupWorker:

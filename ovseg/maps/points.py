@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from ovseg.errors import UsageError
 from ovseg.options import MAP_THRESHOLDS
 from ovseg.results.types import PointPrompts
 
@@ -27,7 +28,7 @@ _FLAT = 1e-6  # as in maps.similarity.min_max: smaller spreads of a cosine are r
 def normalise(values: Floats) -> NDArray[np.float32] | None:
     """(h, w) to 0..1 in float32, or None for a constant map, where nothing stands out."""
     if values.ndim != 2 or values.size == 0:
-        raise ValueError(f"expected a map (h, w), got {values.shape}")
+        raise UsageError(f"expected a map (h, w), got {values.shape}")
     low, high = float(values.min()), float(values.max())
     if not high - low > _FLAT:  # also NaN
         return None

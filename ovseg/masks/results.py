@@ -100,7 +100,7 @@ class TextMasks:
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 3 or not len(self.masks) == len(self.scores) == len(self.candidates):
-            raise ValueError(
+            raise UsageError(
                 f"expected masks (M, H, W), scores (M,) and M candidates, got {self.masks.shape}, "
                 f"{self.scores.shape} and {len(self.candidates)}"
             )

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NoReturn
 
-from ovseg.errors import MissingPackageError, OvsegError
+from ovseg.errors import MissingPackageError, OvsegError, extra
 
 _EXTENSION = "mmcv._ext"
 _PACKAGES = ("mmengine", "mmcv", "mmseg", "cityscapesscripts")
@@ -39,9 +39,7 @@ def check_installed() -> None:
         try:
             import_module(package)
         except ImportError as error:
-            raise MissingPackageError(
-                f"expected {package} for evaluation: pip install 'ovseg[eval]' ({error})"
-            ) from None
+            raise MissingPackageError(f"evaluation needs {package} ({error}): {extra('eval')}") from None
 
 
 def import_operators() -> bool:

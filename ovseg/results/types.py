@@ -62,7 +62,7 @@ class ImageTokens:
     def __post_init__(self) -> None:
         batch, count, width = self.patches.shape
         if count != self.grid[0] * self.grid[1] or self.class_token.shape != (batch, width):
-            raise ValueError(
+            raise UsageError(
                 f"patches {tuple(self.patches.shape)}, class_token {tuple(self.class_token.shape)} "
                 f"and grid {self.grid} do not belong together"
             )

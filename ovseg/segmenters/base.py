@@ -63,7 +63,7 @@ class MaskSet:
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or self.scores.shape != self.logits.shape[:1]:
-            raise ValueError(
+            raise UsageError(
                 f"expected logits (M, h, w) and scores (M,), got {self.logits.shape}, {self.scores.shape}"
             )
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from ovseg.errors import UsageError, WeightsError, described
+from ovseg.errors import MissingPackageError, UsageError, described, extra
 from ovseg.options import DeviceOptions
 from ovseg.options.checks import check_name_or_path, check_text
 from ovseg.segmenters.base import Segmenter
@@ -29,15 +29,15 @@ class _Family:
     torch: bool = True
 
 
-_SAM = _Family("segment_anything", "segment-anything")
+_SAM = _Family("segment_anything", "pip install segment-anything")
 FAMILIES = {
-    "tiny": _Family("tiny", "segment-anything"),
-    "grabcut": _Family("grabcut", "opencv-python", torch=False),
+    "tiny": _Family("tiny", "pip install segment-anything"),
+    "grabcut": _Family("grabcut", "pip install opencv-python", torch=False),
     "vit_b": _SAM,
     "vit_l": _SAM,
     "vit_h": _SAM,
-    "mobile": _Family("mobile", "segment-anything timm"),
-    HUB: _Family("huggingface", "ovseg[hf]"),
+    "mobile": _Family("mobile", "pip install segment-anything timm"),
+    HUB: _Family("huggingface", extra("hf")),
 }
 NAMES = tuple(FAMILIES)
 DEFAULT = "tiny"
@@ -92,7 +92,9 @@ def load_segmenter(
     try:
         module = import_module(f"ovseg.segmenters.{family.module}")
     except ImportError as error:
-        raise WeightsError(f"expected a package for {name} ({error}): pip install {family.install}") from None
+        raise MissingPackageError(
+            f"the segmenter {name} needs a package ({error}): {family.install}"
+        ) from None
     given = None if weights is None else str(check_name_or_path("weights", weights))
     loaded: Segmenter = module.load(name, given, loading.device, offline=loading.offline)
     return loaded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import sys
 
 import numpy as np
@@ -14,6 +15,7 @@ import ovseg
 from ovseg.annotation.api import annotate
 from ovseg.annotation.formats import read_annotations
 from ovseg.annotation.formats.shapes import polygon_mask
+from ovseg.errors import extra
 from ovseg.metrics import mask_iou
 from ovseg.options import AnnotateOptions
 
@@ -241,7 +243,7 @@ def test_from_python_the_error_is_one_of_ovseg(monkeypatch):
     with pytest.raises(ovseg.UsageError, match="expected the task instances for the function tracking"):
         create(function="tracking", task="labels", model="tiny")
     monkeypatch.setitem(sys.modules, "cvat_sdk.auto_annotation", None)
-    with pytest.raises(ovseg.MissingPackageError, match=r"pip install 'ovseg\[cvat\]'"):
+    with pytest.raises(ovseg.MissingPackageError, match=re.escape(extra("cvat"))):
         create(classes="dog")
 
 

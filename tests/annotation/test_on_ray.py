@@ -19,8 +19,8 @@ from ovseg.annotation.formats import WRITERS, Target
 from ovseg.annotation.inputs import find_inputs
 from ovseg.evaluation.data.scenes import make_scene
 
-ray = pytest.importorskip("ray", reason="ray is not installed: pip install ovseg[ray]")
-pytest.importorskip("ray.data", reason="ray[data] is not installed: pip install ovseg[ray]")
+ray = pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
+pytest.importorskip("ray.data", reason="ray[data] is not installed: pip install '.[ray]'")
 SCRIPT = Path(__file__).parent / "slow_finder.py"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovseg.errors import extra
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 
 WORDS = ("--segmenter", "tiny", "--templates", "plain")
@@ -190,7 +191,7 @@ def test_the_engine_ray_without_ray_says_what_to_install(run, picture, tmp_path,
         importlib.util, "find_spec", lambda name, *more: None if name == "ray" else found(name, *more)
     )
     done = run("annotate", picture, "--classes", "a, b", "--out", tmp_path / "run", "--engine", "ray", *WORDS)
-    assert done.exit_code == 2 and done.errors[0].endswith("expected Ray Data: pip install ovseg[ray]")
+    assert done.exit_code == 2 and done.errors[0].endswith(f"needs Ray Data: {extra('ray')}")
     assert not (tmp_path / "run").exists()
 
 

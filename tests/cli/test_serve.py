@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from ovseg.errors import extra
+
 pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
 
@@ -45,7 +47,7 @@ def test_without_the_extra_the_command_says_what_to_install(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     done = run("serve")
     assert done.exit_code == 2 and len(done.errors) == 1
-    assert "expected fastapi and uvicorn" in done.errors[0] and "pip install 'ovseg[serve]'" in done.errors[0]
+    assert "ovseg serve needs FastAPI and uvicorn" in done.errors[0] and extra("serve") in done.errors[0]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ovseg.apps.cli import app
+from ovseg.errors import extra
 
 
 def invoke(*words):
@@ -24,7 +25,7 @@ def invoke(*words):
 def test_without_gradio_there_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     code, said = invoke("--out", tmp_path / "run")
-    assert (code, said) == (2, 'error: the page needs Gradio: pip install "ovseg[page]"\n')
+    assert (code, said) == (2, f"error: the page needs Gradio: {extra('page')}\n")
 
 
 @pytest.mark.parametrize(

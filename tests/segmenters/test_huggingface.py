@@ -18,7 +18,7 @@ import transformers
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from transformers import SamConfig, SamModel
 
-from ovseg.errors import ImageError, UsageError, WeightsError
+from ovseg.errors import ImageError, MissingPackageError, UsageError, WeightsError
 from ovseg.segmenters.huggingface import FAMILIES, HuggingFace
 from ovseg.segmenters.load import load_segmenter
 from ovseg.segmenters.segment_anything import SegmentAnything
@@ -305,7 +305,7 @@ def test_wrong_names_and_a_missing_extra(folders, monkeypatch):
         load_segmenter(f"hf:{folders['sam']}", "a.pth")
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.delitem(sys.modules, "ovseg.segmenters.huggingface")
-    with pytest.raises(WeightsError, match=r"expected a package for hf:.*: pip install ovseg\[hf\]$"):
+    with pytest.raises(MissingPackageError, match=r"hf:.* needs a package .*: pip install '\.\[hf\]' "):
         load_segmenter(f"hf:{folders['sam']}")
 
 

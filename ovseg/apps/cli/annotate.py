@@ -89,7 +89,7 @@ def annotate(
     threads: Annotated[int, typer.Option("--threads", help="Images decoded at once.")] = 2,
     engine: Annotated[
         str,
-        typer.Option("--engine", help="local: this process; ray: workers of Ray, which wants ovseg[ray]."),
+        typer.Option("--engine", help="local: this process; ray: workers of Ray, which needs Ray Data."),
     ] = ENGINES[0],
     workers: Annotated[int, typer.Option("--workers", help="Workers of Ray.")] = 2,
     shape: Shape = FormatOptions.shape,

@@ -68,7 +68,7 @@ def page(
     Example: ovseg page --folder photos --classes "sky, tree" --out run
 
     What is accepted is kept in a run folder as that of ovseg annotate. A page that is started again with the
-    same --out goes on. It needs the extra page: pip install "ovseg[page]".
+    same --out goes on. It needs Gradio: pip install '.[page]' in the folder of ovseg.
     """
     from ovseg.apps.page.serve import LOCAL, check_address, check_gradio, served
 

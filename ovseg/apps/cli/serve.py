@@ -26,7 +26,7 @@ from ovseg.apps.cli.loading import load_segmenter as load_named_segmenter
 from ovseg.apps.cli.mask import DEFAULT_SEGMENTER
 from ovseg.apps.cli.options import with_options
 from ovseg.apps.cli.shared import note, reported, tell
-from ovseg.errors import MissingPackageError, OvsegError, UsageError
+from ovseg.errors import MissingPackageError, OvsegError, UsageError, extra
 from ovseg.files.paths import expand, shown
 from ovseg.options import AnnotateOptions, LoadOptions, ServeOptions
 from ovseg.options.checks import check_integer, check_text
@@ -111,7 +111,7 @@ def serve(
         from fastapi import FastAPI  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(
-            f"expected fastapi and uvicorn ({error}): pip install 'ovseg[serve]'"
+            f"ovseg serve needs FastAPI and uvicorn ({error}): {extra('serve')}"
         ) from None
     from ovseg.apps.serve.hosts import Hosts
     from ovseg.apps.serve.images import Sources

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ovseg.annotation.api import FinderRecipe, with_background
 from ovseg.annotation.classes import Classes, parse_classes, read_classes
-from ovseg.errors import MissingPackageError, OvsegError, UsageError
+from ovseg.errors import MissingPackageError, OvsegError, UsageError, extra
 from ovseg.options import AnnotateOptions, CvatOptions, check_known
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def _create(parameters: dict[str, Parameter]) -> Detection | Interaction | Track
     try:
         import_module("cvat_sdk.auto_annotation")
     except ImportError as error:
-        raise MissingPackageError(
-            f"expected cvat-sdk for CVAT: pip install 'ovseg[cvat]' ({error})"
-        ) from None
+        raise MissingPackageError(f"CVAT functions need cvat-sdk ({error}): {extra('cvat')}") from None
     from ovseg.apps.cvat.detection import Detection
     from ovseg.apps.cvat.interaction import Interaction
     from ovseg.apps.cvat.tracking import Tracking

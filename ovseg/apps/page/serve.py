@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ovseg.apps.page.session import PageSession
-from ovseg.errors import MissingPackageError, UsageError
+from ovseg.errors import MissingPackageError, UsageError, extra
 
 MOST_BYTES = 512 << 20
 """Of a file that is added to the page."""
@@ -22,7 +22,7 @@ def check_gradio() -> None:
     from importlib.util import find_spec
 
     if find_spec("gradio") is None:
-        raise MissingPackageError('the page needs Gradio: pip install "ovseg[page]"')
+        raise MissingPackageError(f"the page needs Gradio: {extra('page')}")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from ovseg.errors import DataError, MissingPackageError, UsageError, described
+from ovseg.errors import DataError, MissingPackageError, UsageError, described, extra
 from ovseg.evaluation.data.convert.write import Converted, look_up, read_json, write_all, write_list
 from ovseg.words.vocabulary import load_vocabulary
 
@@ -140,7 +140,7 @@ def _mat_reader() -> Callable[[Path], dict[str, Any]]:
     try:
         from scipy.io import loadmat
     except ImportError:
-        raise MissingPackageError("expected scipy to read .mat files: pip install 'ovseg[eval]'") from None
+        raise MissingPackageError(f"reading .mat files needs scipy: {extra('eval')}") from None
     return loadmat
 
 
