@@ -1,4 +1,8 @@
-"""COCO's run lengths: masks small enough to keep, in the form that pycocotools reads and writes."""
+"""COCO's run lengths: masks small enough to keep, in the form that pycocotools reads and writes.
+
+Run lengths, sizes and corners are checked here before pycocotools sees them: it trusts what it is given, and its
+time and memory grow with the length of an outline.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,14 @@ from numpy.typing import NDArray
 
 from ovseg.errors import DataError, described
 
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+MARGIN = 2
+"""Pixels around the picture in which corners are left as they are, so that no outline runs along its border."""
+FARTHEST = 1e9
+"""Corners beyond are moved here before they are clipped, so that no product of theirs overflows."""
+LONGEST = 2_000_000
+"""The longest outline of one object in pixels; pycocotools takes about 100 bytes for each."""
 LETTERS = 7
 """The most letters of one run length: pycocotools counts in 32 bits, five of them in each letter."""
 
@@ -29,7 +41,7 @@ class Mask:
     [[False, True], [False, True]]
     """
 
-    size: tuple[int, int]
+    size: Size
     counts: str
 
     @classmethod
@@ -38,7 +50,7 @@ class Mask:
         return cls.of_crop(mask, (0, 0), (mask.shape[0], mask.shape[1]))
 
     @classmethod
-    def of_crop(cls, crop: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, int]) -> Mask:
+    def of_crop(cls, crop: NDArray[np.bool_], corner: tuple[int, int], size: Size) -> Mask:
         """The run lengths of a mask of which only a part (h, w) can have pixels.
 
         Args:
@@ -61,7 +73,7 @@ class Mask:
         return cls.of_runs(size, np.diff([*changes, height * width]).tolist())
 
     @classmethod
-    def of_runs(cls, size: tuple[int, int], runs: Sequence[int]) -> Mask:
+    def of_runs(cls, size: Size, runs: Sequence[int]) -> Mask:
         """A mask from run lengths column by column, the first of them outside the object.
 
         Raises:
@@ -72,6 +84,30 @@ class Mask:
         check_runs(runs, size)
         coded = rle.frPyObjects({"size": list(size), "counts": list(runs)}, *size)
         return cls(size, coded["counts"].decode())
+
+    @classmethod
+    def of_polygons(cls, size: Size, polygons: Sequence[Sequence[float]]) -> Mask:
+        """Polygons x, y, x, y … along pixel edges as one mask, as pycocotools fills them. Raises DataError."""
+        from pycocotools import mask as rle
+
+        parts = [corners(size, polygon) for polygon in polygons]
+        check_length(parts)
+        lists = [part.reshape(-1).tolist() for part in parts if len(part) >= 3]  # two would be read as a box
+        if not lists:
+            return cls.of_runs(size, [size[0] * size[1]])
+        return cls(size, rle.merge(rle.frPyObjects(lists, *size))["counts"].decode())
+
+    @classmethod
+    def of_coco(cls, segmentation: object, size: Size) -> Mask:
+        """A mask from COCO's polygons, or run lengths as text or numbers. Raises DataError."""
+        if isinstance(segmentation, list):
+            return cls.of_polygons(size, segmentation)
+        if not isinstance(segmentation, dict):
+            raise DataError(f"expected polygons or run lengths, got {type(segmentation).__name__}")
+        counts = segmentation["counts"]
+        if tuple(segmentation["size"]) != size:
+            raise DataError(f"expected a mask of {size}, got one of {segmentation['size']}")
+        return cls.of_runs(size, counts) if isinstance(counts, list) else cls(size, str(counts)).checked()
 
     @classmethod
     def union(cls, masks: Sequence[Mask]) -> Mask:
@@ -138,7 +174,7 @@ class Mask:
         return x, y, x + width, y + height
 
 
-def check_runs(runs: Iterable[object], size: tuple[int, int]) -> None:
+def check_runs(runs: Iterable[object], size: Size) -> None:
     """Check run lengths in Python's integers, in which no sum wraps around, before anything is allocated.
 
     Raises:
@@ -159,6 +195,46 @@ def check_runs(runs: Iterable[object], size: tuple[int, int]) -> None:
         if total == size[0] * size[1]:
             return
     raise DataError(f"expected run lengths of {size[0]} x {size[1]} pixels, got {described(listed[:9])}")
+
+
+def corners(size: Size, sides: Sequence[float]) -> NDArray[np.float64]:
+    """Corners x, y, x, y … as (P, 2), their polygon clipped to the picture and a small margin.
+
+    What is inside the picture stays as it is, also of polygons that cross themselves: clipping moves sides
+    outside only.
+
+    Raises:
+        DataError: they are no pairs of finite numbers.
+    """
+    values = np.array(sides, np.float64).reshape(-1)
+    if not values.size or values.size % 2 or not np.isfinite(values).all():
+        raise DataError(f"expected corners x, y as numbers, got {described(values.tolist()[:8])}")
+    points = values.reshape(-1, 2).clip(-FARTHEST, FARTHEST)
+    for axis, side in enumerate(size[::-1]):
+        points = _cut(points, axis, -MARGIN, 1)
+        points = _cut(points, axis, side + MARGIN, -1)
+    return points
+
+
+def check_length(parts: Sequence[NDArray[np.float64]]) -> None:
+    """Raise DataError where outlines (P, 2) are so long together that filling them would take the memory."""
+    sides = (np.abs(part - np.roll(part, 1, axis=0)).max(axis=1).sum() for part in parts if len(part))
+    if (length := sum(sides)) > LONGEST:
+        raise DataError(f"expected an outline of at most {LONGEST:,} pixels, got {length:,.0f}")
+
+
+def _cut(points: NDArray[np.float64], axis: int, bound: float, sign: int) -> NDArray[np.float64]:
+    """The part of a polygon (P, 2) on one side of a line, by the algorithm of Sutherland and Hodgman."""
+    inside = sign * (points[:, axis] - bound) >= 0
+    if inside.all():
+        return points
+    after = np.roll(points, -1, axis=0)
+    crosses = inside != np.roll(inside, -1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # sides that do not cross are not taken
+        share = (bound - points[:, axis]) / (after[:, axis] - points[:, axis])
+        met = points + share[:, None] * (after - points)
+    met[:, axis] = bound
+    return np.stack([points, met], axis=1)[np.stack([inside, crosses], axis=1)]
 
 
 def coco_annotation(mask: Mask, number: int, image_id: int, category_id: int) -> dict[str, object]:

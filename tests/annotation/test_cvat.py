@@ -14,10 +14,10 @@ from PIL import Image
 import ovseg
 from ovseg.annotation.api import annotate
 from ovseg.annotation.formats import read_annotations
-from ovseg.annotation.formats.shapes import polygon_mask
 from ovseg.errors import extra
 from ovseg.metrics import mask_iou
 from ovseg.options import AnnotateOptions
+from ovseg.results.coco import Mask
 
 if sys.version_info < (3, 11):
     pytest.skip("cvat-sdk has no release for Python 3.10", allow_module_level=True)
@@ -137,7 +137,7 @@ def test_polygons_hold_the_masks_and_parts_form_a_group(cvat, expected, asked):
     ious = []
     for ((frame, label, _), parts), (wanted, name, mask, _) in zip(objects.items(), expected, strict=True):
         assert (frame, label) == (wanted, name)
-        ious.append(mask_iou(polygon_mask(SIZE, parts).array(), mask))
+        ious.append(mask_iou(Mask.of_polygons(SIZE, parts).array(), mask))
     assert min(ious) > 0.8 and np.mean(ious) > 0.95
 
 
@@ -341,7 +341,7 @@ def test_a_shape_is_followed_over_the_images(cvat, monkeypatch, kind):
         if kind == "mask":
             found = decoded(shape)
         elif kind == "polygon":
-            found = polygon_mask(SIZE, [shape["points"]]).array()
+            found = Mask.of_polygons(SIZE, [shape["points"]]).array()
         else:
             x0, y0, x1, y1 = (round(side) for side in shape["points"])
             found, mask = np.zeros(SIZE, bool), box_of(mask)

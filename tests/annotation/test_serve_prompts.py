@@ -7,8 +7,8 @@ import pytest
 
 import ovseg
 from ovseg.annotation.formats.brush import decode_brush, encode_brush
-from ovseg.annotation.formats.shapes import polygon_mask
 from ovseg.options import AnnotateOptions
+from ovseg.results.coco import Mask
 
 from .serving import ask, body_of, config, png, running, uri, words
 
@@ -207,7 +207,7 @@ def test_projects_of_polygons_and_rectangles_get_these(port):
     for one in polygons:
         assert one["type"] == "polygonlabels" and one["value"]["polygonlabels"] == [WORD]
         corners = np.array(one["value"]["points"]) * 1.28
-        joined |= polygon_mask((128, 128), [corners.reshape(-1).tolist()]).array()
+        joined |= Mask.of_polygons((128, 128), [corners.reshape(-1).tolist()]).array()
     union = np.any(masks, axis=0)
     assert (joined & union).sum() / (joined | union).sum() > 0.95
     for one, mask in zip(boxes, masks, strict=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ WRITERS: dict[str, type[Writer]] = {row.writer.name: row.writer for row in TABLE
 def read_run_folder(source: Source) -> Annotations:
     """The records of a run folder, also while the run goes on. Raises DataError."""
     info, records, _ = read_run(source.path)
-    return Annotations(info.names, records, info.task == "labels", "run")
+    return Annotations(info.names, records, info.task == "labels")
 
 
 READERS: dict[str, Callable[[Source], Annotations]] = {
@@ -92,7 +93,8 @@ def read_annotations(
     else:
         check_choice("format", kind, tuple(READERS))
     names = None if classes is None else read_classes(classes).names
-    return READERS[kind](Source(place, None if images is None else expand(images), names))
+    source = Source(place, None if images is None else expand(images), names)
+    return replace(READERS[kind](source), format=kind, skipped=source.skipped)
 
 
 def guess_format(path: Path) -> str:

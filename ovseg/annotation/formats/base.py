@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,7 @@ from ovseg.errors import OvsegError
 from ovseg.files.paths import shown
 from ovseg.files.write import make_folder, write_file
 from ovseg.options import FormatOptions
+from ovseg.results.figures import palette
 
 Records: TypeAlias = "Callable[[], Iterator[Record]]"
 """Every record of a run in the order of the images' names, from the start at each call."""
@@ -176,6 +177,12 @@ def paint(
         if one.label in values:
             labels[one.mask.array()] = values[one.label]
     return labels
+
+
+def hex_colours(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each name with a colour such as "#1f77b4", as XML can hold both."""
+    for name, (red, green, blue) in zip(names, palette(len(names)).tolist(), strict=True):
+        yield xml_text(name), f"#{red:02x}{green:02x}{blue:02x}"
 
 
 _NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

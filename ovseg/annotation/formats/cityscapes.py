@@ -43,7 +43,7 @@ def read_cityscapes(source: Source) -> Annotations:
         return label_record(name, load_labels(file), names, set(range(KNOWN)), source.image(name))
 
     records = records_of(truth or files, record, "a label map of Cityscapes")
-    return Annotations(tuple(names.values()), records, True, "cityscapes", source.skipped)
+    return Annotations(tuple(names.values()), records, True)
 
 
 class Cityscapes(Writer):

@@ -7,19 +7,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from ovseg.annotation.formats.base import Records, Writer, as_json, json_list, write_parts
-from ovseg.annotation.formats.shapes import box_mask, polygon_mask
+from ovseg.annotation.formats.shapes import box_mask
 from ovseg.annotation.formats.source import (
     Annotations,
-    Objects,
     Source,
     as_score,
-    read_json,
     reading,
     records_of,
 )
 from ovseg.annotation.outlines import edge_polygons
 from ovseg.annotation.records import Record, Region, check_size
-from ovseg.errors import DataError
 from ovseg.files.paths import shown
 from ovseg.results.coco import Mask, coco_annotation
 
@@ -28,8 +25,7 @@ WHAT = "COCO's annotations"
 
 def read_coco(source: Source) -> Annotations:
     """Instances as polygons, run lengths or boxes. Crowds become void. Raises DataError."""
-    path = source.file("instances.json")
-    content: Any = read_json(path, WHAT)
+    path, content = source.json("instances.json", WHAT)
     with reading(path, WHAT):
         if "image" in content:
             content = _of_one_image(content)
@@ -42,21 +38,19 @@ def read_coco(source: Source) -> Annotations:
     def record(image: Any) -> Record:
         name = str(image["file_name"])
         size = check_size((image["height"], image["width"]), name)
-        objects, crowd = Objects(source.skipped, shown(path)), []
-        for place, one in enumerate(found[image["id"]]):
-            key = one.get("id", f"{place} of {name}")
+        objects = source.objects(f"{shown(path)}, {name}")
+        for place, one in enumerate(found[image["id"]], 1):
             mask = _mask(one, size)
             if mask is None:
-                objects.skip(key, "annotations without segmentation and bbox")
+                objects.skip(place, "annotations without segmentation and bbox")
             elif one.get("iscrowd"):
-                crowd.append(mask)
+                objects.hide(mask)
             else:
-                objects.add(key, region_of(names[one["category_id"]], mask, one))
-        void = Mask.union(crowd) if crowd else None
-        return Record(name, size, objects.regions(), image=source.image(name), void=void)
+                objects.add(place, region_of(names[one["category_id"]], mask, one))
+        return objects.record(name, size, source.image(name))
 
     records = records_of(images, record, WHAT, path)
-    return Annotations(tuple(dict.fromkeys(names.values())), records, False, "coco", source.skipped)
+    return Annotations(tuple(dict.fromkeys(names.values())), records)
 
 
 def category_names(content: Any) -> dict[object, str]:
@@ -93,23 +87,11 @@ def _mask(one: Any, size: tuple[int, int]) -> Mask | None:
     """The segmentation, else the bbox; None where an annotation has neither."""
     segmentation = one.get("segmentation")
     if segmentation:
-        return segmentation_mask(segmentation, size)
+        return Mask.of_coco(segmentation, size)
     if not one.get("bbox"):
         return None
     x, y, width, height = one["bbox"]
     return box_mask(size, [x, y, x + width, y + height])
-
-
-def segmentation_mask(segmentation: object, size: tuple[int, int]) -> Mask:
-    """A mask from COCO's polygons, or run lengths as text or numbers. Raises DataError."""
-    if isinstance(segmentation, list):
-        return polygon_mask(size, segmentation)
-    if isinstance(segmentation, dict):
-        counts = segmentation["counts"]
-        if tuple(segmentation["size"]) != size:
-            raise DataError(f"expected a mask of {size}, got one of {segmentation['size']}")
-        return Mask.of_runs(size, counts) if isinstance(counts, list) else Mask(size, str(counts)).checked()
-    raise DataError(f"expected polygons or run lengths, got {type(segmentation).__name__}")
 
 
 class Coco(Writer):

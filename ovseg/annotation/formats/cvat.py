@@ -10,11 +10,10 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.annotation.formats.base import Records, Writer, write_parts, xml_text
-from ovseg.annotation.formats.shapes import box_mask, ellipse_mask, polygon_mask
+from ovseg.annotation.formats.base import Records, Writer, hex_colours, write_parts, xml_text
+from ovseg.annotation.formats.shapes import box_mask, ellipse_mask
 from ovseg.annotation.formats.source import (
     Annotations,
-    Objects,
     Source,
     reading,
     records_of,
@@ -24,7 +23,6 @@ from ovseg.annotation.records import Record, Region, check_size
 from ovseg.errors import DataError
 from ovseg.files.paths import shown
 from ovseg.results.coco import Mask, check_runs
-from ovseg.results.figures import palette
 
 WHAT = "annotations of CVAT for images"
 Shape = tuple[str, ElementTree.Element]
@@ -46,7 +44,7 @@ def read_cvat(source: Source) -> Annotations:
     def record(image: tuple[str, tuple[object, object], list[Shape]]) -> Record:
         name, sides, shapes = image
         size = check_size(sides, f"{shown(path)}, {name}")
-        objects = Objects(source.skipped, name)
+        objects = source.objects(name)
         places = sorted(range(len(shapes)), key=lambda k: int(shapes[k][1].get("z_order", "0")))
         for place in places:
             label, one = shapes[place]
@@ -55,10 +53,10 @@ def read_cvat(source: Source) -> Annotations:
                 continue
             group = one.get("group_id", "0")
             objects.add(place + 1, _region(label, one, size), None if group == "0" else group)
-        return Record(name, size, objects.regions(), image=source.image(name))
+        return objects.record(name, size, source.image(name))
 
     records = records_of(found, record, WHAT, path)
-    return Annotations(with_others(names, used), records, False, "cvat", source.skipped)
+    return Annotations(with_others(names, used), records)
 
 
 def _parsed(path: Path) -> ElementTree.Element:
@@ -114,7 +112,7 @@ def _mask(found: dict[str, str], size: tuple[int, int]) -> Mask:
 
 def _polygon(found: dict[str, str], size: tuple[int, int]) -> Mask:
     sides = [float(side) for point in found["points"].split(";") for side in point.split(",")]
-    return polygon_mask(size, [sides])
+    return Mask.of_polygons(size, [sides])
 
 
 def _box(found: dict[str, str], size: tuple[int, int]) -> Mask:
@@ -152,10 +150,9 @@ class Cvat(Writer):
             "<default_value></default_value><values></values></attribute>"
             for name in ("score", "prompt", "method")
         )
-        colours = palette(len(self.target.objects)).tolist()
-        for name, (red, green, blue) in zip(self.target.objects, colours, strict=True):
+        for name, colour in hex_colours(self.target.objects):
             yield (
-                f"<label><name>{xml_text(name)}</name><color>#{red:02x}{green:02x}{blue:02x}</color>"
+                f"<label><name>{name}</name><color>{colour}</color>"
                 f"<type>mask</type><attributes>{attributes}</attributes></label>\n"
             )
         yield "</labels></task></meta>\n"

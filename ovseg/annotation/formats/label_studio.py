@@ -12,15 +12,13 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
 
-from ovseg.annotation.formats.base import Records, Writer, json_list, write_parts, write_text, xml_text
+from ovseg.annotation.formats.base import Records, Writer, hex_colours, json_list, write_parts, write_text
 from ovseg.annotation.formats.brush import decode_brush, encode_brush
-from ovseg.annotation.formats.shapes import box_mask, ellipse_mask, polygon_mask
+from ovseg.annotation.formats.shapes import box_mask, ellipse_mask
 from ovseg.annotation.formats.source import (
     Annotations,
-    Objects,
     Source,
     as_score,
-    read_json,
     reading,
     records_of,
     with_others,
@@ -30,7 +28,6 @@ from ovseg.errors import DataError, described
 from ovseg.files.find import suffixes
 from ovseg.files.formats import upright_size
 from ovseg.results.coco import Mask
-from ovseg.results.figures import palette
 
 WHAT = "tasks of Label Studio"
 FROM_NAME, TO_NAME = "label", "image"
@@ -55,8 +52,7 @@ def read_label_studio(source: Source) -> Annotations:
     Raises:
         DataError: the file is something else.
     """
-    path = source.file("tasks.json")
-    content: Any = read_json(path, WHAT)
+    path, content = source.json("tasks.json", WHAT)
     keys, listed = _configured(path.with_name("config.xml"))
     with reading(path, WHAT):
         tasks = [task if "data" in task else _full(task) for task in content]
@@ -70,23 +66,21 @@ def read_label_studio(source: Source) -> Annotations:
     def record(picture: _Picture) -> Record:
         image = source.image(picture.name)
         size = _size(picture, image)
-        objects = Objects(source.skipped, picture.name)
+        objects = source.objects(picture.name)
         labelled = {one.get("id") for one in picture.results if _labels(one)}
         for place, one in enumerate(picture.results, 1):
             key, labels = one.get("id", place), _labels(one)
             mask = _mask(one, size) if labels else None
             if mask is not None:
                 for label in labels:
-                    objects.add(key, Region(label, mask, as_score(one.get("score"))))
+                    objects.add(place, Region(label, mask, as_score(one.get("score"))))
             elif labels or key not in labelled:  # <Rectangle> with <Labels>: two results of one id
-                objects.skip(key, f"results {one.get('type')!r}")
-        return Record(picture.name, size, objects.regions(), image=image)
+                objects.skip(place, f"results {one.get('type')!r}")
+        return objects.record(picture.name, size, image)
 
     return Annotations(
         with_others(source.names or listed, used),
         records_of(pictures, record, WHAT, path),
-        format="label-studio",
-        skipped=source.skipped,
         predicted=predicted,
     )
 
@@ -211,7 +205,7 @@ def _mask(one: Any, size: tuple[int, int]) -> Mask | None:
         return Mask.of(decode_brush(value["rle"], size))
     across, down = size[1] / 100, size[0] / 100
     if "points" in value:
-        return polygon_mask(size, [[side for x, y in value["points"] for side in (x * across, y * down)]])
+        return Mask.of_polygons(size, [[side for x, y in value["points"] for side in (x * across, y * down)]])
     if "x" not in value or "y" not in value:
         return None
     x, y, degrees = value["x"] * across, value["y"] * down, value.get("rotation") or 0
@@ -234,10 +228,9 @@ class LabelStudio(Writer):
 
     def config(self) -> str:
         """The labelling interface with a brush label for each class."""
-        colours = palette(len(self.target.objects)).tolist()
         labels = "".join(
-            f'    <Label value="{xml_text(name)}" background="#{red:02x}{green:02x}{blue:02x}"/>\n'
-            for name, (red, green, blue) in zip(self.target.objects, colours, strict=True)
+            f'    <Label value="{name}" background="{colour}"/>\n'
+            for name, colour in hex_colours(self.target.objects)
         )
         return (
             f'<View>\n  <Image name="{TO_NAME}" value="$image" zoom="true"/>\n'

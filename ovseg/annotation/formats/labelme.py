@@ -16,7 +16,6 @@ from ovseg.annotation.formats.base import Records, Writer, as_json, write_text
 from ovseg.annotation.formats.shapes import drawn_mask, ellipse_mask
 from ovseg.annotation.formats.source import (
     Annotations,
-    Objects,
     Source,
     as_score,
     files_below,
@@ -53,35 +52,32 @@ def read_labelme(source: Source) -> Annotations:
     files = files_below(root, ".json") if source.path.is_dir() else [source.path]
     used: set[str] = set()
     for file in files:
-        content: Any = read_json(file, WHAT)
+        content = read_json(file, WHAT)
         with reading(file, WHAT):
             used |= {str(shape["label"]) for shape in content["shapes"]}
 
     def record(file: Path) -> Record:
-        content: Any = read_json(file, WHAT)
+        content = read_json(file, WHAT)
         path = str(content["imagePath"]).replace("\\", "/")
         stem = stem_below(file, root)
         name = stem + PurePosixPath(path).suffix
         image = source.image(name) or _beside(file, path)
         size = _size(content, image, file)
-        objects, void = Objects(source.skipped, shown(file)), []
+        objects = source.objects(shown(file))
         for place, shape in enumerate(content["shapes"], 1):
             label, mask = str(shape["label"]), _mask(shape, size)
             if mask is None:
                 objects.skip(place, f"shapes {shape.get('shape_type')!r}")
             elif label == IGNORED:
-                void.append(mask)
+                objects.hide(mask)
             else:
                 objects.add(place, Region(label, mask, as_score(shape.get("score"))), shape.get("group_id"))
-        known = Mask.union(void) if void else None
-        return Record(name, size, objects.regions(), stem, image, void=known)
+        return objects.record(name, size, image, stem)
 
     names = with_others(source.names or read_names(root / "labels.txt"), used)
     return Annotations(
         tuple(name for name in names if name != IGNORED),
         records_of(files, record, WHAT),
-        format="labelme",
-        skipped=source.skipped,
     )
 
 

@@ -54,9 +54,7 @@ def read_mmseg(source: Source) -> Annotations:
         name, image = find_image(images, stem_below(file, folder))
         return label_record(name, labels, values, {void}, image)
 
-    return Annotations(
-        names, records_of(files_below(folder, ".png"), record, "a label map"), True, "mmseg", source.skipped
-    )
+    return Annotations(names, records_of(files_below(folder, ".png"), record, "a label map"), stuff=True)
 
 
 def _names(root: Path) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ovseg.annotation.formats.base import Records, Writer, as_json, json_list, write_parts
 from ovseg.annotation.formats.coco import categories, category_names, details, images, region_of
-from ovseg.annotation.formats.source import Annotations, Objects, Source, read_json, reading, records_of
+from ovseg.annotation.formats.source import Annotations, Source, reading, records_of
 from ovseg.annotation.records import Record, check_size
 from ovseg.errors import DataError
 from ovseg.files.paths import shown
@@ -25,8 +25,7 @@ WHAT = "COCO's panoptic annotations"
 
 def read_panoptic(source: Source) -> Annotations:
     """Panoptic segments; the PNG files lie in a folder of the JSON's name beside it. Raises DataError."""
-    path = source.file("panoptic.json")
-    content: Any = read_json(path, WHAT)
+    path, content = source.json("panoptic.json", WHAT)
     with reading(path, WHAT):
         names = category_names(content)
         stuff = not any(one.get("isthing", 1) for one in content["categories"])
@@ -38,18 +37,17 @@ def read_panoptic(source: Source) -> Annotations:
         name = str(image["file_name"])
         size = check_size((image["height"], image["width"]), name)
         ids = _ids(path, str(one["file_name"]), size)
-        objects, crowd = Objects(source.skipped, name), []
+        objects = source.objects(name)
         for segment in one["segments_info"]:
             mask = Mask.of(ids == int(segment["id"]))
             if segment.get("iscrowd"):
-                crowd.append(mask)
+                objects.hide(mask)
             else:
                 objects.add(segment["id"], region_of(names[segment["category_id"]], mask, segment))
-        void = Mask.union(crowd) if crowd else None
-        return Record(name, size, objects.regions(), image=source.image(name), void=void)
+        return objects.record(name, size, source.image(name))
 
     records = records_of(found, record, WHAT, path)
-    return Annotations(tuple(dict.fromkeys(names.values())), records, stuff, "coco-panoptic", source.skipped)
+    return Annotations(tuple(dict.fromkeys(names.values())), records, stuff)
 
 
 def _ids(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.uint32]:

@@ -1,8 +1,4 @@
-"""What annotation files say in numbers, as masks: the one place that checks and clips corners.
-
-Corners are clipped to the picture and outlines are measured before anything is drawn, because the time and
-memory of the functions that draw grow with the length of an outline.
-"""
+"""Boxes, ellipses and polygons of annotation files as masks, each filled as the tool fills it."""
 
 from __future__ import annotations
 
@@ -15,28 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ovseg.errors import DataError, described
-from ovseg.results.coco import Mask
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
-MARGIN = 2
-"""Pixels around the picture in which corners are left as they are, so that no outline runs along its border."""
-FARTHEST = 1e9
-"""Corners beyond are moved here before they are clipped, so that no product of theirs overflows."""
-LONGEST = 2_000_000
-"""The longest outline of one object in pixels; pycocotools takes about 100 bytes for each."""
-
-
-def polygon_mask(size: Size, polygons: Sequence[Sequence[float]]) -> Mask:
-    """Polygons x, y, x, y … along pixel edges as one mask, as pycocotools fills them. Raises DataError."""
-    from pycocotools import mask as rle
-
-    parts = [corners(size, polygon) for polygon in polygons]
-    check_length(parts)
-    lists = [part.reshape(-1).tolist() for part in parts if len(part) >= 3]  # two would be read as a box
-    if not lists:
-        return Mask.of_runs(size, [size[0] * size[1]])
-    return Mask(size, rle.merge(rle.frPyObjects(lists, *size))["counts"].decode())
+from ovseg.results.coco import Mask, Size, check_length, corners
 
 
 def drawn_mask(size: Size, xy: Sequence[Sequence[float]]) -> Mask:
@@ -81,7 +56,7 @@ def box_mask(size: Size, box: Sequence[float], degrees: float = 0, pivot: Sequen
         raise DataError(f"expected a box x0, y0, x1, y1, got {described(list(box))}")
     x0, y0, x1, y1 = box
     if degrees % 360:
-        return polygon_mask(size, [_turned([x0, y0, x1, y0, x1, y1, x0, y1], degrees, pivot)])
+        return Mask.of_polygons(size, [_turned([x0, y0, x1, y0, x1, y1, x0, y1], degrees, pivot)])
     points = corners(size, [x0, y0, x1, y0, x1, y1, x0, y1])
     if not len(points):
         return Mask.of_runs(size, [size[0] * size[1]])
@@ -119,46 +94,6 @@ def ellipse_mask(size: Size, centre: Sequence[float], radii: Sequence[float], de
         along = (right * cosine + below * sine) / across
         beside = (below * cosine - right * sine) / down
     return Mask.of_crop(along**2 + beside**2 <= 1, (left, top), size)
-
-
-def corners(size: Size, sides: Sequence[float]) -> NDArray[np.float64]:
-    """Corners x, y, x, y … as (P, 2), their polygon clipped to the picture and a small margin.
-
-    What is inside the picture stays as it is, also of polygons that cross themselves: clipping moves sides
-    outside only.
-
-    Raises:
-        DataError: they are no pairs of finite numbers.
-    """
-    values = np.array(sides, np.float64).reshape(-1)
-    if not values.size or values.size % 2 or not np.isfinite(values).all():
-        raise DataError(f"expected corners x, y as numbers, got {described(values.tolist()[:8])}")
-    points = values.reshape(-1, 2).clip(-FARTHEST, FARTHEST)
-    for axis, side in enumerate(size[::-1]):
-        points = _cut(points, axis, -MARGIN, 1)
-        points = _cut(points, axis, side + MARGIN, -1)
-    return points
-
-
-def check_length(parts: Sequence[NDArray[np.float64]]) -> None:
-    """Raise DataError where outlines (P, 2) are so long together that filling them would take the memory."""
-    sides = (np.abs(part - np.roll(part, 1, axis=0)).max(axis=1).sum() for part in parts if len(part))
-    if (length := sum(sides)) > LONGEST:
-        raise DataError(f"expected an outline of at most {LONGEST:,} pixels, got {length:,.0f}")
-
-
-def _cut(points: NDArray[np.float64], axis: int, bound: float, sign: int) -> NDArray[np.float64]:
-    """The part of a polygon (P, 2) on one side of a line, by the algorithm of Sutherland and Hodgman."""
-    inside = sign * (points[:, axis] - bound) >= 0
-    if inside.all():
-        return points
-    after = np.roll(points, -1, axis=0)
-    crosses = inside != np.roll(inside, -1)
-    with np.errstate(divide="ignore", invalid="ignore"):  # sides that do not cross are not taken
-        share = (bound - points[:, axis]) / (after[:, axis] - points[:, axis])
-        met = points + share[:, None] * (after - points)
-    met[:, axis] = bound
-    return np.stack([points, met], axis=1)[np.stack([inside, crosses], axis=1)]
 
 
 def _drawn(

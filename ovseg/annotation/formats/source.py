@@ -6,9 +6,9 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from ovseg.results.coco import Mask
 from ovseg.words.names import fold
 
 Item = TypeVar("Item")
+FOREIGN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, SyntaxError)
+"""What reading a file raises that holds something else than it should."""
 
 
 class Skipped:
@@ -78,6 +80,69 @@ class Annotations:
         return folded.index("background") if "background" in folded else None
 
 
+class Objects:
+    """Collects the regions of one image, the later ones on top; parts of one group become one object.
+
+    Args:
+        skipped: counts what is left out.
+        place: the image as messages name it.
+    """
+
+    def __init__(self, skipped: Skipped, place: str) -> None:
+        self.skipped, self.place = skipped, place
+        self._parts: dict[object, list[Region]] = {}
+        self._void: list[Mask] = []
+
+    def add(self, number: object, region: Region, group: object = None) -> None:
+        """Add what a file holds under a number; regions of one label and one group are one object."""
+        if not region.mask.area:
+            self.skip(number, "objects without a pixel")
+            return
+        key = ("alone", number, region.label) if group is None else ("group", str(group), region.label)
+        self._parts.setdefault(key, []).append(region)
+
+    def skip(self, number: object, kind: str) -> None:
+        """Count what a file holds under a number as left out."""
+        self.skipped.add(kind, f"{self.place}, number {number}")
+
+    def hide(self, mask: Mask) -> None:
+        """Add pixels of which nothing is known."""
+        self._void.append(mask)
+
+    def record(self, name: str, size: tuple[int, int], image: str | None, stem: str = "") -> Record:
+        """The image with its objects, in the order of their first parts."""
+        regions = tuple(
+            replace(parts[0], mask=Mask.union([part.mask for part in parts]))
+            for parts in self._parts.values()
+        )
+        void = Mask.union(self._void) if self._void else None
+        return Record(name, size, regions, stem, image, void=void)
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turn whatever reading a foreign file raises into one line that names it."""
+    try:
+        yield
+    except OvsegError as error:
+        said = str(error)
+        raise DataError(said if shown(path) in said else f"{shown(path)}: {said}") from None
+    except OSError as error:
+        raise DataError(f"expected {what}, {shown(path)}: {error.strerror or error}") from None
+    except FOREIGN as error:
+        raise DataError(
+            f"expected {what}, {shown(path)} holds something else ({type(error).__name__}: {error})"
+        ) from None
+
+
+def read_json(path: Path, what: str) -> Any:
+    """The content of a JSON file. Raises DataError."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(f"expected {what}, {shown(path)} is no file")
+    with reading(path, what):
+        return json.loads(path.read_bytes())
+
+
 @dataclass(frozen=True)
 class Source:
     """Where annotations lie, and what the files themselves do not say.
@@ -98,70 +163,21 @@ class Source:
         """The file that was named, or the one of this name in the folder that was named."""
         return self.path / name if self.path.is_dir() else self.path
 
+    def json(self, name: str, what: str) -> tuple[Path, Any]:
+        """The place and the content of a JSON file that was named, or lies in the folder. Raises DataError."""
+        path = self.file(name)
+        return path, read_json(path, what)
+
+    def objects(self, place: str) -> Objects:
+        """Collects the objects of an image that messages call by its place."""
+        return Objects(self.skipped, place)
+
     def image(self, name: str) -> str | None:
         """The absolute path of an image below ``images``; None where there is none."""
         if self.images is None or "\0" in name:
             return None
         root, path = os.path.abspath(self.images), os.path.abspath(self.images / name)
         return path if os.path.commonpath([root, path]) == root and os.path.isfile(path) else None
-
-
-class Objects:
-    """Collects the regions of one image, the later ones on top; parts of one group become one object.
-
-    Args:
-        skipped: counts what is left out.
-        place: the image as messages name it.
-    """
-
-    def __init__(self, skipped: Skipped, place: str) -> None:
-        self.skipped, self.place = skipped, place
-        self._parts: dict[object, list[Region]] = {}
-
-    def add(self, number: object, region: Region, group: object = None) -> None:
-        """Add what a file holds under a number; regions of one label and one group are one object."""
-        if not region.mask.area:
-            self.skip(number, "objects without a pixel")
-            return
-        key = ("alone", number, region.label) if group is None else ("group", str(group), region.label)
-        self._parts.setdefault(key, []).append(region)
-
-    def skip(self, number: object, kind: str) -> None:
-        """Count what a file holds under a number as left out."""
-        self.skipped.add(kind, f"{self.place}, number {number}")
-
-    def regions(self) -> tuple[Region, ...]:
-        """The objects in the order of their first parts."""
-        return tuple(
-            Region(one.label, Mask.union([part.mask for part in parts]), one.score, one.prompt, one.method)
-            for parts in self._parts.values()
-            for one in parts[:1]
-        )
-
-
-@contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever reading a foreign file raises into one line that names it."""
-    try:
-        yield
-    except OvsegError as error:
-        said = str(error)
-        raise DataError(said if shown(path) in said else f"{shown(path)}: {said}") from None
-    except OSError as error:
-        raise DataError(f"expected {what}, {shown(path)}: {error.strerror or error}") from None
-    except (
-        KeyError,
-        IndexError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-        SyntaxError,
-    ) as error:
-        raise DataError(
-            f"expected {what}, {shown(path)} holds something else ({type(error).__name__}: {error})"
-        ) from None
 
 
 def records_of(
@@ -183,14 +199,6 @@ def records_of(
             yield record
 
     return records
-
-
-def read_json(path: Path, what: str) -> object:
-    """The content of a JSON file. Raises DataError."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise DataError(f"expected {what}, {shown(path)} is no file")
-    with reading(path, what):
-        return json.loads(path.read_bytes())
 
 
 def read_names(path: Path) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def read_voc(source: Source) -> Annotations:
 
     stuff = not (root / "SegmentationObject").is_dir()
     records = records_of(files_below(folder, ".png"), record, "labels of VOC")
-    return Annotations(tuple(classes.values()), records, stuff, "voc", source.skipped)
+    return Annotations(tuple(classes.values()), records, stuff)
 
 
 def _classes(root: Path) -> tuple[dict[int, str], Colours]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,7 +13,6 @@ from ovseg.annotation.formats.base import Records, Writer, image_name, link_imag
 from ovseg.annotation.formats.shapes import box_mask, filled_mask
 from ovseg.annotation.formats.source import (
     Annotations,
-    Objects,
     Source,
     files_below,
     find_image,
@@ -60,15 +60,15 @@ def read_yolo(source: Source) -> Annotations:
             raise DataError(f"expected the image of {stem} in {shown(images)}, it has none")
         part = "" if len(folders) == 1 else folder.parent.relative_to(root).as_posix() + "/"
         size = upright_size(Path(image))
-        objects = Objects(source.skipped, shown(file))
+        objects = source.objects(shown(file))
         for place, row in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
             if row.strip():
                 objects.add(place, _region(row.split(), names, size))
-        regions = tuple(sorted(objects.regions(), key=lambda one: -one.mask.area))
-        return Record(part + name, size, regions, part + stem, image)
+        found = objects.record(part + name, size, image, part + stem)
+        return replace(found, regions=tuple(sorted(found.regions, key=lambda one: -one.mask.area)))
 
     ordered = tuple(dict.fromkeys(names[index] for index in sorted(names)))
-    return Annotations(ordered, records_of(list(files), record, WHAT), format="yolo", skipped=source.skipped)
+    return Annotations(ordered, records_of(list(files), record, WHAT))
 
 
 class _Loader(yaml.SafeLoader):

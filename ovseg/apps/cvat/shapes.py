@@ -8,9 +8,10 @@ import numpy as np
 from cvat_sdk.masks import decode_mask, encode_mask
 from numpy.typing import NDArray
 
-from ovseg.annotation.formats.shapes import box_mask, polygon_mask
+from ovseg.annotation.formats.shapes import box_mask
 from ovseg.apps.serve.outline import outlines
 from ovseg.errors import DataError, described
+from ovseg.results.coco import Mask
 
 KINDS = ("mask", "polygon", "rectangle")
 """The types of shapes that a mask can become."""
@@ -68,7 +69,7 @@ def shape_mask(kind: str, points: Sequence[float], size: tuple[int, int]) -> NDA
         elif kind == "rectangle":
             mask = box_mask(size, points).array()
         elif len(points) >= 6:  # pycocotools takes no fewer
-            mask = polygon_mask(size, [points]).array()
+            mask = Mask.of_polygons(size, [points]).array()
         else:
             mask = np.zeros(size, bool)
     except (ValueError, TypeError, DataError):
