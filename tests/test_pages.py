@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import ovseg
 from ovseg.apps.cli import app
+from ovseg.evaluation.tables.protocol import Protocol, RunOptions
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
@@ -44,8 +45,10 @@ def flags():
         command = waiting.pop()
         waiting += getattr(command, "commands", {}).values()
         found |= {flag for option in command.params for flag in [*option.opts, *option.secondary_opts]}
-    for script in [*(ROOT / "tools").glob("*.py"), ROOT / "ovseg/evaluation/tables/arguments.py"]:
+    for script in [*(ROOT / "tools").glob("*.py"), ROOT / "ovseg/evaluation/tables/protocol.py"]:
         found |= set(re.findall(r'"(--[a-z][\w-]*)"', script.read_text(encoding="utf-8")))
+    for options in (Protocol, RunOptions):
+        found |= {f"--{name.replace('_', '-')}" for name in options.names()}
     for text in TEXT.values():  # of cvat-cli, which tests/test_docs.py runs with them
         for block in re.findall(r"^```sh cvat\n(.*?)^```", text, re.M | re.S):
             found |= set(re.findall(r"(?<![\w-])--[a-z][\w-]*", block))

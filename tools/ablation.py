@@ -18,7 +18,7 @@ EXPERIMENTS = ("table3", "table4", "depth")
 
 
 def parse() -> argparse.Namespace:
-    from ovseg.evaluation.tables.arguments import add_arguments
+    from ovseg.evaluation.tables.protocol import add_arguments
 
     parser = Parser(__doc__)
     listed = ", ".join(EXPERIMENTS)
@@ -38,8 +38,7 @@ def main() -> None:
     from ovseg.apps.cli.loop import bars
     from ovseg.evaluation.data.registry import parse_sources
     from ovseg.evaluation.tables.ablation import table3
-    from ovseg.evaluation.tables.choice import run_experiment
-    from ovseg.evaluation.tables.publish import publish, run_of
+    from ovseg.evaluation.tables.publish import publish, run_experiment, run_of
 
     run = run_of(args, bars)
     sets = run.open(parse_sources(args.data))

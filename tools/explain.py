@@ -35,8 +35,7 @@ from ovseg.apps.cli.scripts import Parser, reported
 
 
 def parse() -> argparse.Namespace:
-    from ovseg.evaluation.tables.arguments import add_arguments
-    from ovseg.evaluation.tables.protocol import FIXED, WITH_METHODS
+    from ovseg.evaluation.tables.protocol import FIXED, WITH_METHODS, add_arguments
 
     parser = Parser(__doc__)
     known = (*WITH_METHODS, *FIXED)
@@ -62,8 +61,7 @@ def main() -> None:
     args = parse()
     from ovseg.apps.cli.loop import bars
     from ovseg.evaluation.data.registry import parse_sources
-    from ovseg.evaluation.tables.choice import run_experiment
-    from ovseg.evaluation.tables.publish import publish, register, run_of
+    from ovseg.evaluation.tables.publish import publish, register, run_experiment, run_of
     from ovseg.evaluation.tables.systems import parse_systems
 
     register(args.register)

@@ -69,9 +69,9 @@ def measure(model: ovseg.Model, segmenter: Segmenter, samples: SampleSet, option
                     xy = np.concatenate([p.xy for p in found.points])
                     labels = np.concatenate([p.labels for p in found.points])
                     right[way].update(name, point_accuracy(xy, labels, truth, sample.valid))
-    scores = {f"{way}, right": 100 * score.mean() for way, score in right.items()}
+    scores = {f"{way}, right": 100 * score.compute() for way, score in right.items()}
     scores["map"] = 100 * threshold.mean_iou()
-    return scores | {way: 100 * score.mean() for way, score in overlap.items()}
+    return scores | {way: 100 * score.compute() for way, score in overlap.items()}
 
 
 def presence(model: ovseg.Model, segmenter: Segmenter, samples: SampleSet, options: dict) -> dict[str, float]:

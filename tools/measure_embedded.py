@@ -76,7 +76,7 @@ def measure(
         segmented.update(model.segment(image, names, size=shape).array, truth)
     scores = {f"mSC{kind}": 100 * score.mean_contrast() for kind, score in per_label.items()}
     scores |= {f"IoU{kind}": 100 * score.mean_iou() for kind, score in per_label.items()}
-    return {**scores, "mIoU": 100 * segmented.mean_iou()}
+    return {**scores, "mIoU": 100 * segmented.compute()}
 
 
 def _short_side(image: np.ndarray, size: int) -> tuple[int, int]:

@@ -18,8 +18,7 @@ from ovseg.apps.cli.scripts import Parser, reported
 
 
 def parse() -> argparse.Namespace:
-    from ovseg.evaluation.tables.arguments import add_arguments
-    from ovseg.evaluation.tables.protocol import RULES, TABLE6
+    from ovseg.evaluation.tables.protocol import RULES, TABLE6, add_arguments
 
     parser = Parser(__doc__)
     listed = ", ".join(RULES)
@@ -43,7 +42,7 @@ def main() -> None:
     from ovseg.apps.cli.loop import bars
     from ovseg.evaluation.data.registry import parse_sources
     from ovseg.evaluation.tables.publish import publish, run_of
-    from ovseg.evaluation.tables.recognition_reports import parse_files, table6
+    from ovseg.evaluation.tables.recognition import parse_files, table6
     from ovseg.options.checks import check_number
 
     scale = check_number("score-scale", args.score_scale, 0, float("inf"), above=True)

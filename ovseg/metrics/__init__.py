@@ -2,12 +2,10 @@
 
     segmentation   confusion matrix, IoU of each class, mean IoU of a data set
     maps           contrast (mSC) and IoU of similarity maps against the mask of a label
-    attention      share of attention on the foreground (mFSR), affinity of modules with texts
-    redundancy     how much of a text's map is there without any text
+    inside         share of attention on the foreground (mFSR), affinity of modules, redundancy of maps
     multilabel     mean average precision of scores for several labels at once
     points         accuracy of point prompts, the pointing game, IoU of two masks
-    perturbation   deletion and insertion
-    randomisation  how a map changes as a model's weights become random
+    faithful       deletion and insertion, rank correlation after random weights
     means          means over the samples of a class and then over the classes
 
 An accumulator holds the state of a score over many images. ``update`` adds one image, ``merge`` adds what
@@ -15,21 +13,20 @@ another accumulator (of another process, say) has counted, and ``compute`` gives
 far.
 """
 
-from ovseg.metrics.attention import AffinityScore, ForegroundScore, affinity, foreground_share
+from ovseg.metrics.faithful import area_under, perturbation_curve, rank_correlation
+from ovseg.metrics.inside import ForegroundScore, affinity, foreground_share, redundancy
 from ovseg.metrics.maps import (
     THRESHOLDS_PER,
     MapSample,
     PerLabelScore,
+    default_thresholds,
     iou_at_thresholds,
     score_contrast,
     score_map,
 )
 from ovseg.metrics.means import MeanPerClass
 from ovseg.metrics.multilabel import MultiLabelScore, average_precision
-from ovseg.metrics.perturbation import area_under, perturbation_curve
 from ovseg.metrics.points import mask_iou, point_accuracy, pointing_game
-from ovseg.metrics.randomisation import RandomisationScore, rank_correlation
-from ovseg.metrics.redundancy import RedundancyScore, redundancy
 from ovseg.metrics.segmentation import (
     VOID,
     SegmentationScore,
@@ -42,20 +39,18 @@ from ovseg.metrics.segmentation import (
 __all__ = [
     "THRESHOLDS_PER",
     "VOID",
-    "AffinityScore",
     "ForegroundScore",
     "MapSample",
     "MeanPerClass",
     "MultiLabelScore",
     "PerLabelScore",
-    "RandomisationScore",
-    "RedundancyScore",
     "SegmentationScore",
     "affinity",
     "area_under",
     "average_precision",
     "check_labels",
     "confusion",
+    "default_thresholds",
     "foreground_share",
     "iou_at_thresholds",
     "iou_per_class",

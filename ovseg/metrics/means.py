@@ -46,7 +46,3 @@ class MeanPerClass:
         """The mean; NaN without any sample."""
         means = self.per_class().values()
         return sum(means) / len(means) if means else math.nan
-
-    def mean(self) -> float:
-        """The same as ``compute``."""
-        return self.compute()

@@ -157,7 +157,3 @@ class SegmentationScore:
     def compute(self) -> float:
         """Mean IoU in 0..1 over the classes that occur in truth or prediction; NaN before any pixel."""
         return mean_iou(self.matrix)
-
-    def mean_iou(self) -> float:
-        """The same as ``compute``."""
-        return self.compute()

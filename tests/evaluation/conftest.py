@@ -6,8 +6,7 @@ import pytest
 
 from ovseg.evaluation.data.registry import read_scenes
 from ovseg.evaluation.tables.protocol import Protocol
-from ovseg.evaluation.tables.settings import Backbone, Texts
-from ovseg.evaluation.tables.setup import Setup
+from ovseg.evaluation.tables.run import Backbone, Setup, texts_of
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +21,7 @@ def scenes():
 
 @pytest.fixture(scope="session")
 def texts(scenes):
-    return Texts.of(scenes.names)
+    return texts_of(scenes.names)
 
 
 @pytest.fixture(scope="session")

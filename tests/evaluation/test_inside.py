@@ -80,7 +80,8 @@ def test_affinity_of_every_module(setup, backbone, scenes, encoded):
         answer = F.normalize(tokens.class_token[0].double(), dim=-1)
         for name, there in (("labels in the image", True), ("labels not in the image", False)):
             wanted[name].append(np.mean([float(answer @ t) for t, i in zip(text, is_in) if i == there]))
-    for name, value in score.compute().items():
+    assert set(score.counts) == set(wanted)
+    for name, value in score.per_class().items():
         assert value == pytest.approx(np.mean(wanted[name]), abs=1e-5), name
     assert skipped == []
 
@@ -102,7 +103,7 @@ def test_redundancy_against_the_empty_string(setup, backbone, scenes, encoded):
                 near.setdefault(label, []).append(float((values - empty).abs().mean()))
                 far.setdefault(label, []).append(float(values.abs().mean()))
         means = [np.mean([np.mean(v) for v in one.values()]) for one in (near, far)]
-        assert list(found[name][0].compute().values()) == pytest.approx(means, abs=1e-5)
+        assert [mean.compute() for mean in found[name][0].values()] == pytest.approx(means, abs=1e-5)
 
 
 def test_a_resnet_has_attention_but_no_modules(monkeypatch, backbone):
@@ -155,8 +156,12 @@ def test_random_weights_reach_the_last_layers_alone(backbone):
 def test_rank_correlations_after_random_weights(setup, backbone, model, scenes):
     one = scenes.first(1)
     systems = parse_systems(["clip_surgery:empty"])
-    score, skipped = score_randomisation(setup, one, systems)["clip_surgery:empty"]
-    assert skipped == [] and list(score.compute()) == ["1 of 6 layers", "3 of 6 layers", "6 of 6 layers"]
+    score, counted = score_randomisation(setup, one, systems)["clip_surgery:empty"]
+    assert counted.skipped == [] and list(score.per_class()) == [
+        "1 of 6 layers",
+        "3 of 6 layers",
+        "6 of 6 layers",
+    ]
     sample = one.load(0)
     names = list(sample.masks)
     maps = [
@@ -164,4 +169,4 @@ def test_rank_correlations_after_random_weights(setup, backbone, model, scenes):
         for each in (model, randomised(backbone.model, 3))
     ]
     wanted = np.mean([rank_correlation(a, b) for a, b in zip(*maps)])
-    assert score.compute()["3 of 6 layers"] == pytest.approx(wanted, abs=1e-3)
+    assert score.per_class()["3 of 6 layers"] == pytest.approx(wanted, abs=1e-3)

@@ -15,8 +15,7 @@ from ovseg.evaluation.data.samples import Sample
 from ovseg.evaluation.tables.grids import MapMaker
 from ovseg.evaluation.tables.maps import score_maps
 from ovseg.evaluation.tables.protocol import Protocol
-from ovseg.evaluation.tables.settings import Texts, input_size, recognition_size
-from ovseg.evaluation.tables.setup import Setup
+from ovseg.evaluation.tables.run import Setup, texts_of
 from ovseg.evaluation.tables.systems import (
     System,
     depths,
@@ -92,7 +91,7 @@ def test_surgery_over_the_names_of_the_image(setup, model, scenes):
 def test_synonyms_take_the_largest_value(setup, scenes, maker):
     plain = maker.maps(list(scenes), [parse_system("clip")])["clip"]
     rows = tuple((name, "gravel") for name in scenes.names)
-    several = MapMaker(replace(setup, texts=Texts(Vocabulary(tuple(scenes.names), rows))), [])
+    several = MapMaker(replace(setup, texts=Vocabulary(tuple(scenes.names), rows)), [])
     found = several.maps(list(scenes), [parse_system("clip")])["clip"]
     assert several.text.shape[0] == 2 * len(scenes.names)
     for one, other in zip(plain, found, strict=True):
@@ -165,12 +164,10 @@ def test_memory_of_a_run_does_not_grow(setup, scenes):
     assert sum(total.nbytes for total in score.maps.overlap.values()) == 49 * 8 * len(score.maps.overlap)
 
 
-def test_without_a_size_maps_take_the_models_and_the_class_token_the_towers(backbone, setup):
+def test_without_a_size_maps_take_the_models_and_the_class_token_the_towers(setup):
     default = Protocol(templates="plain")
-    assert input_size(default, backbone.model) == (160, 160)
-    assert recognition_size(default, backbone.model) == (64, 64)
-    assert input_size(setup.protocol, backbone.model) == recognition_size(setup.protocol, backbone.model)
     setups = [replace(setup, protocol=one) for one in (default, setup.protocol)]
+    assert [(one.size, one.recognition_size) for one in setups] == [((160, 160), (64, 64)), ((64, 64),) * 2]
     assert [one.unit("maps", parse_system("clip"))["input"] for one in setups] == [[160, 160], [64, 64]]
 
 
@@ -227,10 +224,10 @@ def test_wrong_systems_are_misuse(names, message):
 
 def test_what_does_not_apply_is_said_at_once(setup):
     with pytest.raises(UsageError, match="at least two names"):
-        MapMaker(replace(setup, texts=Texts.of(["sky"])), parse_systems(["clip_surgery"]))
+        MapMaker(replace(setup, texts=texts_of(["sky"])), parse_systems(["clip_surgery"]))
     with pytest.raises(UsageError, match="it lacks tree"):
-        Texts.of(["sky", "tree"], Vocabulary(("sky",), (("sky",),)))
+        texts_of(["sky", "tree"], Vocabulary(("sky",), (("sky",),)))
     with pytest.raises(UsageError, match="at least one name"):
-        Texts.of([])
-    with pytest.raises(UsageError, match="unknown scored at"):
+        texts_of([])
+    with pytest.raises(UsageError, match="unknown scored_at"):
         Protocol(scored_at="nowhere")

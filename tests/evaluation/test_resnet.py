@@ -11,10 +11,9 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from ovseg.clip.attention import METHODS
 from ovseg.clip.models import LoadedClip
-from ovseg.evaluation.tables.choice import run_experiment
 from ovseg.evaluation.tables.protocol import Protocol
-from ovseg.evaluation.tables.run import Named, Run, Wanted
-from ovseg.evaluation.tables.settings import Backbone
+from ovseg.evaluation.tables.publish import run_experiment
+from ovseg.evaluation.tables.run import Backbone, Named, Run, Wanted
 from ovseg.model import Model
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}

@@ -12,8 +12,7 @@ import pytest
 
 from ovseg.errors import DataError, OvsegError, UsageError
 from ovseg.evaluation.data.items import ItemSet
-from ovseg.evaluation.tables.processes import World, join
-from ovseg.evaluation.tables.rows import measure_rows, number, numbers, plain, skip
+from ovseg.evaluation.tables.rows import Counted, World, join, measure_rows, number, numbers, plain, skip
 
 
 class Counter:
@@ -94,10 +93,12 @@ def test_pictures_that_cannot_be_read_are_counted(tmp_path):
     measure = Counter()
     found = measure_rows(items(5, broken=(1, 4)), UNITS, measure, tmp_path, group=4)["one"]
     assert [samples for samples, _ in measure.groups] == [[0, 2, 3]]  # the last group has none to measure
-    assert len(list(found)) == 3
-    assert found.skipped() == ["1: expected a whole image, got 1", "4: expected a whole image, got 4"]
+    counted = Counted()
+    assert len(list(found.into(counted))) == counted.images == 3
+    assert counted.skipped == ["1: expected a whole image, got 1", "4: expected a whole image, got 4"]
     again = Counter()
-    assert measure_rows(items(5, broken=(1, 4)), UNITS, again, tmp_path, group=4)["one"].skipped()
+    list(measure_rows(items(5, broken=(1, 4)), UNITS, again, tmp_path, group=4)["one"].into(counted))
+    assert len(counted.skipped) == 4
     assert again.groups == []
 
 
@@ -106,7 +107,8 @@ def test_a_unit_may_leave_a_picture_out(tmp_path):
         return {name: [skip(f"no {s}") if s == 2 else s for s in samples] for name in wanted}
 
     found = measure_rows(items(4), {"one": {}}, measure, tmp_path)["one"]
-    assert list(found) == [0, 1, 3] and found.skipped() == ["no 2"]
+    counted = Counted()
+    assert list(found.into(counted)) == [0, 1, 3] and counted.skipped == ["no 2"]
 
 
 class Together(World):
@@ -145,7 +147,7 @@ def test_progress_is_that_of_the_process(tmp_path):
 def test_processes_meet_by_the_variables_that_torchrun_sets(tmp_path):
     script = tmp_path / "meet.py"
     script.write_text(
-        "from ovseg.evaluation.tables.processes import join, leave\n"
+        "from ovseg.evaluation.tables.rows import join, leave\n"
         "world = join()\n"
         "print(world.gather(world.rank * 10))\n"
         "leave()\n"

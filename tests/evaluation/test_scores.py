@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 import ovseg
 from ovseg.errors import DataError, UsageError
 from ovseg.evaluation.data.tags import tags_of
-from ovseg.evaluation.tables.interactive import score_points
+from ovseg.evaluation.tables.ablation import score_points
 from ovseg.evaluation.tables.protocol import RULES
 from ovseg.evaluation.tables.recognition import (
     ScoreFile,
@@ -22,8 +22,8 @@ from ovseg.evaluation.tables.recognition import (
     score_file,
     score_tags,
 )
+from ovseg.evaluation.tables.run import texts_of
 from ovseg.evaluation.tables.semantic import score_semantic, truth_of
-from ovseg.evaluation.tables.settings import Texts
 from ovseg.evaluation.tables.systems import TABLE3, parse_systems
 from ovseg.metrics import SegmentationScore, mask_iou
 
@@ -149,7 +149,7 @@ def test_misuse_of_rules(setup, tags):
     with pytest.raises(UsageError, match="unknown method 'vibes'"):
         score_tags(setup, tags, rules=["vibes"])
     with pytest.raises(UsageError, match="at least two names"):
-        score_tags(replace(setup, texts=Texts.of(["sky"])), tags)
+        score_tags(replace(setup, texts=texts_of(["sky"])), tags)
 
 
 # --------------------------------------------------------------------------------------- label maps

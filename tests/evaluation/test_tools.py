@@ -13,18 +13,15 @@ import pytest
 from PIL import Image
 
 from ovseg.errors import UsageError
-from ovseg.evaluation.tables import paper
-from ovseg.evaluation.tables.ablation import _published
-from ovseg.evaluation.tables.choice import COMPARING, PAPERS
-from ovseg.evaluation.tables.experiments import _map_cells
-from ovseg.evaluation.tables.maps import MapScore
-from ovseg.evaluation.tables.processes import World
+from ovseg.evaluation.tables import ablation, paper
+from ovseg.evaluation.tables.maps import MapScore, map_values
 from ovseg.evaluation.tables.protocol import FIXED, WITH_METHODS
-from ovseg.evaluation.tables.publish import _own_device
-from ovseg.evaluation.tables.recognition_reports import parse_files, published
-from ovseg.evaluation.tables.run import Run, parse_backbone
+from ovseg.evaluation.tables.publish import COMPARING, PAPERS, _own_device
+from ovseg.evaluation.tables.recognition import parse_files, published
+from ovseg.evaluation.tables.report import Cell, Report
+from ovseg.evaluation.tables.rows import World
+from ovseg.evaluation.tables.run import parse_backbone
 from ovseg.evaluation.tables.systems import _folder_digest, parse_system
-from ovseg.evaluation.tables.tables import Cell, Report
 from ovseg.explanation import remove_explanation
 from ovseg.model import Model
 
@@ -255,12 +252,11 @@ def test_table_3_over_four_tasks(tool, tmp_path):
 
 
 def test_the_papers_figures_stand_beside_ours():
-    cells = _map_cells(
-        "ViT-B-16-quickgelu", "clip_surgery", "VOC 2012", MapScore(),
-        paper.map_scores("ViT-B-16-quickgelu", "clip_surgery", "voc2012"), Run([], Path()),
-    )  # fmt: skip
-    assert [str(cell) for cell in cells] == ["– (55.78)", "– (41.64)"]
-    text = Report("t", "T", ("a", "b"), cells, notes=["A note."]).markdown()
+    report = Report("t", "T", corner=("a", "b"), notes=["A note."])
+    known = paper.map_scores("ViT-B-16-quickgelu", "clip_surgery", "voc2012")
+    report.add(("ViT-B-16-quickgelu", "clip_surgery"), map_values(MapScore(), "dataset"), known)
+    assert [str(cell) for cell in report.cells] == ["– (55.78)", "– (41.64)"]
+    text = report.markdown()
     assert text.endswith("In brackets: the paper's figure.\n\nA note.")
     assert str(Cell(("x",), "y", 1.0)) == "1.00" and str(Cell(("x",), "y", None)) == "–"
 
@@ -284,9 +280,9 @@ def test_the_papers_tables_are_whole():
     assert surgery - plain == pytest.approx(11.61)
     assert published("", "TaI-DPT + surgery", "nus_wide") == 48.55
     assert published("RN50", "clip", "voc2012") is None
-    assert _published("ViT-B-16-quickgelu", "original", "pascal_context")["mSC"] == -16.73
+    assert ablation.published("ViT-B-16-quickgelu", "original", "pascal_context")["mSC"] == -16.73
     assert paper.map_scores("tiny", "clip", "voc2012") == {}
-    assert _published("tiny", "original", "pascal_context") == {}
+    assert ablation.published("tiny", "original", "pascal_context") == {}
 
 
 def test_names_of_backbones():
@@ -370,7 +366,7 @@ def test_the_names_that_tools_know_are_those_of_the_experiments():
 
 
 def test_arguments_are_read_without_a_model():
-    code = "import ovseg.evaluation.tables.arguments, sys; sys.exit('torch' in sys.modules)"
+    code = "import ovseg.evaluation.tables.protocol, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

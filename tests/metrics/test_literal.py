@@ -16,13 +16,10 @@ from torchmetrics.functional.regression import spearman_corrcoef
 from ovseg.errors import UsageError
 from ovseg.metrics import (
     THRESHOLDS_PER,
-    AffinityScore,
     ForegroundScore,
     MeanPerClass,
     MultiLabelScore,
     PerLabelScore,
-    RandomisationScore,
-    RedundancyScore,
     affinity,
     area_under,
     average_precision,
@@ -35,9 +32,9 @@ from ovseg.metrics import (
     score_contrast,
     score_map,
 )
-from ovseg.metrics.attention import cell_shares
+from ovseg.metrics.faithful import BASES, base_image
+from ovseg.metrics.inside import cell_shares
 from ovseg.metrics.multilabel import NOT_COUNTED
-from ovseg.metrics.perturbation import BASES, base_image
 
 
 @pytest.fixture
@@ -350,10 +347,7 @@ def test_rank_correlation_is_spearmans(rng, values):
     "make, samples",
     [
         (ForegroundScore, [("a", 0.1), ("b", 0.7), ("a", 0.9), ("c", 0.4)]),
-        (RedundancyScore, [("a", 0.1, 0.3), ("b", 0.7, 0.2), ("a", 0.9, 0.1)]),
-        (RandomisationScore, [("1", 0.1), ("2", 0.7), ("1", 0.9)]),
         (MeanPerClass, [("a", 0.1), ("b", 0.7), ("a", float("nan"))]),
-        (lambda: AffinityScore("xy"), [(np.array([0.1, 0.4]),), (np.array([0.3, 0.2]),)]),
         (lambda: MultiLabelScore("xy"), [(np.array([0.1, 0.4]), np.array([1, k])) for k in (0, 1, -1)]),
     ],
 )
@@ -378,8 +372,6 @@ EYE = np.eye(3, dtype=bool)
         (lambda: PerLabelScore(per="pixel"), "unknown threshold per 'pixel'"),
         (lambda: PerLabelScore().mean_iou("pixel"), "unknown threshold per"),
         (lambda: ForegroundScore().merge(ForegroundScore(np.zeros(1))), "same thresholds"),
-        (lambda: AffinityScore("ab").update(np.zeros(3)), "expected 2 values"),
-        (lambda: AffinityScore("ab").merge(AffinityScore("ac")), "same modules"),
         (lambda: redundancy(np.zeros((2, 2)), np.zeros((2, 3))), "of one shape"),
         (lambda: rank_correlation(np.zeros(2), np.zeros(3)), "of one shape"),
         (lambda: MultiLabelScore(()), "at least one label"),

@@ -1,15 +1,17 @@
 """The paper's tables and figures on data sets: any backbones, methods and sets, by one or more processes.
 
-rows         the engine: a row for each image, kept in a file, computed once
-setup        what every score of one backbone on one data set is given
-processes    the processes that torchrun starts
-systems      what is compared: a method, a surgery, a folder of saved maps
-maps         mSC, IoU and the pointing game of similarity maps (Tables 1, 2, 4)
-inside       attention, affinity and redundancy (Figs 4, 5, 6)
+protocol     how a data set is measured, and the tools' command line
+rows         the engine: a row for each image, kept in a file, computed once, by one or more processes
+systems      what is compared: a method with a surgery, an explanation, a folder of saved maps
+run          backbones and data sets, and what every score is given
+grids        the maps of all systems, from one encoding
+maps         Tables 1, 2, 4: mSC, IoU and the pointing game of similarity maps
+ablation     Table 3: four tasks, points and masks among them
+semantic     Table 5: label maps, also of folders of saved predictions
+recognition  Table 6: multi-label scores
+inside       Figs 4, 5, 6: attention, affinity and redundancy
 faithful     deletion, insertion and random weights
-recognition  multi-label scores (Table 6)
-semantic     label maps, also of folders of saved predictions (Table 5)
-interactive  points and masks (the last column of Table 3)
+report       results as Markdown, JSON and pictures
 paper        the paper's figures
-tables       results as Markdown and JSON
+publish      from the tools' arguments to a run, from its reports to files
 """

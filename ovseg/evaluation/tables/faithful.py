@@ -1,4 +1,4 @@
-"""Whether maps are true to the model: deletion and insertion, and random weights.
+"""Whether maps are true to the model: deletion and insertion, and random weights, and their reports.
 
 Beyond the paper: what papers on explanation report beside scores against masks, which a map can reach without
 saying anything about the model.
@@ -7,6 +7,7 @@ saying anything about the model.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,33 +19,34 @@ from torch import nn
 from ovseg.clip.towers import BlockTower, PoolingTower, tower_of
 from ovseg.errors import UnsupportedModelError
 from ovseg.evaluation.data.samples import Sample, SampleSet
-from ovseg.evaluation.tables.grids import Grids, MapMaker
+from ovseg.evaluation.tables.grids import Grids, MapMaker, applicable
 from ovseg.evaluation.tables.maps import measure_maps
-from ovseg.evaluation.tables.rows import number, numbers, plain, skip, table
-from ovseg.evaluation.tables.setup import Setup
-from ovseg.evaluation.tables.systems import System
+from ovseg.evaluation.tables.report import Report
+from ovseg.evaluation.tables.rows import Counted, number, numbers, plain, skip, table
+from ovseg.evaluation.tables.run import Run, Samples, Setup
+from ovseg.evaluation.tables.systems import System, parse_systems
 from ovseg.files.sizes import resize_image
-from ovseg.metrics import MeanPerClass, RandomisationScore, area_under, perturbation_curve, rank_correlation
-from ovseg.metrics.perturbation import MODES, Picture
+from ovseg.metrics import MeanPerClass, area_under, perturbation_curve, rank_correlation
+from ovseg.metrics.faithful import MODES, Picture
 from ovseg.model import Model
 from ovseg.options import Plain
-from ovseg.results import SimilarityMap
+from ovseg.results import SimilarityMap, figures
 
 STEPS = 20
 BATCH = 32
+METHODS = ("clip", "clip_surgery")
+"""The systems that are compared where none are named."""
 
 
 @dataclass
-class Faithful:
+class Faithful(Counted):
     """The areas under the curves of deletion and insertion of one system on a set.
 
     Attributes:
         areas: for "deletion" and "insertion" the mean area under the cosine of the label's text.
-        skipped: a line for each image that could not be read or measured.
     """
 
     areas: dict[str, MeanPerClass] = field(default_factory=lambda: {mode: MeanPerClass() for mode in MODES})
-    skipped: list[str] = field(default_factory=list)
 
 
 def score_faithful(
@@ -61,8 +63,8 @@ def score_faithful(
     )  # fmt: skip
     scores = {}
     for name, found in rows.items():
-        score = scores[name] = Faithful(skipped=found.skipped())
-        for row in found:
+        score = scores[name] = Faithful()
+        for row in found.into(score):
             for label, values in table(row).items():
                 for mode, value in zip(MODES, numbers(values), strict=True):
                     score.areas[mode].update(label, value)
@@ -135,14 +137,14 @@ def randomised(model: Model, count: int, seed: int = 0) -> Model:
 
 def score_randomisation(
     setup: Setup, samples: SampleSet, systems: Sequence[System], seed: int = 0
-) -> dict[str, tuple[RandomisationScore, list[str]]]:
+) -> dict[str, tuple[Counted]]:
     """The rank correlation of every label's map with that of a model whose last layers are random.
 
     Stages are one layer, half of the layers, and all of them. A correlation near 1 says that a map does not
     show what those layers have learned.
     """
     backbone = setup.backbone
-    scores = {system.name: (RandomisationScore(), list[str]()) for system in systems}
+    scores = {system.name: (MeanPerClass(), Counted()) for system in systems}
     by_name = {system.name: system for system in systems}
     for stage, title in stages_of(backbone.model).items():
         other = replace(setup, backbone=replace(backbone, model=randomised(backbone.model, stage, seed)))
@@ -161,10 +163,10 @@ def score_randomisation(
             one.name: setup.unit("randomisation", one, {"stage": stage, "seed": seed}) for one in systems
         }
         for name, found in setup.rows(samples, units, measure).items():
-            scores[name][1].extend(found.skipped())
-            for row in found:
+            score, counted = scores[name]
+            for row in found.into(counted):
                 for value in table(row).values():
-                    scores[name][0].update(title, number(value))
+                    score.update(title, number(value))
     return scores
 
 
@@ -175,3 +177,67 @@ def _correlations(before: Grids | str, after: Grids | str) -> Plain:
     for name, grid in before.items():
         row[name] = plain(rank_correlation(grid, after[name]))
     return row
+
+
+# ----------------------------------------------------------------------------------------- the reports
+
+
+def faithful(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
+    """Deletion and insertion of every label in an image (Petsiuk et al., BMVC 2018)."""
+    report = Report("faithful", "Deletion and insertion", {"run": run.describe()})
+    systems = parse_systems(methods or METHODS)
+
+    def score(setup: Setup, samples: SampleSet) -> dict[str, Faithful]:
+        return score_faithful(setup, samples, applicable(setup, systems, report)[0])
+
+    for backbone, one, scores in run.measured(report, sets, score):
+        for system in systems:
+            found = scores.get(system.name)
+            areas = {mode: None if found is None else found.areas[mode].compute() for mode in MODES}
+            report.add((backbone.name, system.name), areas, head=f"{one.title} ", digits=4)
+            if found is not None:
+                report.skipped += found.skipped
+                report.records.append(
+                    {"backbone": backbone.describe(), "method": system.name, "steps": STEPS,
+                     "data set": one.items.title, "skipped": len(found.skipped), **areas}
+                )  # fmt: skip
+    report.note(
+        f"The area under the cosine of the picture with the label's text, in {STEPS} steps. "
+        "Deletion: lower is better; insertion: higher is better."
+    )
+    return report
+
+
+def randomisation(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
+    """How far a map keeps its ranks as the last layers get random weights (Adebayo et al., 2018)."""
+    report = Report("randomisation", "Rank correlation after random weights", {"run": run.describe()})
+    bars: dict[str, dict[str, float]] = {}
+    stages: dict[str, None] = {}
+    systems = parse_systems(methods or METHODS)
+
+    def score(setup: Setup, samples: SampleSet) -> dict[str, tuple[Counted]]:
+        return score_randomisation(setup, samples, applicable(setup, systems, report)[0])
+
+    for backbone, one, scores in run.measured(report, sets, score):
+        titles = stages_of(backbone.model).values()
+        stages |= dict.fromkeys(titles)
+        for name in (system.name for system in systems):
+            correlations, counted = scores.get(name, (MeanPerClass(), Counted()))
+            found = correlations.per_class()
+            row = (backbone.name, name)
+            report.add(row, {title: found.get(title) for title in titles}, head=f"{one.title}, ", digits=3)
+            if name in scores:
+                bars[f"{backbone.name} {name}, {one.title}"] = found
+                report.skipped += counted.skipped
+                report.records.append(
+                    {"backbone": backbone.describe(), "method": name, "data set": one.items.title,
+                     "correlations": dict(found), "skipped": len(counted.skipped)}
+                )  # fmt: skip
+    report.note("Near 1: the map does not show what those layers have learned.")
+    if bars:
+        report.pictures[""] = figures.bar_chart(
+            {name: [found.get(stage, math.nan) for stage in stages] for name, found in bars.items()},
+            list(stages),
+            "Rank correlation with the untouched model's map",
+        )
+    return report

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from ovseg.clip.attention import Method
 from ovseg.clip.towers import check_method
-from ovseg.errors import DataError, OvsegError, UsageError, one_line
+from ovseg.errors import DataError, OvsegError, UnsupportedModelError, UsageError, one_line
 from ovseg.evaluation.data.samples import Sample
-from ovseg.evaluation.tables.settings import input_size
-from ovseg.evaluation.tables.setup import Setup
+from ovseg.evaluation.tables.report import Report
+from ovseg.evaluation.tables.run import Setup
 from ovseg.evaluation.tables.systems import System
 from ovseg.explanation import explain, get_explanation
 from ovseg.explanation.saved import read_maps
@@ -51,9 +51,7 @@ class MapMaker:
 
     def __init__(self, setup: Setup, systems: Sequence[System]) -> None:
         self.model = setup.backbone.model
-        self.vocabulary = setup.texts.vocabulary
-        self.protocol = setup.protocol
-        self.size = input_size(self.protocol, self.model)
+        self.vocabulary, self.protocol, self.size = setup.texts, setup.protocol, setup.size
         for system in systems:
             self._check(system)
 
@@ -96,13 +94,12 @@ class MapMaker:
     ) -> list[Grids]:
         """The maps of a system that is a similarity."""
         tokens, features = encoded
-        needs_empty = "empty" in (system.surgery, self._alone(system))
-        empty = self.empty if needs_empty else None
         if self.protocol.surgery_over == "image" and system.surgery in NEEDS_TWO:
             return [
                 self._of_image(tokens, features, index, sample, system)
                 for index, sample in enumerate(samples)
             ]
+        empty = self.empty if system.surgery == "empty" else None
         scores = apply_surgery(features, tokens.class_token, self.text, system.surgery, empty)
         return [
             self._chosen(to_grid(one[None], tokens.grid)[0], self.vocabulary, sample, system)
@@ -120,20 +117,10 @@ class MapMaker:
         vocabulary = Vocabulary(
             tuple(self.vocabulary.names[k] for k in kept), tuple(self.vocabulary.texts[k] for k in kept)
         )
-        surgery = system.surgery if len(rows) > 1 else self._alone(system)
-        scores = apply_surgery(
-            features[index : index + 1],
-            tokens.class_token[index : index + 1],
-            self.text[rows],
-            surgery,
-            self.empty,
-        )
+        one = slice(index, index + 1)
+        surgery = system.surgery if len(rows) > 1 else "empty"
+        scores = apply_surgery(features[one], tokens.class_token[one], self.text[rows], surgery, self.empty)
         return self._chosen(to_grid(scores, tokens.grid)[0], vocabulary, sample, system)
-
-    def _alone(self, system: System) -> str:
-        """The surgery where one text is alone."""
-        alone = self.protocol.surgery_over == "image" and system.surgery in NEEDS_TWO
-        return "empty" if alone else system.surgery
 
     @staticmethod
     def _chosen(maps: Tensor, vocabulary: Vocabulary, sample: Sample, system: System) -> Grids:
@@ -173,6 +160,22 @@ class MapMaker:
             raise UsageError(f"{system.name} needs at least two names for surgery {system.surgery}, got one")
         if system.explanation is not None:
             get_explanation(system.explanation).check(self.model.clip.visual)
+
+
+def applicable(
+    setup: Setup, systems: Sequence[System], report: Report
+) -> tuple[list[System], dict[str, str]]:
+    """The systems that apply to a backbone, and why each of the others does not, also as a note."""
+    kept, reasons = [], {}
+    for system in systems:
+        try:
+            MapMaker(setup, [system])
+        except UnsupportedModelError as error:
+            reasons[system.name] = str(error)
+            report.note(f"{setup.backbone.name}, {system.name}: {error}.")
+        else:
+            kept.append(system)
+    return kept, reasons
 
 
 def _saved(folder: Path, sample: Sample) -> Grids:

@@ -1,7 +1,8 @@
-"""What the paper measures inside CLIP: attention (Fig. 4), affinity (Fig. 5) and redundancy (Fig. 6)."""
+"""Figs 4, 5 and 6: what the paper measures inside CLIP, attention, affinity of modules, redundancy of maps."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -16,22 +17,21 @@ from ovseg.clip.towers import BlockTower, tower_of
 from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.evaluation.data.samples import Sample, SampleSet
 from ovseg.evaluation.tables.grids import MapMaker
-from ovseg.evaluation.tables.rows import Found, number, numbers, plain, table
-from ovseg.evaluation.tables.settings import Backbone
-from ovseg.evaluation.tables.setup import Setup
+from ovseg.evaluation.tables.report import Report
+from ovseg.evaluation.tables.rows import Counted, Found, number, numbers, plain, slug, table
+from ovseg.evaluation.tables.run import Backbone, Run, Samples, Setup
 from ovseg.evaluation.tables.systems import CLIP, SURGERY, System
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import cosine, to_grid
 from ovseg.metrics import (
-    AffinityScore,
     ForegroundScore,
-    RedundancyScore,
+    MeanPerClass,
     affinity,
     foreground_share,
     redundancy,
 )
 from ovseg.options import Plain
-from ovseg.results import SimilarityMap
+from ovseg.results import SimilarityMap, figures
 
 ATTENTION = (System("raw self-attention", CLIP), System("consistent self-attention", SURGERY))
 """Fig. 4: CLIP's attention and CLIP Surgery's, each at the token where its own map is highest."""
@@ -41,6 +41,10 @@ REDUNDANCY = (System("clip", CLIP), System("architecture", SURGERY))
 """Fig. 6: the paper shows the first; the second says how much architecture surgery changes."""
 
 
+DISTANCES = ("to empty", "to zero")
+"""What the maps of Fig. 6 are compared with: the map of the empty string, and no activation."""
+Line: TypeAlias = "tuple[list[float], list[float]]"
+"""x and y of the points of a line."""
 RowsOf: TypeAlias = "Callable[[MapMaker, System, Tensor, Sequence[Sample]], list[Plain]]"
 """The rows of a group of images for one system, from the group's pixels."""
 
@@ -70,7 +74,14 @@ def score_attention(
     heads of its attention to all places, without the class token.
     """
     rows = _rows_of_systems(setup, samples, systems, "attention", _attention_rows)
-    return {name: (_foreground(found), found.skipped()) for name, found in rows.items()}
+    scores = {}
+    for name, found in rows.items():
+        score, counted = ForegroundScore(), Counted()
+        for row in found.into(counted):
+            for label, share in table(row).items():
+                score.update(label, number(share))
+        scores[name] = (score, counted.skipped)
+    return scores
 
 
 @torch.no_grad()
@@ -99,14 +110,6 @@ def _attention_rows(maker: MapMaker, system: System, pixels: Tensor, group: Sequ
     return rows
 
 
-def _foreground(found: Found) -> ForegroundScore:
-    score = ForegroundScore()
-    for row in found:
-        for name, share in table(row).items():
-            score.update(name, number(share))
-    return score
-
-
 # ------------------------------------------------------------------------------------------ affinity
 
 ANSWERS = ("labels in the image", "labels not in the image")
@@ -128,7 +131,7 @@ def module_names(backbone: Backbone) -> tuple[str, ...]:
     return (*modules, *ANSWERS)
 
 
-def score_affinity(setup: Setup, samples: SampleSet) -> tuple[AffinityScore, list[str]]:
+def score_affinity(setup: Setup, samples: SampleSet) -> tuple[MeanPerClass, list[str]]:
     """The affinity of each module with the labels of the image, and a line for each image left out.
 
     What a module adds to the class token goes through the model's last norm and projection, as the class
@@ -136,11 +139,11 @@ def score_affinity(setup: Setup, samples: SampleSet) -> tuple[AffinityScore, lis
     """
     names = module_names(setup.backbone)
     found = _rows_of_systems(setup, samples, [MODULES], "affinity", _affinity_rows)[MODULES.name]
-    score = AffinityScore(names)
-    for row in found:
-        if row is not None:
-            score.update(np.array(numbers(row)))
-    return score, found.skipped()
+    score, counted = MeanPerClass(), Counted()
+    for row in found.into(counted):
+        for name, value in zip(names, numbers(row) if row is not None else (), strict=row is not None):
+            score.update(name, value)
+    return score, counted.skipped
 
 
 @torch.no_grad()
@@ -180,7 +183,7 @@ def _class_features(maker: MapMaker) -> NDArray[np.float64]:
 
 def score_redundancy(
     setup: Setup, samples: SampleSet, systems: Sequence[System] = REDUNDANCY
-) -> dict[str, tuple[RedundancyScore, list[str]]]:
+) -> dict[str, tuple[dict[str, MeanPerClass], list[str]]]:
     """The distance of the labels' maps from the map of the empty string, and from zero.
 
     All maps are min-max normalised on the token grid.
@@ -188,12 +191,12 @@ def score_redundancy(
     rows = _rows_of_systems(setup, samples, systems, "redundancy", _redundancy_rows)
     scores = {}
     for name, found in rows.items():
-        score = RedundancyScore()
-        for row in found:
+        distances, counted = {what: MeanPerClass() for what in DISTANCES}, Counted()
+        for row in found.into(counted):
             for label, values in table(row).items():
-                to_empty, to_zero = numbers(values)
-                score.update(label, to_empty, to_zero)
-        scores[name] = (score, found.skipped())
+                for what, value in zip(DISTANCES, numbers(values), strict=True):
+                    distances[what].update(label, value)
+        scores[name] = (distances, counted.skipped)
     return scores
 
 
@@ -212,3 +215,84 @@ def _redundancy_rows(maker: MapMaker, system: System, pixels: Tensor, group: Seq
             row[name] = [plain(distance) for distance in distances]
         rows.append(row)
     return rows
+
+
+# ----------------------------------------------------------------------------------------- the reports
+
+
+def figure4(run: Run, sets: Samples) -> Report:
+    """Fig. 4b: how much of the attention lies on the foreground, for raw and consistent self-attention."""
+    report = Report("figure4", "Fig. 4: attention on the foreground", {"run": run.describe()})
+    lines: dict[str, dict[str, dict[str, Line]]] = {}  # by backbone and attention
+    for backbone, one, scores in run.measured(report, sets, score_attention):
+        for name, (score, skipped) in scores.items():
+            share = 100 * score.compute()
+            report.add((backbone.name, name), {f"{one.title} mFSR": share})
+            x, y = score.thresholds.tolist(), score.curve().tolist()
+            lines.setdefault(backbone.name, {}).setdefault(name, {})[f"{one.title}: {name}"] = (x, y)
+            report.skipped += skipped
+            report.records.append(
+                {"backbone": backbone.describe(), "attention": name, "data set": one.items.title,
+                 "mFSR": share, "thresholds": x, "share above": y,
+                 "labels in images": sum(score.shares.counts.values()), "skipped": len(skipped)}
+            )  # fmt: skip
+    report.note("In percent: the share of the last block's attention that lies on the label's mask.")
+    for backbone_name, (raw, consistent) in ((name, found.values()) for name, found in lines.items()):
+        report.pictures[slug(backbone_name)] = figures.line_chart(
+            consistent, f"{backbone_name}: samples with more of the attention on the foreground",
+            ("share of the attention on the foreground", "share of samples"), dashed=raw,
+        )  # fmt: skip
+    return report
+
+
+def figure5(run: Run, sets: Samples) -> Report:
+    """Fig. 5: the cosine of every module's contribution with the labels in the image."""
+    title = "Fig. 5: affinity of modules with the labels in the image"
+    report = Report("figure5", title, {"run": run.describe()}, ("backbone", "module"))
+    for backbone, one, (score, skipped) in run.measured(report, sets, score_affinity):
+        means = score.per_class()
+        found = {name: means.get(name, math.nan) for name in module_names(backbone)}
+        for module, value in found.items():
+            report.add((backbone.name, module), {one.title: value}, digits=4)
+        report.skipped += skipped
+        report.records.append(
+            {"backbone": backbone.describe(), "data set": one.items.title, "affinity": dict(found),
+             "skipped": len(skipped)}
+        )  # fmt: skip
+        marks: dict[str, Line] = {"attention": ([], []), "FFN": ([], [])}
+        for name, value in found.items():
+            kind, _, block = name.rpartition(" ")
+            if kind in marks:
+                marks[kind][0].append(int(block))
+                marks[kind][1].append(value)
+        report.pictures[slug(f"{backbone.name} {one.items.title}")] = figures.line_chart(
+            {},
+            f"{backbone.name}, {one.title}: cosine with the labels in the image",
+            ("block", "cosine"),
+            marks,
+            {f"answer, {name}": found[name] for name in ANSWERS if not np.isnan(found[name])},
+        )
+    return report
+
+
+def figure6(run: Run, sets: Samples) -> Report:
+    """Fig. 6: the L1 distance of the labels' maps from the empty string's map and from zero."""
+    title = "Fig. 6: labels' maps and the map of the empty string"
+    report = Report("figure6", title, {"run": run.describe()})
+    bars: dict[str, list[float]] = {"to the empty string's map": [], "to zero": []}
+    groups: list[str] = []
+    for backbone, one, scores in run.measured(report, sets, score_redundancy):
+        for name, (distances, skipped) in scores.items():
+            found = {what: mean.compute() for what, mean in distances.items()}
+            report.add((backbone.name, name), found, head=f"{one.title}, L1 ", digits=4)
+            groups.append(f"{backbone.name} {name}\n{one.title}")
+            for column, value in zip(bars.values(), found.values(), strict=True):
+                column.append(value)
+            report.skipped += skipped
+            report.records.append(
+                {"backbone": backbone.describe(), "method": name, "data set": one.items.title,
+                 **found, "skipped": len(skipped)}
+            )  # fmt: skip
+    report.note("Mean absolute differences of maps in 0..1, on the token grid.")
+    report.pictures[""] = figures.bar_chart(bars, groups, "L1 distance of the labels' maps")
+    return report

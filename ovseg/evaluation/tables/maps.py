@@ -1,4 +1,4 @@
-"""mSC, mIoU per positive label and the pointing game of every system's maps (Tables 1, 2, 4)."""
+"""Tables 1, 2 and 4: mSC, mIoU per positive label and the pointing game of every system's maps."""
 
 from __future__ import annotations
 
@@ -10,38 +10,46 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg.clip.towers import tower_of
 from ovseg.evaluation.data.samples import Sample, SampleSet
-from ovseg.evaluation.tables.grids import Grids, MapMaker
+from ovseg.evaluation.tables import paper
+from ovseg.evaluation.tables.grids import Grids, MapMaker, applicable
 from ovseg.evaluation.tables.protocol import Protocol
-from ovseg.evaluation.tables.rows import Found, describe_skipped, number, numbers, plain, skip, table
-from ovseg.evaluation.tables.settings import thresholds
-from ovseg.evaluation.tables.setup import Setup
-from ovseg.evaluation.tables.systems import System
-from ovseg.metrics import THRESHOLDS_PER, MapSample, MeanPerClass, PerLabelScore, pointing_game, score_map
+from ovseg.evaluation.tables.report import Report
+from ovseg.evaluation.tables.rows import Counted, Found, number, numbers, plain, skip, table
+from ovseg.evaluation.tables.run import Backbone, Run, Samples, Setup, texts_of
+from ovseg.evaluation.tables.systems import System, depths, parse_systems, table4
+from ovseg.metrics import (
+    THRESHOLDS_PER,
+    MapSample,
+    MeanPerClass,
+    PerLabelScore,
+    default_thresholds,
+    pointing_game,
+    score_map,
+)
 from ovseg.options import Plain
-from ovseg.results import SimilarityMap
+from ovseg.results import SimilarityMap, figures
 
 RowOf: TypeAlias = "Callable[[MapMaker, Grids, Sample], Plain]"
 """From the maps of a picture's labels to its row."""
+Choose: TypeAlias = "Callable[[Backbone], Sequence[System]]"
+"""The systems that are compared on a backbone."""
 TOLERANCE = 0.0
 """Pixels around the object that count as a hit of the pointing game."""
 
 
 @dataclass
-class MapScore:
+class MapScore(Counted):
     """The scores of one system on one set.
 
     Attributes:
         maps: mSC and IoU.
         pointing: the pointing game.
-        images: how many images counted.
-        skipped: a line for each image that could not be read or measured.
     """
 
-    maps: PerLabelScore = field(default_factory=lambda: PerLabelScore(thresholds()))
+    maps: PerLabelScore = field(default_factory=PerLabelScore)
     pointing: MeanPerClass = field(default_factory=MeanPerClass)
-    images: int = 0
-    skipped: list[str] = field(default_factory=list)
 
     def describe(self) -> dict[str, Plain]:
         """Every score in percent, and what they are means of."""
@@ -51,11 +59,10 @@ class MapScore:
             "mIoU by threshold": iou,
             "best threshold": self.maps.best_threshold(),
             "pointing game": 100 * self.pointing.compute(),
-            "images": self.images,
             "labels in images": self.maps.samples,
             "labels without contrast": self.maps.left_out,
             "classes": len(self.maps.overlap),
-            **describe_skipped(self.skipped),
+            **super().describe(),
         }
 
 
@@ -102,16 +109,16 @@ def measure_maps(
 
 def score_maps(setup: Setup, samples: SampleSet, systems: Sequence[System]) -> dict[str, MapScore]:
     """mSC, IoU and the pointing game of every system's maps on a set; errors as of ``measure_maps``."""
-    rows = measure_maps(setup, samples, systems, "maps", row_of)
-    return {name: collect(found) for name, found in rows.items()}
+    rows = measure_maps(setup, samples, systems, "maps", _row)
+    return {name: _collected(found) for name, found in rows.items()}
 
 
-def row_of(maker: MapMaker, maps: Grids, sample: Sample) -> Plain:
+def _row(maker: MapMaker, maps: Grids, sample: Sample) -> Plain:
     """The row of one picture: for each label its mSC, its IoU at every threshold and the pointing game."""
     row: dict[str, Plain] = {}
     for name, grid in maps.items():
-        values, mask, valid = meet(grid, sample.masks[name], sample.valid, maker.protocol, maker.size)
-        found = score_map(values, mask, valid, thresholds())
+        values, mask, valid = _meet(grid, sample.masks[name], sample.valid, maker.protocol, maker.size)
+        found = score_map(values, mask, valid, default_thresholds())
         row[name] = None
         if found is not None:
             row[name] = {
@@ -122,7 +129,7 @@ def row_of(maker: MapMaker, maps: Grids, sample: Sample) -> Plain:
     return row
 
 
-def meet(
+def _meet(
     grid: NDArray[np.float32],
     mask: NDArray[np.bool_],
     valid: NDArray[np.bool_],
@@ -142,17 +149,123 @@ def _nearest(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_
     return np.asarray(cv2.resize(mask.astype(np.uint8), (size[1], size[0]), interpolation=how), bool)
 
 
-def collect(found: Found) -> MapScore:
+def _collected(found: Found) -> MapScore:
     """The scores of a unit's rows, in the order of the set."""
-    score = MapScore(skipped=found.skipped())
-    for row in found:
-        score.images += 1
+    score = MapScore()
+    for row in found.into(score):
         for name, values in table(row).items():
             if values is None:
                 score.maps.add(name, None)
                 continue
-            found_ones = table(values)
-            overlap = np.array(numbers(found_ones["IoU"]))
-            score.maps.add(name, MapSample(number(found_ones["mSC"]), overlap))
-            score.pointing.update(name, number(found_ones["pointing"]))
+            each = table(values)
+            overlap = np.array(numbers(each["IoU"]))
+            score.maps.add(name, MapSample(number(each["mSC"]), overlap))
+            score.pointing.update(name, number(each["pointing"]))
     return score
+
+
+# ----------------------------------------------------------------------------------------- the reports
+
+
+def table1(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
+    """Table 1: mIoU and mSC of CLIP and of CLIP Surgery, or of other systems, on every backbone and set."""
+    systems = parse_systems(methods or ("clip", "clip_surgery"))
+    return _map_table(run, sets, "table1", "Table 1: explainability", lambda backbone: systems)
+
+
+def table2(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
+    """Table 2: the explanation methods that the paper compares; ECLIP as "eclip=FOLDER" with saved maps."""
+
+    def choose(backbone: Backbone) -> list[System]:
+        known = [name for name in paper.known_methods(backbone.name) if name != "eclip"]
+        return parse_systems(methods or known)
+
+    return _map_table(run, sets, "table2", "Table 2: methods of explanation", choose)
+
+
+def table4_report(run: Run, sets: Samples) -> Report:
+    """Table 4: last block or several, one path or two, attention and feed-forward networks."""
+
+    def choose(backbone: Backbone) -> list[System]:
+        return table4(tower_of(backbone.model.clip.visual))
+
+    def published(backbone: str, system: str, kind: str) -> dict[str, float]:
+        known = (paper.plain_backbone(backbone), kind) == ("ViT-B-16", "pascal_context")
+        return {"mSC": paper.TABLE4[system]} if known else {}
+
+    return _map_table(run, sets, "table4", "Table 4: blocks, paths and FFN", choose, published)
+
+
+def depth_report(run: Run, sets: Samples) -> Report:
+    """The block d from which on the new path goes, 1 to 10 (the paper: 0.42 points of mSC between them)."""
+
+    def choose(backbone: Backbone) -> list[System]:
+        return depths(tower_of(backbone.model.clip.visual))
+
+    report = _map_table(run, sets, "depth", "The first block d of the new path", choose, lambda *names: {})
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for cell in report.cells:
+        if cell.column.endswith("mSC") and cell.value is not None:
+            x, y = lines.setdefault(f"{cell.row[0]}, {cell.column.removesuffix(' mSC')}", ([], []))
+            x.append(float(cell.row[1].removeprefix("d = ")))
+            y.append(cell.value)
+    if lines:
+        title = "mSC by the first block of the new path"
+        report.pictures[""] = figures.line_chart(lines, title, ("d", "mSC, %"))
+    return report
+
+
+def _map_table(
+    run: Run,
+    sets: Samples,
+    name: str,
+    title: str,
+    choose: Choose,
+    published: Callable[[str, str, str], dict[str, float]] = paper.map_scores,
+) -> Report:
+    report = Report(name, title, {"run": run.describe()}, notes=[_threshold_note(run)])
+
+    def score(
+        setup: Setup, samples: SampleSet
+    ) -> tuple[Sequence[System], dict[str, MapScore], dict[str, str]]:
+        systems = choose(setup.backbone)
+        kept, reasons = applicable(setup, systems, report)
+        return systems, score_maps(setup, samples, kept), reasons
+
+    for backbone, one, (systems, scores, reasons) in run.measured(report, sets, score):
+        for system in systems:
+            found = scores.get(system.name)
+            known = published(backbone.name, system.name, one.kind)
+            shown = map_values(found, run.options.threshold_per)
+            report.add((backbone.name, system.name), shown, known, head=f"{one.title} ")
+            record: dict[str, Plain] = {
+                "backbone": backbone.describe(),
+                "method": system.name,
+                "system": system.describe(),
+                "data set": one.items.title,
+                "kind": one.kind,
+                "texts": texts_of(one.items.names, run.vocabulary).describe(),
+                "paper": dict(known),
+            }
+            if found is None:
+                report.records.append({**record, "does not apply": reasons[system.name]})
+            else:
+                report.records.append(record | found.describe())
+                report.skipped += [f"{system.name}: {line}" for line in found.skipped]
+    return report
+
+
+def map_values(score: MapScore | None, threshold_per: str) -> dict[str, float | None]:
+    """mIoU and mSC in percent; None where a system does not apply."""
+    if score is None:
+        return {"mIoU": None, "mSC": None}
+    return {"mIoU": 100 * score.maps.mean_iou(threshold_per), "mSC": 100 * score.maps.mean_contrast()}
+
+
+def _threshold_note(run: Run) -> str:
+    serves = {"dataset": "each data set", "class": "each class", "image": "each map"}
+    return (
+        f"In percent. mIoU per positive label with the best threshold of {serves[run.options.threshold_per]}, "
+        f"scored at the size of the {run.protocol.scored_at}; feature surgery over the names of the "
+        f"{run.protocol.surgery_over}. The JSON file has every threshold's mIoU and the pointing game."
+    )

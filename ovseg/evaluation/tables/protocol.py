@@ -1,11 +1,19 @@
-"""How a data set is measured, checked once, and the names that the tools know. No model is imported here."""
+"""How a data set is measured, and the command line of the tools that measure. No model is imported here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeVar
 
-from ovseg.options import RESIZES, Options
-from ovseg.options.checks import Size, Templates, check_choice, check_integer, check_size, check_templates
+from ovseg.metrics import THRESHOLDS_PER
+from ovseg.options import ImageOptions, LoadOptions, Options
+from ovseg.options.checks import Size
+from ovseg.options.fields import FLAG, INPUT, SIZE, choice, documented, integer, option, option_of
+
+Made = TypeVar("Made", bound=Options)
 
 WITH_METHODS = ("table1", "table2", "table5", "faithful", "randomisation")
 """The experiments that compare any methods."""
@@ -23,40 +31,103 @@ RULES = {
 """The rows of Table 6 for a backbone: CLIP takes the softmax over the names, as in the paper."""
 TABLE6 = ("clip", "clip_surgery")
 """Those of the paper."""
-GROUP = 16
-"""Images that are read and encoded together."""
 SCORED_AT = ("image", "input")
-"""Where maps and masks meet: at the image's size, or at the encoder's input."""
 SURGERY_OVER = ("set", "image")
-"""The texts that feature surgery takes together: all names of the set, or those that are in the image."""
+MOST = 2**31 - 1
+DATA_HELP = (
+    "data sets as KIND=FOLDER or KIND=FOLDER:SPLIT; kinds: imagenet_s50, voc2012, pascal_context, coco2017,\n"
+    "coco_stuff164k, cityscapes, nus_wide (labels without masks), photos=FOLDER:SPLIT:VOCABULARY,\n"
+    "tags=FOLDER, scenes=COUNT"
+)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
-class Protocol(Options):
-    """How a data set is measured (the paper's section 4.1).
+class Protocol(ImageOptions):
+    """How a data set is measured (the paper's section 4.1). Images are stretched to the size, as there."""
 
-    Attributes:
-        size: the encoder's input, one side of a square or (height, width). None for the model's default: 224
-            for OpenAI's; 352 for "small" and 160 for "tiny", where only the class token is read 256 and 64.
-            Images are stretched to it, as in the paper.
-        resize: how they are, one of ``options.RESIZES``.
-        templates: the prompts of each name.
-        scored_at: one of ``SCORED_AT``. The paper does not say whether its masks were resized to 224 too.
-        surgery_over: one of ``SURGERY_OVER``.
-        group: images that are encoded together. It decides about the last digits of a score.
+    size: Size | None = option(
+        None,
+        SIZE,
+        "The encoder's input in pixels, a square or 384x512. Without it: 224 for OpenAI's models, 352 for small "
+        "and 160 for tiny (256 and 64 where only the class token is read).",
+        INPUT,
+    )
+
+    scored_at: str = option(
+        "image",
+        choice(SCORED_AT),
+        "Where maps and masks meet: at the size of the image, or of the encoder's input; the paper does not say.",
+    )
+    surgery_over: str = option(
+        "set",
+        choice(SURGERY_OVER),
+        "The texts that feature surgery takes together: the names of the set, or those that are in the image.",
+    )
+    group: int = option(
+        16, integer(1, 4096), "Images that are encoded together; the last digits of a score depend on it."
+    )
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(LoadOptions):
+    """What the experiments of one call share besides the protocol."""
+
+    threshold_per: str = option(
+        "dataset", choice(THRESHOLDS_PER), "What one threshold of the tables' mIoU serves for."
+    )
+    every: int = option(1, integer(1, MOST), "Take each N-th image of each set.")
+    limit: int | None = option(
+        None, integer(1, MOST), "Take at most so many images of each set, after every."
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every tool."""
+    parser.add_argument("--data", nargs="+", default=["scenes=100"], metavar="KIND=FOLDER", help=DATA_HELP)
+    parser.add_argument(
+        "--backbones",
+        nargs="+",
+        metavar="NAME=WEIGHTS",
+        help="such as ViT-B-16-quickgelu=openai; without it an embedded model: tiny for scenes, small for\n"
+        f"other sets, and both where some rows need transformer blocks ({', '.join(NEED_BLOCKS)})",
+    )
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/paper"), help="folder of the results")
+    parser.add_argument("--vocabulary", help="texts for the names of the sets: a vocabulary's name or file")
+    for one in (*fields(Protocol), *fields(RunOptions)):
+        known, name = option_of(one), f"--{one.name.replace('_', '-')}"
+        if known.kind is FLAG:
+            switch = argparse.BooleanOptionalAction
+            parser.add_argument(name, action=switch, default=one.default, help=known.help)
+        else:
+            shown = "|".join(known.kind.choices) or known.kind.metavar
+            parser.add_argument(name, default=one.default, metavar=shown, help=known.help)
+
+
+def options_of(args: argparse.Namespace, options: type[Made]) -> Made:
+    """The options of a class among the arguments. Raises UsageError."""
+    values = {
+        one.name: option_of(one).kind.read(one.name, value) if isinstance(value, str) else value
+        for one in fields(options)
+        for value in [getattr(args, one.name)]
+    }
+    return options.make(None, values)
+
+
+def default_backbones(data: Sequence[str], experiments: Sequence[str]) -> list[str]:
+    """The embedded models that are measured where no backbone is named.
+
+    "tiny" knows generated scenes, "small" knows photographs. "small" has no transformer blocks, so "tiny"
+    stands beside it for the rows that need them.
+
+    >>> default_backbones(["scenes=20"], ["table1"])
+    ['tiny']
+    >>> default_backbones(["photos=photos/msrc_v2"], ["table1"])
+    ['small']
+    >>> default_backbones(["photos=photos/msrc_v2", "scenes=20"], ["table1", "figure5"])
+    ['small', 'tiny']
     """
-
-    size: Size | None = None
-    resize: str = "opencv"
-    templates: Templates = "paper"
-    scored_at: str = "image"
-    surgery_over: str = "set"
-    group: int = GROUP
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "size", check_size("size", self.size))
-        check_choice("resize", self.resize, RESIZES)
-        object.__setattr__(self, "templates", check_templates("templates", self.templates))
-        check_choice("scored at", self.scored_at, SCORED_AT)
-        check_choice("surgery over", self.surgery_over, SURGERY_OVER)
-        check_integer("group", self.group, 1, 4096)
+    if all(text.startswith("scenes=") for text in data):
+        return ["tiny"]
+    return ["small", "tiny"] if set(experiments) & set(NEED_BLOCKS) else ["small"]

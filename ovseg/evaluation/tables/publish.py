@@ -1,4 +1,4 @@
-"""From the arguments of the tools to a run, and from its reports to files and the terminal."""
+"""From the arguments of the tools to a run and its experiments, and from reports to files and the terminal."""
 
 from __future__ import annotations
 
@@ -7,32 +7,55 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ovseg.errors import UsageError, one_line
-from ovseg.evaluation.tables.arguments import default_backbones
-from ovseg.evaluation.tables.processes import World, join, leave
-from ovseg.evaluation.tables.protocol import Protocol
-from ovseg.evaluation.tables.run import Bars, Run, no_bar, parse_backbone
-from ovseg.evaluation.tables.tables import Report
+from ovseg.evaluation.tables.faithful import faithful, randomisation
+from ovseg.evaluation.tables.inside import figure4, figure5, figure6
+from ovseg.evaluation.tables.maps import depth_report, table1, table2, table4_report
+from ovseg.evaluation.tables.protocol import Protocol, RunOptions, default_backbones, options_of
+from ovseg.evaluation.tables.report import Report
+from ovseg.evaluation.tables.rows import World, join, leave
+from ovseg.evaluation.tables.run import Bars, Run, Samples, no_bar, parse_backbone
+from ovseg.evaluation.tables.semantic import table5
 from ovseg.files.write import make_folder
-from ovseg.options.checks import check_integer
 from ovseg.words.vocabulary import load_vocabulary
+
+COMPARING: dict[str, Callable[[Run, Samples, Sequence[str] | None], Report]] = {
+    "table1": table1,
+    "table2": table2,
+    "table5": table5,
+    "faithful": faithful,
+    "randomisation": randomisation,
+}
+"""Those of ``protocol.WITH_METHODS``."""
+PAPERS: dict[str, Callable[[Run, Samples], Report]] = {
+    "table4": table4_report,
+    "depth": depth_report,
+    "figure4": figure4,
+    "figure5": figure5,
+    "figure6": figure6,
+}
+"""Those of ``protocol.FIXED``."""
+
+
+def run_experiment(name: str, run: Run, sets: Samples, methods: Sequence[str] | None) -> Report:
+    """An experiment by its name.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if name in COMPARING:
+        return COMPARING[name](run, sets, methods)
+    if name not in PAPERS:
+        raise UsageError(f"unknown experiment {name!r}: expected one of {', '.join((*COMPARING, *PAPERS))}")
+    return PAPERS[name](run, sets)
 
 
 def run_of(args: argparse.Namespace, bars: Bars = no_bar) -> Run:
     """The run that the arguments describe. Raises UsageError."""
-    check_integer("every", args.every, 1, 2**31 - 1)
-    if args.limit is not None:
-        check_integer("limit", args.limit, 1, 2**31 - 1)
-    protocol = Protocol(
-        size=args.size,
-        resize=args.resize,
-        templates=args.templates,
-        scored_at=args.scored_at,
-        surgery_over=args.surgery_over,
-        group=args.group,
-    )
+    protocol, options = options_of(args, Protocol), options_of(args, RunOptions)
     make_folder(args.out / "rows")  # before anything that takes time
     world = join()
     backbones = args.backbones or default_backbones(args.data, args.experiments)
@@ -40,13 +63,8 @@ def run_of(args: argparse.Namespace, bars: Bars = no_bar) -> Run:
         [parse_backbone(text) for text in backbones],
         args.out,
         protocol,
-        args.threshold_per,
+        replace(options, device=_own_device(options.device, world)),
         None if args.vocabulary is None else load_vocabulary(args.vocabulary),
-        args.every,
-        args.limit,
-        _own_device(args.device, world),
-        args.precision,
-        args.offline,
         world,
         bars if world.is_first else no_bar,
     )

@@ -1,4 +1,4 @@
-"""Multi-label recognition: mAP of CLIP's scores, of feature surgery, and of other models' files (Table 6).
+"""Table 6, multi-label recognition: mAP of CLIP's scores, of feature surgery, of other models' files.
 
 The cosines of an image with all names are the row of an image. Every rule is a function of them, so one
 encoding of the class token serves for all, and a further rule costs nothing.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,37 +17,31 @@ from numpy.typing import NDArray
 
 from ovseg.errors import DataError, UsageError, one_line
 from ovseg.evaluation.data.tags import TaggedImage, TagSet
+from ovseg.evaluation.tables import paper
 from ovseg.evaluation.tables.protocol import RULES, TABLE6
-from ovseg.evaluation.tables.rows import describe_skipped, numbers, plain, table
-from ovseg.evaluation.tables.settings import recognition_size
-from ovseg.evaluation.tables.setup import Setup
+from ovseg.evaluation.tables.report import Report
+from ovseg.evaluation.tables.rows import Counted, numbers, plain, table
+from ovseg.evaluation.tables.run import Named, Run, Setup
+from ovseg.files.paths import expand
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import cosine, label_set_surgery, score_weights
 from ovseg.metrics import MultiLabelScore
 from ovseg.options import Plain
 
+ON_TOP = " + surgery"
 
-@dataclass
-class Tagged:
-    """What one rule or model scores on a set.
 
-    Attributes:
-        score: of all images that counted.
-        skipped: a line for each image that could not be read or has no score.
-    """
+class Tagged(Counted):
+    """What one rule or model scores on a set; ``score`` is of all images that counted."""
 
-    score: MultiLabelScore
-    skipped: list[str] = field(default_factory=list)
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.score = MultiLabelScore(names)
 
     def describe(self) -> dict[str, Plain]:
         """mAP in percent, the average precision of each label, and over what."""
         each: dict[str, Plain] = {name: 100 * value for name, value in self.score.per_class().items()}
-        return {
-            "mAP": 100 * self.score.compute(),
-            "average precision": each,
-            "images": len(self.score),
-            **describe_skipped(self.skipped),
-        }
+        return {"mAP": 100 * self.score.compute(), "average precision": each, **super().describe()}
 
 
 def apply_rule(
@@ -94,10 +88,14 @@ def score_tags(setup: Setup, tags: TagSet, rules: Sequence[str] = TABLE6) -> dic
     unknown = next((rule for rule in rules if rule not in RULES), None)
     if unknown is not None:
         raise UsageError(f"unknown method {unknown!r}: expected one of {', '.join(RULES)}")
-    model, vocabulary, protocol = setup.backbone.model, setup.texts.vocabulary, setup.protocol
+    model, vocabulary, protocol, size = (
+        setup.backbone.model,
+        setup.texts,
+        setup.protocol,
+        setup.recognition_size,
+    )
     if len(vocabulary.flat) < 2 and any(RULES[rule].startswith("label_set") for rule in rules):
         raise UsageError("feature surgery needs at least two names, got one")
-    size = recognition_size(protocol, model)
     text = model.encode_text([*vocabulary.flat, ""], protocol.templates)  # the empty string is the last
 
     @torch.no_grad()
@@ -119,14 +117,17 @@ def score_tags(setup: Setup, tags: TagSet, rules: Sequence[str] = TABLE6) -> dic
         "protocol": protocol.describe(),
     }
     found = setup.rows(tags, {"tags": settings}, measure)["tags"]
-    scores = {rule: Tagged(MultiLabelScore(vocabulary.names), found.skipped()) for rule in rules}
-    for row in found:
-        found_ones = table(row)
-        cosines, truth = (np.array(numbers(found_ones[key])) for key in ("cosines", "truth"))
+    scores = {rule: Tagged(vocabulary.names) for rule in rules}
+    counted = Counted()
+    for row in found.into(counted):
+        values = table(row)
+        cosines, truth = (np.array(numbers(values[key])) for key in ("cosines", "truth"))
         for rule, tagged in scores.items():
-            values = apply_rule(cosines[:-1], RULES[rule], float(cosines[-1]), model.logit_scale)
-            merged = merge_synonyms(torch.tensor(values)[:, None, None], vocabulary.owners)
+            ranked = apply_rule(cosines[:-1], RULES[rule], float(cosines[-1]), model.logit_scale)
+            merged = merge_synonyms(torch.tensor(ranked)[:, None, None], vocabulary.owners)
             tagged.score.update(merged[:, 0, 0].numpy(), truth.astype(np.int8))
+    for tagged in scores.values():
+        tagged.images, tagged.skipped = counted.images, counted.skipped
     return scores
 
 
@@ -211,22 +212,88 @@ def score_file(given: ScoreFile, tags: TagSet, rule: str = "none", scale: float 
     if missing:
         raise DataError(f"expected scores for every label of {tags.title}, missing: {', '.join(missing[:5])}")
     columns = [given.names.index(name) for name in tags.names]
-    found = Tagged(MultiLabelScore(tags.names))
-    by_stem = _by_stem(given)
+    found = Tagged(tags.names)
+    counts = Counter(map(_stem, given.rows))  # two images whose names end alike are not told apart by it
+    by_stem = {_stem(name): row for name, row in given.rows.items() if counts[_stem(name)] == 1}
     for index, item in enumerate(tags.items):
         row = given.rows.get(item, by_stem.get(_stem(item)))
         if row is None:
             found.skipped.append(f"{item}: the file has no scores for it")
             continue
+        found.images += 1
         found.score.update(apply_rule(row[columns] / scale, rule), tags.truth(index))
     return found
 
 
-def _by_stem(given: ScoreFile) -> dict[str, NDArray[np.float32]]:
-    """The rows by the images' names without folder and ending; two that are alike so are left out."""
-    counts = Counter(map(_stem, given.rows))
-    return {_stem(name): row for name, row in given.rows.items() if counts[_stem(name)] == 1}
-
-
 def _stem(name: str) -> str:
     return Path(name.replace("\\", "/")).stem
+
+
+def parse_files(texts: Sequence[str]) -> dict[str, ScoreFile]:
+    """NAME=FILE of each other model, read at once. Raises UsageError, DataError."""
+    found: dict[str, ScoreFile] = {}
+    for text in texts:
+        name, equals, file = text.partition("=")
+        if not name or not equals or not file or name in found:
+            raise UsageError(f"expected NAME=FILE of a model's scores, each name once, got {text!r}")
+        found[name] = read_scores(expand(file))
+    return found
+
+
+# ------------------------------------------------------------------------------------------ the report
+
+
+def table6(
+    run: Run,
+    sets: Sequence[Named[TagSet]],
+    methods: Sequence[str] | None = None,
+    files: Mapping[str, ScoreFile] | None = None,
+    scale: float = 1.0,
+) -> Report:
+    """Table 6: mAP of CLIP, of feature surgery, and of files of other models' scores with surgery on top.
+
+    Args:
+        run: backbones and settings.
+        sets: pictures with labels.
+        methods: keys of ``protocol.RULES``; None for CLIP and CLIP Surgery.
+        files: for each name another model's scores; of a single set, since a file belongs to one.
+        scale: what the scores of files are divided by before surgery, so that they stand for cosines.
+    """
+    if files and len(sets) != 1:
+        raise UsageError(f"expected one data set beside files of scores, got {len(sets)}")
+    settings: dict[str, Plain] = {"run": run.describe(), "scale of files": scale}
+    report = Report("table6", "Table 6: multi-label recognition", settings)
+    rules = list(methods or TABLE6)
+
+    def add(backbone: str, name: str, one: Named[TagSet], tagged: Tagged, weights: Plain = None) -> None:
+        known = published(backbone, name, one.kind)
+        column = f"{one.title} mAP"
+        paper_has = {} if known is None else {column: known}
+        report.add((backbone, name), {column: 100 * tagged.score.compute()}, paper_has)
+        report.skipped += [f"{name}: {line}" for line in tagged.skipped]
+        report.records.append(
+            {"backbone": backbone, "weights": weights, "method": name, "rule": RULES.get(name),
+             "data set": one.items.title, "names": list(one.items.names), "paper": known, **tagged.describe()}
+        )  # fmt: skip
+
+    def score(setup: Setup, tags: TagSet) -> dict[str, Tagged]:
+        return score_tags(setup, tags, rules)
+
+    for backbone, one, scores in run.measured(report, sets, score):
+        for rule, tagged in scores.items():
+            add(backbone.name, rule, one, tagged, backbone.describe())
+    for name, given in (files or {}).items():
+        add("", name, sets[0], score_file(given, sets[0].items))
+        add("", name + ON_TOP, sets[0], score_file(given, sets[0].items, "label_set", scale))
+    report.note(
+        "In percent. The average precision of each label over all images, then the mean over the labels that "
+        f"occur. Names ending in {ON_TOP.strip()!r}: feature surgery on the scores of the file."
+    )
+    return report
+
+
+def published(backbone: str, name: str, kind: str) -> float | None:
+    """The paper's figure, None where it has none."""
+    if kind != "nus_wide":
+        return None
+    return paper.TABLE6.get((paper.plain_backbone(backbone), name))

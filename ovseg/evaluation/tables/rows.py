@@ -6,6 +6,8 @@ whether a run was stopped or not and however many processes take part. The key o
 settings and the content of the group, so a changed file, mask or setting is measured again and nothing else.
 
 A picture that cannot be read is a row too, with the reason: it is counted and said, and the rest goes on.
+
+One run may have several processes, as torchrun starts them (``World``): each measures every n-th group.
 """
 
 from __future__ import annotations
@@ -13,22 +15,25 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from ovseg.errors import OvsegError, one_line
+from ovseg.errors import OvsegError, UsageError, one_line
 from ovseg.evaluation.data.items import ItemSet
-from ovseg.evaluation.tables.processes import World
-from ovseg.evaluation.tables.protocol import GROUP
 from ovseg.files.journal import Journal, Place, read_row
 from ovseg.files.write import make_folder
 from ovseg.options import Plain
 
 Item = TypeVar("Item")
+Part = TypeVar("Part")
+PATIENCE = timedelta(days=7)
+"""How long a process waits for the others: a part of a data set may take that much longer than another."""
 SKIPPED = "skipped"
 DIGITS = 9
 """Decimals of a number in a row."""
@@ -37,6 +42,88 @@ SHOWN = 20
 
 Measure = Callable[[Sequence[Item], Sequence[str]], Mapping[str, Sequence[Plain]]]
 """From some pictures and the names of units to what each unit says of each picture."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This process and how many there are.
+
+    Attributes:
+        rank: 0 for the first.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process prints and writes the results."""
+        return self.rank == 0
+
+    def gather(self, part: Part) -> list[Part]:
+        """What every process gives here, in the order of their ranks, in every process."""
+        if self.size == 1:
+            return [part]
+        from torch import distributed
+
+        parts: list[Part] = [part] * self.size
+        distributed.all_gather_object(parts, part)
+        return parts
+
+
+def join() -> World:
+    """Connect with the other processes of torchrun, by its environment variables.
+
+    Raises:
+        UsageError: a variable is missing or is no number.
+    """
+    if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
+        return World()
+    numbers = []
+    for name in ("RANK", "WORLD_SIZE"):
+        value = os.environ.get(name, "")
+        if not value.isascii() or not value.isdigit():
+            raise UsageError(f"expected a number in {name}, as torchrun sets it, got {value!r}")
+        numbers.append(int(value))
+    world = World(*numbers)
+    if world.size < 1 or world.rank >= world.size:
+        raise UsageError(f"expected RANK below WORLD_SIZE, got {world.rank} of {world.size}")
+    if world.size > 1:
+        from torch import distributed
+
+        if not distributed.is_initialized():
+            distributed.init_process_group("gloo", timeout=PATIENCE)
+    return world
+
+
+def leave() -> None:
+    """Part from the other processes."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+@dataclass
+class Counted:
+    """The pictures behind a score.
+
+    Attributes:
+        images: how many counted.
+        skipped: a line for each that could not be read or measured.
+    """
+
+    images: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+    def describe(self) -> dict[str, Plain]:
+        """How many counted and how many did not, and why."""
+        return {
+            "images": self.images,
+            "skipped": len(self.skipped),
+            "skipped images": list(self.skipped[:SHOWN]),
+        }
 
 
 @dataclass(frozen=True)
@@ -50,15 +137,20 @@ class Found:
     places: Sequence[Place]
 
     def __iter__(self) -> Iterator[Plain]:
-        """What the unit says of each image that could be read, in the order of the set."""
-        for place in self.places:
-            row = _value(place)
-            if not _reason(row):
-                yield row
+        """What the unit says of each image that could be measured, in the order of the set."""
+        return self.into(Counted())
 
-    def skipped(self) -> list[str]:
-        """A line for each image that could not be read or measured."""
-        return [reason for place in self.places if (reason := _reason(_value(place)))]
+    def into(self, counted: Counted) -> Iterator[Plain]:
+        """The same, while ``counted`` keeps how many they are, and why the others are none."""
+        for place in self.places:
+            key_and_row = read_row(place)
+            assert isinstance(key_and_row, list)
+            row = key_and_row[1]
+            if isinstance(row, dict) and SKIPPED in row:
+                counted.skipped.append(str(row[SKIPPED]))
+            else:
+                counted.images += 1
+                yield row
 
 
 def measure_rows(
@@ -68,7 +160,7 @@ def measure_rows(
     folder: Path,
     world: World | None = None,
     progress: Callable[[int, int], None] | None = None,
-    group: int = GROUP,
+    group: int = 16,
 ) -> dict[str, Found]:
     """Measure every unit on every image of a set, what is in ``folder`` already aside.
 
@@ -110,7 +202,8 @@ def measure_rows(
             if progress is not None:
                 progress(done, total)
     everyone = world.gather(keys)  # and nobody goes on before all rows are written
-    order = [key for _, group_keys in sorted(_joined(everyone).items()) for key in group_keys]
+    joined = {start: group_keys for part in everyone for start, group_keys in part.items()}
+    order = [key for _, group_keys in sorted(joined.items()) for key in group_keys]
     found = {}
     for name, file in files.items():
         places = _known(file)
@@ -152,21 +245,10 @@ def _known(file: Path) -> dict[str, Place]:
     return found
 
 
-def _value(place: Place) -> Plain:
-    """What a row says: it is its key and this."""
-    row = read_row(place)
-    assert isinstance(row, list)
-    return row[1]
-
-
 def _keys(items: ItemSet[Item], indices: range) -> list[str]:
     """A key for each image of a group: it depends on the whole group, which is encoded together."""
     whole = digest_of([items.digest(index) for index in indices])
     return [f"{whole[:32]}-{position}" for position in range(len(indices))]
-
-
-def _joined(parts: Sequence[Mapping[int, list[str]]]) -> dict[int, list[str]]:
-    return {start: keys for part in parts for start, keys in part.items()}
 
 
 def _measured(
@@ -191,15 +273,6 @@ def _measured(
 def skip(reason: str) -> Plain:
     """The row of a picture that a unit cannot measure."""
     return {SKIPPED: reason}
-
-
-def describe_skipped(reasons: Sequence[str]) -> dict[str, Plain]:
-    """How many pictures were left out, and why, as the records of all scores have it."""
-    return {"skipped": len(reasons), "skipped images": list(reasons[:SHOWN])}
-
-
-def _reason(row: Plain) -> str:
-    return str(row[SKIPPED]) if isinstance(row, dict) and SKIPPED in row else ""
 
 
 def table(row: Plain) -> dict[str, Plain]:

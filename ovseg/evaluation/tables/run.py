@@ -2,42 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
+import ovseg
 from ovseg.clip.attention import get_method
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TextCache
+from ovseg.clip.towers import native_size
 from ovseg.errors import UnsupportedModelError, UsageError
+from ovseg.evaluation.data.items import ItemSet
 from ovseg.evaluation.data.registry import DATA_SETS, Source
 from ovseg.evaluation.data.samples import SampleSet
 from ovseg.evaluation.data.tags import TagSet
-from ovseg.evaluation.tables.grids import MapMaker
-from ovseg.evaluation.tables.processes import World
-from ovseg.evaluation.tables.protocol import Protocol
-from ovseg.evaluation.tables.settings import Backbone, Texts
-from ovseg.evaluation.tables.setup import Setup
+from ovseg.evaluation.tables.protocol import Protocol, RunOptions
+from ovseg.evaluation.tables.report import Report
+from ovseg.evaluation.tables.rows import Found, Measure, World, measure_rows
 from ovseg.evaluation.tables.systems import System
-from ovseg.evaluation.tables.tables import Report
-from ovseg.metrics import THRESHOLDS_PER
 from ovseg.model import Model
 from ovseg.options import Plain
-from ovseg.options.checks import check_choice
-from ovseg.words.vocabulary import Vocabulary
+from ovseg.weights.digest import state_digest
+from ovseg.words.vocabulary import Vocabulary, as_vocabulary
 
+Item = TypeVar("Item")
 Items = TypeVar("Items", SampleSet, TagSet)
 Score = TypeVar("Score")
 Bar: TypeAlias = "Callable[[int, int], None]"
 Bars: TypeAlias = "Callable[[str], AbstractContextManager[Bar | None]]"
-"""From what is being done to a bar that is told how much of it is."""
+"""Maps a task name to a context manager that yields a progress callback (done, total)."""
+HEADERS = 20_000
+"""The largest set of pictures with labels whose files are opened beforehand, not only looked for."""
 
 
 def no_bar(what: str) -> AbstractContextManager[Bar | None]:
-    """Nothing is shown."""
+    """Shows nothing."""
     return nullcontext()
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A model with the name that tables show.
+
+    Attributes:
+        name: open_clip's name or that of an embedded model; NAME=WEIGHTS where a run has several of one name.
+        model: the model with the method "clip".
+        digest: of its weights, as they are in memory.
+    """
+
+    name: str
+    model: Model
+    digest: str = ""
+
+    @staticmethod
+    def of(name: str, model: Model) -> Backbone:
+        """The backbone of a loaded model."""
+        return Backbone(name, model.with_method("clip"), state_digest(model.clip))
+
+    def describe(self) -> dict[str, Plain]:
+        """What decides about what the model answers, its weights by their content."""
+        return {
+            "name": self.model.loaded.name,
+            "weights": self.digest,
+            "device": self.model.device.type,
+            "ovseg": ovseg.__version__,
+        }
+
+
+def texts_of(names: Sequence[str], vocabulary: Vocabulary | None = None) -> Vocabulary:
+    """The texts of a set's names: the names themselves, or those of a vocabulary that has them all.
+
+    Raises:
+        UsageError: the vocabulary lacks a name of the set, or the set has no names.
+    """
+    if vocabulary is None:
+        return as_vocabulary(list(names))
+    rows = dict(zip(vocabulary.names, vocabulary.texts, strict=True))
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise UsageError(
+            f"expected a vocabulary with every class of the set, it lacks {', '.join(missing[:5])}"
+        )
+    return Vocabulary(tuple(names), tuple(rows[name] for name in names))
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every score of one backbone on one data set is given; a ``Run`` makes it.
+
+    Attributes:
+        backbone: the model.
+        texts: a class for each name of the set, in its order.
+        protocol: how images go in and maps are scored.
+        folder: where the rows are kept, so that a stopped run goes on.
+        world: the processes of the run.
+        progress: called with (images done, images in all) of this process.
+    """
+
+    backbone: Backbone
+    texts: Vocabulary
+    protocol: Protocol
+    folder: Path
+    world: World = field(default_factory=World)
+    progress: Bar | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The encoder's (height, width) for maps, in whole patches: a square of ``model.size`` by default."""
+        return self.backbone.model.input_size((1, 1), self.protocol.size)
+
+    @property
+    def recognition_size(self) -> tuple[int, int]:
+        """The same for the class token: by default the size that the tower was built for."""
+        model, size = self.backbone.model, self.protocol.size
+        return model.input_size((1, 1), native_size(model.clip.visual) if size is None else size)
+
+    def unit(self, task: str, system: System, more: Mapping[str, Plain] = {}) -> dict[str, Plain]:
+        """The settings that decide about the rows of a system; ``more`` are those of one task alone."""
+        return {
+            "task": task,
+            "input": list(self.size),
+            "backbone": self.backbone.describe(),
+            "texts": self.texts.describe(),
+            "protocol": self.protocol.describe(),
+            "system": system.describe(),
+            **more,
+        }
+
+    def rows(
+        self, items: ItemSet[Item], units: Mapping[str, Mapping[str, Plain]], measure: Measure[Item]
+    ) -> dict[str, Found]:
+        """``measure_rows`` with the folder, the processes and the groups of this setup."""
+        return measure_rows(
+            items, units, measure, self.folder, self.world, self.progress, self.protocol.group
+        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +164,7 @@ Samples: TypeAlias = "Sequence[Named[SampleSet]]"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A backbone as it was asked for: NAME or NAME=WEIGHTS.
+    """A backbone as it was asked for.
 
     >>> parse_backbone("ViT-B-16-quickgelu=openai")
     Wanted(name='ViT-B-16-quickgelu', weights='openai')
@@ -92,12 +192,9 @@ class Run:
     Attributes:
         backbones: the models that were asked for.
         out: the folder of the results; rows are kept in its folder "rows".
-        protocol: how images go in.
-        threshold_per: which of the three thresholds the tables show, one of ``THRESHOLDS_PER``.
+        protocol: how images go in and maps are scored.
+        options: how models are loaded, which pictures are taken, what a threshold serves for.
         vocabulary: texts for the names of every set; None for the names themselves.
-        every: each which image of a set is taken, 1 for all.
-        limit: the most images of a set after that; None for all.
-        device, precision, offline: as in ``load_model``.
         world: the processes of the run.
         bars: makes a progress bar.
     """
@@ -105,24 +202,11 @@ class Run:
     backbones: Sequence[Wanted]
     out: Path
     protocol: Protocol = field(default_factory=Protocol)
-    threshold_per: str = "dataset"
+    options: RunOptions = field(default_factory=RunOptions)
     vocabulary: Vocabulary | None = None
-    every: int = 1
-    limit: int | None = None
-    device: str = "cpu"
-    precision: str = "fp32"
-    offline: bool = False
     world: World = field(default_factory=World)
     bars: Bars = no_bar
     _kept: dict[Wanted, Backbone] = field(default_factory=dict, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        check_choice("threshold per", self.threshold_per, THRESHOLDS_PER)
-
-    @property
-    def rows(self) -> Path:
-        """Where rows are kept."""
-        return self.out / "rows"
 
     def loaded(self) -> Iterator[Backbone]:
         """The backbones, one after the other, so that two are never in memory; the last one is kept.
@@ -133,47 +217,50 @@ class Run:
         for wanted in self.backbones:
             if wanted not in self._kept:
                 self._kept.clear()
-                clip = load_clip(
-                    wanted.name,
-                    wanted.weights,
-                    device=self.device,
-                    precision=self.precision,
-                    offline=self.offline,
-                )
-                shown = wanted.name if names.count(wanted.name) == 1 else str(wanted)
-                self._kept[wanted] = Backbone.of(shown, Model(clip, get_method("clip"), TextCache()))
+                self._kept[wanted] = self._load(wanted, names.count(wanted.name) == 1)
             yield self._kept[wanted]
+
+    def _load(self, wanted: Wanted, is_alone: bool) -> Backbone:
+        options = self.options
+        clip = load_clip(
+            wanted.name,
+            wanted.weights,
+            device=options.device,
+            precision=options.precision,
+            offline=options.offline,
+        )
+        model = Model(clip, get_method("clip"), TextCache() if options.cache else None)
+        return Backbone.of(wanted.name if is_alone else str(wanted), model)
 
     def open(self, sources: Sequence[Source]) -> list[Named[SampleSet]]:
         """Every set, its files and names looked at. Raises UsageError, DataError."""
-        found = [Named(source.kind, self._chosen(source.samples())) for source in sources]
-        _check_titles([one.title for one in found])
-        for one in found:
-            one.items.check()
-            self.texts(one.items)
-        return found
+        return self._checked([Named(one.kind, self._chosen(one.samples())) for one in sources])
 
     def open_tags(self, sources: Sequence[Source]) -> list[Named[TagSet]]:
         """Every set as pictures with labels, its files looked at. Raises UsageError, DataError."""
-        found = [Named(source.kind, self._chosen(source.tags())) for source in sources]
-        _check_titles([one.title for one in found])
-        for one in found:
-            one.items.check(headers=len(one.items) <= 20_000)
-            self.texts(one.items)
-        return found
+        return self._checked([Named(one.kind, self._chosen(one.tags())) for one in sources])
 
     def _chosen(self, items: Items) -> Items:
-        return items.every(self.every).first(self.limit)
+        return items.every(self.options.every).first(self.options.limit)
 
-    def texts(self, names: SampleSet | TagSet) -> Texts:
-        """The texts of a set's names. Raises UsageError."""
-        return Texts.of(names.names, self.vocabulary)
+    def _checked(self, sets: list[Named[Items]]) -> list[Named[Items]]:
+        titles = [one.title for one in sets]
+        twice = next((title for title in titles if titles.count(title) > 1), None)
+        if twice is not None:  # they would be one column
+            raise UsageError(
+                f"expected data sets with a title each, got {twice!r} twice: measure them one by one"
+            )
+        for one in sets:
+            one.items.check(headers=not isinstance(one.items, TagSet) or len(one.items) <= HEADERS)
+            texts_of(one.items.names, self.vocabulary)
+        return sets
 
     @contextmanager
     def setup(self, backbone: Backbone, items: SampleSet | TagSet, what: str) -> Iterator[Setup]:
         """What the scores of a backbone on a set are given, with a bar that says what is being done."""
+        texts = texts_of(items.names, self.vocabulary)
         with self.bars(f"{what}: {backbone.name}, {items.title}") as bar:
-            yield Setup(backbone, self.texts(items), self.protocol, self.rows, self.world, bar)
+            yield Setup(backbone, texts, self.protocol, self.out / "rows", self.world, bar)
 
     def measured(
         self, report: Report, sets: Sequence[Named[Items]], score: Callable[[Setup, Items], Score]
@@ -191,37 +278,12 @@ class Run:
 
     def describe(self) -> dict[str, Plain]:
         """The settings of the run as JSON can hold them."""
-        names: list[Plain] = [str(one) for one in self.backbones]
+        options = self.options
         return {
-            "backbones": names,
+            "backbones": [str(one) for one in self.backbones],
             "protocol": self.protocol.describe(),
-            "threshold per": self.threshold_per,
-            "every": self.every,
-            "limit": self.limit,
-            "precision": self.precision,
+            "threshold per": options.threshold_per,
+            "every": options.every,
+            "limit": options.limit,
+            "precision": options.precision,
         }
-
-
-def _check_titles(titles: Sequence[str]) -> None:
-    """Raise UsageError where two sets would be one column."""
-    twice = next((title for title in titles if titles.count(title) > 1), None)
-    if twice is not None:
-        raise UsageError(
-            f"expected data sets with a title each, got {twice!r} twice: measure them one by one"
-        )
-
-
-def applicable(
-    setup: Setup, systems: Sequence[System], report: Report
-) -> tuple[list[System], dict[str, str]]:
-    """The systems that apply to a backbone, and why each of the others does not, also as a note."""
-    kept, reasons = [], {}
-    for system in systems:
-        try:
-            MapMaker(setup, [system])
-        except UnsupportedModelError as error:
-            reasons[system.name] = str(error)
-            report.note(f"{setup.backbone.name}, {system.name}: {error}.")
-        else:
-            kept.append(system)
-    return kept, reasons

@@ -1,9 +1,8 @@
-"""Label maps: mIoU of every method, and of folders of other systems' predictions, by one metric (Table 5)."""
+"""Table 5, label maps: mIoU of every method, and of folders of other systems' predictions, by one metric."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,12 @@ from torch import Tensor
 from ovseg.clip.towers import check_method
 from ovseg.errors import OvsegError, UsageError, one_line
 from ovseg.evaluation.data.samples import Sample, SampleSet
-from ovseg.evaluation.tables.rows import Found, describe_skipped, numbers, skip
-from ovseg.evaluation.tables.setup import Setup
-from ovseg.evaluation.tables.systems import System
+from ovseg.evaluation.tables import paper
+from ovseg.evaluation.tables.grids import applicable
+from ovseg.evaluation.tables.report import Report
+from ovseg.evaluation.tables.rows import Counted, Found, numbers, skip
+from ovseg.evaluation.tables.run import Run, Samples, Setup
+from ovseg.evaluation.tables.systems import System, parse_systems
 from ovseg.files.labels import load_labels
 from ovseg.maps.similarity import apply_surgery, place_features
 from ovseg.metrics import SegmentationScore, confusion
@@ -30,27 +32,19 @@ INPUT = 512
 """The side of the encoder's input in the paper."""
 
 
-@dataclass
-class Segmented:
-    """What one system scores on a set.
+CITYSCAPES_WINDOW = 512
 
-    Attributes:
-        score: of all images that counted.
-        images: how many they are.
-        skipped: a line for each image that could not be read or has no prediction.
-    """
 
-    score: SegmentationScore
-    images: int = 0
-    skipped: list[str] = field(default_factory=list)
+class Segmented(Counted):
+    """What one system scores on a set; ``score`` is of all images that counted."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.score = SegmentationScore(classes)
 
     def describe(self) -> dict[str, Plain]:
         """mIoU in percent and over what."""
-        return {
-            "mIoU": 100 * self.score.compute(),
-            "images": self.images,
-            **describe_skipped(self.skipped),
-        }
+        return {"mIoU": 100 * self.score.compute(), **super().describe()}
 
 
 def score_semantic(
@@ -93,7 +87,7 @@ def score_semantic(
         system.name: {
             "task": "semantic",
             "backbone": backbone.describe() if system.saved is None else None,
-            "texts": setup.texts.vocabulary.describe(),
+            "texts": setup.texts.describe(),
             "options": options.describe(),
             "system": system.describe(),
         }
@@ -105,7 +99,7 @@ def score_semantic(
 
 class _LabelMaker:
     def __init__(self, setup: Setup, options: SegmentOptions) -> None:
-        self.model, self.vocabulary, self.options = setup.backbone.model, setup.texts.vocabulary, options
+        self.model, self.vocabulary, self.options = setup.backbone.model, setup.texts, options
         self.model.check_window(options)
         self.text = self.model.encode_text(self.vocabulary.flat, options.templates)
 
@@ -165,11 +159,59 @@ def truth_of(sample: Sample, names: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _collect(found: Found, classes: int) -> Segmented:
-    segmented = Segmented(SegmentationScore(classes), skipped=found.skipped())
-    for row in found:
-        segmented.images += 1
+    segmented = Segmented(classes)
+    for row in found.into(segmented):
         assert isinstance(row, list)
         for triple in row:
             true, predicted, count = map(int, numbers(triple))
             segmented.score.matrix[true, predicted] += count
     return segmented
+
+
+# ------------------------------------------------------------------------------------------ the report
+
+
+def table5(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
+    """Table 5: semantic mIoU; a trained system is NAME=FOLDER with its predictions as label maps.
+
+    The input is 512 x 512 where the run's protocol says nothing else; Cityscapes goes in at its own size, in
+    windows of 512 without overlap.
+    """
+    report = Report("table5", "Table 5: semantic segmentation", {"run": run.describe()})
+    systems = parse_systems(methods or ("clip", "maskclip", "clip_surgery:none"))
+    for number, backbone in enumerate(run.loaded()):
+        wanted = [system for system in systems if system.saved is None or number == 0]
+        for one in sets:
+            whole = one.kind == "cityscapes"
+            with run.setup(backbone, one.items, report.name) as setup:
+                scores = score_semantic(
+                    setup, one.items, applicable(setup, wanted, report)[0],
+                    size=None if whole else run.protocol.size or INPUT,
+                    window=CITYSCAPES_WINDOW if whole else None,
+                )  # fmt: skip
+            for system in wanted:
+                score, column = scores.get(system.name), f"{one.title} mIoU"
+                known = published(backbone.name, system, one.kind)
+                name = "" if system.saved is not None else backbone.name
+                value = None if score is None else 100 * score.score.compute()
+                report.add((name, system.name), {column: value}, {} if known is None else {column: known})
+                if score is None:
+                    continue
+                report.skipped += [f"{system.name}: {line}" for line in score.skipped]
+                report.records.append(
+                    {"backbone": name, "weights": backbone.describe() if name else None,
+                     "method": system.name, "system": system.describe(), "data set": one.items.title,
+                     "texts": setup.texts.describe(), "paper": known, **score.describe()}
+                )  # fmt: skip
+    report.note(
+        "In percent, the best name at every pixel, at the size of the image, without post-processing; pixels "
+        "that no name covers do not count."
+    )
+    return report
+
+
+def published(backbone: str, system: System, kind: str) -> float | None:
+    """The paper's figure for a system on a set, None where it has none."""
+    if system.saved is None and paper.plain_backbone(backbone) != "ViT-B-16":
+        return None
+    return paper.TABLE5.get(system.name.partition(":")[0], {}).get(kind)

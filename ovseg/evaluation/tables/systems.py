@@ -18,6 +18,8 @@ from ovseg.options import SURGERIES, Plain
 
 SAVED = (".npz", ".png")
 """Endings of saved maps and of label maps."""
+DECIDING = ("blocks", "paths", "residual", "attention", "ffn", "resize", "class_token_weight")
+"""The fields of a method, besides its form, that decide about its maps."""
 OWN = {"clip_surgery": "label_set", "clip_surgery_normalised": "label_set"}
 """The feature surgery that belongs to a method where a set of labels is given; the others take cosines."""
 
@@ -29,8 +31,8 @@ class System:
     Attributes:
         name: as the tables show it.
         method: the row of the table of methods, for maps that are similarities.
-        surgery: one of ``options.SURGERIES``,
-        reverse: the map is turned round: 1 minus it.
+        surgery: one of ``options.SURGERIES``.
+        reverse: the map's values are negated, as in RCLIP.
         explanation: the name of an explanation of ``ovseg.explanation``, in place of a method.
         saved: a folder of saved maps, in place of a method.
     """
@@ -44,21 +46,11 @@ class System:
 
     def describe(self) -> dict[str, Plain]:
         """What decides about the system's maps."""
-        method: dict[str, Plain] | None = None
+        row: dict[str, Plain] | None = None
         if self.method is not None:
-            one = self.method
-            method = {
-                "form": one.form.__name__,
-                "blocks": one.blocks,
-                "paths": one.paths,
-                "residual": one.residual,
-                "attention": one.attention,
-                "ffn": one.ffn,
-                "resize": one.resize,
-                "class_token_weight": one.class_token_weight,
-            }
+            row = {"form": self.method.form.__name__} | {one: getattr(self.method, one) for one in DECIDING}
         return {
-            "method": method,
+            "method": row,
             "surgery": self.surgery,
             "reverse": self.reverse,
             "explanation": self.explanation,

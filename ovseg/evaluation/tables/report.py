@@ -1,4 +1,4 @@
-"""Results as Markdown and JSON, the paper's figure beside ours."""
+"""What an experiment found: a table in Markdown, the paper's figures beside ours, a JSON file, pictures."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Cell:
     Attributes:
         row: the words in front of it, such as a backbone and a method.
         column: the head above it.
-        value: ours, in percent; None where the method does not apply, which a note explains, NaN where
-            nothing could be measured.
+        value: ours; None where the method does not apply, which a note explains, NaN where nothing could be
+            measured.
         paper: the paper's, None where it has none.
         digits: decimals that are shown.
     """
@@ -46,22 +46,39 @@ class Report:
     Attributes:
         name: of its files.
         title: above its table.
+        run: the settings, and whatever else goes into the JSON file besides the records.
         corner: the heads of the words in front of each row.
         cells: the figures, in the order of rows and columns.
+        records: for each row and data set what was counted, with its settings.
         notes: sentences below the table.
-        record: what goes into the JSON file: settings and everything that was counted.
         pictures: by the ending of their file's name, "" for the one that is the report's own.
         skipped: a line for each image that some system could not measure.
     """
 
     name: str
     title: str
+    run: Mapping[str, Plain] = field(default_factory=dict)
     corner: tuple[str, ...] = CORNER
     cells: list[Cell] = field(default_factory=list)
+    records: list[Plain] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    record: dict[str, Plain] = field(default_factory=dict)
     pictures: dict[str, Picture] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        row: tuple[str, ...],
+        values: Mapping[str, float | None],
+        paper: Mapping[str, float] | None = None,
+        *,
+        head: str = "",
+        digits: int = 2,
+    ) -> None:
+        """Add cells of one row, a column for each of ``values``; ``head`` stands before their names."""
+        known = paper or {}
+        self.cells += [
+            Cell(row, f"{head}{name}", value, known.get(name), digits) for name, value in values.items()
+        ]
 
     def note(self, text: str) -> None:
         """Add a sentence below the table, once."""
@@ -71,7 +88,8 @@ class Report:
     def markdown(self) -> str:
         """The title, the table, the notes.
 
-        >>> Report("t", "T", ("model",), [Cell(("tiny",), "mSC", 1.234, 5.0)]).markdown().splitlines()[2:5]
+        >>> cells = [Cell(("tiny",), "mSC", 1.234, 5.0)]
+        >>> Report("t", "T", corner=("model",), cells=cells).markdown().splitlines()[2:5]
         ['| model | mSC |', '|---|---|', '| tiny | 1.23 (5.00) |']
         """
         columns = list(dict.fromkeys(cell.column for cell in self.cells))
@@ -94,12 +112,13 @@ class Report:
             {"row": list(cell.row), "column": cell.column, "value": cell.value, "paper": cell.paper}
             for cell in self.cells
         ]
-        content: Mapping[str, Plain] = {
+        content: dict[str, Plain] = {
             "title": self.title,
             "figures": figures,
             "notes": list(self.notes),
             "skipped": list(self.skipped),
-            **self.record,
+            **self.run,
+            "records": self.records,
         }
         write_json(paths[1], content)
         for ending, picture in self.pictures.items():

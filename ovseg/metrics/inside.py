@@ -1,8 +1,7 @@
-"""Where attention goes, and how close the parts of a model are to its answer (the paper's Fig. 4 and 5)."""
+"""Figs 4, 5 and 6 of the paper: where attention goes, how close modules are to the answer, how redundant maps are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -56,8 +55,9 @@ def foreground_share(
     """
     valid = np.ones(mask.shape, bool) if valid is None else valid
     grid = (attention.shape[0], attention.shape[1])
-    everywhere = float((attention * cell_shares(valid, grid)).sum())
-    inside = float((attention * cell_shares(mask & valid, grid)).sum())
+    everywhere, inside = (
+        float((attention * cell_shares(pixels, grid)).sum()) for pixels in (valid, mask & valid)
+    )
     return inside / everywhere if everywhere > 0 else float("nan")
 
 
@@ -135,37 +135,23 @@ def affinity(features: NDArray[np.floating], text: NDArray[np.floating]) -> NDAr
     )
 
 
-@dataclass
-class AffinityScore:
-    """The mean affinity of each module over a data set, beside that of the model's answer (Fig. 5).
+def redundancy(values: NDArray[np.floating], empty: NDArray[np.floating]) -> tuple[float, float]:
+    """The L1 distance of a text's map from the map of the empty string, and from no activation at all.
 
-    Attributes:
-        modules: the names of the modules, in order; that of the model's own answer among them.
-        means: the mean of each module over the images.
+    Args:
+        values: (h, w), the map of a text that is in the image, in 0..1.
+        empty: (h, w), the map of the empty string, in 0..1.
 
-    >>> score = AffinityScore(("attention 1", "answer"))
-    >>> score.update(np.array([0.1, 0.3]))
-    >>> score.compute()
-    {'attention 1': 0.1, 'answer': 0.3}
+    Returns:
+        Mean absolute differences, each in 0..1. A first that is much smaller than the second says that most
+        of the map does not belong to the text.
+
+    Raises:
+        UsageError: the shapes differ.
+
+    >>> redundancy(np.array([0.75, 0.25]), np.array([0.5, 0.0]))
+    (0.25, 0.5)
     """
-
-    modules: Sequence[str]
-    means: MeanPerClass = field(default_factory=MeanPerClass)
-
-    def update(self, values: NDArray[np.floating]) -> None:
-        """Add one image: (M,) of ``affinity``; NaN is left out. Raises UsageError for another length."""
-        if values.shape != (len(self.modules),):
-            raise UsageError(f"expected {len(self.modules)} values, got {values.shape}")
-        for module, value in zip(self.modules, values.tolist(), strict=True):
-            self.means.update(module, value)
-
-    def merge(self, other: AffinityScore) -> None:
-        """Add the images of ``other``. Raises UsageError where its modules differ."""
-        if tuple(self.modules) != tuple(other.modules):
-            raise UsageError("expected a score of the same modules, got others")
-        self.means.merge(other.means)
-
-    def compute(self) -> dict[str, float]:
-        """The mean of each module, in -1..1; NaN for one without any image."""
-        found = self.means.per_class()
-        return {module: found.get(module, float("nan")) for module in self.modules}
+    if values.shape != empty.shape:
+        raise UsageError(f"expected two maps of one shape, got {values.shape} and {empty.shape}")
+    return float(np.abs(values - empty).mean()), float(np.abs(values).mean())

@@ -1,7 +1,9 @@
-"""Deletion and insertion: how a score falls and rises as the pixels of a map's order go and come.
+"""Whether a map is true to the model: deletion and insertion, and what is left of it after random weights.
 
-Petsiuk et al., RISE (BMVC 2018). A map that is true to the model makes the score fall early as its highest
-pixels are deleted (a small area under the curve), and rise early as they are inserted (a large one).
+Deletion and insertion (Petsiuk et al., RISE, BMVC 2018): a map that is true to the model makes the score fall
+early as its highest pixels are deleted (a small area under the curve), and rise early as they are inserted (a
+large one). Random weights (Adebayo et al., "Sanity Checks", NeurIPS 2018): a map that keeps its ranks as the
+model's blocks are randomised, from the output down, does not show what the model knows.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from ovseg.options.checks import check_choice, check_integer
 
 MODES = ("deletion", "insertion")
 BASES = ("mean", "random", "blur")
-"""What stands in the place of a pixel that is not there: the image's mean colour, random colours, or the
+"""Fill values for deleted pixels: the image's mean colour, random colours, or the
 blurred image."""
 BLUR = 0.05
 """The standard deviation of the blur as a share of the image's short side."""
@@ -99,3 +101,33 @@ def area_under(curve: NDArray[np.floating]) -> float:
     if len(curve) < 2:
         raise UsageError(f"expected a curve of at least two points, got {len(curve)}")
     return float((curve[1:] + curve[:-1]).sum() / 2 / (len(curve) - 1))
+
+
+def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    """Spearman's correlation of two maps: Pearson's of their ranks, equal values sharing a mean rank.
+
+    Args:
+        one, other: maps of one shape.
+
+    Returns:
+        In -1..1; NaN where one of them is constant.
+
+    Raises:
+        UsageError: the shapes differ.
+
+    >>> rank_correlation(np.array([1.0, 2.0, 9.0]), np.array([3.0, 4.0, 5.0]))
+    1.0
+    """
+    if one.shape != other.shape:
+        raise UsageError(f"expected two maps of one shape, got {one.shape} and {other.shape}")
+    first, second = _ranks(one), _ranks(other)
+    lengths = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    return float((first * second).sum()) / lengths if lengths > 0 else float("nan")
+
+
+def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(P,) ranks less their mean."""
+    _, owner, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+    last = counts.cumsum()
+    ranks = (last - (counts - 1) / 2)[owner.ravel()]
+    return np.asarray(ranks - ranks.mean(), np.float64)
