@@ -39,11 +39,12 @@ def tags(scenes):
 @pytest.mark.parametrize("rule", RULES)
 def test_rules_are_those_of_recognize(setup, model, tags, rule):
     found = score_tags(setup, tags, rules=[rule])[rule]
-    surgery = None if RULES[rule] == "none" else RULES[rule]
+    softmax = RULES[rule] == "softmax"
+    choices = {"scores": "softmax"} if softmax else {"surgery": RULES[rule]}
     names = list(tags.names)
     scores = np.stack(
         [
-            model.recognize(one.image, names, surgery=surgery, size=(64, 64), templates="plain").scores
+            model.recognize(one.image, names, size=(64, 64), templates="plain", **choices).scores
             for one in tags
         ]
     )
@@ -128,7 +129,7 @@ def test_another_models_file_and_surgery_on_top(tags, tmp_path, kind):
         ("picture,a\n1,2\n", DataError, "expected 'image' and the names"),
         ("image,a\n1,2\n1,3\n", DataError, "each image once"),
         ("image,a\n1,nan\n", DataError, "finite scores"),
-        ("image,a\n1,2,3\n", DataError, "wanted"),
+        ("image,a\n1,2,3\n", DataError, "expected"),
         ("", DataError, "cannot be read"),
     ],
 )
@@ -165,7 +166,7 @@ def test_label_maps_are_those_of_segment(setup, model, scenes):
             labels = model.with_method(system.name).segment(
                 sample.image, names, size=(64, 64), templates="plain"
             )
-            score.update(labels.labels, truth_of(sample, names))
+            score.update(labels.array, truth_of(sample, names))
         assert found[system.name].score.compute() == pytest.approx(score.compute(), abs=1e-3)
         assert found[system.name].images == 3
 
@@ -187,7 +188,7 @@ def test_windows_without_overlap(setup, model, scenes):
         sample.image, names, size=(128, 128), window=64, templates="plain"
     )
     score = SegmentationScore(len(names))
-    score.update(labels.labels, truth_of(sample, names))
+    score.update(labels.array, truth_of(sample, names))
     assert (found.score.matrix == score.matrix).all()
 
 
@@ -221,13 +222,11 @@ def test_points_of_the_paper_and_the_best_candidate(setup, model, scenes):
     one, segmenter = scenes.first(1), ovseg.load_segmenter("tiny")
     found = score_points(setup, one, TABLE3, segmenter)
     t2m = ovseg.TextToMask(
-        model.with_method("clip_surgery"), segmenter, rule="paper", prompt_with="points", mask_choice="score",
+        model.with_method("clip_surgery"), segmenter, point_rule="paper", prompt_with="points", mask_choice="score",
         clean=0, presence_threshold=0, size=64, templates="plain",
     )  # fmt: skip
     sample = one.load(0)
-    overlaps = [
-        mask_iou(t2m.predict(sample.image, [name])[0].union, mask) for name, mask in sample.masks.items()
-    ]
+    overlaps = [mask_iou(t2m.predict(sample.image, name).union, mask) for name, mask in sample.masks.items()]
     assert found["architecture and feature"].overlap.compute() == pytest.approx(np.mean(overlaps), abs=0.02)
     assert all(0 <= score.accuracy.compute() <= 1 for score in found.values())
     assert json.dumps(found["original"].describe())
