@@ -20,8 +20,6 @@ from ovseg.words.vocabulary import Vocabulary
 class MeanColours:
     """An encoder whose tokens are the mean colours of patches of 4x4, and which counts its calls."""
 
-    patch_size = (4, 4)
-
     def __init__(self) -> None:
         self.calls: list[tuple[int, ...]] = []
 
@@ -42,7 +40,7 @@ def patches(tokens: ImageTokens) -> torch.Tensor:
 
 def test_results_come_in_order_and_images_of_one_size_share_calls():
     encoder, images = MeanColours(), pictures((8, 8), (8, 12), (8, 8), (8, 8), (8, 12))
-    found = list(stream(encoder, images, patches, InputOptions(batch=2)))
+    found = list(stream(encoder.encode_image, (4, 4), images, patches, InputOptions(batch=2)))
     assert [dense.key for dense in found] == [0, 1, 2, 3, 4]
     assert sorted(encoder.calls) == [(1, 3, 8, 8), (2, 3, 8, 8), (2, 3, 8, 12)]
     for (_, pixels), dense in zip(images, found):
@@ -57,7 +55,7 @@ def test_each_result_is_handed_out_as_soon_as_it_is_there():
             taken.append(key)
             yield key, pixels
 
-    found = stream(MeanColours(), source(), patches, InputOptions(batch=2))
+    found = stream(MeanColours().encode_image, (4, 4), source(), patches, InputOptions(batch=2))
     assert next(found).key == 0 and taken == [0, 1]
     assert next(found).key == 1 and taken == [0, 1]
     assert next(found).key == 2 and taken == [0, 1, 2, 3]
@@ -75,21 +73,38 @@ def test_waiting_is_bounded_whatever_the_number_of_images(monkeypatch):
             most = max(most, ahead)
             yield index, torch.zeros(3, 4 * (1 + index % 5), 8)
 
-    for dense in stream(MeanColours(), source(), patches, InputOptions(batch=50)):
+    for dense in stream(MeanColours().encode_image, (4, 4), source(), patches, InputOptions(batch=50)):
         ahead -= 1
         assert dense.key >= 0
     assert ahead == 0 and most <= 400 // 32 + 2
 
 
+def test_a_rare_size_at_the_head_holds_nothing_back(monkeypatch):
+    """The line is bounded, not only what is not yet encoded: a rare size comes first and fills no batch."""
+    monkeypatch.setattr(ovseg.model.engine, "WAITING_PIXELS", 640)
+    taken = 0
+
+    def source():
+        nonlocal taken
+        for index in range(300):
+            taken += 1
+            yield index, torch.zeros(3, 8, 12 if index == 0 else 8)
+
+    found = stream(MeanColours().encode_image, (4, 4), source(), patches, InputOptions(batch=4))
+    first = next(found)
+    assert first.key == 0 and taken <= 640 // 64 + 1
+    assert [dense.key for dense in found] == list(range(1, 300))
+
+
 def test_a_result_does_not_keep_its_batch_alive():
-    found = list(stream(MeanColours(), pictures(*[(8, 8)] * 4), patches, InputOptions(batch=4)))
+    found = list(stream(MeanColours().encode_image, (4, 4), pictures(*[(8, 8)] * 4), patches, InputOptions(batch=4)))
     for dense in found:
         assert dense.scores.grid.untyped_storage().nbytes() == 3 * 4 * 4
 
 
 def test_windows_of_several_images_share_calls_and_overlaps_are_averaged():
     encoder, images = MeanColours(), pictures((8, 12), (8, 8))
-    found = list(stream(encoder, images, patches, InputOptions(window=8, stride=4, batch=8)))
+    found = list(stream(encoder.encode_image, (4, 4), images, patches, InputOptions(window=8, stride=4, batch=8)))
     assert encoder.calls == [(3, 3, 8, 8)]  # two windows of the first image, one of the second
     whole = torch.nn.functional.avg_pool2d(images[0][1], 4)
     assert isinstance(found[0].scores, WindowScores) and len(found[0].class_tokens) == 2
@@ -97,14 +112,14 @@ def test_windows_of_several_images_share_calls_and_overlaps_are_averaged():
 
 
 def test_windows_between_patches_are_interpolated():
-    found = list(stream(MeanColours(), pictures((9, 13)), patches, InputOptions(window=8, stride=8)))
+    found = list(stream(MeanColours().encode_image, (4, 4), pictures((9, 13)), patches, InputOptions(window=8, stride=8)))
     grid = on_token_grid(found[0], (4, 4))
     assert grid.shape == (3, 2, 3) and torch.isfinite(grid).all()
 
 
 def test_crops_of_broken_patches_are_stretched_to_whole_ones():
     encoder = MeanColours()
-    (found,) = stream(encoder, pictures((7, 13)), patches, InputOptions())
+    (found,) = stream(encoder.encode_image, (4, 4), pictures((7, 13)), patches, InputOptions())
     assert encoder.calls == [(1, 3, 8, 12)] and found.size == (7, 13)
     assert whole_patches((1, 1), (4, 4)) == (4, 4)
 

@@ -12,7 +12,7 @@ import torch
 
 import ovseg
 from ovseg.maps.labels import merge_synonyms
-from ovseg.maps.recognition import recognize
+from ovseg.maps.recognition import recognizer
 from ovseg.maps.scores import Cropped, Flipped, Resized, render
 from ovseg.maps.similarity import apply_surgery, place_features
 from ovseg.model.engine import classify, on_token_grid, stream
@@ -26,7 +26,7 @@ foreign = module.foreign
 
 IMAGE = ovseg.make_scene(3, (64, 96)).image
 METHODS = ("clip_surgery", "sclip", "segearth", "gem")
-SURGERIES = ("empty", "label_set", "label_set_code", None)
+SURGERIES = ("empty", "label_set", "label_set_code", "none")
 
 
 class Elsewhere(ovseg.Model):
@@ -63,16 +63,16 @@ def test_features_on_another_device_give_the_same_results(pair):
         assert there.similarity(IMAGE, words, surgery=surgery, window=32) == here.similarity(
             IMAGE, words, surgery=surgery, window=32
         )
-    for surgery in (*SURGERIES, "softmax"):
-        assert there.recognize(IMAGE, words, surgery=surgery) == here.recognize(IMAGE, words, surgery=surgery)
+        for scores in ("similarity", "softmax"):
+            asked = {"surgery": surgery, "scores": scores}
+            assert there.recognize(IMAGE, words, **asked) == here.recognize(IMAGE, words, **asked)
 
 
-@pytest.mark.parametrize("options", [{"window": 32, "stride": 16}, {"rule": "paper", "halve": True}], ids=str)
+@pytest.mark.parametrize("options", [{"window": 32, "stride": 16}, {"point_rule": "paper", "halve_grid": True}], ids=str)
 def test_masks_from_features_on_another_device(pair, options):
     here, there = (ovseg.TextToMask(one, presence_threshold=0, **options) for one in pair)
-    assert here.predict(IMAGE, "stripes+gravel, red circle") == there.predict(
-        IMAGE, "stripes+gravel, red circle"
-    )
+    texts = "stripes+gravel, red circle"
+    assert here.predict_texts(IMAGE, texts) == there.predict_texts(IMAGE, texts)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_every_method_stays_on_its_device(on_meta, name):
         SegmentOptions(window=64, stride=32),
         SegmentOptions(background_threshold=0.3, synonyms="cosine"),
     ):
-        for dense in stream(model, iter(images), model.cosine_scores(text), options):
+        for dense in stream(model.encode_image, model.patch_size, iter(images), model.cosine_scores(text), options):
             labels, kept = classify(dense.scores, dense.key, words, options, keep=True)
             turned = Flipped(Cropped(Resized(dense.scores, (64, 96)), (0, 0, 60, 90)), True, True)
             parts = (labels, kept, render(turned, (30, 50)), on_token_grid(dense, model.patch_size))
@@ -104,6 +104,6 @@ def test_every_method_stays_on_its_device(on_meta, name):
     features = place_features(tokens, model.method.class_token_weight)
     for surgery in SURGERIES:
         assert apply_surgery(features, tokens.class_token, text, surgery, empty).device.type == "meta"
-        assert recognize(tokens.class_token, text, surgery, empty).device.type == "meta"
+        assert recognizer(text, surgery, empty)(tokens.class_token).device.type == "meta"
     assert merge_synonyms(torch.zeros(4, 3, 3, device="meta"), words.owners).shape == (3, 3, 3)
     assert model.preprocess([np.zeros((5, 5, 3), np.uint8)], (64, 96)).device.type == "meta"

@@ -71,7 +71,7 @@ def test_scenes_are_segmented_better(model):
         wanted = np.array([names.index(NAMES[k]) if NAMES[k] in names else 255 for k in range(len(NAMES))])
         for edges in right:
             found = model.segment(scene.image, names, edges=edges)
-            right[edges] += float((found.labels == wanted[scene.labels]).mean())
+            right[edges] += float((found.array == wanted[scene.labels]).mean())
     assert right["guided"] > right[None]
 
 
@@ -79,7 +79,7 @@ def test_whole_images_and_windows_give_labels_at_the_images_size(model):
     scene = make_scene(3, (96, 128))
     whole = model.segment(scene.image, "stripes, waves, gravel", edges="guided", size=96)
     windows = model.segment(scene.image, "stripes, waves, gravel", edges="guided", size=96, window=96)
-    assert whole.labels.shape == windows.labels.shape == (96, 128)
+    assert whole.array.shape == windows.array.shape == (96, 128)
 
 
 def test_an_unknown_filter_is_one_line(model):

@@ -19,7 +19,7 @@ def scene():
     return make_scene(7, (96, 128))
 
 
-@pytest.mark.parametrize("surgery", [None, "empty", "label_set", "label_set_code"])
+@pytest.mark.parametrize("surgery", ["none", "empty", "label_set", "label_set_code"])
 def test_maps_are_at_the_images_size(model, scene, surgery):
     found = model.similarity(scene.image, ["bricks", "red circle", "waves"], surgery=surgery)
     assert found.array.shape == (3, 96, 128) and found.array.dtype == np.float32
@@ -54,11 +54,11 @@ def test_every_source_gives_the_same(model, scene, tmp_path):
 def test_a_list_is_its_images_whatever_their_sizes(model):
     images = [make_scene(s, size).image for s, size in enumerate([(64, 64), (48, 96), (64, 64), (96, 40)])]
     names = ["bricks", "waves", "gravel"]
-    together = list(model.segment(images, names))
-    assert [t.labels.shape for t in together] == [i.shape[:2] for i in images]
+    together = list(model.segment_each(images, names))
+    assert [t.array.shape for t in together] == [i.shape[:2] for i in images]
     for image, found in zip(images, together):
-        assert (model.segment(image, names).array == found.labels).mean() > 0.999
-    assert list(model.segment([], names)) == []
+        assert (model.segment(image, names).array == found.array).mean() > 0.999
+    assert list(model.segment_each([], names)) == []
 
 
 def test_one_size_is_one_encoder_call(model, monkeypatch):
@@ -68,7 +68,7 @@ def test_one_size_is_one_encoder_call(model, monkeypatch):
         "ovseg.model.model.encode_image",
         lambda v, x, *a, **o: calls.append(x.shape) or encode(v, x, *a, **o),
     )
-    list(model.similarity([make_scene(s, (64, 64)).image for s in range(3)], ["bricks"]))
+    list(model.similarity_each([make_scene(s, (64, 64)).image for s in range(3)], ["bricks"]))
     assert len(calls) == 1 and calls[0][0] == 3
 
 
@@ -104,7 +104,7 @@ def test_windows_go_through_in_one_batch_and_match_crops(model):
 def test_odd_pictures(model, shape):
     image = np.full((*shape, 3), 90, np.uint8)
     found = model.segment(image, ["bricks", "waves"])
-    assert found.labels.shape == shape and set(np.unique(found.labels)) <= {0, 1}
+    assert found.array.shape == shape and set(np.unique(found.array)) <= {0, 1}
     maps = model.similarity(image, ["bricks"])
     assert maps.array.shape == (1, *shape) and np.isfinite(maps.array).all()
 
@@ -112,12 +112,12 @@ def test_odd_pictures(model, shape):
 def test_background_in_all_its_forms(model, scene):
     names = ["red circle", "blue star"]
     none = model.segment(scene.image, names)
-    assert none.void not in none.labels
-    assert (model.segment(scene.image, names, background=1.0, logit_scale=1.0).array == 255).all()
+    assert none.void not in none.array
+    assert (model.segment(scene.image, names, background_threshold=1.0, logit_scale=1.0).array == 255).all()
     words = model.segment(scene.image, names, background=["bricks", "waves", "gravel", "stripes"])
-    assert words.names == ("background", *names) and (words.labels == 0).mean() > 0.2
+    assert words.names == ("background", *names) and (words.array == 0).mean() > 0.2
     vocabulary = ovseg.Vocabulary(("background", "bricks"), (("waves", "gravel"), ("bricks",)))
-    assert (model.segment(scene.image, vocabulary, background=1.0, logit_scale=1.0).array == 0).all()
+    assert (model.segment(scene.image, vocabulary, background_threshold=1.0, logit_scale=1.0).array == 0).all()
 
 
 def test_recognition_scores_and_their_form(model, scene):
@@ -126,7 +126,7 @@ def test_recognition_scores_and_their_form(model, scene):
     assert scores.scores.shape == (3,) and scores.scores.dtype == np.float32
     cosines = model.recognize(scene.image, names, surgery="none")
     assert [name for name, _ in scores.best()] == [name for name, _ in cosines.best()]
-    both = list(model.recognize([scene.image, scene.image[:, ::-1].copy()], names))
+    both = list(model.recognize_each([scene.image, scene.image[:, ::-1].copy()], names))
     np.testing.assert_allclose(both[0].scores, scores.scores, atol=1e-5)
 
 
@@ -156,7 +156,7 @@ def test_half_precision_gives_the_same_labels(model, scene, precision):
         (lambda m, i: m.segment(i, "a", window=4), "multiples of the patch"),
         (lambda m, i: m.segment(i, "a", window=12), "multiples of the patch"),
         (lambda m, i: m.segment(i, "a", window=16, stride=32), "1 <= stride <= window"),
-        (lambda m, i: m.segment(i, "a", background=2.0), r"in 0\.\.1, got 2"),
+        (lambda m, i: m.segment(i, "a", background_threshold=2.0), r"in 0\.\.1, got 2"),
         (lambda m, i: m.segment(i, "a", synonyms="x"), "unknown synonyms"),
         (
             lambda m, i: m.segment(i, ovseg.load_vocabulary("voc21"), background=["sky"]),
@@ -203,8 +203,8 @@ def test_background_is_background_however_the_names_arrive(model, scene, tmp_pat
     for names in (BACKGROUND, vocabulary):
         assert np.array_equal(model.segment(scene.image, names, background_threshold=0.9).array, wanted)
     for names in ("Background, red circle", ["background", "red circle"], iter(["background", "red circle"])):
-        found = model.segment(scene.image, names, background=1.0, logit_scale=1.0)
-        assert (found.labels == 0).all()
+        found = model.segment(scene.image, names, background_threshold=1.0, logit_scale=1.0)
+        assert (found.array == 0).all()
 
 
 def test_synonyms_count_everywhere(model, scene):
@@ -223,7 +223,7 @@ def test_probabilities_are_those_the_labels_come_from(model, scene):
     found = model.segment(scene.image, ["bricks", "waves", "red circle"], probabilities=True)
     assert found.probabilities.shape == (3, 96, 128)
     np.testing.assert_allclose(found.probabilities.sum(axis=0), 1, atol=1e-5)
-    assert np.array_equal(found.probabilities.argmax(axis=0), found.labels)
+    assert np.array_equal(found.probabilities.argmax(axis=0), found.array)
     assert model.segment(scene.image, "bricks, waves").probabilities is None
 
 

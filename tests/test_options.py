@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +12,12 @@ import ovseg
 from ovseg.errors import UsageError
 from ovseg.options import (
     AnnotateOptions,
+    ExplainOptions,
     FormatOptions,
     InputOptions,
     LoadOptions,
     MaskOptions,
+    ModelOptions,
     RecognitionOptions,
     SegmentOptions,
     ServeOptions,
@@ -30,6 +31,8 @@ CLASSES = [
     SegmentOptions,
     SimilarityOptions,
     RecognitionOptions,
+    ExplainOptions,
+    ModelOptions,
     MaskOptions,
     AnnotateOptions,
     FormatOptions,
@@ -70,7 +73,7 @@ def test_nonsense_is_one_line_for_every_option(options):
             try:
                 options(**{field.name: value})
             except UsageError as error:
-                assert "\n" not in str(error) and "wanted" in str(error), (field.name, value, error)
+                assert "\n" not in str(error) and "expected" in str(error), (field.name, value, error)
                 refused += 1
     assert refused >= len(fields(options)) * (len(NONSENSE) - 3)
 
@@ -81,9 +84,10 @@ def test_nonsense_is_one_line_for_every_option(options):
         (SegmentOptions, {"logit_scale": 0}, "logit_scale above 0, got 0"),
         (SegmentOptions, {"logit_scale": float("nan")}, "logit_scale as a number above 0, got nan"),
         (SegmentOptions, {"logit_scale": "40"}, "as a number above 0, got '40'"),
-        (SegmentOptions, {"background": True}, "background as a number in 0..1, got True"),
-        (SegmentOptions, {"background": 1.5}, "background in 0..1, got 1.5"),
-        (SegmentOptions, {"background": np.bool_(True)}, "background as a number"),
+        (SegmentOptions, {"background_threshold": True}, "background_threshold as a number in 0..1, got True"),
+        (SegmentOptions, {"background_threshold": 1.5}, "background_threshold in 0..1, got 1.5"),
+        (SegmentOptions, {"background_threshold": np.bool_(True)}, "background_threshold as a number"),
+        (SegmentOptions, {"background": 0.1}, "background as words, got 0.1"),
         (SegmentOptions, {"background": ["sky", 5]}, "each word of background as a text, got 5"),
         (SegmentOptions, {"background": "sky,"}, "each word of background as a text, got ''"),
         (SegmentOptions, {"area_threshold": 2}, "area_threshold in 0..1, got 2"),
@@ -96,7 +100,7 @@ def test_nonsense_is_one_line_for_every_option(options):
         (InputOptions, {"window": 8, "stride": (8, 9)}, "1 <= stride <= window"),
         (InputOptions, {"batch": 0}, "batch in 1..4096, got 0"),
         (InputOptions, {"resize": "nearest"}, "unknown resize 'nearest': expected one of opencv, pillow"),
-        (SimilarityOptions, {"surgery": "full"}, "unknown surgery 'full'.*None"),
+        (SimilarityOptions, {"surgery": "full"}, "unknown surgery 'full': expected one of none, empty"),
         (LoadOptions, {"precision": "fp8"}, "unknown precision 'fp8'"),
         (LoadOptions, {"offline": 1}, "offline as True or False, got 1"),
         (
@@ -106,7 +110,7 @@ def test_nonsense_is_one_line_for_every_option(options):
         ),
         (MaskOptions, {"clean": -0.1}, "clean in 0..1"),
         (MaskOptions, {"clean": np.float32("nan")}, r"clean as a number in 0..1, got (np\.float32\()?nan"),
-        (MaskOptions, {"rule": "x" * 5000}, r"unknown rule 'x{56}\.\.\.: expected one of"),
+        (MaskOptions, {"point_rule": "x" * 5000}, r"unknown point_rule 'x{56}\.\.\.: expected one of"),
         (MaskOptions, {"rivals": np.array("wall")}, r"rivals as words, got array\('wall'"),
         (MaskOptions, {"rivals": None}, "rivals as words, got None"),
     ],
@@ -119,12 +123,11 @@ def test_what_was_wanted_and_what_came(options, values, message):
 
 def test_numpy_scalars_lists_and_paths_are_taken():
     made = SegmentOptions(
-        size=[np.int64(64), 96], logit_scale=np.float32(40), background=np.float64(0.1), templates=["a {}"]
+        size=[np.int64(64), 96], logit_scale=np.float32(40), background_threshold=np.float64(0.1), templates=["a {}"]
     )
     assert made.size == (64, 96) and type(made.size[0]) is int
-    assert (made.logit_scale, made.background, made.templates) == (40.0, 0.1, ("a {}",))
+    assert (made.logit_scale, made.background_threshold, made.templates) == (40.0, 0.1, ("a {}",))
     assert type(made.logit_scale) is float
-    assert LoadOptions(weights=Path("a.pt")).describe()["weights"] == "a.pt"
     assert check_integer("top", np.uint8(3), 1, 9) == 3
     assert MaskOptions(rivals=[]).rivals == ()
 
@@ -136,21 +139,35 @@ def test_options_cannot_be_changed_and_unknown_ones_are_told():
         SegmentOptions.make(None, {"logit_scal": 5})
 
 
-def test_what_takes_options_as_one_object_is_what_takes_them_by_name(model):
-    """The command line, runs and workers hand an options object on; nothing is listed twice."""
+@pytest.mark.parametrize(
+    "options, choices",
+    [
+        (one, getattr(module, one.__name__.replace("Options", "Choices")))
+        for module in (ovseg.options.models, ovseg.options.masks)
+        for one in vars(module).values()
+        if hasattr(one, "describe") and hasattr(module, one.__name__.replace("Options", "Choices"))
+    ],
+    ids=lambda one: one.__name__,
+)
+def test_keywords_are_the_fields(options, choices):
+    """The dictionary that types the keywords of a call has the names and types of the class."""
+    own = {one.name: one.type for one in fields(options)}
+    assert own and {name: hint.__forward_arg__ for name, hint in choices.__annotations__.items()} == own
+
+
+def test_options_and_keywords_give_the_same_and_keywords_win(model):
     picture, names = ovseg.make_scene(3, 64).image, ["red circle", "stripes"]
     asked = SegmentOptions(size=96, synonyms="cosine", background_threshold=0.3, templates="plain")
-    (labels,) = model.segment_with([picture], names, asked)
-    assert labels == model.segment(
-        picture, names, size=96, synonyms="cosine", background_threshold=0.3, templates="plain"
-    )
-    assert labels != model.segment(picture, names, templates="plain")
-    known = RecognitionOptions(surgery="none", size=64, templates="plain")
-    (scores,) = model.recognize_with([picture], names, known)
-    assert scores == model.recognize(picture, names, surgery="none", size=64, templates="plain")
-    (maps,) = model.similarity_with([picture], names, SimilarityOptions(surgery="none", templates="plain"))
-    assert maps == model.similarity(picture, names, surgery="none", templates="plain")
-    run = AnnotateOptions(
-        task="labels", size=96, synonyms="cosine", background_threshold=0.3, templates="plain"
-    )
-    assert run.segmenting == asked
+    labels = model.segment(picture, names, options=asked)
+    assert labels == model.segment(picture, names, **{name: getattr(asked, name) for name in asked.names()})
+    assert labels != model.segment(picture, names, options=asked, size=48)
+    with pytest.raises(UsageError, match="expected options as SegmentOptions, got MaskOptions"):
+        model.segment(picture, names, options=MaskOptions())
+    with pytest.raises(UsageError, match="unknown option 'sise': did you mean 'size'"):
+        model.segment(picture, names, sise=5)
+
+
+def test_help_lines_are_in_the_docstring():
+    for one in CLASSES:
+        for name in one.names():
+            assert f"    {name}: " in one.__doc__

@@ -41,14 +41,14 @@ def test_they_are_mappings_by_name(labels, maps, scores):
 
 
 def test_arrays_cannot_be_written_to(labels, maps, scores):
-    for array in (labels.labels, maps.grid, scores.scores, np.asarray(scores)):
+    for array in (labels.array, maps.grid, scores.scores, np.asarray(scores)):
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
 
 
 def test_equality_compares_names_and_arrays(labels, maps, scores):
-    assert labels == LabelMap(labels.labels.copy(), labels.names)
-    assert labels != LabelMap(labels.labels.copy(), ("sky", "tree", "lake"))
+    assert labels == LabelMap(labels.array.copy(), labels.names)
+    assert labels != LabelMap(labels.array.copy(), ("sky", "tree", "lake"))
     assert maps == SimilarityMap(maps.grid.copy(), maps.names, maps.size)
     assert maps != SimilarityMap(maps.grid + 1, maps.names, maps.size)
     assert scores == Recognition(scores.scores.copy(), scores.names) and scores != labels
@@ -72,7 +72,7 @@ def test_three_hundred_classes_need_sixteen_bits():
 
 
 BY_HAND = {
-    "labels that are a list": (lambda: LabelMap([[0]], ("a",)), "expected labels .* as an array, got list"),
+    "labels that are a list": (lambda: LabelMap([[0]], ("a",)), "expected array .* as an array, got list"),
     "labels of another type": (
         lambda: LabelMap(np.zeros((2, 2), int), ("a",)),
         "expected .* uint8 or uint16",
@@ -176,7 +176,7 @@ def test_best_names_first(scores):
 def test_files_hold_what_was_found(tmp_path, labels, maps, scores):
     labels.save(tmp_path / "l.png")
     with Image.open(tmp_path / "l.png") as picture:
-        assert np.array_equal(np.asarray(picture), labels.labels)
+        assert np.array_equal(np.asarray(picture), labels.array)
     labels.save(tmp_path / "l.npz")
     assert np.load(tmp_path / "l.npz")["names"].tolist() == list(labels.names)
     maps.save(str(tmp_path / "m.npz"))

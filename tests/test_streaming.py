@@ -12,9 +12,9 @@ from ovseg.errors import ImageError, UsageError
 
 NAMES = ["bricks", "waves", "gravel"]
 CALLS = {
-    "similarity": lambda model, images, **more: model.similarity(images, NAMES, **more),
-    "segment": lambda model, images, **more: model.segment(images, NAMES, **more),
-    "recognize": lambda model, images, **more: model.recognize(images, NAMES, **more),
+    "similarity": lambda model, images, **more: model.similarity_each(images, NAMES, **more),
+    "segment": lambda model, images, **more: model.segment_each(images, NAMES, **more),
+    "recognize": lambda model, images, **more: model.recognize_each(images, NAMES, **more),
 }
 
 
@@ -27,13 +27,20 @@ def scenes(count, size=(48, 64)):
     return [ovseg.make_scene(seed, size).image for seed in range(count)]
 
 
-def test_lists_tuples_and_generators_are_many_and_a_picture_is_one(model, call):
+def test_lists_tuples_and_generators_are_many(model, call):
     images = scenes(3)
-    one = call(model, images[0])
     for many in (images, tuple(images), iter(images), (image for image in images)):
-        found = list(call(model, many))
-        assert len(found) == 3 and type(found[0]) is type(one)
+        assert len(list(call(model, many))) == 3
     assert len(list(call(model, []))) == 0
+
+
+def test_a_verb_for_one_picture_takes_one(model):
+    for verb in (model.similarity, model.segment, model.recognize, model.dense_features):
+        names = () if verb == model.dense_features else (NAMES,)
+        with pytest.raises(UsageError, match="expected a picture .*, got list"):
+            verb(scenes(2), *names)
+        with pytest.raises(UsageError, match="unknown option 'on_error'"):
+            verb(scenes(1)[0], *names, on_error=print)
 
 
 def test_pictures_are_read_when_they_are_needed_and_forgotten_afterwards(model, call):
@@ -61,7 +68,7 @@ def test_what_is_wrong_with_the_call_is_said_before_the_first_picture(model):
 
     for wrong in ({"window": 12}, {"logit_scale": 0}, {"background": 2}, {"resize": "x"}):
         with pytest.raises(UsageError):
-            model.segment(never(), NAMES, **wrong)
+            model.segment_each(never(), NAMES, **wrong)
 
 
 def test_a_bad_picture_raises_after_the_results_before_it(model, call, tmp_path):
@@ -79,15 +86,15 @@ def test_with_on_error_a_bad_picture_is_told_and_left_out(model, call, tmp_path)
     told = []
     found = list(call(model, images, on_error=lambda index, error: told.append((index, str(error)))))
     assert len(found) == 2 and [index for index, _ in told] == [1, 2]
-    assert "wanted" in told[0][1] and "wanted" in told[1][1]
+    assert "expected" in told[0][1] and "expected" in told[1][1]
 
 
 def test_results_are_those_of_single_calls_whatever_the_sizes(model, call):
     sizes = [(64, 64), (48, 96), (64, 64), (96, 40)]
     images = [ovseg.make_scene(seed, size).image for seed, size in enumerate(sizes)]
-    for image, found in zip(images, call(model, images)):
-        alone = call(model, image)
+    for image, found in zip(images, call(model, images), strict=True):
+        (alone,) = call(model, [image])
         if isinstance(found, ovseg.LabelMap):
-            assert (found.labels == alone.labels).mean() > 0.999
+            assert (found.array == alone.array).mean() > 0.999
         else:
             np.testing.assert_allclose(np.asarray(found), np.asarray(alone), atol=1e-3)

@@ -109,7 +109,9 @@ def core(
     images = ((size, pixels) for (pixels,), size in zip(ready, sizes, strict=True))
     return [
         classify(dense.scores, dense.key, names, segmentor.options)[0].numpy()
-        for dense in stream(model, images, model.cosine_scores(text), segmentor.options)
+        for dense in stream(
+            model.encode_image, model.patch_size, images, model.cosine_scores(text), segmentor.options
+        )
     ]
 
 

@@ -37,7 +37,7 @@ Key = TypeVar("Key")
 BATCH_PIXELS = 4 * 512 * 512
 """Crops of one size go through the encoder together up to this many pixels, where no batch size is given."""
 WAITING_PIXELS = 4 * BATCH_PIXELS
-"""Images wait for a batch of their size to fill up to this many pixels altogether."""
+"""Images wait, for a batch of their size to fill or for one before them, up to this many pixels altogether."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ class _Job(Generic[Key]):
     missing: int = 0
     guide: Tensor | None = None  # (3, H, W), kept where the scores are to follow its edges
     patch: tuple[int, int] = (1, 1)
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels its crops have."""
+        return sum((bottom - top) * (right - left) for top, left, bottom, right in self.boxes)
 
     def result(self) -> Dense[Key]:
         grids = [grid for grid in self.grids if grid is not None]
@@ -131,14 +136,14 @@ def stream(
     waiting = 0
 
     def encode_next(size: tuple[int, int]) -> None:
-        nonlocal waiting
         count = options.batch or max(1, BATCH_PIXELS // (size[0] * size[1]))
         crops, queues[size] = queues[size][:count], queues[size][count:]
         _encode(encode, patch, crops, score)
-        waiting -= len(crops) * size[0] * size[1]
 
     def finished() -> Iterator[Dense[Key]]:
+        nonlocal waiting
         while line and not line[0].missing:
+            waiting -= line[0].pixels
             yield line.popleft().result()
 
     for key, pixels in images:
@@ -148,13 +153,14 @@ def stream(
             job.guide, job.patch = pixels, patch
         job.grids, job.tokens = [None] * job.missing, [None] * job.missing
         line.append(job)
+        waiting += job.pixels
         for index, (top, left, bottom, right) in enumerate(job.boxes):
             size = (bottom - top, right - left)
             queues.setdefault(size, []).append(_Crop(job, index, pixels[:, top:bottom, left:right]))
-            waiting += size[0] * size[1]
             if len(queues[size]) >= (options.batch or max(1, BATCH_PIXELS // (size[0] * size[1]))):
                 encode_next(size)
-        while waiting > WAITING_PIXELS and line[0].missing:  # make room: what is waited for comes first
+        # The line itself is bounded, with what is encoded and cannot go yet: its head may be of a rare size.
+        while waiting > WAITING_PIXELS and line[0].missing:
             encode_next(_missing_size(line[0]))
         yield from finished()
     while line:

@@ -135,7 +135,8 @@ class Model:
             >>> maps["gravel"].shape, float(maps["gravel"].max())
             ((128, 128), 1.0)
         """
-        return next(self.similarity_each([image], names, options=options, **choices))
+        chosen = SimilarityOptions.make(options, choices)
+        return next(self.similarity_each([image], names, options=chosen))
 
     def similarity_each(
         self,
@@ -194,9 +195,8 @@ class Model:
             >>> labels.array.shape, list(labels)
             ((128, 128), ['stripes', 'waves', 'gravel'])
         """
-        return next(
-            self.segment_each([image], names, probabilities=probabilities, options=options, **choices)
-        )
+        chosen = SegmentOptions.make(options, choices)
+        return next(self.segment_each([image], names, probabilities=probabilities, options=chosen))
 
     def segment_each(
         self,
@@ -247,7 +247,8 @@ class Model:
             >>> len(found.best(2)), found.best(1) == found.best()[:1]
             (2, True)
         """
-        return next(self.recognize_each([image], names, options=options, **choices))
+        chosen = RecognitionOptions.make(options, choices)
+        return next(self.recognize_each([image], names, options=chosen))
 
     def recognize_each(
         self,
@@ -355,7 +356,7 @@ class Model:
             >>> features.grid, tuple(maps.shape)
             ((16, 16), (256, 2))
         """
-        return next(self.dense_features_each([image], options=options, **choices))
+        return next(self.dense_features_each([image], options=InputOptions.make(options, choices)))
 
     def dense_features_each(
         self,
