@@ -97,14 +97,18 @@ def test_a_rare_size_at_the_head_holds_nothing_back(monkeypatch):
 
 
 def test_a_result_does_not_keep_its_batch_alive():
-    found = list(stream(MeanColours().encode_image, (4, 4), pictures(*[(8, 8)] * 4), patches, InputOptions(batch=4)))
+    found = list(
+        stream(MeanColours().encode_image, (4, 4), pictures(*[(8, 8)] * 4), patches, InputOptions(batch=4))
+    )
     for dense in found:
         assert dense.scores.grid.untyped_storage().nbytes() == 3 * 4 * 4
 
 
 def test_windows_of_several_images_share_calls_and_overlaps_are_averaged():
     encoder, images = MeanColours(), pictures((8, 12), (8, 8))
-    found = list(stream(encoder.encode_image, (4, 4), images, patches, InputOptions(window=8, stride=4, batch=8)))
+    found = list(
+        stream(encoder.encode_image, (4, 4), images, patches, InputOptions(window=8, stride=4, batch=8))
+    )
     assert encoder.calls == [(3, 3, 8, 8)]  # two windows of the first image, one of the second
     whole = torch.nn.functional.avg_pool2d(images[0][1], 4)
     assert isinstance(found[0].scores, WindowScores) and len(found[0].class_tokens) == 2
@@ -112,7 +116,11 @@ def test_windows_of_several_images_share_calls_and_overlaps_are_averaged():
 
 
 def test_windows_between_patches_are_interpolated():
-    found = list(stream(MeanColours().encode_image, (4, 4), pictures((9, 13)), patches, InputOptions(window=8, stride=8)))
+    found = list(
+        stream(
+            MeanColours().encode_image, (4, 4), pictures((9, 13)), patches, InputOptions(window=8, stride=8)
+        )
+    )
     grid = on_token_grid(found[0], (4, 4))
     assert grid.shape == (3, 2, 3) and torch.isfinite(grid).all()
 

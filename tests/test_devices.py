@@ -68,7 +68,9 @@ def test_features_on_another_device_give_the_same_results(pair):
             assert there.recognize(IMAGE, words, **asked) == here.recognize(IMAGE, words, **asked)
 
 
-@pytest.mark.parametrize("options", [{"window": 32, "stride": 16}, {"point_rule": "paper", "halve_grid": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"window": 32, "stride": 16}, {"point_rule": "paper", "halve_grid": True}], ids=str
+)
 def test_masks_from_features_on_another_device(pair, options):
     here, there = (ovseg.TextToMask(one, presence_threshold=0, **options) for one in pair)
     texts = "stripes+gravel, red circle"
@@ -95,7 +97,9 @@ def test_every_method_stays_on_its_device(on_meta, name):
         SegmentOptions(window=64, stride=32),
         SegmentOptions(background_threshold=0.3, synonyms="cosine"),
     ):
-        for dense in stream(model.encode_image, model.patch_size, iter(images), model.cosine_scores(text), options):
+        for dense in stream(
+            model.encode_image, model.patch_size, iter(images), model.cosine_scores(text), options
+        ):
             labels, kept = classify(dense.scores, dense.key, words, options, keep=True)
             turned = Flipped(Cropped(Resized(dense.scores, (64, 96)), (0, 0, 60, 90)), True, True)
             parts = (labels, kept, render(turned, (30, 50)), on_token_grid(dense, model.patch_size))

@@ -117,7 +117,9 @@ def test_background_in_all_its_forms(model, scene):
     words = model.segment(scene.image, names, background=["bricks", "waves", "gravel", "stripes"])
     assert words.names == ("background", *names) and (words.array == 0).mean() > 0.2
     vocabulary = ovseg.Vocabulary(("background", "bricks"), (("waves", "gravel"), ("bricks",)))
-    assert (model.segment(scene.image, vocabulary, background_threshold=1.0, logit_scale=1.0).array == 0).all()
+    assert (
+        model.segment(scene.image, vocabulary, background_threshold=1.0, logit_scale=1.0).array == 0
+    ).all()
 
 
 def test_recognition_scores_and_their_form(model, scene):

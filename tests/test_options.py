@@ -84,7 +84,11 @@ def test_nonsense_is_one_line_for_every_option(options):
         (SegmentOptions, {"logit_scale": 0}, "logit_scale above 0, got 0"),
         (SegmentOptions, {"logit_scale": float("nan")}, "logit_scale as a number above 0, got nan"),
         (SegmentOptions, {"logit_scale": "40"}, "as a number above 0, got '40'"),
-        (SegmentOptions, {"background_threshold": True}, "background_threshold as a number in 0..1, got True"),
+        (
+            SegmentOptions,
+            {"background_threshold": True},
+            "background_threshold as a number in 0..1, got True",
+        ),
         (SegmentOptions, {"background_threshold": 1.5}, "background_threshold in 0..1, got 1.5"),
         (SegmentOptions, {"background_threshold": np.bool_(True)}, "background_threshold as a number"),
         (SegmentOptions, {"background": 0.1}, "background as words, got 0.1"),
@@ -123,7 +127,10 @@ def test_what_was_wanted_and_what_came(options, values, message):
 
 def test_numpy_scalars_lists_and_paths_are_taken():
     made = SegmentOptions(
-        size=[np.int64(64), 96], logit_scale=np.float32(40), background_threshold=np.float64(0.1), templates=["a {}"]
+        size=[np.int64(64), 96],
+        logit_scale=np.float32(40),
+        background_threshold=np.float64(0.1),
+        templates=["a {}"],
     )
     assert made.size == (64, 96) and type(made.size[0]) is int
     assert (made.logit_scale, made.background_threshold, made.templates) == (40.0, 0.1, ("a {}",))
