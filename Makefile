@@ -1,38 +1,43 @@
 # make demo: environment, install, and the main job on the embedded model
-# make test: environment, install, all tests            make check: format, lint, types
+# make test: the developers' tools besides, and all tests      make check: format, lint, types
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
 .PHONY: demo test check format pictures setup clean
 
-demo: $(READY)
+demo: .venv/.installed
 	@$(BIN)/ovseg demo --out ovseg-out
 
-test: $(READY)
+test: .venv/.developer
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(READY)
+check: .venv/.developer
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-format: $(READY)
+format: .venv/.developer
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format -q .
 
-pictures: $(READY)
+pictures: .venv/.installed
 	@$(BIN)/ovseg demo --out docs/images
 
-setup: $(READY)
+setup: .venv/.developer
 
-$(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else f"wanted Python 3.10 to 3.13, got {v[0]}.{v[1]}: make PYTHON=python3.11 …")'
+.venv/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 10) else f"expected Python 3.10 or later, got {v[0]}.{v[1]}: make PYTHON=python3.12 …")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "installing into .venv: some minutes, 5.5 GB with torch's CUDA build"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e . --group dev
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps grad-cam ttach
+	@echo "installing ovseg into .venv: some minutes and 6 GB, most of it torch's CUDA build"
+	@$(PIP) -q --upgrade "pip>=25.1"
+	@$(PIP) -e . --group demo
+	@touch $@
+
+.venv/.developer: .venv/.installed
+	@echo "installing the developers' tools into .venv"
+	@$(PIP) -q -e . --group dev
+	@$(PIP) -q --no-deps grad-cam ttach
 	@touch $@
 
 clean:

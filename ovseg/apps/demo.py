@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -86,34 +87,46 @@ def missing() -> int:
     return sum(photograph.path() is None for photograph in PHOTOGRAPHS)
 
 
-def run(model: Model, segmenter: Segmenter, folder: Path) -> list[Path]:
-    """Write the pictures of README and docs.
-
-    They show the steps to a mask, every example segmented and explained, masks of words, one text explained
-    by many methods, and a caption token by token.
+def run(model: Model, segmenter: Segmenter, folder: Path) -> Iterator[tuple[Path, str]]:
+    """Write the pictures of README and docs, one after the other.
 
     Args:
         model: segments and explains.
         segmenter: makes the masks.
         folder: where the pictures go; made where it is missing.
 
-    Returns:
-        Their paths.
+    Yields:
+        The path of each picture that has been written, and what it shows.
     """
     shown = examples()
     make_folder(folder)
     finder, blocks = TextToMask(model, segmenter), load_model(TINY)  # many explanations need a ViT's blocks
-    chosen = {example.shown: example for example in shown if example.shown in STEP_BY_STEP}
-    pictures = {
-        "steps.jpg": figures.grid([_steps(finder, example) for example in chosen.values()]),
-        "demo.jpg": figures.grid([_row(model, example) for example in shown]),
-        "masks.jpg": figures.grid(_masks(finder, shown)),
-        "explanations.jpg": _explanations(blocks),
-        "tokens.jpg": _tokens(blocks),
+    steps = {example.shown: example for example in shown if example.shown in STEP_BY_STEP}
+    pictures: dict[str, tuple[str, Callable[[], NDArray[np.uint8]]]] = {
+        "steps.jpg": (
+            "three photographs, the map of a word, the points taken from the map, the masks made from them",
+            lambda: figures.grid([_steps(finder, example) for example in steps.values()]),
+        ),
+        "demo.jpg": (
+            "each photograph segmented into some names, and the map of one name by CLIP Surgery and by CLIP",
+            lambda: figures.grid([_row(model, example) for example in shown]),
+        ),
+        "masks.jpg": (
+            f"masks made from a word, and {ABSENT!r}, which is in no picture and gets none",
+            lambda: figures.grid(_masks(finder, shown)),
+        ),
+        "explanations.jpg": (
+            "one shape of a generated scene by many explanations, with their scores against its mask",
+            lambda: _explanations(blocks),
+        ),
+        "tokens.jpg": (
+            "a caption token by token: which of its words the image answers to",
+            lambda: _tokens(blocks),
+        ),
     }
-    for name, picture in pictures.items():
-        write_picture(folder / name, picture)
-    return [folder / name for name in pictures]
+    for name, (what, draw) in pictures.items():
+        write_picture(folder / name, draw())
+        yield folder / name, what
 
 
 def _steps(finder: TextToMask, example: Example) -> list[NDArray[np.uint8]]:

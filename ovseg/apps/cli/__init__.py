@@ -70,8 +70,8 @@ def demo(out_folder: Out = DEFAULT_OUT) -> None:
     from ovseg.model import load_model
     from ovseg.segmenters.load import load_segmenter
 
-    for path in run(load_model(), load_segmenter(), folder):
-        tell(str(path.resolve()))
+    for path, what in run(load_model(), load_segmenter(), folder):
+        tell(f"{path.resolve()}: {what}")
     if missing():
         note(f"note: {missing()} photographs are left out: pip install scikit-image brings them")
     for line in little_known(DEFAULT):
