@@ -18,7 +18,7 @@ from ovseg.errors import OvsegError, UsageError
 from ovseg.explanation.registry import Explanation, get_explanation
 from ovseg.explanation.similarity import own_surgery
 from ovseg.explanation.subject import Subject
-from ovseg.files.pictures import ImageLike, OnError, check_on_error, each, load_image
+from ovseg.files.pictures import ImageLike, OnError, each, load_image
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import check_surgery
 from ovseg.model import Model
@@ -107,7 +107,6 @@ def explain_each(
     chosen = ExplainOptions.make(options, choices)
     row = get_explanation(method)
     run = Run(model, as_vocabulary(texts), [row], chosen)
-    check_on_error(on_error)
     if row.method is None:
         return each(images, run.first, on_error)
     return model.with_method(row.method).similarity_each(

@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from io import BytesIO
-from typing import BinaryIO, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+from typing import BinaryIO, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ovseg.errors import ImageError, OvsegError, UsageError, one_line
+from ovseg.errors import ImageError, OvsegError, UsageError, described, one_line
+from ovseg.files.cache import is_frozen
 from ovseg.files.formats import decode, picture_to_rgb, reading
 from ovseg.files.paths import check_file, open_file, shown
 from ovseg.files.values import check_pixels, pixel_limit, to_rgb
@@ -47,13 +48,13 @@ def load_image(source: ImageLike, max_pixels: int | None = None) -> NDArray[np.u
 
     Args:
         source: a path; the bytes of an image file, or a file opened in binary mode; a PIL image of any mode;
-            an array or tensor on any device, (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or (3, H, W). A
-            contiguous (H, W, 3) uint8 array is returned as it is, not copied.
+            an array or tensor on any device, (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or (3, H, W).
         max_pixels: the largest number of pixels; None for the environment variable OVSEG_MAX_PIXELS, or
             178,956,970. Reading takes about 8 to 11 bytes a pixel, of 32-bit floats 16.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB, read-only; ``array.copy()`` can be drawn on. A contiguous (H, W, 3) uint8 array is not
+        copied: what is returned is a view of it, and changes when it is changed.
 
     Raises:
         ImageError: a file is missing, no image, damaged, or too large, or its values' range cannot be told.
@@ -62,9 +63,12 @@ def load_image(source: ImageLike, max_pixels: int | None = None) -> NDArray[np.u
     >>> load_image(np.full((2, 4), 0.5)).shape
     (2, 4, 3)
     """
-    limit = pixel_limit(max_pixels)
-    if isinstance(source, np.ndarray):
-        return array_to_rgb(source, limit)
+    picture = _read(source, pixel_limit(max_pixels))
+    picture.flags.writeable = False
+    return picture
+
+
+def _read(source: ImageLike, limit: int) -> NDArray[np.uint8]:
     if isinstance(source, Image.Image):
         with reading("the PIL image"):
             return picture_to_rgb(source, "the PIL image", limit)
@@ -99,7 +103,7 @@ def _content(file: BinaryIO) -> bytes:
 
 
 def array_to_rgb(source: SupportsArray | NDArray[np.generic], limit: int) -> NDArray[np.uint8]:
-    """One picture as an array or tensor to (H, W, 3) uint8 RGB; such an array is returned as it is.
+    """One picture as an array or tensor to (H, W, 3) uint8 RGB; such an array is not copied.
 
     Args:
         source: (H, W) or (H, W, 1) grey, (H, W, 3) RGB, (H, W, 4) RGBA laid on white, or (3, H, W) RGB where
@@ -131,9 +135,11 @@ def array_to_rgb(source: SupportsArray | NDArray[np.generic], limit: int) -> NDA
         values = values.astype(np.float64)
     colours, alpha = (values[..., :3], values[..., 3]) if values.shape[2] == 4 else (values, None)
     try:
-        return to_rgb(colours, alpha)
+        picture = to_rgb(colours, alpha)
     except ImageError as error:
         raise UsageError(f"{error} ({said})") from None
+    # What shares the caller's memory is a view of it, so that read-only it is only here.
+    return picture.view() if np.may_share_memory(picture, values) and not is_frozen(picture) else picture
 
 
 def _as_array(source: SupportsArray | NDArray[np.generic]) -> NDArray[np.generic]:
@@ -160,35 +166,25 @@ OnError: TypeAlias = "Callable[[int, OvsegError], None]"
 """Called with the position of an image that cannot be read and with what is wrong with it."""
 
 
-def is_one(image: object) -> bool:
-    """Whether an argument is one picture, and not an iterable of pictures.
+def check_several(images: object, on_error: object) -> None:
+    """Raise UsageError where ``images`` is no iterable of pictures, or ``on_error`` is no function.
 
-    >>> is_one("a.jpg"), is_one(np.zeros((2, 2, 3), np.uint8)), is_one(["a.jpg"])
-    (True, True, False)
+    >>> check_several("a.jpg", None)
+    Traceback (most recent call last):
+    ...
+    ovseg.errors.UsageError: expected several images, in a list or another iterable, got one: 'a.jpg'
     """
-    if isinstance(image, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(image, Iterable):
-        return True
-    return any(hasattr(image, name) for name in ("__array__", "__array_interface__", "read"))
-
-
-def as_images(image: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
-    """An iterable of pictures, also for one picture."""
-    return cast("Iterable[ImageLike]", [image] if is_one(image) else image)
-
-
-def check_on_error(on_error: object) -> None:
-    """Raise UsageError unless ``on_error`` is None or can be called."""
+    one = ("__array__", "__array_interface__", "read")
+    if isinstance(images, (str, bytes, bytearray, memoryview, Mapping)) or any(
+        hasattr(images, name) for name in one
+    ):
+        raise UsageError(
+            f"expected several images, in a list or another iterable, got one: {described(images)}"
+        )
+    if not isinstance(images, Iterable):
+        raise UsageError(f"expected several images, in a list or another iterable, got {described(images)}")
     if on_error is not None and not callable(on_error):
         raise UsageError(f"expected on_error as a function or None, got {type(on_error).__name__}")
-
-
-def for_several(image: object, on_error: OnError | None) -> OnError | None:
-    """``on_error`` where there are several pictures; the error of a single picture is always raised.
-
-    Raises UsageError where it cannot be called.
-    """
-    check_on_error(on_error)
-    return None if is_one(image) else on_error
 
 
 def each(
@@ -196,17 +192,28 @@ def each(
 ) -> Iterator[Result]:
     """``work`` on one image after the other, each when its result is asked for.
 
-    An image that cannot be used is told to ``on_error`` and left out; without it, its error is raised.
+    Args:
+        images: several pictures.
+        work: a function of one of them.
+        on_error: called where an image cannot be used, which is left out; None: the error is raised.
+
+    Raises:
+        UsageError: at once, for other ``images`` or ``on_error``.
     """
+    check_several(images, on_error)
+    return _each(images, work, on_error)
+
+
+def _each(
+    images: Iterable[ImageLike], work: Callable[[ImageLike], Result], on_error: OnError | None
+) -> Iterator[Result]:
     for index, image in enumerate(images):
         try:
-            found = work(image)
+            yield work(image)  # and nothing here holds the result while the next one is made
         except OvsegError as error:
             if on_error is None:
                 raise
             on_error(index, error)
-            continue
-        yield found
 
 
 class Pictures:
@@ -214,24 +221,15 @@ class Pictures:
 
     Attributes:
         error: what ended the iteration, kept so that the results of the images before can be handed out
-            first. With ``on_error`` an image that cannot be read is told to it and left out, and nothing ends
-            the iteration.
+            first. With ``on_error`` an image that cannot be read is told to it and left out.
     """
 
     def __init__(self, images: Iterable[ImageLike], on_error: OnError | None = None) -> None:
-        check_on_error(on_error)
-        self.images, self.on_error = images, on_error
+        self._pictures = each(images, load_image, on_error)
         self.error: OvsegError | None = None
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        for index, image in enumerate(self.images):
-            try:
-                picture = load_image(image)
-            except OvsegError as error:
-                if self.on_error is None:
-                    self.error = error
-                    return
-                self.on_error(index, error)
-                continue
-            yield picture
-            del picture  # while the next one is read nobody needs it
+        try:
+            yield from self._pictures
+        except OvsegError as error:
+            self.error = error

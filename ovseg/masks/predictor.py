@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ovseg.errors import UsageError, described
 from ovseg.files.cache import ContentCache
-from ovseg.files.pictures import ImageLike, OnError, as_images, check_on_error, each, load_image
+from ovseg.files.pictures import ImageLike, OnError, each, load_image
 from ovseg.masks.encoded import EncodedImage
 from ovseg.masks.pipeline import Setup, encode_image, find, resolved, text_features
 from ovseg.masks.prompts import Target, parse_targets
@@ -114,8 +114,7 @@ class TextToMask:
             encoded = self._encode(load_image(one))
             return [find(self._setup, encoded, target, features) for target in targets]
 
-        check_on_error(on_error)
-        return each(as_images(images), answers, on_error)
+        return each(images, answers, on_error)
 
     def check(self, texts: str | Sequence[str]) -> list[Target]:
         """What ``predict_texts`` will be asked for, checked before any image is read.

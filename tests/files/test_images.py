@@ -31,8 +31,12 @@ def test_rgb_is_itself_from_every_source(ramp, tmp_path):
         sources = (ramp, Image.fromarray(ramp), path, str(path), content, io.BytesIO(content), opened)
         for source in sources:
             assert np.array_equal(load_image(source), ramp)
-    assert load_image(ramp) is ramp
-    assert load_image(path).flags.writeable
+            assert not load_image(source).flags.writeable
+    assert (
+        np.shares_memory(load_image(ramp), ramp) and ramp.flags.writeable
+    )  # not copied, and still the caller's
+    read = load_image(path)
+    assert load_image(read) is read
 
 
 TURNS = {
