@@ -100,14 +100,16 @@ class Mask:
     @classmethod
     def of_coco(cls, segmentation: object, size: Size) -> Mask:
         """A mask from COCO's polygons, or run lengths as text or numbers. Raises DataError."""
-        if isinstance(segmentation, list):
+        if isinstance(segmentation, list) and segmentation:
             return cls.of_polygons(size, segmentation)
         if not isinstance(segmentation, dict):
-            raise DataError(f"expected polygons or run lengths, got {type(segmentation).__name__}")
+            raise DataError(f"expected polygons or run lengths, got {described(segmentation)}")
         counts = segmentation["counts"]
         if tuple(segmentation["size"]) != size:
             raise DataError(f"expected a mask of {size}, got one of {segmentation['size']}")
-        return cls.of_runs(size, counts) if isinstance(counts, list) else cls(size, str(counts)).checked()
+        if isinstance(counts, list):
+            return cls.of_runs(size, counts)
+        return cls(size, counts.decode() if isinstance(counts, bytes) else str(counts)).checked()
 
     @classmethod
     def union(cls, masks: Sequence[Mask]) -> Mask:

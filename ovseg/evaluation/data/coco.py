@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ovseg.errors import DataError, UsageError
 from ovseg.evaluation.data.samples import Sample, SampleSet
 from ovseg.files.pictures import load_image
+from ovseg.results.coco import Mask
 
 
 def read_coco2017(root: Path, split: str = "val") -> SampleSet:
@@ -75,27 +76,12 @@ def _coco_sample(
     valid = np.ones(image.shape[:2], bool)
     for one in annotations:
         try:
-            mask, name = _coco_mask(one["segmentation"], image.shape[:2]), names[one["category_id"]]
-        except Exception as error:  # pycocotools raises anything on a damaged annotation
+            mask = Mask.of_coco(one["segmentation"], (image.shape[0], image.shape[1])).array()
+            name = names[one["category_id"]]
+        except Exception as error:  # a damaged annotation raises anything
             raise DataError(f"{file_name}: an annotation cannot be read: {error!r}") from None
         if one.get("iscrowd"):
             valid &= ~mask
         else:
             masks[name] = masks[name] | mask if name in masks else mask
     return Sample(file_name, image, masks, valid)
-
-
-def _coco_mask(segmentation: object, size: tuple[int, ...]) -> NDArray[np.bool_]:
-    """(H, W) of polygons, or of run lengths as a list or as text. Not by the COCO class, which prints."""
-    from pycocotools import mask as tools
-
-    if isinstance(segmentation, list):
-        runs = tools.merge(tools.frPyObjects(segmentation, *size))
-    elif isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
-        runs = tools.frPyObjects(segmentation, *size)
-    else:
-        runs = segmentation
-    mask: NDArray[np.bool_] = tools.decode(runs).astype(bool)
-    if mask.shape != size:
-        raise ValueError(f"a mask of {mask.shape} pixels")
-    return mask

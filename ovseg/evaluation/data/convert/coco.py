@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as rle
 
 from ovseg.errors import DataError
 from ovseg.evaluation.data.convert.write import (
@@ -24,6 +23,7 @@ from ovseg.evaluation.data.convert.write import (
     write_all,
 )
 from ovseg.metrics import VOID
+from ovseg.results.coco import Mask
 from ovseg.words.vocabulary import load_vocabulary
 
 THINGS = 91
@@ -87,23 +87,15 @@ def draw_objects(
     image: dict[str, Any], objects: list[dict[str, Any]], classes: dict[int, int]
 ) -> NDArray[np.uint8]:
     """(H, W) uint8 of one image's annotations, 0 where there is none."""
-    labels = np.zeros((image["height"], image["width"]), np.uint8)
+    size = (image["height"], image["width"])
+    labels = np.zeros(size, np.uint8)
     for each in sorted(objects, key=lambda o: (-o["iscrowd"], -o["area"], o["id"])):
         if each["category_id"] not in classes:
             raise DataError(
                 f"expected a category of the file, annotation {each['id']} has {each['category_id']}"
             )
-        labels[_decode(each["segmentation"], labels.shape) > 0] = classes[each["category_id"]]
+        labels[Mask.of_coco(each["segmentation"], size).array()] = classes[each["category_id"]]
     return labels
-
-
-def _decode(segmentation: Any, size: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Polygons, or run lengths as numbers or as text: (H, W) uint8."""
-    if isinstance(segmentation, list):
-        return np.asarray(rle.decode(rle.merge(rle.frPyObjects(segmentation, *size))))
-    if isinstance(segmentation["counts"], list):
-        segmentation = rle.frPyObjects(segmentation, *size)
-    return np.asarray(rle.decode(segmentation))
 
 
 def _convert_maps(maps: Path, out: Path, table: NDArray[np.int_], ending: str, title: str) -> Converted:

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as rle
 
 from ovseg.errors import DataError, MissingPackageError, UsageError, described, extra
 from ovseg.evaluation.data.convert.write import Converted, look_up, read_json, write_all, write_list
+from ovseg.results.coco import Mask
 from ovseg.words.vocabulary import load_vocabulary
 
 IDS = (
@@ -106,12 +106,10 @@ def convert_context_json(path: Path, devkit: Path, split: str = "val") -> Conver
 
 def draw_regions(image: dict[str, Any], regions: list[dict[str, Any]]) -> NDArray[np.uint8]:
     """(H, W) uint8 of one image: regions in the file's order, later ones over earlier ones, 0 elsewhere."""
-    ids = np.zeros((image["height"], image["width"]), int)
+    size = (image["height"], image["width"])
+    ids = np.zeros(size, int)
     for region in regions:
-        coded = region["segmentation"]
-        if isinstance(coded["counts"], list):
-            coded = rle.frPyObjects(coded, *ids.shape)
-        ids[rle.decode(coded) > 0] = region["category_id"]
+        ids[Mask.of_coco(region["segmentation"], size).array()] = region["category_id"]
     return look_up(ids, class_table(), image["file_name"], "labels 0 to 459")
 
 
