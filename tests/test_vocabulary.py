@@ -281,8 +281,8 @@ def test_what_is_no_file_is_one_line_and_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, message in [
         (tmp_path, "is a folder"),
-        (tmp_path / "pipe", "is a pipe"),
-        ("/dev/zero", "is a pipe, a socket or a device"),
+        (tmp_path / "pipe", "is a FIFO"),
+        ("/dev/zero", "is a device"),
         ("x" * 5000, "unknown vocabulary"),
         ("a\0b", "unknown vocabulary"),
         (None, "expected a vocabulary's name or file, got None"),

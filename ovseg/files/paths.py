@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import hashlib
 import os
 import re
@@ -10,17 +11,18 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from platformdirs import user_cache_path
-
 from ovseg.errors import ImageError, UsageError, described
 
-KINDS = (
-    (stat.S_ISDIR, "is a folder"),
-    (stat.S_ISFIFO, "is a FIFO"),
-    (stat.S_ISSOCK, "is a socket"),
-    (stat.S_ISCHR, "is a device"),
-    (stat.S_ISBLK, "is a device"),
-)
+KINDS = {
+    stat.S_IFDIR: " is a folder",
+    stat.S_IFIFO: " is a FIFO",
+    stat.S_IFSOCK: " is a socket",
+    stat.S_IFCHR: " is a device",
+    stat.S_IFBLK: " is a device",
+}
+MAX_BYTES = 2**24
+"""A larger text file is not read: it is no list that somebody wrote."""
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
@@ -81,23 +83,19 @@ def check_file(source: str | os.PathLike[str], what: str = "an image file") -> P
     if not text:
         raise UsageError(f"expected the path of {what}, got an empty text")
     path = expand(text)
-    try:
-        mode = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
-        raise ImageError(f"expected {what}, {shown(path)} does not exist") from None
-    except OSError as error:
-        if error.errno in (36, 63):  # a whole sentence stands for a path: "File name too long"
-            raise ImageError(f"expected {what}, {shown(path)} does not exist") from None
-        raise ImageError(f"expected {what}, {shown(path)}: {error.strerror}") from None
-    for is_kind, words in KINDS:
-        if is_kind(mode):
-            raise ImageError(f"expected {what}, {shown(path)} {words}")
+    if problem := _problem(path):
+        raise ImageError(f"expected {what}, {shown(path)}{problem}")
     return path
 
 
-MAX_BYTES = 2**24
-"""A larger file is not read: it is no list that somebody wrote."""
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+def _problem(path: Path) -> str:
+    """Why a path cannot be read as a file, to be said after its name; empty for a regular file."""
+    try:
+        return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+        return " does not exist"
+    except OSError as error:  # a whole sentence may stand for a path
+        return " does not exist" if error.errno == errno.ENAMETOOLONG else f": {error.strerror}"
 
 
 def read_text(path: Path, what: str) -> str:
@@ -119,9 +117,9 @@ def read_text(path: Path, what: str) -> str:
     ...
     ovseg.errors.UsageError: expected a vocabulary in UTF-8, ...names.txt has the byte 0xe9 in line 1: ...
     """
+    if problem := _problem(path):  # asked before opening: a pipe would wait for a writer for ever
+        raise UsageError(f"expected {what} as a text file, {shown(path)}{problem}")
     try:
-        if not path.is_file():  # asked before opening: a pipe would wait for a writer for ever
-            raise UsageError(f"expected {what} as a text file, {path} {_what_is(path)}")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -129,12 +127,6 @@ def read_text(path: Path, what: str) -> str:
     if len(content) > MAX_BYTES:
         raise UsageError(f"expected {what} of at most {MAX_BYTES >> 20} MB, {path} is larger")
     return _decode(content, path, what)
-
-
-def _what_is(path: Path) -> str:
-    if path.is_dir():
-        return "is a folder"
-    return "is a pipe, a socket or a device" if path.exists() else "does not exist"
 
 
 def _decode(content: bytes, path: Path, what: str) -> str:
@@ -171,6 +163,8 @@ def home() -> Path:
     """
     chosen = os.environ.get("OVSEG_HOME", "").strip()
     if not chosen:
+        from platformdirs import user_cache_path
+
         return user_cache_path("ovseg", appauthor=False)
     try:
         return Path(chosen).expanduser()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from ovseg.errors import ImageError
@@ -47,6 +51,73 @@ def grey(values, dtype, **options):
 )
 def test_values_that_are_present_decide_the_range(values, dtype, wanted):
     assert grey(values, dtype) == wanted
+
+
+def by_the_table(values):
+    """The rule of ``to_rgb`` as its docstring has it, one value after the other; None for an error."""
+    given = [float(value) for value in values.flat]
+    present = [value for value in given if abs(value) < 1e30]  # NaN compares as False
+    low, high = (min(present), max(present)) if present else (0.0, 0.0)
+    floats, upper = values.dtype.kind == "f", low >= 0 and 32768 <= high <= 65535
+    wide = values.dtype.kind == "u" and values.dtype.itemsize == 2
+    rows = [
+        (values.dtype.kind == "b", lambda value: value * 255),
+        (not floats and low >= 0 and high <= 255, lambda value: value),
+        (not floats and (wide or upper), lambda value: value // 256),
+        (floats and low >= -1e-3 and high <= 1.001, lambda value: value * 255),
+        (floats and low >= -1.001 and high <= 1.001, lambda value: (value + 1) * 127.5),
+        (floats and low >= 0 and 16 <= high <= 255, lambda value: value),
+        (floats and upper, lambda value: value // 256),
+    ]
+    make = next((make for holds, make in rows if holds), None)
+    return make and [min(max(make(value), 0), 255) if abs(value) < 1e30 else 255 for value in given]
+
+
+ENDS = [
+    0,
+    1,
+    -1,
+    0.5,
+    16,
+    255,
+    256,
+    511,
+    32767,
+    32768,
+    65535,
+    65536,
+    1.001,
+    -1.001,
+    NAN,
+    INF,
+    -INF,
+    float(MOST),
+]
+
+
+@st.composite
+def grey_values(draw):
+    dtype = np.dtype(draw(st.sampled_from("? u1 >u2 u2 i2 i4 u8 f2 f4 >f4 f8".split())))
+    high = draw(st.sampled_from([1, 255, 65535, 10**6]))
+    numbers = st.sampled_from(ENDS) | st.floats(-1, 1) | st.floats(0, high)
+    drawn = np.array(draw(st.lists(numbers, min_size=1, max_size=6)), np.float64)
+    if dtype.kind != "f":
+        bounds = np.iinfo(dtype.str) if dtype.kind in "iu" else SimpleNamespace(min=0, max=1)
+        drawn = np.clip(np.nan_to_num(drawn, posinf=0, neginf=0), bounds.min, min(bounds.max, 10**6))
+    with np.errstate(over="ignore"):
+        return drawn.astype(dtype)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(grey_values())
+def test_every_value_becomes_what_the_table_says(values):
+    wanted = by_the_table(values)
+    if wanted is None:
+        with pytest.raises(ImageError, match=r"got .*\.\..*: scale them to 0..1 and pass the array"):
+            to_rgb(values.reshape(1, -1, 1))
+    else:
+        found = to_rgb(values.reshape(1, -1, 1))[0, :, 0]
+        assert np.abs(found - np.array(wanted)).max() <= 0.5 + 1e-4 * 255
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -251,12 +251,12 @@ for number in range(60):
 """
 
 
-def test_four_processes_may_write_the_same_files(tmp_path):
+def test_several_processes_may_write_the_same_files(tmp_path):
     runs = [
         subprocess.Popen([sys.executable, "-c", WORK, str(tmp_path), str(number)], stderr=subprocess.PIPE)
-        for number in range(4)
+        for number in range(2)
     ]
-    assert [(run.communicate()[1], run.returncode) for run in runs] == [(b"", 0)] * 4
+    assert [(run.communicate()[1], run.returncode) for run in runs] == [(b"", 0)] * 2
     assert len(list(tmp_path.iterdir())) == 120  # no half file is left
     for number in range(60):
         content = json.loads((tmp_path / f"{number}.json").read_bytes())
