@@ -228,12 +228,12 @@ def text(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
 
         def ours() -> float:  # an encoder of its own each time, as after a new start of Python
-            bank = TextEncoder(clip, tokenizer, TextCache(Path(folder)))
+            bank = TextEncoder(loaded, TextCache(Path(folder)))
             start = time.perf_counter()
             bank.encode(names)
             return time.perf_counter() - start
 
-        TextEncoder(clip, tokenizer).encode(subset[:1])  # warm up
+        TextEncoder(loaded).encode(subset[:1])  # warm up
         literal(subset[:1])
         middle = len(subset) // 2
         before = literal(subset[:middle])

@@ -1,9 +1,9 @@
-"""The embedded models' files: small CLIPs in open_clip's own classes, each one safetensors asset.
+"""The embedded models' files: small CLIPs, each one safetensors asset.
 
 ``small`` has a convolutional trunk under CLIP's attention pooling (``pooled.py``) and is what is used where
-no model is named; its matrices are stored in 8 bits (``packing.py``). ``tiny`` is a ViT of six blocks, stored
-in 16 bits. Both are computed with in float32. Of the token embedding only the rows that training touched are
-stored; every other row is zero, so words the model never saw add nothing.
+no model is named; its large matrices are stored in 8 bits, whole numbers with one scale for each row. ``tiny``
+is a ViT of six blocks, stored in 16 bits. Both are computed with in float32. Of the token embedding only the
+rows that training touched are stored; every other row is zero, so words the model never saw add nothing.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from open_clip.model import CLIP
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from ovseg.clip.build import build_clip, check_config
-from ovseg.clip.packing import pack, unpack
-from ovseg.clip.pooled import PooledTrunk, check_trunk
+from ovseg.clip.config import Config, check_config, check_count, part
+from ovseg.clip.plain import Clip, VisionTransformer
+from ovseg.clip.pooled import TRUNKS, PooledTrunk
 from ovseg.errors import WeightsError
 from ovseg.weights import checkpoints, store
+from ovseg.weights.files import brief
 from ovseg.weights.known import SMALL, TINY
 
 SIZES = {SMALL: 352, TINY: 160}
@@ -29,10 +29,15 @@ SIZES = {SMALL: 352, TINY: 160}
 for "small" none was searched for."""
 _EMBEDDING = "token_embedding.weight"
 _IDS = "token_ids"
+_SCALE = ".scale"
 _CONTEXT, _VOCABULARY = 77, 49408  # of open_clip's tokenizer, which the embedded models are read with
-_NO_VISION = {"layers": 1, "width": 64, "head_width": 64, "patch_size": 32, "image_size": 32}
-
-__all__ = ["SIZES", "asset_path", "build", "load", "save"]
+_VIT = {"layers", "width", "head_width", "patch_size", "image_size"}
+_POOLED = {"image_size": 1024, "hidden": 8192, "heads": 64}  # the largest of each
+_TEXT = {"layers", "width", "heads"}
+_PACKED = 50_000
+"""Values from which on a matrix is stored in 8 bits. Smaller ones, such as the kernels of the first layers,
+cost little and suffer most."""
+_STEPS = 127  # of 8 bits; the rounding error of a weight is at most half a step
 
 
 def asset_path(name: str) -> Path:
@@ -40,30 +45,30 @@ def asset_path(name: str) -> Path:
     return store.embedded("clip", name).path()
 
 
-def build(config: Mapping[str, object], what: str = "an embedded model") -> CLIP:
-    """The untrained model of a config ``{"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}``.
+def build(config: Config, what: str = "an embedded model") -> Clip:
+    """The untrained model of a config ``{"embed_dim", "vision_cfg", "text_cfg"}``, in eval mode.
 
     Args:
-        config: of open_clip's form; or with the arguments of ``PooledTrunk`` as its ``vision_cfg``.
+        config: its ``vision_cfg`` holds the arguments of ``VisionTransformer`` or of ``PooledTrunk``, its
+            ``text_cfg`` those of ``Clip``.
         what: the model's name, for messages.
 
     Raises:
         WeightsError: the config cannot be built.
     """
-    vision = config["vision_cfg"]
-    assert isinstance(vision, Mapping)
-    pooled = "trunk" in vision
-    model = build_clip({**config, "vision_cfg": _NO_VISION} if pooled else config, what)
-    if not isinstance(model, CLIP):
-        raise WeightsError(f"expected the config of {what}, got one of a {type(model).__name__}")
-    if pooled:
-        size = config["embed_dim"]
-        assert isinstance(size, int)  # build_clip has seen to it
-        model.visual = PooledTrunk(size, **check_trunk(vision, what))
-    return model.eval()
+    vision: Mapping[str, Any] = part(config, "vision_cfg")
+    text: Mapping[str, Any] = part(config, "text_cfg")
+    size: Any = config["embed_dim"]
+    try:
+        visual: nn.Module = (
+            PooledTrunk(size, **vision) if "trunk" in vision else VisionTransformer(**vision, output_dim=size)
+        )
+        return Clip(visual, size, **text).eval()
+    except Exception as error:  # torch raises whatever the values lead to
+        raise WeightsError(f"expected a config of {what}, it cannot be built: {brief(error)}") from None
 
 
-def save(model: CLIP, config: Mapping[str, object], token_ids: list[int], path: Path, bits: int = 16) -> None:
+def save(model: Clip, config: Config, token_ids: list[int], path: Path, bits: int = 16) -> None:
     """Write ``model`` to ``path``; ``token_ids`` are the rows of the token embedding to keep.
 
     Args:
@@ -71,8 +76,10 @@ def save(model: CLIP, config: Mapping[str, object], token_ids: list[int], path: 
         config: as in ``build``.
         token_ids: rows of the token embedding.
         path: of the file.
-        bits: 16, or 8 for matrices in whole numbers with a scale for each row.
+        bits: 16, or 8 for large matrices in whole numbers with a scale for each row.
     """
+    from safetensors.torch import save_file
+
     state = {key: value.detach() for key, value in model.state_dict().items()}
     state[_EMBEDDING] = state[_EMBEDDING][token_ids]
     state = pack(state) if bits == 8 else {key: value.half().contiguous() for key, value in state.items()}
@@ -80,7 +87,7 @@ def save(model: CLIP, config: Mapping[str, object], token_ids: list[int], path: 
     save_file(state, path, metadata={"config": json.dumps(config)})
 
 
-def load(name: str, path: Path | None = None, *, untrained: bool = False) -> CLIP:
+def load(name: str, path: Path | None = None, *, untrained: bool = False) -> Clip:
     """An embedded model in float32 on the CPU.
 
     Args:
@@ -96,58 +103,103 @@ def load(name: str, path: Path | None = None, *, untrained: bool = False) -> CLI
     if path is None and not file.is_file():
         raise WeightsError(f"expected {what} at {file}, found no file: reinstall ovseg")
     checkpoint = checkpoints.read(file, f"weights of {what}")
-    config = _config(checkpoint, file, what)
+    config = _config(checkpoint, what)
     if untrained:
         return build(config, what)
     with torch.device("meta"):  # random initialisation would cost more than loading
         model = build(config, what)
     wanted = model.state_dict()
     stored = unpack(checkpoint.state, f"weights of {what} in {file}")
-    rows = _fitting_rows(stored, wanted, file, what)
+    rows = _fitting_rows(stored, wanted[_EMBEDDING], file, what)
     state = {key: value for key, value in stored.items() if key not in (_EMBEDDING, _IDS)}
     rest = {key: value for key, value in wanted.items() if key != _EMBEDDING}
     filled = checkpoints.fitted(rest, state, what, file)
     table = torch.zeros(wanted[_EMBEDDING].shape)
     table[stored[_IDS].long()] = rows
     model.load_state_dict({**filled, _EMBEDDING: table}, assign=True)
-    # a buffer that open_clip does not store
-    model.attn_mask = torch.full((_CONTEXT, _CONTEXT), float("-inf")).triu(1)
     return model
 
 
-def _config(checkpoint: checkpoints.Checkpoint, file: Path, what: str) -> dict[str, object]:
-    """The model's config in the metadata of its file, checked."""
+def _config(checkpoint: checkpoints.Checkpoint, what: str) -> Config:
+    """The model's config in the metadata of its file, checked, as ``build`` wants it."""
     config = checkpoints.config_of(checkpoint, what)
     vision = config.get("vision_cfg")
-    if isinstance(vision, Mapping) and "trunk" in vision:
-        check_config({**config, "vision_cfg": _NO_VISION}, what)
-        check_trunk(vision, what)
-    else:
-        check_config(config, what)
-    text = config["text_cfg"]
-    assert isinstance(text, Mapping)  # checked above
+    pooled = isinstance(vision, Mapping) and "trunk" in vision
+    known = {
+        "vision_cfg": {"trunk", *_POOLED} if pooled else _VIT,
+        "text_cfg": {*_TEXT, "context_length", "vocab_size"},
+    }
+    check_config(config, what, known)
+    for name, keys in (("vision_cfg", known["vision_cfg"]), ("text_cfg", _TEXT)):
+        if missing := keys - set(part(config, name)):
+            raise WeightsError(f"expected a config of {what}, its {name} lacks {', '.join(sorted(missing))}")
+    for key, most in _POOLED.items() if pooled else ():
+        check_count(part(config, "vision_cfg")[key], key, what, most)
+    if pooled and (trunk := part(config, "vision_cfg")["trunk"]) not in TRUNKS:
+        raise WeightsError(
+            f"expected a config of {what} with a trunk of {', '.join(TRUNKS)}, got {trunk!r:.60}"
+        )
+    if config.get("quick_gelu"):
+        raise WeightsError(f"expected a config of {what} with quick_gelu false, got true")
+    text = part(config, "text_cfg")
     if (text.get("context_length", _CONTEXT), text.get("vocab_size", _VOCABULARY)) != (_CONTEXT, _VOCABULARY):
         raise WeightsError(
-            f"expected weights of {what}, {file} does not fit: its config is of another tokenizer"
+            f"expected weights of {what}, {checkpoint.file} does not fit: its config is of another tokenizer"
         )
     return config
 
 
-def _fitting_rows(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], file: Path, what: str) -> Tensor:
+def _fitting_rows(state: Mapping[str, Tensor], table: Tensor, file: Path, what: str) -> Tensor:
     """The stored rows of the token embedding, once they and their ids fit the table they go into."""
-    if _EMBEDDING not in state or _IDS not in state:
-        raise WeightsError(
-            f"expected weights of {what}, {file} does not fit: Missing key of the token embedding"
-        )
-    ids, rows, table = state[_IDS], state[_EMBEDDING], wanted[_EMBEDDING]
+    problem, ids = f"expected weights of {what}, {file} does not fit:", state.get(_IDS)
+    if ids is None or _EMBEDDING not in state:
+        raise WeightsError(f"{problem} Missing key of the token embedding")
     whole = ids.ndim == 1 and not ids.dtype.is_floating_point and not ids.dtype.is_complex
     if not whole or ids.dtype == torch.bool or len(ids) != len(ids.unique()):
-        raise WeightsError(
-            f"expected weights of {what}, {file} does not fit: its token ids are no distinct integers"
-        )
+        raise WeightsError(f"{problem} its token ids are no distinct integers")
     if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
-        raise WeightsError(
-            f"expected weights of {what}, {file} does not fit: token ids outside 0..{len(table) - 1}"
-        )
+        raise WeightsError(f"{problem} token ids outside 0..{len(table) - 1}")
     target = table[: len(ids)]  # shapes and types as of any other tensor
-    return checkpoints.fitted({_EMBEDDING: target}, {_EMBEDDING: rows}, what, file)[_EMBEDDING]
+    return checkpoints.fitted({_EMBEDDING: target}, {_EMBEDDING: state[_EMBEDDING]}, what, file)[_EMBEDDING]
+
+
+# ------------------------------------------------------------------------------------- weights in 8 bits
+
+
+def pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict with its large matrices in 8 bits, each beside its "KEY.scale" (rows,); others in 16 bits.
+
+    Vectors (biases, norms, running statistics) keep their type.
+    """
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if value.ndim < 2 or not value.is_floating_point():
+            found[key] = value.contiguous()
+        elif value.numel() < _PACKED:
+            found[key] = value.half().contiguous()
+        else:
+            rows = value.float().flatten(1)
+            scale = (rows.abs().amax(dim=1) / _STEPS).clamp_min(torch.finfo(torch.float32).tiny)
+            whole = (rows / scale[:, None]).round().to(torch.int8)
+            found[key], found[key + _SCALE] = whole.reshape(value.shape).contiguous(), scale
+    return found
+
+
+def unpack(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
+    """What ``pack`` was given, rounded; its large matrices in float32.
+
+    Args:
+        state: of a file.
+        what: the file in words, for messages.
+
+    Raises:
+        WeightsError: a scale does not belong to a tensor of 8 bits with as many rows.
+    """
+    found = {key: value for key, value in state.items() if not key.endswith(_SCALE)}
+    for key in state.keys() - found.keys():
+        owner, scale = key.removesuffix(_SCALE), state[key]
+        value = found.get(owner)
+        if value is None or value.dtype != torch.int8 or value.ndim < 2 or scale.shape != value.shape[:1]:
+            raise WeightsError(f"expected {what}, its {key[:80]} does not fit: no matrix of 8 bits has it")
+        found[owner] = value.float() * scale.float().reshape(-1, *[1] * (value.ndim - 1))
+    return found

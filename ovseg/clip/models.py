@@ -1,52 +1,59 @@
-"""A name to an open_clip model, its tokenizer, its normalisation, and a record of its weights."""
+"""A name to a model, its tokenizer, its normalisation, and a record of its weights."""
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Mapping
+import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-import open_clip
 import torch
-from open_clip.convert import convert_state_dict
-from open_clip.model import convert_to_custom_text_state_dict
 
 from ovseg.clip import embedded
 from ovseg.clip.attention import Method
-from ovseg.clip.build import Clip, Config, Tokenizer, build_clip, build_tokenizer, check_config, check_tower
-from ovseg.clip.towers import check_visual
-from ovseg.errors import OvsegError, UsageError, WeightsError, described
+from ovseg.clip.plain import Clip as PlainClip
+from ovseg.clip.text_tower import BytePairs, Tokenizer
+from ovseg.clip.towers import tower_of
+from ovseg.errors import UsageError, described
 from ovseg.options import LoadOptions
 from ovseg.options.checks import check_name_or_path, check_text
-from ovseg.weights import checkpoints, store, table
 from ovseg.weights.device import check_device
-from ovseg.weights.digest import RANDOM, WeightsRecord
-from ovseg.weights.files import brief, read_json
-from ovseg.weights.hub import CLIP_CONFIG, CLIP_WEIGHTS
-from ovseg.weights.known import CLIP_FOLDER, CLIP_HUB, EMBEDDED, SMALL
+from ovseg.weights.digest import RANDOM, WeightsRecord, state_digest
+from ovseg.weights.known import EMBEDDED, SMALL
 
+if TYPE_CHECKING:
+    import open_clip
+
+Clip: TypeAlias = "PlainClip | open_clip.CLIP | open_clip.CustomTextCLIP"
+Triple = tuple[float, float, float]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SIZE = 512
-"""The default short side in pixels of inputs for dense maps, except for the embedded model."""
-Triple = tuple[float, float, float]
+"""The default short side in pixels of inputs for dense maps, except for the embedded models."""
+MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
+"""OpenAI's, of RGB in 0..1, for models that say no other."""
+STD: Triple = (0.26862954, 0.26130258, 0.27577711)
+_VERSION = 3
+"""Part of every key of a text feature: raised when the same inputs give other features."""
 
 
 @dataclass(frozen=True)
 class LoadedClip:
-    """An open_clip model in eval mode and what its inputs want.
+    """A model in eval mode and what its inputs need. It does not change after loading.
 
     Attributes:
-        clip: open_clip's model, on the device that was asked for.
-        tokenizer: open_clip's, for its texts.
+        clip: the embedded model or open_clip's, on the device that was asked for.
+        tokenizer: for its texts.
         name: the name that it was loaded by.
         mean: of RGB in 0..1, for normalisation.
         std: likewise.
         size: default short side in pixels of the input for dense maps.
-        file: the weights on disk, None where they are untrained.
         weights: what was asked for, the file and its SHA-256, or that they are untrained.
+        text: what features of texts depend on besides weights, templates and texts; None where nobody says,
+            and features are not kept on disk.
+        tuned: whether other weights were loaded over those of ``weights``.
     """
 
     clip: Clip
@@ -55,24 +62,30 @@ class LoadedClip:
     mean: Triple
     std: Triple
     size: int
-    file: Path | None = None
     weights: WeightsRecord = field(default_factory=lambda: WeightsRecord(RANDOM))
+    text: str | None = None
+    tuned: bool = False
 
+    @property
+    def file(self) -> Path | None:
+        """The weights on disk, None where they are untrained."""
+        return self.weights.file
 
-@dataclass(frozen=True)
-class _Origin:
-    """What a name and its weights mean: a config, a file or none, and how its images are normalised."""
+    @cached_property
+    def text_key(self) -> str | None:
+        """The part of a text feature's key on disk that all features of the model share; None as ``text``.
 
-    config: Config
-    tokenizer: Tokenizer
-    file: Path | None
-    given: str
-    mean: Triple = open_clip.OPENAI_DATASET_MEAN
-    std: Triple = open_clip.OPENAI_DATASET_STD
+        The file is read once for it, or the weights in memory where no file holds them.
+        """
+        if self.text is None:
+            return None
+        weights = None if self.tuned else self.weights.sha256
+        parts = f"{_VERSION} {weights or state_digest(self.clip)} {self.text}"
+        return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def list_models() -> dict[str, tuple[str, ...]]:
-    """Every model by name with the tags of its weights: the embedded one and all that open_clip lists.
+    """Every model by name with the tags of its weights: the embedded ones and all that open_clip lists.
 
     Not every image tower of open_clip's has tokens that can be read: ``load_clip`` says so, by the config
     alone.
@@ -81,6 +94,8 @@ def list_models() -> dict[str, tuple[str, ...]]:
         >>> list_models()["tiny"], "openai" in list_models()["ViT-B-16"]
         ((), True)
     """
+    import open_clip
+
     found = {name: tuple(open_clip.list_pretrained_tags_by_model(name)) for name in open_clip.list_models()}
     return {**{name: () for name in EMBEDDED}, **found}
 
@@ -94,7 +109,7 @@ def load_clip(
     offline: bool = LoadOptions.offline,
     method: Method | None = None,
 ) -> LoadedClip:
-    """An open_clip model by name, its weights loaded whole, ready for ``encode_image``.
+    """A model by name, its weights loaded whole, ready for ``encode_image``.
 
     Args:
         name: "small" or "tiny" (embedded), a name of open_clip's, "hf-hub:org/name" or "local-dir:FOLDER".
@@ -124,10 +139,11 @@ def load_clip(
     if name in EMBEDDED:
         loaded = _load_embedded(name, given)
     else:
-        loaded = _load_open_clip(
-            name.replace("/", "-") if ":" not in name else name, given, options.offline, method
-        )
-    check_visual(loaded.clip.visual)
+        from ovseg.clip.released import load_released  # with open_clip
+
+        plain = name.replace("/", "-") if ":" not in name else name
+        loaded = load_released(plain, given, options.offline, method)
+    tower_of(loaded.clip.visual)  # raises where its tokens cannot be read
     loaded.clip.eval().requires_grad_(False).to(target)
     loaded.clip.visual.to(PRECISIONS[options.precision])
     return loaded
@@ -135,167 +151,25 @@ def load_clip(
 
 def _load_embedded(name: str, given: str | Path | None) -> LoadedClip:
     if given == RANDOM:
-        clip, file, record = embedded.load(name, untrained=True), None, WeightsRecord(RANDOM)
-    else:
-        file = embedded.asset_path(name)
-        if given is not None:
-            file = Path(given).expanduser()
-            if isinstance(given, str) and not _looks_like_file(given):
-                raise UsageError(
-                    f"expected no weights, a file or 'random' for the embedded model, got {described(given)}"
-                )
-        clip = embedded.load(name, file if given is not None else None)
-        record = WeightsRecord("embedded" if given is None else str(given), file)
-    mean = getattr(clip.visual, "image_mean", None) or open_clip.OPENAI_DATASET_MEAN
-    std = getattr(clip.visual, "image_std", None) or open_clip.OPENAI_DATASET_STD
-    tokenizer = build_tokenizer({"text_cfg": {}}, "the embedded model", offline=True)
-    return LoadedClip(clip, tokenizer, name, mean, std, embedded.SIZES[name], file, record)
-
-
-def _load_open_clip(name: str, given: str | Path | None, offline: bool, method: Method | None) -> LoadedClip:
-    origin = (_folder_origin if ":" in name else _named_origin)(name, given, offline, method)
-    state, quick = None, bool(origin.config.get("quick_gelu"))
-    if origin.file is not None:
-        state = checkpoints.read(origin.file, f"weights of {name}")
-        quick = quick or state.scripted  # OpenAI's archives are the scripted ones, trained with QuickGELU
-    config = {**origin.config, "quick_gelu": quick}
-    clip = build_clip(config, name, offline=offline)
-    if state is not None:
-        _fill(clip, state, name)
-    record = WeightsRecord(origin.given, origin.file)
-    return LoadedClip(clip, origin.tokenizer, name, origin.mean, origin.std, SIZE, origin.file, record)
-
-
-# -------------------------------------------------------------------------- where a model comes from
-
-
-def _named_origin(name: str, given: str | Path | None, offline: bool, method: Method | None) -> _Origin:
-    """One of open_clip's own names: config and tags from its tables, the image tower checked first."""
-    config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
-    if config is None:
-        near = difflib.get_close_matches(name, [*EMBEDDED, *open_clip.list_models()], n=3, cutoff=0.4)
-        hint = f": did you mean {', '.join(near)}?" if near else ""
-        raise UsageError(
-            f"unknown model {described(name)}, expected 'small', 'tiny' or a name of open_clip's{hint}"
-        )
-    check_config(config, name)
-    if given is None:
-        raise UsageError(
-            f"expected weights for {name}: a tag, a file, or 'random' for untrained ones, got none"
-        )
-    check_tower(config, name, method)
-    # A tag wins over a file of the same name, as in open_clip; a path is told by its shape.
-    entry = open_clip.get_pretrained_cfg(name, given) if isinstance(given, str) else {}
-    is_file = not entry and (isinstance(given, Path) or (given != RANDOM and _looks_like_file(given)))
-    if not entry and not is_file and given != RANDOM:
-        table.entry(name, str(given))  # raises, with the tags that there are
-    tokenizer = build_tokenizer(config, name, offline=offline)
-    if given == RANDOM:
-        return _Origin(config, tokenizer, None, RANDOM)
-    if is_file:
-        return _Origin(config, tokenizer, Path(given).expanduser(), str(given))
-    config = {**config, "quick_gelu": bool(entry.get("quick_gelu")) or bool(config.get("quick_gelu"))}
-    file = store.pull(name, str(given), offline=offline)
-    mean, std = _triple(entry, "mean", name), _triple(entry, "std", name)
-    return _Origin(config, tokenizer, file, str(given), mean, std)
-
-
-def _folder_origin(name: str, given: str | Path | None, offline: bool, method: Method | None) -> _Origin:
-    """ "hf-hub:…" or "local-dir:…": a folder with open_clip's config and weights."""
-    if not name.startswith((CLIP_HUB, CLIP_FOLDER)):
-        raise UsageError(
-            f"unknown model {described(name)}, expected {CLIP_HUB}org/name or {CLIP_FOLDER}FOLDER"
-        )
-    folder = store.pull(name, offline=offline)
-    found = read_json(folder / CLIP_CONFIG, f"the config of {name}")
-    config = found.get("model_cfg")
-    if not isinstance(config, Mapping):
-        raise WeightsError(f"expected a config with a model_cfg, {folder / CLIP_CONFIG} has none")
-    check_config(config, name)
-    check_tower(config, name, method)
-    if given == RANDOM:
-        file: Path | None = None
+        clip, record = embedded.load(name, untrained=True), WeightsRecord(RANDOM)
     elif given is None:
-        file = _weights_in(folder)
-    elif isinstance(given, Path) or _looks_like_file(given):
-        file = Path(given).expanduser()
-    else:
+        clip, record = embedded.load(name), WeightsRecord("embedded", embedded.asset_path(name))
+    elif isinstance(given, str) and not looks_like_file(given):
         raise UsageError(
-            f"{name} has its own weights: expected no weights, a file or 'random', got {described(given)}"
+            f"expected no weights, a file or 'random' for the embedded model, got {described(given)}"
         )
-    preprocessing = found.get("preprocess_cfg")
-    values = preprocessing if isinstance(preprocessing, Mapping) else {}
-    mean, std = _triple(values, "mean", name), _triple(values, "std", name)
-    tokenizer = build_tokenizer(config, name, offline=offline, folder=folder)
-    return _Origin(config, tokenizer, file, "its own" if given is None else str(given), mean, std)
+    else:
+        file = Path(given).expanduser()
+        clip, record = embedded.load(name, file), WeightsRecord(str(given), file)
+    mean = getattr(clip.visual, "image_mean", None) or MEAN
+    std = getattr(clip.visual, "image_std", None) or STD
+    text = f"embedded, tokens of open_clip {version('open_clip_torch')}"
+    return LoadedClip(clip, BytePairs(), name, mean, std, embedded.SIZES[name], record, text)
 
 
-def _weights_in(folder: Path) -> Path:
-    """The weights of a folder in open_clip's form. Raises WeightsError for none, or for several."""
-    for name in (*CLIP_WEIGHTS, "model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return folder / name
-    endings = (".safetensors", ".bin", ".pth", ".pt")
-    found = sorted(file for file in folder.iterdir() if file.suffix in endings)
-    if len(found) != 1:
-        got = ", ".join(file.name for file in found[:3]) or "none"
-        raise WeightsError(f"expected one file of weights in {folder}, got {got}")
-    return found[0]
-
-
-def _triple(values: Mapping[str, object], key: str, name: str) -> Triple:
-    default = open_clip.OPENAI_DATASET_MEAN if key == "mean" else open_clip.OPENAI_DATASET_STD
-    found = values.get(key, default)
-    numbers = (
-        [value for value in found if isinstance(value, (int, float)) and not isinstance(value, bool)]
-        if isinstance(found, (list, tuple))
-        else []
-    )
-    if (
-        len(numbers) != 3
-        or not all(map(math.isfinite, numbers))
-        or (key == "std" and not all(number > 0 for number in numbers))
-    ):
-        raise WeightsError(f"expected {key} of {name} as three numbers, got {str(found)[:60]}")
-    return (float(numbers[0]), float(numbers[1]), float(numbers[2]))
-
-
-def _looks_like_file(weights: str) -> bool:
+def looks_like_file(weights: str) -> bool:
+    """Whether weights given as a text are a file and no tag: by their shape, or because the file is there."""
     try:
         return "/" in weights or "\\" in weights or "." in weights or Path(weights).expanduser().is_file()
     except (OSError, RuntimeError, ValueError):  # a name that no file system takes, or an unknown home
         return False
-
-
-# ------------------------------------------------------------------------------- weights into a model
-
-
-def _fill(clip: Clip, checkpoint: checkpoints.Checkpoint, name: str) -> None:
-    """The checkpoint's tensors into the model, after open_clip's conversions of names."""
-    try:
-        state = _converted(clip, checkpoint)
-    except OvsegError:
-        raise
-    except Exception as error:  # open_clip's conversions trust the names that they find
-        raise WeightsError(
-            f"expected weights of {name}, {checkpoint.file} does not fit: {brief(error)}"
-        ) from None
-    checkpoints.fill(clip, state, name, checkpoint.file)
-
-
-def _converted(clip: Clip, checkpoint: checkpoints.Checkpoint) -> checkpoints.State:
-    state = dict(checkpoint.state)
-    if checkpoint.scripted:  # numbers and masks that the archives keep beside the weights
-        for key in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
-            state.pop(key, None)
-    state = convert_state_dict(clip, state)
-    if "positional_embedding" in state and not hasattr(clip, "positional_embedding"):
-        state = convert_to_custom_text_state_dict(state)
-    wanted = clip.state_dict()
-    for key in ("logit_scale", "logit_bias"):  # a number, or one number in a list
-        if key in state and key in wanted and state[key].numel() == wanted[key].numel() == 1:
-            state[key] = state[key].reshape(wanted[key].shape)
-    positions = "text.transformer.embeddings.position_ids"  # older versions of transformers stored it
-    if positions not in wanted:
-        state.pop(positions, None)
-    return state

@@ -6,24 +6,26 @@ sorted by length, and each batch is cut to its longest prompt.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.clip.text_cache import TextCache as TextCache
-from ovseg.clip.text_key import Tokenizer, feature_key, head_key
-from ovseg.clip.text_state import State, hooks, text_state
-from ovseg.clip.text_tower import check_lengths, feature_length, text_device, text_tower
+from ovseg.clip.text_tower import check_lengths, text_device, text_tower
+from ovseg.clip.upstream import open_clip_file
 from ovseg.errors import UsageError, WeightsError, short_repr
 from ovseg.options import InputOptions
 from ovseg.words.names import in_order, is_unicode
+
+if TYPE_CHECKING:
+    from ovseg.clip.models import LoadedClip
 
 _SCENE = (
     "there is a {} in the scene.",
@@ -32,7 +34,9 @@ _SCENE = (
     "this is the {} in the scene.",
     "this is one {} in the scene.",
 )
-_IMAGENET = tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+_IMAGENET = tuple(
+    template("{}") for template in open_clip_file("zero_shot_metadata").OPENAI_IMAGENET_TEMPLATES
+)
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "paper": _IMAGENET + _SCENE,
     "imagenet": _IMAGENET,
@@ -79,33 +83,22 @@ def resolve_templates(templates: str | Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What was computed with the text side in one state: each ensemble, and each key's first part."""
-
-    state: State = field(default_factory=State)
-    features: dict[tuple[tuple[str, ...], str], Tensor] = field(default_factory=dict)
-    heads: dict[tuple[str, ...], str] = field(default_factory=dict)
-
-
 class TextEncoder:
     """Prompt ensembles of one model's text tower, which is only read. May be used by several threads.
 
-    Features follow the model: after a weight, a setting or a module of its text side was changed in whatever
-    way, they are computed anew.
+    Features that were asked for before are kept and cost a look-up. The model does not change: whoever loads
+    other weights makes a new encoder.
 
     Args:
-        clip: an open_clip model.
-        tokenizer: the tokenizer that belongs to it.
-        cache: where features are kept on disk; None for nowhere. It is not used for a model whose text side
-            has forward hooks, because nothing tells what a hook computes.
+        loaded: the model.
+        cache: where features are kept on disk; None for nowhere. It is not used for a model without a
+            ``text_key``.
     """
 
-    def __init__(self, clip: nn.Module, tokenizer: Tokenizer, cache: TextCache | None = None) -> None:
-        self.clip = clip
-        self.tokenizer = tokenizer
+    def __init__(self, loaded: LoadedClip, cache: TextCache | None = None) -> None:
+        self.loaded = loaded
         self.cache = cache
-        self._known = _Known()
+        self._known: dict[tuple[str, ...], dict[str, Tensor]] = {}  # by templates, by name
 
     def encode(
         self,
@@ -128,9 +121,8 @@ class TextEncoder:
             UsageError: no names, one that is no text, or one with a prompt longer than the model's context.
             WeightsError: the text tower gives values that are not finite.
 
-        >>> import open_clip
-        >>> from ovseg.clip import embedded
-        >>> encoder = TextEncoder(embedded.load("tiny"), open_clip.get_tokenizer("ViT-B-32"))
+        >>> from ovseg.clip.models import load_clip
+        >>> encoder = TextEncoder(load_clip("tiny"))
         >>> encoder.encode(["tree", "sky"], "plain").shape
         torch.Size([2, 128])
         """
@@ -138,50 +130,32 @@ class TextEncoder:
         if not listed:
             raise UsageError("expected at least one name, got none")
         frames = resolve_templates(templates)
-        known = self._current()
-        if any((frames, name) not in known.features for name in listed):
+        known = self._known.setdefault(frames, {})
+        if any(name not in known for name in listed):
             with _LOCK:
                 self._complete(known, list(dict.fromkeys(listed)), frames, progress)
-        return torch.stack([known.features[frames, name] for name in listed])
-
-    def _current(self) -> _Known:
-        """What is known of the model as it is now; emptied after a change, and when it is too much."""
-        known = self._known
-        state = text_state(self.clip)
-        if known.state != state or len(known.features) > REMEMBERED:
-            known = _Known(state)
-            self._known = known
-        return known
+        return torch.stack([known[name] for name in listed])
 
     def _complete(
-        self, known: _Known, names: list[str], frames: tuple[str, ...], progress: Progress | None
+        self, known: dict[str, Tensor], names: list[str], frames: tuple[str, ...], progress: Progress | None
     ) -> None:
         """Add the features of ``names`` to ``known``, from the cache or in one go through the text tower."""
-        missing = [name for name in names if (frames, name) not in known.features]
-        cache = None if hooks(self.clip) else self.cache
-        keys = self._keys(known, missing, frames) if cache and missing else {}
-        if cache and keys:
-            length = feature_length(self.clip)
-            for name in missing:
-                stored = cache.read(keys[name], length)
-                if stored is not None:
-                    known.features[frames, name] = torch.from_numpy(stored)
-            missing = [name for name in missing if (frames, name) not in known.features]
+        if sum(map(len, self._known.values())) > REMEMBERED:  # a call that goes on has its own ``known``
+            self._known = {frames: known} if len(known) <= REMEMBERED else {}
+        cache = self.cache if self.cache and self.loaded.text_key else None
+        missing = [name for name in names if name not in known]
+        keys = {name: feature_key(self.loaded.text_key, frames, name) for name in missing} if cache else {}
+        for name, key in keys.items():
+            if cache and (stored := cache.read(key)) is not None:
+                known[name] = torch.from_numpy(stored)
+        missing = [name for name in missing if name not in known]
         for encoded in self._encode_all(missing, frames, progress):
-            known.features.update({(frames, name): feature for name, feature in encoded.items()})
-            if text_state(self.clip) != known.state:  # changed meanwhile: neither kept nor written
-                self._known, cache = _Known(), None
             for name, feature in encoded.items():
+                known[name] = feature
                 if cache:  # at once: what was encoded is kept when the rest is interrupted
                     cache.write(keys[name], feature.numpy())
         if cache and missing:
             cache.trim()
-
-    def _keys(self, known: _Known, names: list[str], frames: tuple[str, ...]) -> dict[str, str]:
-        if frames not in known.heads:
-            known.heads[frames] = head_key(self.clip, self.tokenizer, frames)
-        rows = self.tokenizer(names).tolist()
-        return {name: feature_key(known.heads[frames], name, row) for name, row in zip(names, rows)}
 
     def _encode_all(
         self, names: list[str], frames: tuple[str, ...], progress: Progress | None
@@ -189,7 +163,7 @@ class TextEncoder:
         """The features (D,) of some names after the other, as soon as they are there."""
         if not names:
             return
-        check_lengths(self.tokenizer, names, frames)
+        check_lengths(self.loaded.tokenizer, names, frames)
         total = len(names) * len(frames)
         done = 0
 
@@ -207,9 +181,10 @@ class TextEncoder:
 
     def _ensembles(self, names: list[str], frames: tuple[str, ...], report: Callable[[int], None]) -> Tensor:
         """(K, D) float32 on the CPU, L2-normalised."""
-        tokens = self.tokenizer([frame.replace("{}", name) for name in names for frame in frames])  # (P, L)
+        prompts = [frame.replace("{}", name) for name in names for frame in frames]
+        tokens = self.loaded.tokenizer(prompts)  # (P, L)
         owners = torch.arange(len(names)).repeat_interleave(len(frames))  # (P,)
-        tower, device = text_tower(self.clip), text_device(self.clip)
+        tower, device = text_tower(self.loaded.clip), text_device(self.loaded.clip)
         ends = tower.ends(tokens)
         sums: Tensor | None = None
         with _plain_arithmetic(device):
@@ -224,6 +199,15 @@ class TextEncoder:
             if not sums.isfinite().all():
                 raise WeightsError("expected finite text features, the text tower gives NaN or infinity")
             return F.normalize(sums / len(frames), dim=-1)
+
+
+def feature_key(text_key: str | None, templates: Sequence[str], name: str) -> str:
+    """The key of a feature on disk: SHA-256 of JSON, so that no two inputs are written down alike.
+
+    >>> feature_key("", ["a {}"], "b") == feature_key("", ["a {}", "b"], "")
+    False
+    """
+    return hashlib.sha256(json.dumps([text_key, list(templates), name]).encode()).hexdigest()
 
 
 def _batches(ends: Tensor) -> Iterator[Tensor]:

@@ -51,12 +51,11 @@ class TextCache:
         self._warned = False
         self._unmeasured = limit  # bytes written since the folder was last measured; at first it is unknown
 
-    def read(self, key: str, length: int | None = None) -> NDArray[np.float32] | None:
+    def read(self, key: str) -> NDArray[np.float32] | None:
         """The feature of ``key``, (D,) float32 of unit norm, or None where there is no sound entry.
 
         Args:
             key: 64 hexadecimal digits.
-            length: D, where it is known: an entry of another length counts as absent.
         """
         content = _regular_file(self._path(key), len(_MAGIC) + _DIGEST + 4 * MAX_LENGTH)
         if content is None or not content.startswith(_MAGIC):
@@ -65,7 +64,7 @@ class TextCache:
         if not values or len(values) % 4 or digest != _checksum(key, values):
             return None
         feature = np.frombuffer(values, "<f4").astype(np.float32)  # a copy that may be written to
-        return feature if length in (None, len(feature)) and _is_unit(feature) else None
+        return feature if _is_unit(feature) else None
 
     def write(self, key: str, feature: NDArray[np.float32]) -> None:
         """Keep the feature (D,) of ``key``; one that is not of unit norm is not kept. Never raises."""

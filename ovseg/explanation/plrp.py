@@ -8,17 +8,15 @@ is needed.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
-from open_clip.transformer import ResidualAttentionBlock
-from timm.layers.mlp import Mlp
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovseg.clip.towers import BlockTower, OpenClipViT, TimmViT
+from ovseg.clip.towers import BlockTower, OpenClipViT
 from ovseg.clip.towers.base import merge_heads
+from ovseg.clip.upstream import is_exactly
 from ovseg.errors import UnsupportedModelError
 from ovseg.explanation.registry import explanation
 from ovseg.explanation.relevance import through_linear, through_product, through_sum
@@ -98,14 +96,16 @@ def _parts(tower: BlockTower) -> _Parts:
     """The layers of a tower. Raises UnsupportedModelError where they are not those the rules are for."""
     block: Any = tower.blocks[-1]
     head: list[tuple[Tensor, Tensor | None]]
-    if isinstance(tower, OpenClipViT) and isinstance(block, ResidualAttentionBlock):
+    if isinstance(tower, OpenClipViT):
         mlp: Any = block.mlp
         head = [] if tower.visual.proj is None else [(tower.visual.proj.T, None)]
         weight = block.attn.out_proj.weight
         return _Parts(weight, block.ln_2, mlp.c_fc, mlp.gelu, mlp.c_proj, tower.visual.ln_post, head)
-    if isinstance(tower, TimmViT) and type(block) is Block and type(block.mlp) is Mlp:
-        trunk, attention, mlp = cast("Any", tower.trunk), cast("Any", block.attn), cast("Any", block.mlp)
-        ends = (trunk.fc_norm, trunk.head, *tower.visual.head.children())
+    plain = is_exactly(block, "timm.models.vision_transformer.Block")
+    if plain and is_exactly(block.mlp, "timm.layers.mlp.Mlp"):
+        timm: Any = tower
+        trunk, attention, mlp = timm.trunk, block.attn, block.mlp
+        ends = (trunk.fc_norm, trunk.head, *timm.visual.head.children())
         layers = [part for part in ends if not isinstance(part, (nn.Identity, nn.Dropout))]
         norms = (mlp.norm, getattr(attention, "norm", nn.Identity()))
         linear = all(isinstance(part, nn.Linear) for part in layers)

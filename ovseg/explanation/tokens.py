@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from ovseg.clip.text_tokens import token_features
+from ovseg.clip.text_tower import token_features
 from ovseg.explanation.registry import Explanation, get_explanation
 from ovseg.explanation.run import Run
 from ovseg.files.pictures import ImageLike

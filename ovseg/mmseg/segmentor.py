@@ -7,6 +7,7 @@ test_step ─> ClipPreProcessor ─> predict ─┬─ dense.stream: images of a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import torch
@@ -279,4 +280,5 @@ class OpenVocabularySegmentor(BaseSegmentor):
         wanted = {f"{prefix}{key}": value for key, value in self.state_dict().items()}
         fitted(wanted, state_dict, self.core.loaded.name, "the checkpoint")
         super()._load_from_state_dict(state_dict, prefix, *rest)
-        self.core = Model(self.core.loaded, self.core.method, TextCache() if self._cached else None)
+        loaded = replace(self.core.loaded, tuned=True)
+        self.core = Model(loaded, self.core.method, TextCache() if self._cached else None)

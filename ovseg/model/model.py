@@ -36,7 +36,7 @@ from ovseg.results.types import ImageFeatures, ImageTokens
 from ovseg.words.vocabulary import Names, as_vocabulary
 
 if TYPE_CHECKING:
-    from open_clip import CLIP, CustomTextCLIP
+    from ovseg.clip.models import Clip
     from typing_extensions import Unpack
 
     from ovseg.options.models import InputChoices, RecognitionChoices, SegmentChoices, SimilarityChoices
@@ -76,10 +76,10 @@ class Model:
         check_method(loaded.clip.visual, method)
         self.loaded, self.method = loaded, method
         self.size, self.patch_size = loaded.size, patch_size(loaded.clip.visual)
-        self._text = text or TextEncoder(loaded.clip, loaded.tokenizer, cache)
+        self._text = text or TextEncoder(loaded, cache)
 
     @property
-    def clip(self) -> CLIP | CustomTextCLIP:
+    def clip(self) -> Clip:
         """The CLIP itself."""
         return self.loaded.clip
 

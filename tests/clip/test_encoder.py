@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from ovseg.clip.attention import METHODS, Heads, attend, gaussian_bias, get_method
 from ovseg.clip.attention import weights as attention_weights
 from ovseg.clip.encoder import Trace, encode_image
-from ovseg.clip.towers import check_visual, patch_size, resize_positions
+from ovseg.clip.towers import patch_size, resize_positions, tower_of
 from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.maps.similarity import cosine, place_features
 
@@ -555,7 +555,7 @@ def tower(**options: Any) -> VisionTransformer:
 )
 def test_unsupported_towers(visual: nn.Module, said: str) -> None:
     with pytest.raises(UnsupportedModelError, match=said):
-        check_visual(visual)
+        tower_of(visual)
     with pytest.raises(UnsupportedModelError, match=said):
         encode_image(visual, torch.zeros(1, 3, 32, 32), SURGERY)
 

@@ -9,7 +9,7 @@ from open_clip.model import CLIP
 from torch.nn import functional as F
 
 import ovseg
-from ovseg.clip.text_tokens import token_features
+from ovseg.clip.text_tower import token_features
 from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.explanation import explain, explain_tokens
 

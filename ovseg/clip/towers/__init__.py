@@ -1,4 +1,4 @@
-"""Image towers of open_clip, read part by part and never changed: one adapter for each family.
+"""Image towers, read part by part and never changed: one adapter for each family.
 
 ``encoder.py`` computes new tokens beside the tower's own modules; what it needs of a tower is in ``base.py``.
 A further family is a further adapter, and a line in ``tower_of``.
@@ -6,28 +6,22 @@ A further family is a further adapter, and a line in ``tower_of``.
 
 from __future__ import annotations
 
-from open_clip.modified_resnet import ModifiedResNet
-from open_clip.timm_model import TimmModel
-from open_clip.transformer import VisionTransformer
-from timm.models.convnext import ConvNeXt
-from timm.models.eva import Eva
-from timm.models.fastvit import FastVit
-from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
+from typing import Any
+
 from torch import nn
 
 from ovseg.clip.attention import Method
+from ovseg.clip.plain import VisionTransformer
 from ovseg.clip.pooled import PooledTrunk
 from ovseg.clip.towers.base import BlockTower, Tower, resize_positions
-from ovseg.clip.towers.cells import CellTower
+from ovseg.clip.towers.convolutions import CellTower, PooledTrunkTower, PoolingTower, ResNetTower
 from ovseg.clip.towers.openclip import OpenClipViT
-from ovseg.clip.towers.resnet import PooledTrunkTower, PoolingTower, ResNetTower
-from ovseg.clip.towers.timm_vit import TimmViT
+from ovseg.clip.upstream import is_a, is_exactly
 from ovseg.errors import UnsupportedModelError
 
 __all__ = [
-    "BlockTower", "CellTower", "OpenClipViT", "PooledTrunkTower", "PoolingTower", "ResNetTower",
-    "TimmViT", "Tower",
-    "check_method", "check_visual", "native_size", "patch_size", "resize_positions", "tower_of",
+    "BlockTower", "CellTower", "OpenClipViT", "PooledTrunkTower", "PoolingTower", "ResNetTower", "Tower",
+    "check_method", "native_size", "patch_size", "resize_positions", "tower_of",
 ]  # fmt: skip
 
 
@@ -35,36 +29,33 @@ def tower_of(visual: nn.Module) -> Tower:
     """The adapter of an image tower.
 
     Args:
-        visual: the image tower of an open_clip model.
+        visual: the image tower of an embedded model, or of one of open_clip's.
 
     Raises:
         UnsupportedModelError: its tokens cannot be read here.
     """
-    if isinstance(visual, ModifiedResNet):
-        return ResNetTower(visual)
+    model: Any = visual  # nn.Module declares none of the attributes of these classes
     if isinstance(visual, PooledTrunk):
         return PooledTrunkTower(visual)
-    if isinstance(visual, VisionTransformer):
-        return OpenClipViT(visual)
-    if not isinstance(visual, TimmModel):
+    if isinstance(visual, VisionTransformer) or is_a(visual, "open_clip.transformer.VisionTransformer"):
+        return OpenClipViT(model)
+    if is_a(visual, "open_clip.modified_resnet.ModifiedResNet"):
+        return ResNetTower(model)
+    if not is_a(visual, "open_clip.timm_model.TimmModel"):
         raise UnsupportedModelError(
             "expected open_clip's VisionTransformer, ModifiedResNet or TimmModel as the image tower, "
             f"got {type(visual).__name__}"
         )
-    trunk = visual.trunk
-    if type(trunk) in (TimmVisionTransformer, Eva):
-        return TimmViT(visual)
-    if type(trunk) in (ConvNeXt, FastVit):
-        return CellTower(visual)
+    if is_exactly(model.trunk, "timm.models.vision_transformer.VisionTransformer", "timm.models.eva.Eva"):
+        from ovseg.clip.towers.timm_vit import TimmViT  # with timm
+
+        return TimmViT(model)
+    if is_exactly(model.trunk, "timm.models.convnext.ConvNeXt", "timm.models.fastvit.FastVit"):
+        return CellTower(model)
     raise UnsupportedModelError(
         "expected timm's VisionTransformer, Eva, ConvNeXt or FastVit as the image tower, "
-        f"got {type(trunk).__name__}"
+        f"got {type(model.trunk).__name__}"
     )
-
-
-def check_visual(visual: nn.Module) -> None:
-    """Raise UnsupportedModelError unless ``visual`` is an image tower whose tokens can be read here."""
-    tower_of(visual)
 
 
 def check_method(visual: nn.Module, method: Method) -> None:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, Any
 
 import torch
-from open_clip.transformer import AttentionalPooler, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovseg.clip import plain
 from ovseg.clip.attention import Heads
 from ovseg.clip.towers.base import BlockTower, Layout, merge_heads, resize_positions, split_heads
+from ovseg.clip.upstream import is_a
 from ovseg.errors import UnsupportedModelError
+
+if TYPE_CHECKING:
+    from open_clip.transformer import VisionTransformer
 
 
 class OpenClipViT(BlockTower):
-    """open_clip's VisionTransformer.
+    """open_clip's VisionTransformer, and the embedded model's.
 
     Every one of them has a class token, also where the pooling ignores it.
     """
 
     prefix = 1
 
-    def __init__(self, visual: VisionTransformer) -> None:
-        pool = visual.attn_pool
+    def __init__(self, visual: VisionTransformer | plain.VisionTransformer) -> None:
+        pool: Any = visual.attn_pool
         if (
             visual.pool_type not in ("tok", "avg")
             or getattr(visual, "attn_pool_contrastive", None) is not None
@@ -34,12 +38,14 @@ class OpenClipViT(BlockTower):
                 f"got {kind} pooling"
             )
         for block in visual.transformer.resblocks:
-            if not isinstance(block, ResidualAttentionBlock):
+            if not (
+                isinstance(block, plain.Block) or is_a(block, "open_clip.transformer.ResidualAttentionBlock")
+            ):
                 raise UnsupportedModelError(
                     f"expected open_clip's ResidualAttentionBlock, got {type(block).__name__}"
                 )
-        self.visual = visual
-        self.pool = cast("AttentionalPooler | None", pool)
+        self.visual: Any = visual
+        self.pool = pool
         self.blocks = list(visual.transformer.resblocks)
         pooling = "attention pooling" if pool is not None else "class token"
         self.family = f"open_clip ViT, {'average' if visual.pool_type == 'avg' else pooling}"
@@ -58,9 +64,8 @@ class OpenClipViT(BlockTower):
         return visual.ln_pre(x), Layout(grid)
 
     def heads(self, block: nn.Module, x: Tensor, layout: Layout, queries: bool = True) -> Heads:
-        assert isinstance(block, ResidualAttentionBlock)
-        attn = block.attn
-        h = block.ln_1(x)
+        parts: Any = block  # nn.Module declares none of the attributes of its kinds
+        attn, h = parts.attn, parts.ln_1(x)
         if queries:
             q, k, v = F.linear(h, attn.in_proj_weight, attn.in_proj_bias).chunk(3, dim=-1)
         else:
@@ -72,12 +77,14 @@ class OpenClipViT(BlockTower):
         return Heads(q, k, v, h, layout.grid)
 
     def project_attention(self, block: nn.Module, x: Tensor) -> Tensor:
-        assert isinstance(block, ResidualAttentionBlock)
-        return block.ls_1(block.attn.out_proj(merge_heads(x)))
+        parts: Any = block
+        added: Tensor = parts.ls_1(parts.attn.out_proj(merge_heads(x)))
+        return added
 
     def feed_forward(self, block: nn.Module, x: Tensor) -> Tensor:
-        assert isinstance(block, ResidualAttentionBlock)
-        return block.ls_2(block.mlp(block.ln_2(x)))
+        parts: Any = block
+        added: Tensor = parts.ls_2(parts.mlp(parts.ln_2(x)))
+        return added
 
     def pooled(self, x: Tensor) -> Tensor:
         visual = self.visual
@@ -98,11 +105,12 @@ class OpenClipViT(BlockTower):
         return x if self.visual.proj is None else x @ self.visual.proj
 
 
-def _values(pool: AttentionalPooler, x: Tensor) -> Tensor:
+def _values(pool: Any, x: Tensor) -> Tensor:
     """What the pooling gives for each token alone: its value through the output projection, (B, n, C')."""
     attn, h = pool.attn, pool.ln_k(x)
     width = attn.embed_dim
     bias = None if attn.in_proj_bias is None else attn.in_proj_bias[2 * width :]
     # A MultiheadAttention keeps its weights apart where its context has another width than its queries.
     weight = attn.v_proj_weight if attn.in_proj_weight is None else attn.in_proj_weight[2 * width :]
-    return attn.out_proj(F.linear(h, weight, bias))
+    found: Tensor = attn.out_proj(F.linear(h, weight, bias))
+    return found

@@ -8,22 +8,26 @@ for every family.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from open_clip.timm_model import TimmModel
+from timm.layers.attention import Attention, AttentionRope
 from timm.layers.attention_pool import AttentionPoolLatent
 from timm.layers.hybrid_embed import HybridEmbed
 from timm.layers.patch_embed import PatchEmbed
-from timm.layers.pos_embed_sincos import RotaryEmbeddingCat, build_rotary_pos_embed
-from timm.models.eva import Eva
-from timm.models.vision_transformer import VisionTransformer
+from timm.layers.pos_embed_sincos import RotaryEmbeddingCat, apply_rot_embed_cat, build_rotary_pos_embed
+from timm.models.eva import Eva, EvaAttention, EvaBlock, EvaBlockPostNorm
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ovseg.clip.attention import Heads
-from ovseg.clip.towers.base import BlockTower, Layout, resize_positions
-from ovseg.clip.towers.timm_blocks import add_attention, add_feed_forward, check_block, read_heads
+from ovseg.clip.towers.base import BlockTower, Layout, merge_heads, resize_positions, split_heads
 from ovseg.errors import UnsupportedModelError
+
+_BLOCKS = (Block, EvaBlock, EvaBlockPostNorm)
+_ATTENTIONS = (Attention, AttentionRope, EvaAttention)
 
 
 class TimmViT(BlockTower):
@@ -95,13 +99,34 @@ class TimmViT(BlockTower):
         return torch.cat(turned, dim=-1)
 
     def heads(self, block: nn.Module, x: Tensor, layout: Layout, queries: bool = True) -> Heads:
-        return read_heads(block, x, layout, self.prefix, queries)
+        parts: Any = block  # nn.Module declares none of the attributes of timm's classes
+        attn = parts.attn
+        h = x if isinstance(block, EvaBlockPostNorm) else parts.norm1(x)
+        q, k, v = (split_heads(u, attn.num_heads) for u in _queries_keys_values(attn, h, queries))
+        q, k = attn.q_norm(q), attn.k_norm(k)
+        if layout.rotary is not None:
+            q, k = (_turn(u, layout.rotary, self.prefix).to(v.dtype) for u in (q, k))
+        return Heads(q, k, v, h, layout.grid, self.prefix)
 
     def project_attention(self, block: nn.Module, x: Tensor) -> Tensor:
-        return add_attention(block, x)
+        parts: Any = block
+        x = merge_heads(x)
+        norm = getattr(parts.attn, "norm", None)  # EVA-02's, which timm's older Attention lacks
+        out = parts.attn.proj(x if norm is None else norm(x))
+        if isinstance(block, EvaBlockPostNorm):
+            return parts.norm1(out)
+        if isinstance(block, EvaBlock):
+            return out if block.gamma_1 is None else block.gamma_1 * out
+        return parts.ls1(out)
 
     def feed_forward(self, block: nn.Module, x: Tensor) -> Tensor:
-        return add_feed_forward(block, x)
+        parts: Any = block
+        if isinstance(block, EvaBlockPostNorm):
+            return parts.norm2(parts.mlp(x))
+        out = parts.mlp(parts.norm2(x))
+        if isinstance(block, EvaBlock):
+            return out if block.gamma_2 is None else block.gamma_2 * out
+        return parts.ls2(out)
 
     def pooled(self, x: Tensor) -> Tensor:
         return self.visual.head(self.trunk.forward_head(self.trunk.norm(x)))
@@ -146,4 +171,47 @@ def _check(trunk: VisionTransformer | Eva) -> None:
             f"expected timm's interleaved RotaryEmbeddingCat or none, got {type(rope).__name__}"
         )
     for block in trunk.blocks:
-        check_block(block)
+        _check_block(block)
+
+
+def _check_block(block: nn.Module) -> None:
+    """Raise UnsupportedModelError unless the block is one of those that are read here."""
+    if type(block) not in _BLOCKS:
+        raise UnsupportedModelError(
+            f"expected timm's Block, EvaBlock or EvaBlockPostNorm, got {type(block).__name__}"
+        )
+    attn = block.attn
+    if type(attn) not in _ATTENTIONS:
+        raise UnsupportedModelError(
+            f"expected timm's Attention, AttentionRope or EvaAttention, got {type(attn).__name__}"
+        )
+    if getattr(attn, "gate", None) is not None or getattr(attn, "num_kv_groups", 1) != 1:
+        raise UnsupportedModelError(
+            "expected attention without gates and with as many keys as queries, "
+            f"got another {type(attn).__name__}"
+        )
+
+
+def _queries_keys_values(attn: Any, h: Tensor, queries: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Three times (B, N, C), of the query the first token only if not ``queries``."""
+    read = h if queries else h[:, :1]
+    if attn.qkv is None:  # EVA-02 keeps the three apart
+        return attn.q_proj(read), attn.k_proj(h), attn.v_proj(h)
+    weight, bias = attn.qkv.weight, attn.qkv.bias
+    if getattr(attn, "q_bias", None) is not None:  # EVA has no bias of keys
+        bias = torch.cat([attn.q_bias, attn.k_bias, attn.v_bias])
+    if queries:
+        q, k, v = F.linear(h, weight, bias).chunk(3, dim=-1)
+        return q, k, v
+    width = weight.shape[0] // 3
+    q = F.linear(read, weight[:width], None if bias is None else bias[:width])
+    k, v = F.linear(h, weight[width:], None if bias is None else bias[width:]).chunk(2, dim=-1)
+    return q, k, v
+
+
+def _turn(x: Tensor, rotary: Tensor, prefix: int) -> Tensor:
+    """Queries or keys (B, heads, P+N, d) rotated by their places; leading tokens have no place."""
+    if x.shape[2] == prefix:  # the class token's query alone
+        return x
+    turned = apply_rot_embed_cat(x[:, :, prefix:], rotary)
+    return torch.cat([x[:, :, :prefix], turned], dim=2)

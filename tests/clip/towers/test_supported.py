@@ -46,7 +46,7 @@ def test_what_is_not_read_is_said_in_one_line(name):
 @pytest.mark.parametrize("method", ["clip_surgery", "segearth"])
 def test_a_method_that_a_tower_cannot_take_is_refused_before_any_download(name, method, monkeypatch):
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked"))
-    monkeypatch.setattr("ovseg.clip.models.build_clip", lambda *_, **__: pytest.fail("a model was built"))
+    monkeypatch.setattr("ovseg.clip.released.build_clip", lambda *_, **__: pytest.fail("a model was built"))
     for weights in ("random", list_models()[name][0]):
         with pytest.raises(UnsupportedModelError, match="expected method 'clip' or 'maskclip'"):
             load_clip(name, weights, method=METHODS[method])
