@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from ovseg.clip import embedded
 from ovseg.clip.attention import METHODS
 from ovseg.clip.encoder import encode_image
+from ovseg.clip.plain import Clip
 from ovseg.clip.text import TEMPLATES
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 
@@ -165,7 +166,7 @@ class Prompts:
         return self.row[tokens[:, : int(ends.max()) + 1]], ends
 
 
-def encode_prompts(model: open_clip.CLIP, rows: Tensor, ends: Tensor) -> Tensor:
+def encode_prompts(model: Clip, rows: Tensor, ends: Tensor) -> Tensor:
     length = rows.shape[1]
     x = model.token_embedding(rows) + model.positional_embedding[:length]
     x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
@@ -287,7 +288,7 @@ def train(args: argparse.Namespace) -> None:
     print(f"{step} steps, wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
 
 
-def write(model: open_clip.CLIP, ids: list[int], path: Path) -> None:
+def write(model: Clip, ids: list[int], path: Path) -> None:
     """The averaged weights with the small embedding's rows put back at their tokens' places."""
     full = embedded.build(CONFIG)
     state = model.state_dict()

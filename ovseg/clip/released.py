@@ -19,7 +19,7 @@ from torch import nn
 from ovseg.clip.attention import Method
 from ovseg.clip.build import build_clip, build_tokenizer, check_tower, text_identity
 from ovseg.clip.config import Config
-from ovseg.clip.models import MEAN, SIZE, STD, LoadedClip, Triple, looks_like_file
+from ovseg.clip.loaded import MEAN, SIZE, STD, LoadedClip, Triple, looks_like_file
 from ovseg.clip.text_tower import Tokenizer
 from ovseg.errors import OvsegError, UsageError, WeightsError, described
 from ovseg.weights import checkpoints, store, table

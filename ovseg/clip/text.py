@@ -25,7 +25,7 @@ from ovseg.options import InputOptions
 from ovseg.words.names import in_order, is_unicode
 
 if TYPE_CHECKING:
-    from ovseg.clip.models import LoadedClip
+    from ovseg.clip.loaded import LoadedClip
 
 _SCENE = (
     "there is a {} in the scene.",

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ovseg.clip.attention import Method, get_method
 from ovseg.clip.encoder import Trace, encode_image
-from ovseg.clip.models import LoadedClip
+from ovseg.clip.loaded import LoadedClip
 from ovseg.clip.text import Progress, TextCache, TextEncoder
 from ovseg.clip.towers import check_method, native_size, patch_size
 from ovseg.errors import UsageError, described
@@ -36,9 +36,9 @@ from ovseg.results.types import ImageFeatures, ImageTokens
 from ovseg.words.vocabulary import Names, as_vocabulary
 
 if TYPE_CHECKING:
-    from ovseg.clip.models import Clip
     from typing_extensions import Unpack
 
+    from ovseg.clip.loaded import Clip
     from ovseg.options.models import InputChoices, RecognitionChoices, SegmentChoices, SimilarityChoices
 
 Shape = tuple[int, int]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ovseg.clip.models import LoadedClip
+from ovseg.clip.loaded import LoadedClip
 from ovseg.clip.text import TextEncoder
 
 

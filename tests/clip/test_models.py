@@ -20,7 +20,8 @@ import ovseg
 from ovseg.clip import embedded
 from ovseg.clip.build import PARTS, build_tokenizer
 from ovseg.clip.config import check_config
-from ovseg.clip.models import MEAN, STD, list_models, load_clip
+from ovseg.clip.loaded import MEAN, STD
+from ovseg.clip.models import list_models, load_clip
 from ovseg.errors import UnsupportedModelError, UsageError, WeightsError
 from ovseg.segmenters.load import load_segmenter
 from ovseg.weights import checkpoints, hub, store

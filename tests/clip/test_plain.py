@@ -19,7 +19,8 @@ from ovseg.clip import embedded
 from ovseg.clip.attention import METHODS, get_method
 from ovseg.clip.embedded import pack, unpack
 from ovseg.clip.encoder import encode_image
-from ovseg.clip.models import LoadedClip, load_clip
+from ovseg.clip.loaded import LoadedClip
+from ovseg.clip.models import load_clip
 from ovseg.clip.pooled import TRUNKS, EfficientNetLite, PlaceHead, PooledTrunk
 from ovseg.clip.text import TEMPLATES, TextEncoder
 from ovseg.clip.towers import tower_of

@@ -214,7 +214,7 @@ def test_known_texts_take_under_half_a_millisecond():
 
 def test_weights_are_hashed_once_and_only_for_a_cache(tmp_path, monkeypatch):
     hashed = []
-    monkeypatch.setattr("ovseg.clip.models.state_digest", lambda clip: hashed.append(clip) or "0")
+    monkeypatch.setattr("ovseg.clip.loaded.state_digest", lambda clip: hashed.append(clip) or "0")
     loaded = load_clip("tiny", "random")
     TextEncoder(replace(loaded, text=None)).encode(["tree"], "plain")
     assert not hashed

@@ -10,7 +10,7 @@ from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 
 from ovseg.clip.attention import METHODS
-from ovseg.clip.models import LoadedClip
+from ovseg.clip.loaded import LoadedClip
 from ovseg.evaluation.tables.protocol import Protocol
 from ovseg.evaluation.tables.publish import run_experiment
 from ovseg.evaluation.tables.run import Backbone, Named, Run, Wanted

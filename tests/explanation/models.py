@@ -15,7 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ovseg.clip.attention import METHODS
-from ovseg.clip.models import LoadedClip
+from ovseg.clip.loaded import LoadedClip
 from ovseg.explanation import Subject
 from ovseg.model import Model
 

@@ -10,7 +10,7 @@ from PIL import Image
 import ovseg
 import ovseg.explanation.subject
 from ovseg.clip.attention import METHODS
-from ovseg.clip.models import LoadedClip
+from ovseg.clip.loaded import LoadedClip
 from ovseg.errors import DataError, ImageError, OvsegError, UnsupportedModelError, UsageError
 from ovseg.explanation import (
     Explanation,

@@ -13,11 +13,11 @@ import time
 from dataclasses import dataclass
 
 import torch
-from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.clip.plain import Clip
 from ovseg.clip.text_tower import TextTower, text_tower
 from small_clip.words import templates
 
@@ -73,7 +73,7 @@ def loss_of(found: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return 4 * (1 - cosine) + order, cosine.detach()
 
 
-def train_text(model: CLIP, kinds: list[Texts], minutes: float, rate: float, size: int = 512) -> None:
+def train_text(model: Clip, kinds: list[Texts], minutes: float, rate: float, size: int = 512) -> None:
     """Train ``model``'s text tower in place for ``minutes``."""
     tower, tokenizer, rng = text_tower(model), SimpleTokenizer(), random.Random(0)
     parts = [

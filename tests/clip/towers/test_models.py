@@ -14,7 +14,7 @@ from small_towers import CELLS, TEXT, TIMM, tower
 from ovseg.clip.attention import METHODS, get_method
 from ovseg.clip.build import build_clip, check_tower
 from ovseg.clip.encoder import encode_image
-from ovseg.clip.models import LoadedClip
+from ovseg.clip.loaded import LoadedClip
 from ovseg.errors import UnsupportedModelError
 from ovseg.model import Model
 
