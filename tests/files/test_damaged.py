@@ -79,9 +79,7 @@ def damaged(draw, content):
     return bytes(found)
 
 
-SOME = settings(
-    max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
+SOME = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 LONG = 400
 """The most letters of a message."""
 
