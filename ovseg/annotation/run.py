@@ -207,5 +207,5 @@ def finish(folder: RunFolder, writers: Sequence[Writer], jobs: Sequence[Job], do
         {writer.name: writer.name for writer in writers},
     )
     write_json(folder.path / "summary.json", outcome.describe())
-    write_text(folder.path / "summary.txt", "\n".join(outcome.lines()) + "\n")
+    write_text(folder.path / "summary.txt", (f"{line}\n" for line in outcome.lines()))
     return outcome
