@@ -26,9 +26,12 @@ RANKS = ((250, 150, 140), (250, 225, 110), (150, 190, 250))
 
 
 def palette(count: int) -> Picture:
-    """``count`` colours (K, 3) uint8, neighbours far apart: hues by the golden angle, three brightnesses."""
+    """``count`` colours (K, 3) uint8, neighbours far apart: hues by the golden angle, three brightnesses.
+
+    The first is magenta, which few things in photographs are.
+    """
     index = np.arange(count)
-    hue = (index * 0.61803398875 % 1.0) * 180
+    hue = ((0.85 + index * 0.61803398875) % 1.0) * 180
     saturation = np.array([200, 150, 230])[index // 7 % 3]
     value = np.array([230, 170, 120])[index // 3 % 3]
     hsv = np.stack([hue, saturation, value], axis=-1).astype(np.uint8)[None]
