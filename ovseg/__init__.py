@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ovseg import metrics as metrics
     from ovseg import options as options
-    from ovseg.annotation.api import annotate as annotate
+    from ovseg.annotation.run.annotate import annotate as annotate
     from ovseg.clip.attention import list_methods as list_methods
     from ovseg.clip.models import list_models as list_models
     from ovseg.errors import DataError as DataError
@@ -56,7 +56,7 @@ _ROOMS = {
     "metrics": "",
     "options": "",
     "figures": "results",
-    "annotate": "annotation.api",
+    "annotate": "annotation.run.annotate",
     "compare": "explanation",
     "explain": "explanation",
     "explain_each": "explanation",

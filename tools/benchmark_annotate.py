@@ -28,10 +28,9 @@ from benchmark import machine
 from PIL import Image
 
 import ovseg
-from ovseg.annotation.api import annotate
 from ovseg.annotation.classes import read_classes
-from ovseg.annotation.finder import MaskFinder
-from ovseg.annotation.step import GROUP
+from ovseg.annotation.finder import GROUP, MaskFinder
+from ovseg.annotation.run.annotate import annotate
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.options import AnnotateOptions
 
@@ -109,13 +108,10 @@ def main() -> None:
 
         def run(out: Path) -> None:
             segmenter._embeddings._values.clear()
-            annotate(
-                photos, names, out, FORMATS,
-                model=model, segmenter=segmenter, options=OPTIONS, progress=seen,
-            )  # fmt: skip
+            annotate(photos, names, out, several, FORMATS, progress=seen)
 
-        def seen(done: int, total: int, failed: int) -> None:
-            if done in (total // 10, total):
+        def seen(what: str, done: int, total: int, failed: int) -> None:
+            if what == "images" and done in (total // 10, total):
                 memory.append(resident())
 
         for number in range(args.rounds):  # in turn, so that other work on the machine meets all

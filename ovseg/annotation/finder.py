@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import ovseg
 from ovseg.annotation.classes import Classes
 from ovseg.annotation.exclusive import Found, exclusive
 from ovseg.annotation.records import Picture, Region
@@ -31,6 +32,8 @@ from ovseg.words.vocabulary import Vocabulary
 
 REPORTED = 0.01
 """The presence from which on a class is listed in a record."""
+GROUP = 8
+"""Pictures that go through CLIP together where the options do not say how many."""
 
 
 class MaskFinder:
@@ -40,7 +43,7 @@ class MaskFinder:
         model: what ``ovseg.load_model`` gives.
         segmenter: what ``ovseg.load_segmenter`` gives.
         classes: the words.
-        options: how masks are made.
+        options: how masks are made; words as ``background`` become a class of that name.
 
     Raises:
         UsageError: a text is too long, the window does not fit the model, or there is no class but
@@ -48,8 +51,9 @@ class MaskFinder:
     """
 
     def __init__(
-        self, model: Model, segmenter: Segmenter, classes: Classes, options: AnnotateOptions
+        self, model: Model, segmenter: Segmenter, classes: Classes, options: AnnotateOptions | None = None
     ) -> None:
+        classes, options = with_background(classes, options or AnnotateOptions())
         model.check_window(options)
         if not classes.objects:
             raise UsageError("expected a class besides 'background', got none")
@@ -63,7 +67,8 @@ class MaskFinder:
             prompt_with=decided.prompt_with,
             mask_choice=decided.mask_choice,
         )
-        self.names = classes.objects
+        self.classes, self.names = classes, classes.objects
+        self.batch, self.device = options.batch or GROUP, model.device
         self.overlap = options.overlap
         self.method = f"{model.loaded.name} {model.method.name} + {segmenter.name}"
         self.thresholds = [classes.thresholds.get(name, options.presence_threshold) for name in self.names]
@@ -97,6 +102,10 @@ class MaskFinder:
                 yield None
                 continue
             yield self.find_in(EncodedImage(picture, one, setup.segmenter.encode(picture)))
+
+    def describe(self) -> dict[str, object]:
+        """Whatever decides the regions; the device and the number of pictures in a batch do not."""
+        return describe(self.setup.model, self.setup.segmenter, self.classes, self.resolved)
 
     def maps(self, features: ImageFeatures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The map of each class (K, h, w) and its presence (K,), the best of its texts counting in both."""
@@ -165,18 +174,21 @@ class LabelFinder:
     Args:
         model: what ``ovseg.load_model`` gives.
         classes: the words; a pixel that fits a text after "not" better than every class has no class.
-        options: size, windows, background, area_threshold and the like.
+        options: size, windows, background, area_threshold and the like; words as ``background`` become a
+            class of that name.
 
     Raises:
         UsageError: a text is too long, the window does not fit the model, or a class has a threshold.
     """
 
-    def __init__(self, model: Model, classes: Classes, options: AnnotateOptions) -> None:
+    def __init__(self, model: Model, classes: Classes, options: AnnotateOptions | None = None) -> None:
+        classes, options = with_background(classes, options or AnnotateOptions(task="labels"))
         model.check_window(options)
         if classes.thresholds:
             raise UsageError("thresholds of classes expected the task 'instances', got 'labels'")
         self.model, self.options = model, options
-        self.names = classes.names
+        self.classes, self.names = classes, classes.names
+        self.batch, self.device = options.batch or GROUP, model.device
         self.background = classes.vocabulary.background
         self.prompts = [", ".join(row) for row in classes.texts]
         self.vocabulary = classes.vocabulary
@@ -195,11 +207,47 @@ class LabelFinder:
             asked = wanted is None or wanted[index]
             yield Picture(tuple(self._regions(one.array)), None) if asked else None
 
+    def describe(self) -> dict[str, object]:
+        """Whatever decides the regions; the device and the number of pictures in a batch do not."""
+        return describe(self.model, None, self.classes, self.options)
+
     def _regions(self, labels: NDArray[np.unsignedinteger]) -> Iterator[Region]:
         counts = np.bincount(labels.ravel(), minlength=len(self.names))[: len(self.names)]
         for k in np.flatnonzero(counts).tolist():
             mask = Mask.of(labels == k)
             yield Region(self.names[k], mask, None, self.prompts[k], self.method)
+
+
+def describe(
+    model: Model, segmenter: Segmenter | None, classes: Classes, options: AnnotateOptions
+) -> dict[str, object]:
+    """The settings of a finder, by which a run folder tells two runs apart."""
+    chosen = options.describe()
+    del chosen["batch"]
+    return {**describe_models(model, segmenter), "classes": classes.describe(), "options": chosen}
+
+
+def describe_models(model: Model, segmenter: Segmenter | None) -> dict[str, object]:
+    """The version of ovseg, and which models with which weights."""
+    weights = model.loaded.weights
+    return {
+        "ovseg": ovseg.__version__,
+        "model": {
+            "name": model.loaded.name,
+            "weights": weights.given if weights.is_random else weights.sha256,
+            "method": model.method.name,
+            "precision": str(next(model.clip.visual.parameters()).dtype).removeprefix("torch."),
+        },
+        "segmenter": None if segmenter is None else segmenter.name,
+    }
+
+
+def with_background(classes: Classes, options: AnnotateOptions) -> tuple[Classes, AnnotateOptions]:
+    """Words as ``background`` become a class of that name, as in ``Model.segment``."""
+    if options.background is None:
+        return classes, options
+    vocabulary = classes.vocabulary.with_background(options.background)
+    return replace(classes, vocabulary=vocabulary), replace(options, background=None)
 
 
 def _groups(texts: Sequence[Sequence[str]], rivals: Sequence[str]) -> list[tuple[list[int], list[int]]]:

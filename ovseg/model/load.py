@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -59,4 +60,6 @@ def load_model(
         offline=loading.offline,
         method=row,
     )
-    return Model(loaded, row, TextCache() if loading.cache else None)
+    model = Model(loaded, row, TextCache() if loading.cache else None)
+    model.origin = partial(load_model, name, weights, method=row, options=loading)
+    return model

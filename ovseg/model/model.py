@@ -56,6 +56,7 @@ class Model:
     Attributes:
         loaded: the CLIP with its tokenizer and where its weights came from.
         method: the row of the table of methods.
+        origin: loads the same model again; None for one that was put together.
         size: the short side in pixels that images are brought to where no size is asked for.
         patch_size: (height, width) in pixels of one token.
 
@@ -75,6 +76,7 @@ class Model:
     ) -> None:
         check_method(loaded.clip.visual, method)
         self.loaded, self.method = loaded, method
+        self.origin: Callable[..., Model] | None = None
         self.size, self.patch_size = loaded.size, patch_size(loaded.clip.visual)
         self._text = text or TextEncoder(loaded, cache)
 
@@ -104,7 +106,16 @@ class Model:
 
     def with_method(self, method: str | Method) -> Model:
         """The same weights under another method; nothing is loaded or copied."""
-        return Model(self.loaded, get_method(method), text=self._text)  # texts do not depend on the method
+        other = Model(self.loaded, get_method(method), text=self._text)  # texts do not depend on the method
+        if self.origin is not None:
+            other.origin = partial(self.origin, method=other.method)
+        return other
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """A model goes to another process by its name; there, the same weights are loaded."""
+        if self.origin is None or self.loaded.weights.is_random:
+            raise UsageError("expected a model that can be loaded again by its name and weights")
+        return self.origin, ()
 
     # ------------------------------------------------------------------------------- what it is for
 

@@ -84,7 +84,7 @@ class Options:
         if options is not None and not isinstance(options, cls):
             raise UsageError(f"expected options as {cls.__name__}, got {described(options)}")
         check_known(choices, cls.names())
-        return replace(cls() if options is None else options, **choices)
+        return cls(**choices) if options is None else replace(options, **choices)
 
     def describe(self) -> dict[str, Plain]:
         """Every field as JSON can hold it, in the order of definition: the part of a record that says how."""

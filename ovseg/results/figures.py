@@ -26,12 +26,9 @@ RANKS = ((250, 150, 140), (250, 225, 110), (150, 190, 250))
 
 
 def palette(count: int) -> Picture:
-    """``count`` colours (K, 3) uint8, neighbours far apart: hues by the golden angle, three brightnesses.
-
-    The first is magenta, which few things in photographs are.
-    """
+    """``count`` colours (K, 3) uint8, neighbours far apart: hues by the golden angle, three brightnesses."""
     index = np.arange(count)
-    hue = ((0.85 + index * 0.61803398875) % 1.0) * 180
+    hue = (index * 0.61803398875 % 1.0) * 180
     saturation = np.array([200, 150, 230])[index // 7 % 3]
     value = np.array([230, 170, 120])[index // 3 % 3]
     hsv = np.stack([hue, saturation, value], axis=-1).astype(np.uint8)[None]
@@ -131,10 +128,9 @@ def words(
 
 
 def with_legend(picture: Picture, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> Picture:
-    """The picture, padded to at least 200 pixels in width, with a legend below that grows with its width."""
+    """The picture, padded to at least 200 pixels in width, with its legend below."""
     padded = _pad_to(picture, picture.shape[0], max(200, picture.shape[1]))
-    size = max(15, round(padded.shape[1] / 45))
-    return np.concatenate([padded, legend(entries, padded.shape[1], size)])
+    return np.concatenate([padded, legend(entries, padded.shape[1])])
 
 
 def titled(picture: Picture, title: str, size: int = 15) -> Picture:
@@ -170,11 +166,10 @@ def colour_bar(width: int, low: str, high: str, height: int = 14, size: int = 13
 
 
 def outlined(picture: Picture, mask: Mask, colour: tuple[int, int, int] = PAPER) -> Picture:
-    """The picture with the outline of one mask (H, W) bool, on a dark line that shows on any ground."""
+    """The picture with the outline of one mask (H, W) bool."""
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     width = max(1, round(min(mask.shape) / 200))
-    dark = cv2.drawContours(picture.copy(), outlines, -1, INK, width + 2)
-    return np.asarray(cv2.drawContours(dark, outlines, -1, colour, width))
+    return np.asarray(cv2.drawContours(picture.copy(), outlines, -1, colour, width))
 
 
 def grid(pictures: Sequence[Sequence[Picture]], gap: int = 6) -> Picture:

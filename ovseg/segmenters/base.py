@@ -97,6 +97,7 @@ class Segmenter(ABC, Generic[Features]):
 
     Attributes:
         name: says which one it is and with which weights; equal names give equal masks.
+        origin: loads the same segmenter again; None for one that was put together.
         accepts_mask_prompt: whether it was made for coarse maps as a first mask, see ``prior``.
         predicts_iou: whether its scores were learned from the IoU of its masks.
 
@@ -111,11 +112,18 @@ class Segmenter(ABC, Generic[Features]):
     """
 
     name: str
+    origin: Callable[[], Segmenter[Features]] | None = None
     accepts_mask_prompt = False
     predicts_iou = True
 
     def __init__(self) -> None:
         self._embeddings: ContentCache[Embedding[Features]] = ContentCache()
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """A segmenter goes to another process by its name; there, the same weights are loaded."""
+        if self.origin is None:
+            raise UsageError("expected a segmenter that can be loaded again by its name and weights")
+        return self.origin, ()
 
     def encode(self, image: NDArray[np.uint8]) -> Embedding[Features]:
         """The embedding of an image; the same pixels are encoded once.

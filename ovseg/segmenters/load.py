@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING
@@ -97,4 +98,6 @@ def load_segmenter(
         ) from None
     given = None if weights is None else str(check_name_or_path("weights", weights))
     loaded: Segmenter = module.load(name, given, loading.device, offline=loading.offline)
+    if given != "random":
+        loaded.origin = partial(load_segmenter, name, given, options=loading)
     return loaded

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 import ovseg
-from ovseg.annotation.api import annotate
+from ovseg.annotation.classes import read_classes
+from ovseg.annotation.finder import MaskFinder
 from ovseg.annotation.formats import read_annotations
+from ovseg.annotation.run.annotate import annotate
 from ovseg.errors import extra
 from ovseg.metrics import mask_iou
 from ovseg.options import AnnotateOptions
@@ -80,14 +82,10 @@ def expected(scenes, tmp_path_factory):
     photos, out = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("run")
     for name, image in scenes.items():
         Image.fromarray(image).save(photos / name)
-    annotate(
-        photos,
-        list(WORDS),
-        out,
-        model=ovseg.load_model("tiny"),
-        segmenter=ovseg.load_segmenter("tiny"),
-        options=AnnotateOptions(templates="plain", presence_threshold=0.02),
-    )
+    options = AnnotateOptions(templates="plain", presence_threshold=0.02)
+    classes = read_classes(list(WORDS))
+    finder = MaskFinder(ovseg.load_model("tiny"), ovseg.load_segmenter("tiny"), classes, options)
+    annotate(photos, classes, out, finder)
     found = [
         (frame, region.label, region.mask.array(), region.score)
         for frame, record in enumerate(read_annotations(out).records())

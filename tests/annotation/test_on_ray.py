@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import logging
 import random
@@ -14,9 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ovseg.annotation.folder import RunFolder, read_run
-from ovseg.annotation.formats import WRITERS, Target
-from ovseg.annotation.inputs import find_inputs
+from ovseg.annotation.run.folder import read_run
 from ovseg.evaluation.data.scenes import make_scene
 
 ray = pytest.importorskip("ray", reason="ray is not installed: pip install '.[ray]'")
@@ -68,8 +65,6 @@ def content(folder):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_killed_raylet_loses_no_image(tmp_path, slow, cluster):
-    from ovseg.annotation.on_ray import run_jobs_on_ray
-
     rng = random.Random(3)
     for seed in range(32):
         size = (rng.choice([16, 24]), rng.choice([16, 32]))
@@ -79,7 +74,6 @@ def test_a_killed_raylet_loses_no_image(tmp_path, slow, cluster):
     slow.run(tmp_path / "photos", tmp_path / "whole", slow.Brightness())
 
     out = tmp_path / "ray"
-    jobs, _ = find_inputs([tmp_path / "photos"])
     seen = []
 
     def kill():
@@ -89,17 +83,14 @@ def test_a_killed_raylet_loses_no_image(tmp_path, slow, cluster):
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    with RunFolder(out, slow.SETTINGS, {}) as folder:
-        writers = [WRITERS[name](Target(out / name, slow.NAMES)) for name in slow.FORMATS]
-        done = run_jobs_on_ray(
-            jobs,
-            folder,
-            functools.partial(slow.Brightness, 0.1),
-            writers,
-            workers=2,
-            group=4,
-            progress=lambda *counts: seen.append(counts),
-        )
+    done = slow.run(
+        tmp_path / "photos",
+        out,
+        slow.Brightness(0.1),
+        engine="ray",
+        workers=2,
+        progress=lambda *counts: seen.append(counts),
+    )
     killer.join(30)
     assert not killer.is_alive() and done.done == 32 and list(done.failed) == ["bad.jpg"]
     _, records, rows = read_run(out)

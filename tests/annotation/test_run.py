@@ -7,10 +7,12 @@ import hashlib
 import importlib.util
 import json
 import os
+import pickle
 import random
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,12 @@ from PIL import Image
 
 import ovseg
 import ovseg.files.write
-from ovseg.annotation.folder import RunFolder, read_run
-from ovseg.annotation.inputs import find_inputs, keep_stems
-from ovseg.annotation.manifest import Manifest
+from ovseg.annotation.classes import read_classes
+from ovseg.annotation.finder import LabelFinder, MaskFinder
+from ovseg.annotation.run import reading
+from ovseg.annotation.run.folder import RunFolder, read_run
+from ovseg.annotation.run.images import find_inputs, recognise
+from ovseg.annotation.run.rows import read_rows
 from ovseg.errors import DataError, OvsegError, UsageError
 from ovseg.evaluation.data.scenes import make_scene
 
@@ -78,7 +83,7 @@ def test_kills_at_random_moments_leave_the_bytes_of_an_undisturbed_run(tmp_path,
     slow.run(photos, tmp_path / "whole", slow.Brightness())
     manifest, kills, before = tmp_path / "killed" / "manifest.jsonl", 0, 0
     command = [sys.executable, str(SCRIPT), str(photos), str(tmp_path / "killed"), "0.02"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(ovseg.files.write.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
     while kills < 5:
         process = subprocess.Popen(command, env=environment)
         limit = time.monotonic() + 60
@@ -136,11 +141,28 @@ def test_a_finished_run_computes_and_writes_nothing_again(tmp_path, photos, slow
     assert first.failed == second.failed and list(first.failed) == ["s1/bad.jpg"]
 
 
-def test_two_runs_do_not_write_into_one_folder(tmp_path, photos, slow):
-    first = RunFolder(tmp_path / "out", slow.SETTINGS, {})
-    with first, pytest.raises(UsageError, match="another run writes there"):
-        RunFolder(tmp_path / "out", slow.SETTINGS, {})
-    slow.run(photos, tmp_path / "out", slow.Brightness())
+def test_two_runs_do_not_write_into_one_folder(tmp_path):
+    settings = {"options": {}}
+    with RunFolder(tmp_path, settings, {}), pytest.raises(UsageError, match="another run writes there"):
+        RunFolder(tmp_path, settings, {})
+    with RunFolder(tmp_path, settings, {}):
+        pass
+
+
+def test_a_finder_goes_to_another_process_by_the_names_of_its_models(models):
+    model, segmenter = models
+    for finder in (
+        MaskFinder(model.with_method("clip_surgery"), segmenter, read_classes("bricks, gravel")),
+        LabelFinder(model, read_classes("bricks, gravel")),
+    ):
+        content = pickle.dumps(finder)
+        assert len(content) < 200_000  # texts' features, no weights
+        again = pickle.loads(content)
+        assert again.describe() == finder.describe()
+        picture = make_scene(3, (48, 64)).image
+        assert list(again.find([picture])) == list(finder.find([picture]))
+    with pytest.raises(UsageError, match="can be loaded again"):
+        pickle.dumps(ovseg.load_model("tiny", "random"))
 
 
 # ------------------------------------------------------------------------------------- settings and formats
@@ -150,12 +172,12 @@ def test_other_settings_are_named_and_refused_unless_told(tmp_path, photos, slow
     out = tmp_path / "out"
     slow.run(photos, out, slow.Brightness())
     before = tree(out)
-    other = {**slow.SETTINGS, "options": {"task": "instances", "clean": 0.5}}
+    other = slow.Brightness(clean=0.5)
     with pytest.raises(UsageError, match=r"got others: options.clean null -> 0.5\. Take another folder"):
-        slow.run(photos, out, slow.Brightness(), settings=other)
+        slow.run(photos, out, other)
     assert tree(out) == before
     (photos / "s0" / "new.png").write_bytes((photos / "s0" / "p0.png").read_bytes())
-    done = slow.run(photos, out, slow.Brightness(), settings=other, mix=True)
+    done = slow.run(photos, out, other, mix=True)
     assert (done.done, done.before) == (1, 10)
     _, records, _ = read_run(out)
     assert len({record.run for record in records()}) == 2
@@ -165,9 +187,8 @@ def test_another_class_list_numbers_every_file_anew(tmp_path, photos, slow):
     """Numbers of classes in files of finished images would be those of the old list."""
     out = tmp_path / "out"
     slow.run(photos, out, slow.Brightness(), formats=("yolo",))
-    other = {**slow.SETTINGS, "classes": {"names": ["bright", "new"]}}
     finder = slow.Brightness()
-    slow.run(photos, out, finder, formats=("yolo",), settings=other, mix=True)
+    slow.run(photos, out, finder, formats=("yolo",), names=["bright", "new"], mix=True)
     assert not finder.calls
     assert '0: "bright"\n  1: "new"\n  2: "dark"' in (out / "yolo/data.yaml").read_text()
     _, records, _ = read_run(out)
@@ -189,10 +210,10 @@ def test_a_format_that_is_asked_for_later_needs_no_model(tmp_path, photos, slow)
     }
 
 
-def test_a_folder_with_something_else_in_its_settings_is_refused(tmp_path, slow):
+def test_a_folder_with_something_else_in_its_settings_is_refused(tmp_path):
     (tmp_path / "run.json").write_text('{"kind": "other"}')
     with pytest.raises(DataError, match=r"run\.json holds something else"):
-        RunFolder(tmp_path, slow.SETTINGS, {})
+        RunFolder(tmp_path, {}, {})
     with pytest.raises(DataError, match=r"has no run\.json"):
         read_run(tmp_path.parent)
 
@@ -216,7 +237,7 @@ def test_a_bad_image_is_recorded_and_tried_again_when_its_file_changes(tmp_path,
 
 def test_images_that_vanish_or_change(tmp_path, photos, slow, monkeypatch):
     out = tmp_path / "out"
-    monkeypatch.setattr("ovseg.annotation.ahead.AHEAD", 1)
+    monkeypatch.setattr(reading, "AHEAD", 1)
 
     class Vanishing(slow.Brightness):
         def find(self, pictures, wanted=None):
@@ -236,36 +257,176 @@ def test_images_that_vanish_or_change(tmp_path, photos, slow, monkeypatch):
     assert sizes["s0/p1"] == (20, 20)
 
 
+def digests(folder, names):
+    return {name: digest for name, digest in tree(folder).items() if name.split("/")[0] in names}
+
+
 @pytest.mark.parametrize("kind", [ValueError, MemoryError, OvsegError])
-def test_a_picture_that_the_finder_cannot_take_does_not_stop_the_others(tmp_path, photos, slow, kind):
+def test_a_picture_that_the_finder_cannot_take_leaves_its_batch(tmp_path, photos, slow, kind):
+    """The others are one batch, which is the same in a later call."""
+
     class Picky(slow.Brightness):
         def find(self, pictures, wanted=None):
             for picture, found in zip(pictures, super().find(pictures, wanted), strict=True):
-                if picture.shape[1::-1] == sizes[0]:
-                    raise kind("too\nnarrow")
+                if picture.shape[:2] == (33, 33):
+                    raise kind("too\nlarge")
                 yield found
 
-    sizes = [ovseg.load_image(path).shape[1::-1] for path in sorted(photos.rglob("*.png"))]
-    narrow = sizes.count(sizes[0])
-    done = slow.run(photos, tmp_path / "out", Picky())
-    assert done.done == 10 - narrow and len(done.failed) == 1 + narrow
-    assert all("\n" not in reason for reason in done.failed.values())
+    (photos / "s1/bad.jpg").unlink()
+    Image.fromarray(make_scene(1, (33, 33)).image).save(photos / "s0" / "p00.png")  # in the first group
+    out = tmp_path / "out"
+    done = slow.run(photos, out, Picky())
+    assert done.done == 10 and list(done.failed) == ["s0/p00.png"] and "\n" not in str(done.failed)
+    scores = {record.stem: record.regions[0].score for record in read_run(out)[1]()}
+    full = ["s0/p3", "s1/p0", "s1/p1", "s1/p2"]  # the only group of four pictures that can be found
+    assert len(scores) == 10 and scores == {stem: 0.4 if stem in full else 0.3 for stem in scores}
+    before = digests(out, ("records",))
+    (out / "records/s0/p1.json").unlink()
+    slow.run(photos, out, Picky())
+    assert digests(out, ("records",)) == before
 
 
-def test_decoding_ahead_is_bounded(monkeypatch, tmp_path, photos):
-    from ovseg.annotation import ahead
+def test_a_batch_that_fails_as_a_whole_is_said_and_done_by_the_next_call(tmp_path, photos, slow):
+    class Small(slow.Brightness):
+        def find(self, pictures, wanted=None):
+            if len(pictures) > 1 and fails:
+                raise MemoryError
+            return super().find(pictures, wanted)
 
-    monkeypatch.setattr(ahead, "AHEAD_BYTES", 1)
+    fails = [True]
+    done = slow.run(photos, tmp_path / "out", Small())
+    assert done.done == 0 and len(done.failed) == 11
+    assert "of 4 images together, not of this one alone" in done.failed["s0/p0.png"]
+    fails.clear()
+    assert slow.run(photos, tmp_path / "out", Small()).done == 10
+    slow.run(photos, tmp_path / "whole", slow.Brightness())
+    assert digests(tmp_path / "out", ("records", "coco")) == digests(tmp_path / "whole", ("records", "coco"))
+
+
+def test_decoding_ahead_is_bounded(monkeypatch, photos):
+    monkeypatch.setattr(reading, "AHEAD_BYTES", 1)
     loaded = []
-    monkeypatch.setattr(
-        ahead, "load_image", lambda path: loaded.append(path) or np.zeros((4, 4, 3), np.uint8)
-    )
-    jobs, _ = find_inputs([photos], recursive=True)
-    stream = ahead.load_ahead(jobs, 3)
+    monkeypatch.setattr(reading, "decode", lambda *_: loaded.append(1) or np.zeros((4, 4, 3), np.uint8))
+    images, _ = find_inputs([photos], recursive=True)
+    stream = reading.load_ahead(images, 3)
     next(stream)
     time.sleep(0.05)
     assert len(loaded) <= 5  # what is used, what is next, and what the threads had begun
-    assert len(list(stream)) == len(jobs) - 1 and len(loaded) == len(jobs)
+    assert len(list(stream)) == len(images) - 1 and len(loaded) == len(images)
+
+
+# ------------------------------------------------------------------- images are known by their content
+
+
+def test_a_folder_of_images_that_was_moved_keeps_its_rows(tmp_path, photos, slow):
+    out, finder = tmp_path / "out", slow.Brightness()
+    slow.run(photos, out, slow.Brightness())
+    photos.rename(tmp_path / "moved")
+    os.utime(tmp_path / "moved/s0/p1.png", (1, 1))  # by a copy that does not keep times
+    done = slow.run(tmp_path / "moved", out, finder)
+    assert not finder.calls and (done.before, done.gone) == (10, []) and list(done.failed) == ["s1/bad.jpg"]
+    for link in (out / "yolo/images").rglob("*.png"):
+        assert Path(os.readlink(link)).is_relative_to(tmp_path / "moved")
+    slow.run(tmp_path / "moved", tmp_path / "whole", slow.Brightness())
+    parts = ("records", "coco", "label-studio")
+    assert digests(out, parts) == digests(tmp_path / "whole", parts)
+    before = tree(out)
+    slow.run(tmp_path / "moved", out, finder)
+    assert tree(out) == before and not finder.calls
+
+
+def test_an_image_that_is_gone_is_said(tmp_path, photos, slow):
+    slow.run(photos, tmp_path / "out", slow.Brightness())
+    (photos / "s0/p0.png").unlink()
+    done = slow.run(photos, tmp_path / "out", slow.Brightness())
+    assert done.gone == ["s0/p0.png"] and (done.done, done.before) == (0, 10)
+    assert "gone, but still in the files: s0/p0.png" in (tmp_path / "out/summary.txt").read_text()
+
+
+def test_another_picture_of_the_same_size_in_bytes_is_done_again(tmp_path, slow):
+    path = tmp_path / "in/a.bmp"
+    save(path)
+    slow.run(tmp_path / "in", tmp_path / "out", slow.Brightness(), formats=("coco",))
+    content = bytearray(path.read_bytes())
+    content[-1] = 255
+    path.write_bytes(content)
+    os.utime(path, (1, 1))
+    done = slow.run(tmp_path / "in", tmp_path / "out", slow.Brightness(), formats=("coco",))
+    assert done.done == 1
+
+
+def test_a_touched_image_is_hashed_once(tmp_path, photos, slow, monkeypatch):
+    slow.run(photos, tmp_path / "out", slow.Brightness())
+    os.utime(photos / "s0/p0.png", (1, 1))
+    slow.run(photos, tmp_path / "out", slow.Brightness())
+    monkeypatch.setattr("ovseg.annotation.run.images.sha256_of", None)
+    slow.run(photos, tmp_path / "out", slow.Brightness())
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_text("{}"), Path.unlink], ids=["size", "missing"])
+def test_a_record_that_is_not_what_its_row_says_is_made_again(tmp_path, photos, slow, damage):
+    slow.run(photos, tmp_path / "out", slow.Brightness())
+    before = digests(tmp_path / "out", ("records",))
+    damage(tmp_path / "out/records/s0/p1.json")
+    assert slow.run(photos, tmp_path / "out", slow.Brightness()).done == 1
+    assert digests(tmp_path / "out", ("records",)) == before
+
+
+def test_digest_and_picture_are_of_one_content(tmp_path, monkeypatch):
+    path, decode = tmp_path / "a.png", reading.decode
+    save(path)
+    first = hashlib.sha256(path.read_bytes()).hexdigest()
+    save(tmp_path / "b.png", (9, 9))
+    (image,), _ = find_inputs([path])
+
+    def replaced(*args):
+        (tmp_path / "b.png").replace(path)
+        return decode(*args)
+
+    monkeypatch.setattr(reading, "decode", replaced)
+    loaded = reading.load(image)
+    assert loaded.row["sha256"] == first and loaded.picture.shape == (8, 8, 3)
+
+    def written(*args):
+        os.utime(path, (1, 1))
+        return decode(*args)
+
+    monkeypatch.setattr(reading, "decode", written)
+    assert "was changed while it was read" in reading.load(image).row["error"]
+
+
+# -------------------------------------------------------------------------------- what strangers wrote
+
+
+def test_only_the_image_that_a_run_saw_is_linked(tmp_path, photos, slow):
+    from ovseg.annotation.formats import read_annotations
+
+    from ovseg.annotation.convert import convert
+
+    out, secret = tmp_path / "out", tmp_path / "secret"
+    slow.run(photos, out, slow.Brightness(), formats=("coco",))
+    secret.write_bytes(b"a key")
+    record = out / "records/s0/p0.json"
+    record.write_text(record.read_text().replace(str(photos / "s0/p0.png"), str(secret)))
+    manifest = out / "manifest.jsonl"
+    rows = [
+        line[9:].replace(str(photos / "s0/p1.png"), str(secret)) for line in manifest.read_text().splitlines()
+    ]
+    manifest.write_text("".join(f"{zlib.crc32(row.encode()):08x} {row}\n" for row in rows))
+    convert(read_annotations(out), tmp_path / "converted", ["yolo"])
+    links = [os.readlink(path) for path in (tmp_path / "converted/yolo/images").rglob("*.png")]
+    assert len(links) == 9 and str(secret) not in links
+
+
+@pytest.mark.parametrize("name", ["records", "yolo", "records/s0"])
+def test_links_in_a_run_folder_are_not_written_through(tmp_path, photos, slow, name):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (out / name).parent.mkdir(parents=True)
+    (out / name).symlink_to(elsewhere)
+    with pytest.raises(UsageError, match="is a link"):
+        slow.run(photos, out, slow.Brightness())
+    assert not list(elsewhere.iterdir())
 
 
 # --------------------------------------------------------------------------------------------- full disks
@@ -290,7 +451,7 @@ def test_a_full_disk_stops_the_run_in_one_line_and_loses_nothing(
         with pytest.raises(OvsegError, match="No space left on device"):
             slow.run(photos, out, slow.Brightness(seconds))
         assert rows(out) >= 1
-        for stem in Manifest(out / "manifest.jsonl").rows:
+        for stem in read_rows(out / "manifest.jsonl"):
             assert (out / "records" / f"{stem}.json").is_file() or stem == "s1/bad"
     monkeypatch.undo()
     slow.run(photos, out, slow.Brightness())
@@ -317,22 +478,43 @@ def test_a_file_that_cannot_be_written_is_its_own_images_fault_where_there_is_ro
     assert done.failed["s2/p0.png"] == "unexpected ValueError: a fault"
     assert not list((tmp_path / "out").glob(".ovseg-*"))
     monkeypatch.undo()
-    assert slow.run(photos, tmp_path / "out", slow.Brightness(), retry=True).done == 2
+    done = slow.run(photos, tmp_path / "out", slow.Brightness(), retry=True)
+    assert (done.done, list(done.failed)) == (2, ["s1/bad.jpg"])
 
 
-def test_a_row_that_does_not_fit_leaves_the_manifest_as_it_was(tmp_path, monkeypatch):
-    with Manifest(tmp_path / "m") as manifest:
-        manifest.append({"stem": "a"})
-        before = (tmp_path / "m").read_bytes()
-        write = os.write
-        monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:5]))
-        with pytest.raises(OvsegError, match="No space left"):
-            manifest.append({"stem": "b"})
-        monkeypatch.undo()
-        assert (tmp_path / "m").read_bytes() == before
-        manifest.append({"stem": "c"})
-    with Manifest(tmp_path / "m") as again:
-        assert list(again.rows) == ["a", "c"] and not again.damaged
+def test_a_write_that_fails_once_is_tried_again_by_the_next_call(tmp_path, photos, slow, monkeypatch):
+    """As a network file system has it: ESTALE."""
+    out, create, left = tmp_path / "out", ovseg.files.write._create, [7]
+
+    def stale(partial):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return create(partial)
+
+    monkeypatch.setattr(ovseg.files.write, "_create", stale)
+    done = slow.run(photos, out, slow.Brightness())
+    assert done.done == 9 and any("Stale file handle" in reason for reason in done.failed.values())
+    done = slow.run(photos, out, slow.Brightness())
+    assert done.done == 1 and list(done.failed) == ["s1/bad.jpg"]
+
+
+def test_every_stage_shows_progress(tmp_path, photos, slow):
+    seen = []
+    slow.run(
+        photos,
+        tmp_path / "out",
+        slow.Brightness(),
+        formats=("coco",),
+        progress=lambda *told: seen.append(told),
+    )
+    slow.run(photos, tmp_path / "out", slow.Brightness(), progress=lambda *told: seen.append(told))
+    assert ("images", 11, 11, 1) in seen and ("files", 10, 10, 1) in seen
+    for name in ("coco", "label-studio"):
+        assert (name, 10, 10, 1) in seen
+    assert [told for told in seen if told[0] == "label-studio"] == [
+        ("label-studio", k, 10, 1) for k in range(1, 11)
+    ]
 
 
 def test_an_unwritable_place_is_one_line(tmp_path, photos, slow):
@@ -369,13 +551,13 @@ def test_names_stay_when_other_images_come(tmp_path, slow):
     save(tmp_path / "in/x.png")
     slow.run(tmp_path / "in", tmp_path / "out", slow.Brightness(), formats=("yolo",))
     save(tmp_path / "in/x.jpg")
-    jobs, _ = find_inputs([tmp_path / "in"])
-    assert [job.stem for job in jobs] == ["x.jpg", "x.png"]
-    with RunFolder(tmp_path / "out", slow.SETTINGS, {}) as folder:
-        assert sorted((job.stem, job.image.name) for job in keep_stems(jobs, folder.manifest.rows)) == [
-            ("x", "x.png"),
-            ("x.jpg", "x.jpg"),
-        ]
+    images, _ = find_inputs([tmp_path / "in"])
+    assert [image.stem for image in images] == ["x.jpg", "x.png"]
+    rows = read_rows(tmp_path / "out/manifest.jsonl")
+    assert [(image.stem, image.path.name) for image in recognise(images, rows)] == [
+        ("x", "x.png"),
+        ("x.jpg", "x.jpg"),
+    ]
 
 
 def test_lists_patterns_and_the_run_folder_within_the_images(tmp_path, monkeypatch):
@@ -423,5 +605,5 @@ def test_no_images_is_misuse(tmp_path, monkeypatch, given):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.txt").write_text("# nothing\n")
-    with pytest.raises(UsageError, match="wanted"):
+    with pytest.raises(UsageError, match="expected"):
         find_inputs([given])

@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 
 import ovseg
-from ovseg.annotation.api import annotate
+from ovseg.annotation.classes import read_classes
 from ovseg.annotation.convert import convert
-from ovseg.annotation.folder import read_run
+from ovseg.annotation.finder import MaskFinder
 from ovseg.annotation.formats import read_annotations
 from ovseg.annotation.review import review
+from ovseg.annotation.run.annotate import annotate
+from ovseg.annotation.run.folder import read_run
 from ovseg.apps.page.answers import Step
 from ovseg.apps.page.photos import ACCEPTED, OPEN, SKIPPED
 from ovseg.errors import DataError, OvsegError, UsageError, one_line
@@ -122,8 +124,8 @@ def test_masks_without_corrections_are_those_of_annotate(pages, photos, scenes, 
     page.export(["coco", "mmseg"])
     page.close()
     options = AnnotateOptions(batch=1)  # the page looks at one picture at a time
-    kept = {"model": model, "segmenter": segmenter, "options": options}
-    annotate(photos, ", ".join(words), tmp_path / "other", ["coco", "mmseg"], **kept)
+    finder = MaskFinder(model, segmenter, read_classes(words), options)
+    annotate(photos, words, tmp_path / "other", finder, ["coco", "mmseg"])
     compared = 0
     for path in sorted((tmp_path / "other").rglob("*")):
         if (
@@ -134,7 +136,7 @@ def test_masks_without_corrections_are_those_of_annotate(pages, photos, scenes, 
             assert path.read_bytes() == (tmp_path / "run" / path.relative_to(tmp_path / "other")).read_bytes()
             compared += 1
     assert compared > 8
-    again = annotate(photos, ", ".join(words), tmp_path / "run", ["coco"], **kept)
+    again = annotate(photos, words, tmp_path / "run", finder)
     assert (again.done, again.before) == (0, 3)  # the same settings: it goes on, and finds all done
 
 
@@ -394,7 +396,7 @@ def test_a_folder_of_something_else_is_refused(pages, tmp_path):
 
 def test_damaged_corrections_are_a_line(page, pages, photos):
     page.accept()
-    page.photos._run.manifest.append({**rows_of(page.photos.out)["scene_0"], "steps": [["a", "b"]]})
+    page.photos._run.append({**rows_of(page.photos.out)["scene_0"], "steps": [["a", "b"]]})
     with pytest.raises(OvsegError, match="expected the corrections of a picture"):
         page.move(-1)
     assert page.view().name == "scene_1.png"

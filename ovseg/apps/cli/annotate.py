@@ -115,7 +115,7 @@ def annotate(
     words = read_classes(classes)
     if thresholds is not None:
         words = words.with_thresholds(read_thresholds(thresholds))
-    from ovseg.annotation.inputs import find_inputs
+    from ovseg.annotation.run.images import find_inputs
 
     find_inputs(images, recursive, folder)  # a wrong path is said before a model is loaded
     ready = load_model(model, method, loading)
@@ -123,13 +123,14 @@ def annotate(
     weights = as_weights("segmenter_weights", segmenter_weights) if segmenter_weights is not None else None
     sam = load_named_segmenter(segmenter, weights, loading) if options.task == "instances" else None
     encode_texts(ready, [*words.vocabulary.flat, *words.negatives, *options.rivals, ""], options.templates)
-    from ovseg.annotation.api import FinderRecipe
-    from ovseg.annotation.api import annotate as run
+    from ovseg.annotation.finder import LabelFinder, MaskFinder
+    from ovseg.annotation.run.annotate import annotate as run
 
-    recipe = None
-    if engine == "ray":
-        recipe = FinderRecipe(model, method, loading, segmenter if sam is not None else None, weights)
-
+    finder: LabelFinder | MaskFinder
+    if sam is None:
+        finder = LabelFinder(ready, words, options)
+    else:
+        finder = MaskFinder(ready, sam, words, options)
     bar = _Bar()
     try:
         with bar:
@@ -137,24 +138,25 @@ def annotate(
                 images,
                 words,
                 folder,
+                finder,
                 listed,
-                model=ready,
-                segmenter=sam,
-                options=options,
+                engine=engine,
                 format_options=chosen,
                 recursive=recursive,
                 mix=mix,
                 retry=retry,
                 threads=threads,
-                loading=loading,
+                workers=workers,
                 on_note=lambda line: note(f"warning: {line}"),
                 progress=bar.to,
-                recipe=recipe,
-                workers=workers,
             )
     except KeyboardInterrupt:
         note(f"stopped: {bar.done} of {bar.total} images are done; the same command goes on")
         raise typer.Exit(130) from None
+    if outcome.gone:
+        note(
+            f"warning: {len(outcome.gone)} images no longer exist and stay in the files: {outcome.gone[0]} …"
+        )
     for name, reason in outcome.failed.items():
         note(f"error: {reason if name in reason else f'{name}: {reason}'}")
     used = () if sam is None else (segmenter, weights)
@@ -181,11 +183,11 @@ class _Bar:
     """Progress with rate and time left: a bar on a terminal, a line from time to time elsewhere."""
 
     def __init__(self) -> None:
-        self.done = self.total = 0
+        self._what, self.done, self.total = "images", 0, 0
         self._first: tuple[float, int] | None = None
         self._said = time.monotonic()
         columns = (
-            TextColumn("images"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
@@ -207,20 +209,21 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._shown.stop()
 
-    def to(self, done: int, total: int, failed: int) -> None:
-        """Set how many of how many images are done, and how many of them failed."""
+    def to(self, what: str, done: int, total: int, failed: int) -> None:
+        """Show how many of how many images, or of their files in a format, are done, and how many failed."""
         now = time.monotonic()
-        self.done, self.total = done, total
-        if self._first is None:
-            self._first = (now, done)
+        if what != self._what or self._first is None:
+            self._what, self._first = what, (now, done)
+        if what == "images":
+            self.done, self.total = done, total
         elapsed, count = now - self._first[0], done - self._first[1]
         rate = count / elapsed if elapsed > 0 and count else 0.0
         said = f"{rate:.2f}/s" + (f", {failed} failed" if failed else "")
-        self._shown.update(self._task, completed=done, total=total, rate=said)
+        self._shown.update(self._task, description=what, completed=done, total=total, rate=said)
         if not err.is_interactive and now - self._said > EVERY:
             self._said = now
             left = f", {_duration((total - done) / rate)} left" if rate else ""
-            note(f"{done} of {total} images, {said}{left}")
+            note(f"{done} of {total} {what}, {said}{left}")
 
 
 def _duration(seconds: float) -> str:

@@ -87,7 +87,7 @@ def page(
     sam = load_named_segmenter(segmenter, weights, loading)
     from ovseg.apps.page.session import PageSession
 
-    session = PageSession(ready, sam, out, options, loading)
+    session = PageSession(ready, sam, out, options)
     try:
         if words is not None:
             session.set_words(words)

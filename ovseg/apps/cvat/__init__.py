@@ -12,10 +12,11 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias
 
-from ovseg.annotation.api import FinderRecipe, with_background
 from ovseg.annotation.classes import Classes, parse_classes, read_classes
 from ovseg.errors import MissingPackageError, OvsegError, UsageError, extra
+from ovseg.model import load_model
 from ovseg.options import AnnotateOptions, CvatOptions, check_known
+from ovseg.segmenters.load import load_segmenter
 
 if TYPE_CHECKING:
     from ovseg.apps.cvat.detection import Detection
@@ -67,11 +68,13 @@ def _create(parameters: dict[str, Parameter]) -> Detection | Interaction | Track
     check_known(parameters, [name for kind in kinds for name in kind.names()])
     given = [{name: parameters[name] for name in kind.names() if name in parameters} for kind in kinds]
     chosen, options = CvatOptions.make(None, given[0]), AnnotateOptions.make(None, given[1])
-    recipe = FinderRecipe(chosen, chosen if options.task == "instances" else None)
+    model = load_model(chosen.model, chosen.weights, method=chosen.method, options=chosen.loading)
+    segmenter = None
+    if options.task == "instances":
+        segmenter = load_segmenter(chosen.segmenter, chosen.segmenter_weights, options=chosen.loading)
     if chosen.classes is not None:
-        classes, options = with_background(_words(chosen.classes), options)
-        return Detection(*recipe.load(), classes, options, chosen.shape, chosen.attributes)
-    model, segmenter = recipe.load()
+        words = _words(chosen.classes)
+        return Detection(model, segmenter, words, options, chosen.shape, chosen.attributes)
     if segmenter is None:
         raise UsageError(
             f"expected the task instances for the function {chosen.function}, got {options.task}"

@@ -12,14 +12,14 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ovseg.annotation.ahead import FileFacts
-from ovseg.annotation.api import make_writers
-from ovseg.annotation.folder import MANIFEST, RunFolder, Settings, digest_of, read_info
-from ovseg.annotation.inputs import Job, find_inputs, keep_stems
-from ovseg.annotation.manifest import Row, read_rows
-from ovseg.annotation.records import without_ending
-from ovseg.annotation.run import Outcome, finish
-from ovseg.annotation.writing import Sized, make_row
+from ovseg.annotation.records import Picture, without_ending
+from ovseg.annotation.run.annotate import make_writers
+from ovseg.annotation.run.folder import MANIFEST, RunFolder, Settings, digest_of, read_info
+from ovseg.annotation.run.images import ImageFile, find_inputs, recognise
+from ovseg.annotation.run.plan import Outcome, finish, make_plan, renew
+from ovseg.annotation.run.reading import Loaded
+from ovseg.annotation.run.rows import Row, read_rows
+from ovseg.annotation.run.work import make_record, write_record
 from ovseg.apps.page.answers import Step
 from ovseg.errors import OvsegError, UsageError
 from ovseg.files.find import suffixes
@@ -51,15 +51,15 @@ class Photos:
 
     def __init__(self, out: Path, known: Mapping[str, object]) -> None:
         self.out, self.known = out, known
-        self.jobs: list[Job] = []
+        self.jobs: list[ImageFile] = []
         self._run: RunFolder | None = None
         read_info(out)  # another kind of folder is refused before anything is written
-        self._rows, _, _ = read_rows(out / MANIFEST)
+        self._rows = read_rows(out / MANIFEST)
         self._add(self._uploaded())
 
     @property
     def rows(self) -> Mapping[str, Row]:
-        return self._rows if self._run is None else self._run.manifest.rows
+        return self._rows if self._run is None else self._run.rows
 
     def open(self, folder: str | os.PathLike[str], recursive: bool = False) -> list[str]:
         """Show the images of a folder, in place of those of the folder before.
@@ -79,7 +79,7 @@ class Photos:
         self._add([*found, *self._uploaded()])
         return lines
 
-    def upload(self, files: Sequence[str | os.PathLike[str]]) -> Job:
+    def upload(self, files: Sequence[str | os.PathLike[str]]) -> ImageFile:
         """Keep copies of some files as pictures of the run; the first of them.
 
         Raises:
@@ -93,10 +93,10 @@ class Photos:
             if path.suffix.lower() not in suffixes():
                 raise UsageError(f"expected a photo such as .jpg or .png, got {shown(path.name)}")
         new = [self._keep(path) for path in paths]
-        self._add([job for job in new if all(job.image != known.image for known in self.jobs)])
-        return next(job for job in self.jobs if job.image == new[0].image)
+        self._add([job for job in new if all(job.path != known.path for known in self.jobs)])
+        return next(job for job in self.jobs if job.path == new[0].path)
 
-    def state(self, job: Job) -> str:
+    def state(self, job: ImageFile) -> str:
         """``ACCEPTED``, ``SKIPPED`` or ``OPEN``."""
         row = self.rows.get(job.stem, {})
         if row.get("skipped"):
@@ -112,32 +112,30 @@ class Photos:
         places = [*range(after + 1, len(self.jobs)), *range(min(after + 1, len(self.jobs)))]
         return next((place for place in places if self.state(self.jobs[place]) == OPEN), None)
 
-    def steps(self, job: Job) -> list[Step]:
+    def steps(self, job: ImageFile) -> list[Step]:
         """The corrections with which a picture was accepted."""
         kept = self.rows.get(job.stem, {}).get("steps")
         return [_read_step(one) for one in kept] if isinstance(kept, list) else []
 
-    def accept(
-        self, job: Job, facts: FileFacts, found: Sized, steps: Sequence[Step], settings: Settings
-    ) -> None:
+    def accept(self, loaded: Loaded, found: Picture, steps: Sequence[Step], settings: Settings) -> None:
         """Keep the regions of a picture. Everything is on the disk when this returns.
 
         Raises:
             UsageError: another run writes into the run folder.
             OvsegError: they cannot be written.
         """
-        self._decide(
-            job, facts, found, settings, {"accepted": True, "steps": [_as_row(one) for one in steps]}
-        )
+        assert loaded.picture is not None
+        run = self._run_for(settings)
+        size = (loaded.picture.shape[0], loaded.picture.shape[1])
+        written = write_record(make_record(loaded.row, found, size, run.key), run.path, ())
+        decided: Row = {"run": run.key, "accepted": True, "steps": [_as_row(one) for one in steps]}
+        self._keep_row(run, {**loaded.row, **written, **decided})
 
-    def skip(self, job: Job, facts: FileFacts, settings: Settings, reason: str | None = None) -> None:
-        """Leave a picture out of the results; a later look at it may accept it. Raises as ``accept``.
-
-        Args:
-            reason: why, where the picture could not be read.
-        """
-        written = self.rows.get(job.stem, {}).get("formats", [])
-        self._decide(job, facts, reason or SKIPPED, settings, {"skipped": True, "formats": written})
+    def skip(self, loaded: Loaded, settings: Settings) -> None:
+        """Leave a picture out of the results; a later look at it may accept it. Raises as ``accept``."""
+        run = self._run_for(settings)
+        written = run.rows.get(loaded.row["stem"], {}).get("formats", [])
+        self._keep_row(run, {"error": SKIPPED, **loaded.row, "skipped": True, "formats": written})
 
     def export(self, formats: Sequence[str], options: FormatOptions | None = None) -> Outcome:
         """Write label files of all accepted pictures, each format in a folder of its name in the run folder.
@@ -154,9 +152,10 @@ class Photos:
         if all("error" in row for row in self.rows.values()):
             raise UsageError("expected a picture that was accepted, got none")
         run = self._run or self._open_run(self._last_settings())
-        writers = make_writers(listed, self.out.absolute(), run.info, options or FormatOptions())
+        writers = make_writers(listed, self.out.absolute(), run.info, options)
+        renew(run, make_plan(self.jobs, run, len(self.jobs) or 1).renewed)  # photos that were moved
         outcome = finish(run, writers, self.jobs, 0)
-        run.manifest.sync()
+        run.sync()
         return outcome
 
     def leftovers(self) -> list[str]:
@@ -166,25 +165,26 @@ class Photos:
     def close(self) -> None:
         """Bring everything to the disk and let another run into the folder."""
         if self._run is not None:
-            self._rows = dict(self._run.manifest.rows)
+            self._rows = dict(self._run.rows)
             run, self._run = self._run, None
             run.__exit__()
 
-    def _add(self, jobs: Sequence[Job]) -> None:
-        """Take jobs into the list, each with the stem that it had before."""
-        taken: dict[str, Mapping[str, object]] = dict(self.rows)
-        taken.update({job.stem: {"image": os.path.abspath(job.image)} for job in self.jobs})
-        self.jobs = [*self.jobs, *keep_stems(jobs, taken)]
+    def _add(self, jobs: Sequence[ImageFile]) -> None:
+        """Take images into the list, each with the stem that it had before."""
+        listed: dict[str, Row] = {
+            job.stem: {"stem": job.stem, "name": job.name, "image": str(job.path)} for job in self.jobs
+        }
+        self.jobs = [*self.jobs, *recognise(jobs, {**listed, **self.rows})]
 
-    def _uploaded(self) -> list[Job]:
+    def _uploaded(self) -> list[ImageFile]:
         folder = self.out / UPLOADS
         if not folder.is_dir():
             return []
         known = suffixes()
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
-        return [Job(path, path.name, without_ending(path.name)) for path in files]
+        return [ImageFile(path.absolute(), path.name, without_ending(path.name)) for path in files]
 
-    def _keep(self, path: Path) -> Job:
+    def _keep(self, path: Path) -> ImageFile:
         """A copy of a file below the run folder; a file of the same content is not copied again."""
         try:
             content = path.read_bytes()
@@ -197,19 +197,16 @@ class Photos:
             target = folder / f"{path.stem}_{number}{path.suffix}"
         if not target.exists():
             write_file(target, lambda file: file.write(content))
-        return Job(target, target.name, without_ending(target.name))
+        return ImageFile(target.absolute(), target.name, without_ending(target.name))
 
-    def _decide(
-        self, job: Job, facts: FileFacts, found: Sized | str, settings: Settings, more: Mapping[str, object]
-    ) -> None:
-        run = self._run
-        if run is None or run.key != digest_of(settings):
-            run = self._open_run(settings)
-        row = make_row(job, facts, found, run.path, run.key, ())
-        if "error" in row and not isinstance(found, str):
-            raise OvsegError(str(row["error"]))
-        run.manifest.append({**row, **more})
-        run.manifest.sync()
+    def _keep_row(self, run: RunFolder, row: Row) -> None:
+        run.append(row)
+        run.sync()
+
+    def _run_for(self, settings: Settings) -> RunFolder:
+        if self._run is None or self._run.key != digest_of(settings):
+            return self._open_run(settings)
+        return self._run
 
     def _open_run(self, settings: Settings) -> RunFolder:
         self.close()
@@ -224,7 +221,9 @@ class Photos:
         return found
 
 
-def find_photos(folder: str | os.PathLike[str], recursive: bool, out: Path) -> tuple[list[Job], list[str]]:
+def find_photos(
+    folder: str | os.PathLike[str], recursive: bool, out: Path
+) -> tuple[list[ImageFile], list[str]]:
     """The images of a folder, and a line for whatever was left out.
 
     Args:

@@ -12,14 +12,12 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.annotation.ahead import Loaded, load
-from ovseg.annotation.api import known_of, settings_of
 from ovseg.annotation.classes import Classes
 from ovseg.annotation.finder import MaskFinder
-from ovseg.annotation.folder import Settings
-from ovseg.annotation.inputs import Job
-from ovseg.annotation.run import Outcome
-from ovseg.annotation.writing import sized
+from ovseg.annotation.run.annotate import known_of, settings_of
+from ovseg.annotation.run.folder import Settings
+from ovseg.annotation.run.plan import Outcome
+from ovseg.annotation.run.reading import Loaded, load
 from ovseg.apps.page.answers import Answer, SeenPicture, Step, answer_words, to_picture
 from ovseg.apps.page.photos import ACCEPTED, SKIPPED, Photos
 from ovseg.apps.page.screen import resized, shown_size
@@ -28,7 +26,7 @@ from ovseg.errors import UsageError
 from ovseg.files.cache import ContentCache
 from ovseg.masks.pipeline import encode_image
 from ovseg.model import Model
-from ovseg.options import AnnotateOptions, FormatOptions, LoadOptions
+from ovseg.options import AnnotateOptions, FormatOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import check_point
 
@@ -103,7 +101,6 @@ class PageSession:
         segmenter: what ``ovseg.load_segmenter`` gives.
         out: the run folder.
         options: how masks are found.
-        loading: how the model was loaded, for the record.
 
     Raises:
         OvsegError: the run folder holds something else.
@@ -130,12 +127,11 @@ class PageSession:
         segmenter: Segmenter,
         out: str | os.PathLike[str],
         options: AnnotateOptions | None = None,
-        loading: LoadOptions | None = None,
     ) -> None:
         self.model, self.segmenter = model, segmenter
         self.options = options or AnnotateOptions()
         model.check_window(self.options)
-        self.photos = Photos(Path(out), known_of(loading or LoadOptions()))
+        self.photos = Photos(Path(out), known_of(model.device))
         self._lock = RLock()
         self._seen: ContentCache[SeenPicture] = ContentCache()
         self._finder: MaskFinder | None = None
@@ -189,13 +185,13 @@ class PageSession:
             UsageError: there is no picture, or there are no words.
             OvsegError: they cannot be written.
         """
-        job, loaded = self._current()
+        loaded = self._current()
         if loaded.picture is None:
-            raise UsageError(f"cannot accept a photo that cannot be read: {loaded.error}")
+            raise UsageError(f"cannot accept a photo that cannot be read: {loaded.row['error']}")
         finder = self._ready()
         answers = self._answers()
         picture = to_picture(finder, answers, loaded.picture.shape[:2])
-        self.photos.accept(job, loaded.facts, sized(loaded.picture, picture), self._steps, self._settings)
+        self.photos.accept(loaded, picture, self._steps, self._settings)
         self._advance()
 
     @_locked
@@ -206,9 +202,9 @@ class PageSession:
             UsageError: there is no picture, or there are no words.
             OvsegError: it cannot be written.
         """
-        job, loaded = self._current()
+        loaded = self._current()
         self._ready()
-        self.photos.skip(job, loaded.facts, self._settings, loaded.error)
+        self.photos.skip(loaded, self._settings)
         self._advance()
 
     # ---------------------------------------------------------------------------------- words
@@ -227,7 +223,7 @@ class PageSession:
         if classes == self._classes:
             return
         finder = MaskFinder(self.model, self.segmenter, classes, self.options)
-        self._settings = settings_of(self.model, self.segmenter, classes, finder.resolved)
+        self._settings = settings_of(finder, classes)
         self._finder, self._classes = finder, classes
         if self._chosen not in finder.names:
             self._chosen = finder.names[0]
@@ -252,9 +248,9 @@ class PageSession:
         Raises:
             UsageError: there is no picture or no word, or the click is outside the picture.
         """
-        _, loaded = self._current()
+        loaded = self._current()
         if loaded.picture is None:
-            raise UsageError(f"cannot click on a photo that cannot be read: {loaded.error}")
+            raise UsageError(f"cannot click on a photo that cannot be read: {loaded.row['error']}")
         self._ready()
         place = check_point(x, y, loaded.picture.shape[:2])
         self._step(Step(str(self._chosen), (*place, bool(foreground))))
@@ -294,7 +290,7 @@ class PageSession:
             None if loaded is None else loaded.picture,
             self._shown,
             "" if job is None else job.name,
-            None if loaded is None else loaded.error,
+            None if loaded is None else loaded.row.get("error"),
             self._answers() if with_answers else (),
             self._chosen,
             "" if job is None else self.photos.state(job),
@@ -332,10 +328,10 @@ class PageSession:
         if following is not None:
             self._go(following)
 
-    def _current(self) -> tuple[Job, Loaded]:
+    def _current(self) -> Loaded:
         if self._place is None or self._loaded is None:
             raise UsageError("expected a photo first: open a folder, or drop a photo onto the page")
-        return self.photos.jobs[self._place], self._loaded
+        return self._loaded
 
     def _ready(self) -> MaskFinder:
         if self._finder is None:

@@ -10,11 +10,10 @@ from io import BytesIO
 
 import numpy as np
 
-from ovseg.annotation.api import models_of
 from ovseg.annotation.classes import Classes
-from ovseg.annotation.finder import MaskFinder
-from ovseg.annotation.folder import digest_of
+from ovseg.annotation.finder import MaskFinder, describe_models
 from ovseg.annotation.records import Region
+from ovseg.annotation.run.folder import digest_of
 from ovseg.apps.serve.bounds import Deadline
 from ovseg.errors import DataError, UsageError
 from ovseg.files.cache import ContentCache
@@ -107,7 +106,7 @@ class Core:
         self.encoded = 0
         described = self._setup.options.describe()
         del described["batch"]
-        self.version = f"ovseg-{digest_of({**models_of(model, segmenter), 'options': described})}"
+        self.version = f"ovseg-{digest_of({**describe_models(model, segmenter), 'options': described})}"
 
     def see(self, content: bytes) -> EncodedImage:
         """A picture through both encoders, or as it was kept.

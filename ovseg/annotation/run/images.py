@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovseg.annotation.records import without_ending
+from ovseg.annotation.run.rows import Row
 from ovseg.errors import UsageError
 from ovseg.files.find import cut_name, find_images, output_stems, suffixes, without_results
-from ovseg.files.paths import check_file, expand, read_text, shown
+from ovseg.files.paths import check_file, expand, read_text, sha256_of, shown
 
 MARKS = ("run.json", "manifest.jsonl")
 """What every run folder holds."""
@@ -20,23 +21,23 @@ LISTS = (".txt", ".lst", ".list")
 
 
 @dataclass(frozen=True)
-class Job:
+class ImageFile:
     """One image of a run.
 
     Attributes:
-        image: where it lies.
+        path: where it lies, absolute.
         name: its path below the folder that was searched, with "/": what label files call it.
         stem: the beginning of its files' names in the run folder; no two images share one.
     """
 
-    image: Path
+    path: Path
     name: str
     stem: str
 
 
 def find_inputs(
     given: Sequence[str | os.PathLike[str]], recursive: bool = False, out: Path | None = None
-) -> tuple[list[Job], list[str]]:
+) -> tuple[list[ImageFile], list[str]]:
     """The images that folders, files, patterns and list files name.
 
     Args:
@@ -46,7 +47,7 @@ def find_inputs(
         out: the run folder; what lies in it is no input.
 
     Returns:
-        The images, sorted by name, and a line for whatever was left out.
+        The images, sorted by stem, and a line for whatever was left out.
 
     Raises:
         UsageError: there is no image, or a list cannot be read.
@@ -56,16 +57,16 @@ def find_inputs(
     lines: list[str] = []
     for one in given:
         found, root, said = _expanded(one, recursive)
+        lines += said
         if root is not None:
             kept = _outside_runs(found, root)
             if len(kept) < len(found):
-                said.append(
+                lines.append(
                     f"{len(found) - len(kept)} files in run folders below {shown(root)} are no inputs"
                 )
             found = kept
+            roots.append(root)
         files += found
-        roots += [root] if root is not None else []
-        lines += said
     files = list(dict.fromkeys(files))
     if out is not None:
         inside = os.path.join(os.path.abspath(out), "")
@@ -75,37 +76,67 @@ def find_inputs(
         files = kept
     if not files:
         raise UsageError(lines[0] if lines else "expected images, got none")
-    stems = output_stems(files, roots)
-    jobs = [Job(file, _name(file, stem, roots), stem) for file, stem in stems.items()]
-    return sorted(jobs, key=lambda job: job.stem), lines
+    images = [
+        ImageFile(Path(os.path.abspath(file)), _name(file, stem, roots), stem)
+        for file, stem in output_stems(files, roots).items()
+    ]
+    return sorted(images, key=lambda image: image.stem), lines
 
 
-def keep_stems(jobs: Sequence[Job], rows: Mapping[str, Mapping[str, object]]) -> list[Job]:
-    """The jobs with the stems that their images had before, whatever images came or went since.
+def recognise(images: Sequence[ImageFile], rows: Mapping[str, Row]) -> list[ImageFile]:
+    """The images under the names that the run knows them by, whatever came, went or was moved since.
+
+    An image is known by its path. One whose path is new is known by its name and content, if the row's own
+    image is not among this call's: so a folder may be moved or mounted elsewhere.
 
     Args:
-        jobs: this call's images.
-        rows: the rows of the run so far by their stems; "image" is the absolute path of each.
+        images: this call's.
+        rows: the rows of the run by stem.
 
-    >>> job = Job(Path("/a/x.png"), "x.png", "x")
-    >>> keep_stems([job], {"x": {"image": "/a/x.jpg"}})[0].stem
+    >>> image = ImageFile(Path("/a/x.png"), "x.png", "x")
+    >>> recognise([image], {"x": {"stem": "x", "image": "/a/x.jpg", "name": "x.jpg"}})[0].stem
     'x.png'
     """
-    known = {str(row["image"]): stem for stem, row in rows.items() if "image" in row}
+    here = {str(image.path) for image in images}
+    by_path = {row["image"]: row for row in rows.values() if "image" in row}
+    elsewhere: dict[str, list[Row]] = {}
+    for path, row in by_path.items():
+        if path not in here:
+            elsewhere.setdefault(row["name"], []).append(row)
     used = set(rows)
-    out: list[Job] = []
-    for job in jobs:
-        stem = known.get(os.path.abspath(job.image))
-        if stem is None:
-            stem, number = job.stem, 1
-            choices = (job.stem, job.name)
-            while stem in used:
-                number += 1
-                stem = choices[number - 1] if number <= len(choices) else f"{job.stem}_{number - 1}"
-            stem = cut_name(stem)
-            used.add(stem)
-        out.append(Job(job.image, job.name, stem))
-    return sorted(out, key=lambda job: job.stem)
+    out: list[ImageFile] = []
+    for image in images:
+        known = by_path.get(str(image.path)) or _moved(image, elsewhere)
+        if known is not None:
+            out.append(replace(image, name=known["name"], stem=known["stem"]))
+            continue
+        stem, number = cut_name(image.stem), 1
+        while stem in used:  # the name with its ending, then numbers
+            stem = cut_name(image.name if number == 1 else f"{image.stem}_{number}")
+            number += 1
+        used.add(stem)
+        out.append(replace(image, stem=stem))
+    return sorted(out, key=lambda image: image.stem)
+
+
+def is_same(row: Row, path: str | os.PathLike[str]) -> bool:
+    """Whether a file is the one that a row tells of: of its size and time, or else of its content."""
+    try:
+        found = os.stat(path)
+        if found.st_size != row.get("bytes"):
+            return False
+        return found.st_mtime_ns == row.get("mtime") or sha256_of(Path(path)) == row.get("sha256")
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return row.get("bytes") is None  # it could not be looked at then either
+
+
+def _moved(image: ImageFile, elsewhere: Mapping[str, list[Row]]) -> Row | None:
+    """The row of an image that lies in another place now, which is taken from the list."""
+    rows = elsewhere.get(image.name, [])
+    found = next((row for row in rows if row.get("bytes") is not None and is_same(row, image.path)), None)
+    if found is not None:
+        rows.remove(found)
+    return found
 
 
 def _expanded(given: str | os.PathLike[str], recursive: bool) -> tuple[list[Path], Path | None, list[str]]:
@@ -133,10 +164,9 @@ def _outside_runs(files: Sequence[Path], root: Path) -> list[Path]:
             known[folder] = all(os.path.isfile(folder / name) for name in MARKS)
         return known[folder]
 
-    def below(file: Path) -> list[Path]:
-        return [folder for folder in file.parents if root in folder.parents]
-
-    return [file for file in files if not any(is_run(folder) for folder in below(file))]
+    return [
+        file for file in files if not any(is_run(folder) for folder in file.parents if root in folder.parents)
+    ]
 
 
 def _matched(pattern: str) -> tuple[list[Path], Path | None, list[str]]:

@@ -12,20 +12,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
-from ovseg.annotation.manifest import Lock, Manifest, Row, read_rows
 from ovseg.annotation.records import Record, read_record
+from ovseg.annotation.run.images import is_same
+from ovseg.annotation.run.rows import Row, read_rows
 from ovseg.errors import DataError, UsageError
+from ovseg.files.journal import Journal, Json
 from ovseg.files.paths import shown
-from ovseg.files.write import make_folder, write_json
+from ovseg.files.write import locked, make_folder, write_json
+from ovseg.options import FORMATS
 
 KIND = "ovseg annotate"
-RUN, MANIFEST, RECORDS = "run.json", "manifest.jsonl", "records"
-Settings = dict[str, object]
+RUN, MANIFEST, RECORDS, LOCK = "run.json", "manifest.jsonl", "records", ".lock"
+Settings = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class RunInfo:
     @property
     def names(self) -> tuple[str, ...]:
         """Every class: those of the last run in order, then those of earlier ones, sorted."""
-        listed = [self._names(key) for key in (self.current, *sorted(self.runs))]
+        listed = [self.names_of(key) for key in (self.current, *sorted(self.runs))]
         extra = {name for names in listed for name in names} - set(listed[0])
         return (*listed[0], *sorted(extra))
 
@@ -58,17 +62,23 @@ class RunInfo:
         """What the last run made: "instances" or "labels"."""
         return str(self._part(self.current, "options").get("task", "instances"))
 
-    def _names(self, key: str) -> list[str]:
+    @property
+    def overlaps(self) -> bool:
+        """Whether regions of the last run may share pixels."""
+        return bool(self._part(self.current, "options").get("overlap", True))
+
+    def names_of(self, key: str | None) -> list[str]:
+        """The classes of one run, in order."""
         found = self._part(key, "classes").get("names")
         return [str(name) for name in found] if isinstance(found, list) else []
 
-    def _part(self, key: str, part: str) -> Mapping[str, object]:
-        settings = self.runs.get(key, {}).get("settings")
+    def _part(self, key: str | None, part: str) -> Mapping[str, object]:
+        settings = self.runs.get(key or "", {}).get("settings")
         found = settings.get(part) if isinstance(settings, dict) else None
         return found if isinstance(found, dict) else {}
 
 
-def digest_of(settings: Mapping[str, object]) -> str:
+def digest_of(settings: Settings) -> str:
     """Twelve hexadecimal digits that are equal for equal settings."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -98,10 +108,22 @@ def record_path(folder: Path, stem: str) -> Path:
     return folder / RECORDS / f"{stem}.json"
 
 
+def record_of(folder: Path, row: Row) -> Record:
+    """The record of a finished image. Raises DataError.
+
+    Its ``image`` is a file that can be linked: the one that the run saw, of the same content, or None. A path
+    that somebody wrote into a record leads nowhere.
+    """
+    image = row.get("image")
+    seen = image is not None and row.get("bytes") is not None and is_same(row, image)
+    return replace(read_record(record_path(folder, row["stem"])), image=image if seen else None)
+
+
 def records_of(folder: Path, rows: Mapping[str, Row]) -> Iterator[Record]:
     """The records of all finished images, sorted by their stems. Raises DataError."""
-    for stem in sorted(stem for stem, row in rows.items() if "error" not in row):
-        yield read_record(record_path(folder, stem))
+    for _, row in sorted(rows.items()):
+        if "error" not in row:
+            yield record_of(folder, row)
 
 
 def read_run(folder: Path) -> tuple[RunInfo, Callable[[], Iterator[Record]], dict[str, Row]]:
@@ -113,7 +135,7 @@ def read_run(folder: Path) -> tuple[RunInfo, Callable[[], Iterator[Record]], dic
     info = read_info(folder)
     if info is None:
         raise DataError(f"expected the folder of a run, {shown(folder)} has no {RUN}")
-    rows, _, _ = read_rows(folder / MANIFEST)
+    rows = read_rows(folder / MANIFEST)
     return info, lambda: records_of(folder, rows), rows
 
 
@@ -129,60 +151,64 @@ class RunFolder:
     Attributes:
         info: what ``run.json`` says now.
         key: the digest of these settings.
-        manifest: the rows.
-        notes: what was found damaged and is done again.
+        rows: the manifest: what is known of each image, by stem.
+        damaged: lines of the manifest that were no rows and are removed; their images are done again.
 
     Raises:
-        UsageError: another run writes there, or its settings are others and ``mix`` is False.
+        UsageError: another run writes there, its settings are others and ``mix`` is False, or a folder in it
+            is a link.
         OvsegError: the folder cannot be written.
     """
 
-    def __init__(
-        self, path: Path, settings: Settings, known: Mapping[str, object], mix: bool = False
-    ) -> None:
+    def __init__(self, path: Path, settings: Settings, known: Settings, mix: bool = False) -> None:
         self.path = make_folder(path)
         self.key = digest_of(settings)
-        self.notes: list[str] = []
-        self._lock = Lock(path)
-        try:
+        with ExitStack() as held:
+            held.enter_context(locked(path / LOCK, wait=False))
             before = read_info(path)
             if before is not None:
                 self._check(before, settings, mix)
-                _remove_partial(path)
-            self.reordered = before is not None and before.current != self.key
+            _clean(path, before is not None)
             runs = {**(before.runs if before else {}), self.key: {"settings": settings, **known}}
             self.info = RunInfo(self.key, runs)
-            if before is None or before != self.info:
+            if before != self.info:
                 write_json(path / RUN, {"kind": KIND, "current": self.key, "runs": runs})
-            self.manifest = Manifest(path / MANIFEST)
-        except BaseException:
-            self._lock.release()
-            raise
-        if self.manifest.damaged:
-            self.notes.append(
-                f"{self.manifest.damaged} damaged lines of {MANIFEST}: their images are done again"
-            )
+            self._journal = held.enter_context(Journal(path / MANIFEST))
+            self.damaged = self._journal.repair()
+            self.rows = read_rows(path / MANIFEST)
+            self._held = held.pop_all()
 
     def __enter__(self) -> RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.manifest.close()
-        self._lock.release()
+        self._held.close()
+
+    def append(self, row: Row) -> None:
+        """Add a row to the manifest; its files have to be in place.
+
+        Raises:
+            OvsegError: it cannot be written; the file is as it was before.
+        """
+        self._journal.append([cast("Json", row)])
+        self.rows[row["stem"]] = row
+
+    def sync(self) -> None:
+        """Bring every row to the disk."""
+        self._journal.sync()
+
+    def finished(self) -> list[Row]:
+        """The rows of images with a result, sorted by their stems."""
+        return [row for _, row in sorted(self.rows.items()) if "error" not in row]
 
     def records(self) -> Iterator[Record]:
         """The records of all finished images, sorted by their stems. Raises DataError."""
-        return records_of(self.path, self.manifest.rows)
-
-    def record_path(self, stem: str) -> Path:
-        """The file of one image's record."""
-        return record_path(self.path, stem)
+        return records_of(self.path, self.rows)
 
     def _check(self, before: RunInfo, settings: Settings, mix: bool) -> None:
         if self.key == before.current or mix:
             return
-        old = before.runs[before.current].get("settings")
-        changed = differences(old, settings)
+        changed = differences(before.runs[before.current].get("settings"), settings)
         told = "; ".join(changed[:4]) + (f" and {len(changed) - 4} more" if len(changed) > 4 else "")
         raise UsageError(
             f"expected the settings of the run in {shown(self.path)}, got others: {told}. Take another folder, "
@@ -193,14 +219,12 @@ class RunFolder:
 def differences(old: object, new: object, path: str = "") -> list[str]:
     """A line for each value that differs between two settings.
 
-    >>> differences({"options": {"clean": 0.02, "halve": True}}, {"options": {"clean": 0.1, "halve": True}})
+    >>> differences({"options": {"clean": 0.02, "batch": 1}}, {"options": {"clean": 0.1, "batch": 1}})
     ['options.clean 0.02 -> 0.1']
     """
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [*new, *(key for key in old if key not in new)]
-        parts = [
-            differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key)) for key in keys
-        ]
+        parts = (differences(old.get(key), new.get(key), f"{path}.{key}".lstrip(".")) for key in keys)
         return [line for part in parts for line in part]
     return [] if old == new else [f"{path} {_brief(old)} -> {_brief(new)}"]
 
@@ -210,20 +234,20 @@ def _brief(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
-def _remove_partial(folder: Path) -> None:
-    """Remove what a killed run was just writing; nobody else writes here."""
-    for place, _, files in os.walk(folder):
-        for name in files:
+def _clean(folder: Path, is_run: bool) -> None:
+    """Refuse links in the places of folders, which would be written through; remove what a kill left behind.
+
+    Args:
+        folder: the run folder, locked.
+        is_run: a run has written here before; nobody else does.
+    """
+    ours = [(str(folder), [RECORDS, *FORMATS], os.listdir(folder))]
+    ours += [found for name in ours[0][1] for found in os.walk(folder / name)]
+    for place, folders, files in ours:
+        for name in folders:
+            if os.path.islink(path := os.path.join(place, name)):
+                raise UsageError(f"expected the folder of a run, {shown(path)} is a link")
+        for name in files if is_run else ():
             if name.startswith(".ovseg-"):
                 with suppress(OSError):
                     os.unlink(os.path.join(place, name))
-
-
-def counted(rows: Sequence[Row]) -> dict[str, int]:
-    """Masks of each class over some rows, in alphabetical order."""
-    total: dict[str, int] = {}
-    for row in rows:
-        masks = row.get("masks")
-        for name, count in masks.items() if isinstance(masks, dict) else ():
-            total[name] = total.get(name, 0) + int(count)
-    return dict(sorted(total.items()))

@@ -1,0 +1,183 @@
+"""``annotate(...)``: folders of images and a list of words in, a run folder with label files out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import ovseg
+from ovseg.annotation.classes import Classes, read_classes
+from ovseg.annotation.formats import WRITERS, Target, Writer
+from ovseg.annotation.run.engines import check_ray, run_local, run_on_ray
+from ovseg.annotation.run.folder import MANIFEST, RunFolder, RunInfo, Settings
+from ovseg.annotation.run.images import find_inputs, recognise
+from ovseg.annotation.run.plan import Outcome, Progress, Tally, finish, make_plan, renew
+from ovseg.annotation.run.work import Finder, Work
+from ovseg.errors import UsageError
+from ovseg.options import FORMATS, FormatOptions
+from ovseg.options.checks import check_choice, check_integer, check_words
+from ovseg.words.names import fold
+from ovseg.words.vocabulary import Names
+
+PACKAGES = ("torch", "open_clip_torch", "numpy", "opencv-python", "pillow", "pycocotools")
+"""Packages whose versions a run writes down."""
+ENGINES = ("local", "ray")
+MOST_THREADS, MOST_WORKERS = 64, 4096
+
+
+def annotate(
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    classes: Names | os.PathLike[str] | Classes,
+    out: str | os.PathLike[str],
+    finder: Finder | None = None,
+    formats: str | Sequence[str] = ("coco",),
+    *,
+    engine: str = "local",
+    format_options: FormatOptions | None = None,
+    recursive: bool = False,
+    mix: bool = False,
+    retry: bool = False,
+    threads: int = 2,
+    workers: int = 2,
+    on_note: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Annotate images into a run folder. A call that was killed goes on when it is made again.
+
+    Args:
+        images: folders, files, patterns such as "photos/*.jpg", or text files that list images.
+        classes: as ``read_classes`` takes them: a file, a vocabulary, "sky, tree", a list, a dict.
+        out: the run folder.
+        finder: finds the regions of each class: a ``MaskFinder`` or ``LabelFinder`` of these classes, or an
+            object of your own with ``find``, ``describe`` and ``batch``. None: masks, with the embedded models.
+        formats: names of ``ovseg.options.FORMATS``.
+        engine: "local", or "ray" for a job of Ray Data; the finder then has to survive pickling.
+        format_options: the choices of the formats.
+        recursive: search the folders of a folder too.
+        mix: go on where the run folder has other settings.
+        retry: try images again that failed before.
+        threads: images decoded at once, 1 to 64.
+        workers: how many workers Ray has, 1 to 4096.
+        on_note: called with a line for whatever was left out or found damaged.
+        progress: called with what is counted ("images", "files", then each format), how many are done, of how
+            many, and how many images failed.
+
+    Returns:
+        What was done and what failed. Everything finished is on the disk whatever happens meanwhile.
+
+    Raises:
+        UsageError: an argument is wrong, the run folder has other settings, or another run writes there.
+        MissingPackageError: Ray is not installed.
+        OvsegError: a result cannot be written, or Ray's job fails.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> photos, out = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())
+        >>> Image.fromarray(ovseg.make_scene(3, 64).image).save(photos / "a.png")
+        >>> done = annotate(photos, "purple triangle, stripes", out)
+        >>> done.done, (out / "coco" / "instances.json").is_file()
+        (1, True)
+    """
+    check_choice("engine", engine, ENGINES)
+    check_integer("threads", threads, 1, MOST_THREADS)
+    check_integer("workers", workers, 1, MOST_WORKERS)
+    if engine == "ray":
+        check_ray()
+    words = read_classes(classes)
+    listed = check_formats(formats, words, format_options)
+    folder = Path(os.path.abspath(out))
+    given = [images] if isinstance(images, (str, os.PathLike)) else list(images)
+    found, notes = find_inputs(given, recursive, folder)
+    if finder is None:
+        finder = default_finder(words)
+    settings = settings_of(finder, words)
+    with RunFolder(folder, settings, known_of(getattr(finder, "device", None)), mix) as run:
+        if run.damaged:
+            notes.append(f"{run.damaged} damaged lines of {MANIFEST}: their images are done again")
+        if on_note is not None:
+            for line in notes:
+                on_note(line)
+        plan = make_plan(recognise(found, run.rows), run, finder.batch, retry)
+        renew(run, plan.renewed)
+        writers = make_writers(listed, folder, run.info, format_options)
+        work = Work(finder, writers, folder, run.key, threads)
+        tally = Tally(run, plan, progress)
+        if plan.groups and engine == "ray":
+            run_on_ray(work, plan, tally.add, workers)
+        elif plan.groups:
+            run_local(work, plan, tally.add)
+        return finish(run, writers, plan.images, tally.done, progress)
+
+
+def default_finder(classes: Classes) -> Finder:
+    """Masks of each class, with the embedded models."""
+    from ovseg.annotation.finder import MaskFinder
+    from ovseg.model import load_model
+    from ovseg.segmenters.load import load_segmenter
+
+    return MaskFinder(load_model(), load_segmenter(), classes)
+
+
+def check_formats(
+    formats: str | Sequence[str], classes: Classes, options: FormatOptions | None = None
+) -> list[str]:
+    """The names of formats, each once.
+
+    Raises:
+        UsageError: one is unknown, or cannot hold the classes.
+    """
+    listed = list(dict.fromkeys(check_words("formats", formats)))
+    for name in listed:
+        check_choice("format", name, FORMATS)
+        WRITERS[name](
+            Target(Path(), classes.names, classes.vocabulary.background, options=options or FormatOptions())
+        )
+    return listed
+
+
+def make_writers(
+    formats: Sequence[str], folder: Path, info: RunInfo, options: FormatOptions | None = None
+) -> list[Writer]:
+    """The writers of some formats below a folder, for the classes of a run."""
+    chosen = replace(options or FormatOptions(), overlaps=info.overlaps)
+    source = f"ovseg {ovseg.__version__} {info.current}"
+    return [
+        WRITERS[name](
+            Target(folder / name, info.names, info.background, info.task == "labels", source, chosen)
+        )
+        for name in formats
+    ]
+
+
+def settings_of(finder: Finder, classes: Classes) -> Settings:
+    """Whatever decides the regions of a run: its digest tells two runs apart.
+
+    Raises:
+        UsageError: the finder finds other classes, or describes itself by what JSON cannot hold.
+    """
+    described = {"classes": classes.describe(), **finder.describe()}
+    own = described["classes"]
+    names = set(own["names"]) if isinstance(own, dict) else set()
+    if set(classes.objects) != {name for name in names if fold(name) != "background"}:
+        raise UsageError(f"expected a finder of {', '.join(classes.names)}, got one of {', '.join(names)}")
+    try:
+        settings: dict[str, object] = json.loads(json.dumps(described))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"expected a finder described by what JSON can hold: {error}") from None
+    return settings
+
+
+def known_of(device: object) -> Settings:
+    """What a run writes down besides: versions of packages, and the device of the models."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # installed in another way, as opencv-python-headless
+            versions[name] = "unknown"
+    return {"packages": versions, "device": str(device)}

@@ -1,0 +1,192 @@
+"""What is done with each image, in this process or on a worker: found by its group, then written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ovseg.annotation.formats import Writer
+from ovseg.annotation.formats.base import as_json, write_text
+from ovseg.annotation.records import Picture, Record
+from ovseg.annotation.run.folder import record_path
+from ovseg.annotation.run.images import ImageFile
+from ovseg.annotation.run.reading import Loaded, load_ahead, reason
+from ovseg.annotation.run.rows import Row
+from ovseg.errors import OvsegError, UsageError
+from ovseg.files.write import make_folder, write_file
+
+BATCH_PIXELS = 24_000_000
+"""A group's pictures go through CLIP in parts of about so many pixels of their own, to bound memory."""
+PROBE = 4 << 20
+
+
+class Finder(Protocol):
+    """What finds the regions of pictures. For the engine "ray" it has to survive pickling."""
+
+    @property
+    def batch(self) -> int:
+        """How many pictures make a group; the same in every run into a folder, or bytes may differ."""
+        ...
+
+    def find(
+        self, pictures: Sequence[NDArray[np.uint8]], wanted: Sequence[bool] | None = None
+    ) -> Iterator[Picture | None]:
+        """What is in each picture (H, W, 3) uint8 RGB; None for one that is not wanted."""
+        ...
+
+    def describe(self) -> Mapping[str, object]:
+        """Whatever decides the regions, as JSON can hold it: by it a run folder knows its runs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """Turns images into the files of a run.
+
+    Attributes:
+        finder: finds the regions.
+        writers: the formats.
+        folder: the run folder.
+        key: the digest of the run's settings.
+        threads: how many images are decoded at once.
+    """
+
+    finder: Finder
+    writers: Sequence[Writer]
+    folder: Path
+    key: str
+    threads: int
+
+    def find(
+        self, groups: Sequence[Sequence[ImageFile]], needed: Collection[str]
+    ) -> Iterator[tuple[Row, Record | None]]:
+        """The record of each image whose stem is needed, or a row with the reason why there is none."""
+        with closing(load_ahead((image for group in groups for image in group), self.threads)) as loads:
+            for group in groups:
+                for batch in _batches(loads, len(group)):
+                    yield from self._find(batch, needed)
+
+    def write(self, row: Row, record: Record | None) -> Row:
+        """Write the files of an image; the row that says so, or the reason why they could not be written.
+
+        Raises:
+            OvsegError: the disk is full or cannot be written, so that no other image could be either.
+        """
+        if record is None:
+            return row
+        try:
+            return {**row, **write_record(record, self.folder, self.writers), "run": self.key}
+        except OvsegError as error:
+            if not can_write(self.folder):
+                raise
+            return {**row, "error": reason(error), "again": True}
+        except Exception as error:
+            return {**row, "error": reason(error)}
+
+    def _find(self, batch: Sequence[Loaded], needed: Collection[str]) -> Iterator[tuple[Row, Record | None]]:
+        good = [(one.row, one.picture) for one in batch if one.picture is not None]
+        yield from ((one.row, None) for one in batch if one.picture is None and one.row["stem"] in needed)
+        wanted = [row["stem"] in needed for row, _ in good]
+        found = find_all(self.finder, [picture for _, picture in good], wanted)
+        for (row, picture), asked, one in zip(good, wanted, found, strict=True):
+            if not asked:
+                continue
+            if isinstance(one, Picture):
+                yield row, make_record(row, one, (picture.shape[0], picture.shape[1]), self.key)
+            else:
+                yield {**row, **one}, None
+
+
+def find_all(
+    finder: Finder, pictures: Sequence[NDArray[np.uint8]], wanted: Sequence[bool]
+) -> list[Picture | Row]:
+    """What is in each picture that is wanted, or why that cannot be said, as "error" and "again".
+
+    All pictures go through the finder together, because the last bits of CLIP's features depend on the size
+    of the batch. Where that fails, the pictures that fail alone too are taken out, and the rest is a batch:
+    the same one that a later call makes, which leaves out images that have failed.
+    """
+    if not any(wanted):
+        return [{}] * len(pictures)
+    try:
+        found = list(finder.find(pictures, wanted))
+        if len(found) != len(pictures):
+            raise UsageError(f"expected {len(pictures)} answers from the finder, got {len(found)}")
+        return [one or {"error": "expected regions from the finder, got none"} for one in found]
+    except Exception as error:
+        together = reason(error)
+    alone = [_failure(finder, picture, asked) for picture, asked in zip(pictures, wanted, strict=True)]
+    kept = [index for index, failure in enumerate(alone) if failure is None]
+    if len(kept) == len(pictures):
+        told = f"{together} (of {len(kept)} images together, not of this one alone: a smaller batch helps)"
+        return [{"error": told, "again": True}] * len(pictures)
+    rest = find_all(finder, [pictures[index] for index in kept], [wanted[index] for index in kept])
+    out: list[Picture | Row] = [failure or {} for failure in alone]
+    for index, one in zip(kept, rest, strict=True):
+        out[index] = one
+    return out
+
+
+def _failure(finder: Finder, picture: NDArray[np.uint8], wanted: bool) -> Row | None:
+    try:
+        for _ in finder.find([picture], [wanted]):
+            pass
+    except MemoryError as error:
+        return {"error": reason(error), "again": True}
+    except Exception as error:
+        return {"error": reason(error)}
+    return None
+
+
+def make_record(row: Row, found: Picture, size: tuple[int, int], key: str) -> Record:
+    """The record of an image: what was found in it, and by which run."""
+    return Record(row["name"], size, found.regions, row["stem"], row["image"], found.presence, run=key)
+
+
+def write_record(record: Record, folder: Path, writers: Sequence[Writer]) -> Row:
+    """Write an image's record and its files of each format; the part of its row that says so."""
+    path = record_path(folder, record.stem)
+    make_folder(path.parent)
+    write_text(path, as_json(record.describe()) + "\n")
+    for writer in writers:
+        writer.write(record)
+    counts = Counter(one.label for one in record.regions)
+    return {
+        "size": list(record.size),
+        "masks": dict(sorted(counts.items())),
+        "record": path.stat().st_size,
+        "formats": [writer.key for writer in writers],
+    }
+
+
+def can_write(folder: Path) -> bool:
+    """Whether a file of ``PROBE`` bytes can be written in a folder, or the disk is full or read-only."""
+    probe = folder / ".ovseg-probe"
+    try:
+        write_file(probe, lambda file: file.write(bytes(PROBE)))
+        probe.unlink()
+    except (OvsegError, OSError):
+        return False
+    return True
+
+
+def _batches(loads: Iterator[Loaded], count: int) -> Iterator[list[Loaded]]:
+    """The next ``count`` images in parts that may be held together."""
+    batch: list[Loaded] = []
+    pixels = 0
+    for _ in range(count):
+        batch.append(next(loads))
+        picture = batch[-1].picture
+        pixels += 0 if picture is None else picture.shape[0] * picture.shape[1]
+        if pixels >= BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
