@@ -145,7 +145,7 @@ def test_pictures_are_those_of_the_demo(tmp_path):
     """docs/images holds what ``make pictures`` writes and screenshots; every page shows only these."""
     done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    written = [Path(line) for line in done.stdout.split()]
+    written = [Path(line.split(": ")[0]) for line in done.stdout.splitlines()]
     committed = sorted((ROOT / "docs/images").iterdir())
     assert sorted([*(path.name for path in written), *SCREENSHOTS]) == [path.name for path in committed]
     for command in SCREENSHOTS.values():

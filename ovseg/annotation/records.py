@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ovseg.errors import DataError, described
 from ovseg.files.paths import shown
@@ -150,22 +151,18 @@ def read_record(path: Path) -> Record:
         raise DataError(f"expected a record as JSON, {shown(path)} is none") from None
 
 
-def parse_record(content: object, where: str) -> Record:
+def parse_record(content: Any, where: str) -> Record:
     """A record from what ``Record.describe`` gave. Raises DataError for anything else."""
     try:
-        assert isinstance(content, dict)
         size = check_size(content["size"], where)
+
+        def mask(counts: object) -> Mask:
+            return Mask(size, str(counts)).checked()
+
         regions = tuple(
-            Region(
-                str(one["label"]),
-                Mask(size, str(one["counts"])).checked(),
-                one["score"],
-                one["prompt"],
-                one["method"],
-            )
+            Region(str(one["label"]), mask(one["counts"]), one["score"], one["prompt"], one["method"])
             for one in content["regions"]
         )
-        void = content["void"]
         return Record(
             str(content["name"]),
             size,
@@ -173,8 +170,8 @@ def parse_record(content: object, where: str) -> Record:
             str(content["stem"]),
             content["image"],
             content["presence"],
-            None if void is None else Mask(size, str(void)).checked(),
+            None if content["void"] is None else mask(content["void"]),
             content["run"],
         )
-    except (AssertionError, KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"expected a record of ovseg annotate, {where} is none: {error!r}") from None

@@ -171,12 +171,12 @@ def _masks(t2m: TextToMask, shown: list[Example]) -> list[list[NDArray[np.uint8]
 
 
 def _row(model: Model, example: Example) -> list[NDArray[np.uint8]]:
-    labels = model.segment(example.image, example.names).array
+    labels = model.segment(example.image, example.names)
     colours = figures.palette(len(example.names))
     surgery = model.similarity(example.image, example.shown)
     plain = model.with_method("clip").similarity(example.image, example.shown, surgery="none")
-    entries = [(name, tuple(colour)) for name, colour in zip(example.names, colours.tolist(), strict=True)]
-    overlay = figures.fit(figures.overlay_labels(example.image, labels, colours), HEIGHT)
+    entries = [(name, tuple(colours[labels.index(name)].tolist())) for name in labels.shares]
+    overlay = figures.fit(figures.overlay_labels(example.image, labels.array, colours), HEIGHT)
     pictures = [
         figures.titled(figures.fit(example.image, HEIGHT), "image"),
         figures.with_legend(figures.titled(overlay, "segment"), entries),

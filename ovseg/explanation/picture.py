@@ -180,4 +180,8 @@ def token_sheet(image: NDArray[np.uint8], found: CaptionTokens) -> NDArray[np.ui
         (token, f"{cosine:.3f}", colours.get(place))
         for place, (token, cosine) in enumerate(zip(found.tokens, found.cosines.tolist()))
     ]
-    return figures.grid([[row], [figures.words(entries, max(320, row.shape[1]))]], gap=0)
+    width = max(320, row.shape[1])
+    ranks = figures.legend(
+        list(zip(("highest cosine", "second", "third"), figures.RANKS, strict=True)), width
+    )
+    return figures.grid([[row], [figures.words(entries, width)], [ranks]], gap=0)

@@ -26,9 +26,12 @@ RANKS = ((250, 150, 140), (250, 225, 110), (150, 190, 250))
 
 
 def palette(count: int) -> Picture:
-    """``count`` colours (K, 3) uint8, neighbours far apart: hues by the golden angle, three brightnesses."""
+    """``count`` colours (K, 3) uint8, neighbours far apart: hues by the golden angle, three brightnesses.
+
+    The first is magenta, which few things in photographs are.
+    """
     index = np.arange(count)
-    hue = (index * 0.61803398875 % 1.0) * 180
+    hue = ((0.85 + index * 0.61803398875) % 1.0) * 180
     saturation = np.array([200, 150, 230])[index // 7 % 3]
     value = np.array([230, 170, 120])[index // 3 % 3]
     hsv = np.stack([hue, saturation, value], axis=-1).astype(np.uint8)[None]
@@ -128,9 +131,10 @@ def words(
 
 
 def with_legend(picture: Picture, entries: Sequence[tuple[str, tuple[int, int, int]]]) -> Picture:
-    """The picture, padded to at least 200 pixels in width, with its legend below."""
+    """The picture, padded to at least 200 pixels in width, with a legend below that grows with its width."""
     padded = _pad_to(picture, picture.shape[0], max(200, picture.shape[1]))
-    return np.concatenate([padded, legend(entries, padded.shape[1])])
+    size = max(15, round(padded.shape[1] / 45))
+    return np.concatenate([padded, legend(entries, padded.shape[1], size)])
 
 
 def titled(picture: Picture, title: str, size: int = 15) -> Picture:
@@ -166,10 +170,11 @@ def colour_bar(width: int, low: str, high: str, height: int = 14, size: int = 13
 
 
 def outlined(picture: Picture, mask: Mask, colour: tuple[int, int, int] = PAPER) -> Picture:
-    """The picture with the outline of one mask (H, W) bool."""
+    """The picture with the outline of one mask (H, W) bool, on a dark line that shows on any ground."""
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     width = max(1, round(min(mask.shape) / 200))
-    return np.asarray(cv2.drawContours(picture.copy(), outlines, -1, colour, width))
+    dark = cv2.drawContours(picture.copy(), outlines, -1, INK, width + 2)
+    return np.asarray(cv2.drawContours(dark, outlines, -1, colour, width))
 
 
 def grid(pictures: Sequence[Sequence[Picture]], gap: int = 6) -> Picture:

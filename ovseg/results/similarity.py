@@ -131,7 +131,9 @@ class SimilarityMap(NamedResult[NDArray[np.float32]]):
             figures.titled(figures.heat(self._map(index, size)), name)
             for index, name in enumerate(self.names[:20])
         ]
-        return figures.grid([shown[start : start + 4] for start in range(0, len(shown), 4)])
+        rows = figures.grid([shown[start : start + 4] for start in range(0, len(shown), 4)])
+        bar = figures.colour_bar(max(200, rows.shape[1] - 12), "lowest of each map", "highest")
+        return figures.grid([[rows], [bar]], gap=6)
 
     def _repr_html_(self) -> str:
         return as_html(self._picture(), f"similarity to {', '.join(self.names[:20])}")

@@ -399,9 +399,8 @@ def test_digest_and_picture_are_of_one_content(tmp_path, monkeypatch):
 
 
 def test_only_the_image_that_a_run_saw_is_linked(tmp_path, photos, slow):
-    from ovseg.annotation.formats import read_annotations
-
     from ovseg.annotation.convert import convert
+    from ovseg.annotation.formats import read_annotations
 
     out, secret = tmp_path / "out", tmp_path / "secret"
     slow.run(photos, out, slow.Brightness(), formats=("coco",))

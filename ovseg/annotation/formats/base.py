@@ -58,6 +58,11 @@ class Target:
         return tuple(name for index, name in enumerate(self.names) if index != self.background)
 
 
+def image_name(record: Record) -> str:
+    """The image's path in the folder of a format: the stem of its other files, and its own ending."""
+    return record.stem + PurePosixPath(record.name).suffix
+
+
 class Writer(ABC):
     """One format. Writing an image again gives the same bytes, so a run may be repeated at any place.
 
@@ -98,14 +103,36 @@ class Writer(ABC):
         make_folder(path.parent)
         return path
 
+    def save(self, place: str, parts: Iterable[str]) -> None:
+        """Write a text below the format's folder part by part. Raises OvsegError where that fails."""
+        write_text(self.path(place), parts)
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8; bytes of a file name that are no UTF-8 are escaped."""
-    write_file(path, lambda file: file.write(text.encode(errors="backslashreplace")))
+    def link(self, record: Record, place: str) -> None:
+        """Put the image where a tool looks for it: as a link, or a copy where there are no links.
+
+        Raises OvsegError where neither can be made.
+        """
+        if record.image is None:
+            return
+        path = self.path(place)
+        if os.path.islink(path) and os.readlink(path) == record.image:
+            return
+        partial = path.with_name(f".ovseg-{os.getpid()}-{secrets.token_hex(6)}")
+        try:
+            try:
+                os.symlink(record.image, partial)
+            except (OSError, NotImplementedError):
+                shutil.copyfile(record.image, partial)
+            os.replace(partial, path)
+        except OSError as error:
+            raise OvsegError(f"expected to write {shown(path)}: {error.strerror}") from None
+        finally:
+            with suppress(OSError):
+                partial.unlink()
 
 
-def write_parts(path: Path, parts: Iterable[str]) -> None:
-    """Write a large text part by part, whole or not at all."""
+def write_text(path: Path, parts: Iterable[str]) -> None:
+    """Write UTF-8 part by part, whole or not at all; bytes of a file name that are no UTF-8 are escaped."""
     write_file(path, lambda file: file.writelines(part.encode(errors="backslashreplace") for part in parts))
 
 
@@ -120,42 +147,6 @@ def json_list(items: Iterable[object]) -> Iterator[str]:
     for number, item in enumerate(items):
         yield (",\n" if number else "\n") + as_json(item)
     yield "\n]"
-
-
-def image_name(record: Record) -> str:
-    """The image's path in the folder of a format, beside whose files it lies."""
-    return record.stem + PurePosixPath(record.name).suffix
-
-
-def link_image(record: Record, folder: Path, name: str = "") -> None:
-    """Put the image into the folder where a tool looks for it: as a link, or a copy where there are no links.
-
-    Args:
-        record: the image.
-        folder: the folder.
-        name: its path there; empty for ``image_name``.
-
-    Raises:
-        OvsegError: neither can be made.
-    """
-    if record.image is None:
-        return
-    path = folder / (name or image_name(record))
-    make_folder(path.parent)
-    if os.path.islink(path) and os.readlink(path) == record.image:
-        return
-    partial = path.with_name(f".ovseg-{os.getpid()}-{secrets.token_hex(6)}")
-    try:
-        try:
-            os.symlink(record.image, partial)
-        except (OSError, NotImplementedError):
-            shutil.copyfile(record.image, partial)
-        os.replace(partial, path)
-    except OSError as error:
-        raise OvsegError(f"expected to write {shown(path)}: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def paint(

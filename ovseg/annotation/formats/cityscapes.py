@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ovseg.annotation.formats.base import Records, Writer, paint, write_text
+from ovseg.annotation.formats.base import Records, Writer, paint
 from ovseg.annotation.formats.source import Annotations, Source, files_below, label_record, records_of
 from ovseg.annotation.records import Record
 from ovseg.errors import UsageError
@@ -64,4 +64,4 @@ class Cityscapes(Writer):
 
     def finish(self, records: Records) -> None:
         names = sorted((CITYSCAPES[name], name) for name in self.index)
-        write_text(self.path("labels.txt"), "".join(f"{number} {name}\n" for number, name in names))
+        self.save("labels.txt", ["".join(f"{number} {name}\n" for number, name in names)])

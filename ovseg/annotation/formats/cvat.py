@@ -10,15 +10,9 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.annotation.formats.base import Records, Writer, hex_colours, write_parts, xml_text
+from ovseg.annotation.formats.base import Records, Writer, hex_colours, xml_text
 from ovseg.annotation.formats.shapes import box_mask, ellipse_mask
-from ovseg.annotation.formats.source import (
-    Annotations,
-    Source,
-    reading,
-    records_of,
-    with_others,
-)
+from ovseg.annotation.formats.source import Annotations, Source, reading, records_of, with_others
 from ovseg.annotation.records import Record, Region, check_size
 from ovseg.errors import DataError
 from ovseg.files.paths import shown
@@ -140,7 +134,7 @@ class Cvat(Writer):
     name = "cvat"
 
     def finish(self, records: Records) -> None:
-        write_parts(self.path("annotations.xml"), self._parts(records))
+        self.save("annotations.xml", self._parts(records))
 
     def _parts(self, records: Records) -> Iterator[str]:
         yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n'

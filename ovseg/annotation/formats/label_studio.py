@@ -5,24 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
 
-from ovseg.annotation.formats.base import Records, Writer, hex_colours, json_list, write_parts, write_text
+from ovseg.annotation.formats.base import Records, Writer, hex_colours, json_list
 from ovseg.annotation.formats.brush import decode_brush, encode_brush
 from ovseg.annotation.formats.shapes import box_mask, ellipse_mask
-from ovseg.annotation.formats.source import (
-    Annotations,
-    Source,
-    as_score,
-    reading,
-    records_of,
-    with_others,
-)
+from ovseg.annotation.formats.source import Annotations, Source, as_score, reading, records_of, with_others
 from ovseg.annotation.records import Record, Region, check_size
 from ovseg.errors import DataError, described
 from ovseg.files.find import suffixes
@@ -32,15 +24,9 @@ from ovseg.results.coco import Mask
 WHAT = "tasks of Label Studio"
 FROM_NAME, TO_NAME = "label", "image"
 """The names of the brush labels and of the image in ``config.xml``."""
+Picture = tuple[str, list[Any]]
+"""The name of an image, and the results that belong to it."""
 _UPLOAD = re.compile(r"^/data/upload/\d+/(?:[0-9a-f]{8}-)?")
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """An image of a task: its name, and the results that belong to it."""
-
-    name: str
-    results: list[Any]
 
 
 def read_label_studio(source: Source) -> Annotations:
@@ -60,15 +46,16 @@ def read_label_studio(source: Source) -> Annotations:
         pictures = [
             one for place, task in enumerate(tasks) for one in _pictures(task, place, keys, predicted, source)
         ]
-        pictures.sort(key=lambda one: one.name)
-        used = {label for one in pictures for result in one.results for label in _labels(result)}
+        pictures.sort(key=lambda one: one[0])
+        used = {label for _, results in pictures for result in results for label in _labels(result)}
 
-    def record(picture: _Picture) -> Record:
-        image = source.image(picture.name)
-        size = _size(picture, image)
-        objects = source.objects(picture.name)
-        labelled = {one.get("id") for one in picture.results if _labels(one)}
-        for place, one in enumerate(picture.results, 1):
+    def record(picture: Picture) -> Record:
+        name, results = picture
+        image = source.image(name)
+        size = _size(name, results, image)
+        objects = source.objects(name)
+        labelled = {one.get("id") for one in results if _labels(one)}
+        for place, one in enumerate(results, 1):
             key, labels = one.get("id", place), _labels(one)
             mask = _mask(one, size) if labels else None
             if mask is not None:
@@ -76,7 +63,7 @@ def read_label_studio(source: Source) -> Annotations:
                     objects.add(place, Region(label, mask, as_score(one.get("score"))))
             elif labels or key not in labelled:  # <Rectangle> with <Labels>: two results of one id
                 objects.skip(place, f"results {one.get('type')!r}")
-        return objects.record(picture.name, size, image)
+        return objects.record(name, size, image)
 
     return Annotations(
         with_others(source.names or listed, used),
@@ -119,7 +106,7 @@ def _done(task: Any) -> list[Any]:
 
 def _pictures(
     task: Any, place: int, keys: dict[str, str], predicted: bool, source: Source
-) -> Iterator[_Picture]:
+) -> Iterator[Picture]:
     """The images of a task, each with its own results."""
     where = f"task {task.get('id', place + 1)}"
     found = (task.get("predictions") or [{"result": []}]) if predicted else _done(task)
@@ -142,7 +129,7 @@ def _pictures(
     if not results:
         raise DataError(f"expected {where} with an image in its data, got {described(list(data))}")
     for key, own in results.items():
-        yield _Picture(image_name(data[key]), own)
+        yield image_name(data[key]), own
 
 
 def _key(data: Any, keys: dict[str, str], to_name: object) -> str | None:
@@ -181,17 +168,15 @@ def _configured(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     return keys, tuple(one.attrib["value"] for one in root.iter("Label") if "value" in one.attrib)
 
 
-def _size(picture: _Picture, image: str | None) -> tuple[int, int]:
-    sizes = {
-        (one["original_height"], one["original_width"]) for one in picture.results if "original_width" in one
-    }
+def _size(name: str, results: list[Any], image: str | None) -> tuple[int, int]:
+    sizes = {(one["original_height"], one["original_width"]) for one in results if "original_width" in one}
     if len(sizes) > 1:
-        raise DataError(f"expected one size of {picture.name}, got {sorted(sizes)}")
+        raise DataError(f"expected one size of {name}, got {sorted(sizes)}")
     if sizes:
-        return check_size(sizes.pop(), picture.name)
+        return check_size(sizes.pop(), name)
     if image is None:
         raise DataError(
-            f"expected the size of {picture.name}, a task without regions has none: name the images' folder"
+            f"expected the size of {name}, a task without regions has none: name the images' folder"
         )
     return upright_size(Path(image))
 
@@ -223,8 +208,8 @@ class LabelStudio(Writer):
     name = "label-studio"
 
     def finish(self, records: Records) -> None:
-        write_text(self.path("config.xml"), self.config())
-        write_parts(self.path("tasks.json"), chain(json_list(self._tasks(records)), ["\n"]))
+        self.save("config.xml", [self.config()])
+        self.save("tasks.json", chain(json_list(self._tasks(records)), ["\n"]))
 
     def config(self) -> str:
         """The labelling interface with a brush label for each class."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ovseg.annotation.formats.base import Records, Writer, as_json, write_text
+from ovseg.annotation.formats.base import Records, Writer, as_json
 from ovseg.annotation.formats.shapes import drawn_mask, ellipse_mask
 from ovseg.annotation.formats.source import (
     Annotations,
@@ -75,10 +75,7 @@ def read_labelme(source: Source) -> Annotations:
         return objects.record(name, size, image, stem)
 
     names = with_others(source.names or read_names(root / "labels.txt"), used)
-    return Annotations(
-        tuple(name for name in names if name != IGNORED),
-        records_of(files, record, WHAT),
-    )
+    return Annotations(tuple(name for name in names if name != IGNORED), records_of(files, record, WHAT))
 
 
 def _beside(file: Path, path: str) -> str | None:
@@ -143,11 +140,11 @@ class LabelMe(Writer):
             "imageHeight": record.size[0],
             "imageWidth": record.size[1],
         }
-        write_text(path, as_json(content) + "\n")
+        self.save(f"{record.stem}.json", [as_json(content), "\n"])
 
     def finish(self, records: Records) -> None:
         names = (" ".join(name.split()) for name in self.target.objects)
-        write_text(self.path("labels.txt"), "".join(f"{name}\n" for name in names))
+        self.save("labels.txt", ["".join(f"{name}\n" for name in names)])
 
 
 def _shape(

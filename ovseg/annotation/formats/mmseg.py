@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ovseg.annotation.formats.base import Records, Writer, link_image, paint, write_text
+from ovseg.annotation.formats.base import Records, Writer, image_name, paint
 from ovseg.annotation.formats.source import (
     Annotations,
     Source,
@@ -86,7 +86,7 @@ class Mmseg(Writer):
         rest = void if self.target.background is None else self.target.background
         labels = paint(record, values, rest, void, np.uint8 if void == 255 else np.uint16)
         write_labels(self.path("labels", f"{record.stem}.png"), labels, palette(min(len(names), 256)))
-        link_image(record, self.folder / "images")
+        self.link(record, f"images/{image_name(record)}")
 
     def finish(self, records: Records) -> None:
         names = self.target.names
@@ -96,4 +96,4 @@ class Mmseg(Writer):
             "data_prefix = {'img_path': 'images', 'seg_map_path': 'labels'}\n"
             f"ignore_index = {void_value(len(names))}\n"
         )
-        write_text(self.path("dataset.py"), text)
+        self.save("dataset.py", [text])

@@ -247,11 +247,7 @@ def find_image(folders: Sequence[Path], stem: str) -> tuple[str, str | None]:
 
 
 def label_record(
-    name: str,
-    labels: NDArray[np.integer],
-    names: dict[int, str],
-    void: set[int],
-    image: str | None = None,
+    name: str, labels: NDArray[np.integer], names: dict[int, str], void: set[int], image: str | None = None
 ) -> Record:
     """A label map (H, W) as a record: one region for each value that has a name.
 

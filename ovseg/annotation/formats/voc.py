@@ -8,16 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ovseg.annotation.formats.base import (
-    Records,
-    Writer,
-    image_name,
-    link_image,
-    paint,
-    write_parts,
-    write_text,
-    xml_text,
-)
+from ovseg.annotation.formats.base import Records, Writer, image_name, paint, xml_text
 from ovseg.annotation.formats.source import (
     Annotations,
     Source,
@@ -180,21 +171,21 @@ class Voc(Writer):
             objects[one.mask.array()] = min(number, VOID - 1)
         write_labels(self.path("SegmentationClass", f"{record.stem}.png"), classes, colours)
         write_labels(self.path("SegmentationObject", f"{record.stem}.png"), objects, colours)
-        write_text(self.path("Annotations", f"{record.stem}.xml"), self._xml(record))
-        link_image(record, self.folder / "JPEGImages")
+        self.save(f"Annotations/{record.stem}.xml", [self._xml(record)])
+        self.link(record, f"JPEGImages/{image_name(record)}")
 
     def finish(self, records: Records) -> None:
         colours = voc_colours()
         listed = {"background": 0, **{name: k + 1 for name, k in self.index.items()}}
         lines = (f"{name}:{','.join(map(str, colours[k].tolist()))}::\n" for name, k in listed.items())
-        write_text(self.path("labelmap.txt"), "# label:color_rgb:parts:actions\n" + "".join(lines))
+        self.save("labelmap.txt", ["# label:color_rgb:parts:actions\n" + "".join(lines)])
         stems = []
         for one in records():
             stems.append(f"{one.stem}\n")
             if len(self.regions(one)) > VOID - 1:
                 kind = f"numbers of objects beyond {VOID - 1} of one image in SegmentationObject"
                 self.target.skipped.add(kind, one.name)
-        write_parts(self.path("ImageSets", "Segmentation", "default.txt"), stems)
+        self.save("ImageSets/Segmentation/default.txt", stems)
 
     def _xml(self, record: Record) -> str:
         height, width = record.size

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import yaml
 
-from ovseg.annotation.formats.base import Records, Writer, image_name, link_image, write_text
+from ovseg.annotation.formats.base import Records, Writer, image_name
 from ovseg.annotation.formats.shapes import box_mask, filled_mask
 from ovseg.annotation.formats.source import (
     Annotations,
@@ -132,15 +132,15 @@ class Yolo(Writer):
             f"{self.index[one.label]} {' '.join(f'{x:.6g} {y:.6g}' for x, y in ring(one.mask))}\n"
             for one in self.regions(record)
         ]
-        write_text(self.path("labels", _place(f"{record.stem}.txt")), "".join(rows))
-        link_image(record, self.folder / "images", _place(image_name(record)))
+        self.save(f"labels/{_place(record.stem)}.txt", rows)
+        self.link(record, f"images/{_place(image_name(record))}")
 
     def finish(self, records: Records) -> None:
         names = "".join(
             f"  {k}: {json.dumps(name, ensure_ascii=False)}\n" for k, name in enumerate(self.index)
         )
         # Without a "path", the folders are looked for beside this file.
-        write_text(self.path("data.yaml"), f"train: images\nval: images\nnames:\n{names}")
+        self.save("data.yaml", [f"train: images\nval: images\nnames:\n{names}"])
 
 
 def _place(name: str) -> str:

@@ -214,7 +214,7 @@ def finish(
         [row["name"] for row in good if not os.path.lexists(row["image"])],
     )
     write_json(folder.path / "summary.json", outcome.describe())
-    write_text(folder.path / "summary.txt", "\n".join(outcome.lines()) + "\n")
+    write_text(folder.path / "summary.txt", (f"{line}\n" for line in outcome.lines()))
     return outcome
 
 

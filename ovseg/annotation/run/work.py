@@ -154,7 +154,7 @@ def write_record(record: Record, folder: Path, writers: Sequence[Writer]) -> Row
     """Write an image's record and its files of each format; the part of its row that says so."""
     path = record_path(folder, record.stem)
     make_folder(path.parent)
-    write_text(path, as_json(record.describe()) + "\n")
+    write_text(path, [as_json(record.describe()), "\n"])
     for writer in writers:
         writer.write(record)
     counts = Counter(one.label for one in record.regions)
