@@ -13,6 +13,17 @@ from numpy.typing import NDArray
 
 from ovseg.errors import ImageError, UsageError, described
 
+Values: TypeAlias = NDArray[np.generic]
+Pixel = TypeVar("Pixel", bound=np.generic)
+ORIENTATION = 0x0112
+"""The tag of EXIF and TIFF that says how a picture is turned."""
+GROUND = (255, 255, 255)
+"""RGB of every pixel that has no value of its own: transparent, NaN, infinite, or nodata. White."""
+FILL = 1e30
+"""Floats of this magnitude and above are fill values, such as 3.4e38, the largest float32."""
+SLACK = 1e-3
+"""Floats may lie outside 0..1 or -1..1 by this much: the rounding noise of a resampled picture."""
+RULE = "0..1, -1..1, 0..255 or 0..65535"
 MAX_PIXELS = 178_956_970
 """The default limit. Reading takes about 8 bytes a pixel, 11 where it is turned by EXIF, and samples beyond 8
 bits their own size and 4: a picture at the limit needs 1.4 to 2 GB, and 2.9 GB in three 32-bit floats."""
@@ -48,16 +59,6 @@ def check_pixels(height: int, width: int, limit: int, name: str) -> None:
             f"expected at most {limit:,} pixels, {name} has {width} x {height} (about "
             f"{height * width * 8 / 1e9:.1f} GB to read): raise max_pixels or {VARIABLE} if memory allows"
         )
-
-
-Values: TypeAlias = NDArray[np.generic]
-GROUND = (255, 255, 255)
-"""RGB of every pixel that has no value of its own: transparent, NaN, infinite, or nodata. White."""
-FILL = 1e30
-"""Floats of this magnitude and above are fill values, such as 3.4e38, the largest float32."""
-SLACK = 1e-3
-"""Floats may lie outside 0..1 or -1..1 by this much: the rounding noise of a resampled picture."""
-RULE = "0..1, -1..1, 0..255 or 0..65535"
 
 
 def to_rgb(
@@ -161,9 +162,8 @@ def _laid_on(
     shares = opacity[..., None].astype(np.float32) / 255
     shown = colours if associated else colours * shares
     laid = np.rint(shown + np.array(ground, np.float32) * (1 - shares))
-    return np.minimum(laid, 255).astype(
-        np.uint8
-    )  # associated colours may exceed their opacity in damaged files
+    # In damaged files, colours that are multiplied by their opacity exceed it.
+    return np.minimum(laid, 255).astype(np.uint8)
 
 
 def _fits(value: float, dtype: np.dtype[np.generic]) -> bool:
@@ -201,31 +201,26 @@ class _Range:
 def _converter(
     dtype: np.dtype[np.generic], shown: _Range, bits: int
 ) -> Callable[[Values], NDArray[np.uint8]]:
-    """The function that turns values of this type and range to 8 bits. Raises ImageError."""
+    """The function that turns values of this type and range to 8 bits: the table of ``to_rgb``."""
     low, high = shown.ends()
-    if dtype.kind == "b":
-        return partial(_scaled, factor=255.0)
-    if dtype.kind == "f":
-        return _float_converter(low, high)
-    if low >= 0 and high <= 255:
-        return partial(_shifted, by=0)
-    if dtype.kind == "u" and dtype.itemsize == 2:
-        return partial(_shifted, by=bits - 8)
-    if low >= 0 and 32768 <= high <= 65535:
-        return partial(_shifted, by=8)
-    raise _unknown(low, high)
-
-
-def _float_converter(low: float, high: float) -> Callable[[Values], NDArray[np.uint8]]:
-    if low >= -SLACK and high <= 1 + SLACK:
-        return partial(_scaled, factor=255.0)
-    if low >= -1 - SLACK and high <= 1 + SLACK:
-        return partial(_scaled, factor=127.5, shift=127.5)
-    if low >= 0 and 16 <= high <= 255:
-        return partial(_scaled, factor=1.0)
-    if low >= 0 and 32768 <= high <= 65535:
-        return partial(_scaled, factor=1 / 256, rounded=False)
-    raise _unknown(low, high)
+    floats, upper = dtype.kind == "f", low >= 0 and 32768 <= high <= 65535
+    rows: list[tuple[bool, Callable[[Values], NDArray[np.uint8]]]] = [
+        (dtype.kind == "b", partial(_scaled, factor=255.0)),
+        (not floats and low >= 0 and high <= 255, partial(_shifted, by=0)),
+        (dtype.kind == "u" and dtype.itemsize == 2, partial(_shifted, by=bits - 8)),
+        (not floats and upper, partial(_shifted, by=8)),
+        (floats and low >= -SLACK and high <= 1 + SLACK, partial(_scaled, factor=255.0)),
+        (floats and low >= -1 - SLACK and high <= 1 + SLACK, partial(_scaled, factor=127.5, shift=127.5)),
+        (floats and low >= 0 and 16 <= high <= 255, partial(_scaled, factor=1.0)),
+        (floats and upper, partial(_scaled, factor=1 / 256, rounded=False)),
+    ]
+    for holds, convert in rows:
+        if holds:
+            return convert
+    raise ImageError(
+        f"expected pixel values in {RULE}, got {low:.6g}..{high:.6g}: "
+        "scale them to 0..1 and pass the array, since their range cannot be told"
+    )
 
 
 def _scaled(values: Values, factor: float, shift: float = 0.0, rounded: bool = True) -> NDArray[np.uint8]:
@@ -241,17 +236,6 @@ def _scaled(values: Values, factor: float, shift: float = 0.0, rounded: bool = T
 
 def _shifted(values: Values, by: int) -> NDArray[np.uint8]:
     return np.clip(cast("NDArray[np.integer]", values) >> by, 0, 255).astype(np.uint8)
-
-
-def _unknown(low: float, high: float) -> ImageError:
-    return ImageError(
-        f"expected pixel values in {RULE}, got {low:.6g}..{high:.6g}: "
-        "scale them to 0..1 and pass the array, since their range cannot be told"
-    )
-
-
-ORIENTATION = 0x0112
-Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 def turn_upright(pixels: NDArray[Pixel], orientation: int) -> NDArray[Pixel]:

@@ -186,9 +186,7 @@ def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
     except (OSError, ValueError) as error:
         raise OvsegError(f"expected to write {path}: {_reason(error, path)}") from None
     finally:
-        with suppress(
-            OSError, ValueError
-        ):  # renamed in the good case; never made where the folder is missing
+        with suppress(OSError, ValueError):  # it was renamed, or its folder is missing
             partial.unlink()
 
 
