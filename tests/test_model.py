@@ -254,3 +254,29 @@ def test_the_resize_is_the_one_that_was_asked_for(model, scene):
         for how in ("opencv", "pillow", "bilinear")
     ]
     assert all(np.abs(one - other).max() > 1e-4 for one, other in pairwise(maps))
+
+
+def test_values_that_are_not_finite_are_an_error_on_every_road(scene):
+    """Fault 40: NaN from the image tower covered 100 % with one class."""
+    broken = ovseg.load_model("tiny", cache=False)
+    with torch.no_grad():
+        broken.clip.visual.conv1.weight.fill_(float("nan"))
+    finder = ovseg.TextToMask(broken, ovseg.load_segmenter("grabcut"))
+    for call in (
+        lambda: broken.segment(scene.image, "a, b"),
+        lambda: broken.similarity(scene.image, "a"),
+        lambda: broken.recognize(scene.image, "a, b"),
+        lambda: broken.dense_features(scene.image),
+        lambda: finder.predict(scene.image, "a"),
+        lambda: ovseg.explain(broken, scene.image, "a", "bimodal"),
+    ):
+        with pytest.raises(ovseg.OvsegError, match="finite"):
+            call()
+
+
+def test_the_callers_autocast_changes_nothing(model, scene):
+    names = ["bricks", "waves", "red circle"]
+    calls = (model.segment, model.similarity, model.recognize)
+    wanted = [call(scene.image, names) for call in calls]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert [call(scene.image, names) for call in calls] == wanted

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from ovseg.clip.attention import Form, Heads, Method, attend, qk, weights
 from ovseg.clip.towers import BlockTower, CellTower, PoolingTower, tower_of
 from ovseg.clip.towers.base import Layout
-from ovseg.errors import UnsupportedModelError, UsageError
+from ovseg.errors import UnsupportedModelError, UsageError, WeightsError
 from ovseg.results.types import ImageTokens
 
 
@@ -96,6 +96,7 @@ def encode_image(
 
     Raises:
         UsageError: H or W is no multiple of the patch size.
+        WeightsError: a feature is not finite.
         UnsupportedModelError: the image tower's tokens cannot be read, or it has no attention that the method
             could replace or that could be traced.
     """
@@ -115,10 +116,21 @@ def encode_image(
         assert isinstance(tower, CellTower)  # tower_of knows no other
         found = _encode_cells(tower, pixels, method, patches, trace)
     token = found.class_token.float()
+    _check_finite(token, found.patches, pixels.dtype)
     if found.patches is None:
         return ImageTokens(token[:, None][:, :0], token, (0, 0))
     bias = None if found.bias_token is None else found.bias_token.float()
     return ImageTokens(found.patches.float(), token, found.grid, bias)
+
+
+def _check_finite(token: Tensor, patches: Tensor | None, dtype: torch.dtype) -> None:
+    """Raise WeightsError for NaN or infinity, which would become a confident answer further on."""
+    if token.device.type == "meta":
+        return
+    if not (token.isfinite().all() and (patches is None or patches.isfinite().all())):
+        kind = str(dtype).removeprefix("torch.")
+        hint = ": half precision overflows here, take fp32 or bf16" if dtype == torch.float16 else ""
+        raise WeightsError(f"expected finite features, the image tower gives NaN or infinity in {kind}{hint}")
 
 
 # ------------------------------------------------------------------------------------- blocks

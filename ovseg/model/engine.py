@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -96,6 +97,16 @@ class _Crop(Generic[Key]):
     job: _Job[Key]
     index: int
     pixels: Tensor  # (3, h, w)
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """Switch off the caller's autocast, which would compute cosines in half precision."""
+    with ExitStack() as stack:
+        for kind in {"cpu", device.type}:
+            if torch.amp.is_autocast_available(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def whole_patches(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from ovseg.files.pictures import ImageLike, OnError, Pictures
 from ovseg.maps import recognition
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import apply_surgery, check_surgery, cosine, place_features
-from ovseg.model.engine import Dense, classify, label_array, on_token_grid, stream
+from ovseg.model.engine import Dense, classify, exact, label_array, on_token_grid, stream
 from ovseg.model.inputs import check_window, input_size, preprocess
 from ovseg.options import InputOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
 from ovseg.options.checks import Size, Templates, check_flag
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ovseg.clip.loaded import Clip
     from ovseg.options.models import InputChoices, RecognitionChoices, SegmentChoices, SimilarityChoices
 
+Result = TypeVar("Result")
 Shape = tuple[int, int]
 """(height, width) of an image in pixels."""
 
@@ -178,7 +179,7 @@ class Model:
             grid = merge_synonyms(on_token_grid(dense, self.patch_size), vocabulary.owners)
             return SimilarityMap(grid.cpu().numpy(), vocabulary.names, dense.key)
 
-        return map(finish, self._stream(images, chosen, score, on_error))
+        return self._stream(images, chosen, score, on_error, finish)
 
     def segment(
         self,
@@ -230,7 +231,8 @@ class Model:
             array = None if kept is None else kept.cpu().numpy()
             return LabelMap(label_array(labels, len(vocabulary)), vocabulary.names, array)
 
-        return map(finish, self._stream(images, chosen, self.cosine_scores(text), on_error, chosen.edges))
+        score = self.cosine_scores(text)
+        return self._stream(images, chosen, score, on_error, finish, chosen.edges)
 
     def recognize(
         self,
@@ -288,7 +290,7 @@ class Model:
 
         size = chosen.size if chosen.size is not None else native_size(self.clip.visual)
         inputs = InputOptions(size=size, resize=chosen.resize)
-        return map(finish, self._stream(images, inputs, None, on_error))
+        return self._stream(images, inputs, None, on_error, finish)
 
     # ------------------------------------------------------------------------------------- encoders
 
@@ -321,7 +323,8 @@ class Model:
             progress: called with (prompts done, prompts in all) while texts are encoded.
         """
         listed = [names] if isinstance(names, str) else names
-        return self._text.encode(listed, templates, progress).to(self.device)
+        with exact(self.device):
+            return self._text.encode(listed, templates, progress).to(self.device)
 
     def preprocess(
         self,
@@ -386,7 +389,7 @@ class Model:
             tokens = F.normalize(dense.class_tokens, dim=-1)
             return ImageFeatures(places, tokens, (grid.shape[1], grid.shape[2]))
 
-        return map(finish, self._stream(images, chosen, self.place_features, on_error))
+        return self._stream(images, chosen, self.place_features, on_error, finish)
 
     # ---------------------------------------------------------------------------- towards the engine
 
@@ -404,9 +407,10 @@ class Model:
         options: InputOptions,
         score: Callable[[ImageTokens], Tensor] | None,
         on_error: OnError | None,
+        finish: Callable[[Dense[Shape]], Result],
         edges: str | None = None,
-    ) -> Iterator[Dense[Shape]]:
-        """Images through the engine; the key of each result is the image's (height, width).
+    ) -> Iterator[Result]:
+        """Images through the engine; the key of what ``finish`` gets is the image's (height, width).
 
         Without a ``score`` only class tokens are computed.
         """
@@ -422,8 +426,16 @@ class Model:
                     self.preprocess([picture], self.input_size(shape, options.size), options.resize)[0],
                 )
 
-        def results() -> Iterator[Dense[Shape]]:
-            yield from stream(encode, self.patch_size, pixels(), score, options, edges is not None)
+        dense = stream(encode, self.patch_size, pixels(), score, options, edges is not None)
+
+        def results() -> Iterator[Result]:
+            while True:
+                with exact(self.device):
+                    one = next(dense, None)
+                    if one is None:
+                        break
+                    result = finish(one)
+                yield result
             if pictures.error is not None:  # after the results of the images before
                 raise pictures.error
 
