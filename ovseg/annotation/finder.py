@@ -1,8 +1,4 @@
-"""Pictures to records: each once through CLIP and once through the segmenter, for all classes.
-
-pictures ─┬─ CLIP, in batches ── map and presence of every text, one product ── classes that are there ─┐
-          └─ segmenter's encoder ───────────────────── points and masks of each class ─┴─ exclusive ─> regions
-"""
+"""Pictures to regions, for a run: ``ovseg.masks`` for instances, ``Model.segment_each`` for label maps."""
 
 from __future__ import annotations
 
@@ -10,24 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import ovseg
 from ovseg.annotation.classes import Classes
-from ovseg.annotation.exclusive import Found, exclusive
 from ovseg.annotation.records import Picture, Region
 from ovseg.errors import UsageError
-from ovseg.masks.decoding import found_objects
-from ovseg.masks.encoded import EncodedImage
-from ovseg.masks.pipeline import Setup, prompt_sets, resolved, text_features
-from ovseg.masks.scores import TextScores, maps_and_presences
+from ovseg.masks.encoded import EncodedImage, Setup
+from ovseg.masks.exclusive import exclusive
+from ovseg.masks.find import find
+from ovseg.masks.words import Asked, words_of_classes
 from ovseg.model import Model
-from ovseg.options import AnnotateOptions
-from ovseg.results.coco import Mask
-from ovseg.results.types import ImageFeatures
+from ovseg.options import AnnotateOptions, Options
+from ovseg.results import Mask
 from ovseg.segmenters.base import Segmenter
-from ovseg.words.names import fold
 from ovseg.words.vocabulary import Vocabulary
 
 REPORTED = 0.01
@@ -54,34 +46,14 @@ class MaskFinder:
         self, model: Model, segmenter: Segmenter, classes: Classes, options: AnnotateOptions | None = None
     ) -> None:
         classes, options = with_background(classes, options or AnnotateOptions())
-        model.check_window(options)
         if not classes.objects:
             raise UsageError("expected a class besides 'background', got none")
-        rivals = list({fold(text): text for text in (*options.rivals, *classes.negatives)}.values())
-        inner = replace(options, rivals=tuple(rivals), presence_threshold=0.0)
-        self.setup = Setup(model, segmenter, resolved(inner, segmenter), model.logit_scale)
-        decided = self.setup.options
-        self.resolved = replace(
-            options,
-            map_threshold=decided.map_threshold,
-            prompt_with=decided.prompt_with,
-            mask_choice=decided.mask_choice,
-        )
-        self.classes, self.names = classes, classes.objects
+        self.setup = Setup(model, segmenter, options)
+        self.classes, self.names, self.overlap = classes, classes.objects, options.overlap
         self.batch, self.device = options.batch or GROUP, model.device
-        self.overlap = options.overlap
         self.method = f"{model.loaded.name} {model.method.name} + {segmenter.name}"
-        self.thresholds = [classes.thresholds.get(name, options.presence_threshold) for name in self.names]
-        texts_of = dict(zip(classes.names, classes.texts, strict=True))
-        self.texts = [texts_of[name] for name in self.names]
-        flat = list(dict.fromkeys(text for row in self.texts for text in row))
-        features = text_features(self.setup, flat)
-        place = {text: index for index, text in enumerate(flat)}
-        self._rows = [[place[text] for text in row] for row in self.texts]
-        self._empty = features[""][None]
-        self._text = torch.stack([features[text] for text in flat]) if flat else None
-        self._rivals = torch.stack([features[text] for text in rivals]) if rivals else None
-        self._groups = _groups(self.texts, rivals)
+        words = words_of_classes(classes.vocabulary, classes.thresholds, options.presence_threshold)
+        self.asked = Asked.of(self.setup, words, classes.negatives)
 
     def find(
         self, pictures: Sequence[NDArray[np.uint8]], wanted: Sequence[bool] | None = None
@@ -98,74 +70,33 @@ class MaskFinder:
         setup = self.setup
         features = setup.model.dense_features_each(pictures, options=setup.options)
         for index, (picture, one) in enumerate(zip(pictures, features, strict=True)):
-            if wanted is not None and not wanted[index]:
-                yield None
-                continue
-            yield self.find_in(EncodedImage(picture, one, setup.segmenter.encode(picture)))
-
-    def describe(self) -> dict[str, object]:
-        """Whatever decides the regions; the device and the number of pictures in a batch do not."""
-        return describe(self.setup.model, self.setup.segmenter, self.classes, self.resolved)
-
-    def maps(self, features: ImageFeatures) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The map of each class (K, h, w) and its presence (K,), the best of its texts counting in both."""
-        grid = features.grid
-        if self._text is None:
-            return np.zeros((0, *grid)), np.zeros(0)
-        setup = self.setup
-        own, others = (TextScores.of(features, text, self._empty) for text in (self._text, self._rivals))
-        maps = np.empty((len(self.names), grid[0] * grid[1]))
-        shares = np.empty(len(self.names))
-        for rivals, classes in self._groups:
-            wanted = sorted({index for k in classes for index in self._rows[k]})
-            place = {index: number for number, index in enumerate(wanted)}
-            rated, present = maps_and_presences(
-                own.of_texts(wanted),
-                others.of_texts(rivals),
-                setup.options.point_rule,
-                setup.logit_scale,
-                setup.model.logit_bias,
-            )
-            for k in classes:
-                rows = [place[index] for index in self._rows[k]]
-                maps[k] = rated[:, rows].max(axis=1)
-                shares[k] = present[rows].max()
-        return maps.reshape(-1, *grid), shares
+            asked = wanted is None or wanted[index]
+            yield self.find_in(setup.encode(picture, one)) if asked else None
 
     def find_in(self, encoded: EncodedImage) -> Picture:
         """What is in a picture that has been through both encoders with these models and options."""
-        setup = self.setup
-        maps, shares = self.maps(encoded.features)
-        there = [k for k, share in enumerate(shares) if share >= self.thresholds[k]]
-        fields = {k: maps[k].astype(np.float32) for k in there}
-        questions = [
-            prompt_sets(encoded.size, fields[k][None], {self.names[k]: float(shares[k])}, setup.options)[0]
-            for k in there
-        ]
-        found: list[Found] = []
-        objects = found_objects(setup.segmenter, encoded, questions, setup.options)
-        for k, pairs in zip(there, objects, strict=True):
-            found += [Found.of(k, mask, one.score) for one, mask in pairs]
+        answers = find(self.setup, encoded, self.asked)
+        rated = [one.question.rated for one in answers if one.question.rated is not None]
+        found = [mask for one in answers for mask in one.objects]
         if not self.overlap:
-            found = exclusive(found, fields, encoded.size)
-        regions = tuple(
+            found = exclusive(found, {k: one.maps[0] for k, one in enumerate(rated)}, encoded.size)
+        regions = (
             Region(
                 self.names[one.label],
-                Mask.of(one.mask(encoded.size)),
+                one.coded(encoded.size),
                 round(one.score, 4),
-                ", ".join(self.texts[one.label]),
+                ", ".join(self.asked.words[one.label].texts),
                 self.method,
             )
             for one in found
         )
-        return Picture(
-            regions,
-            {
-                name: round(float(share), 4)
-                for name, share in zip(self.names, shares, strict=True)
-                if share >= REPORTED
-            },
-        )
+        presence = {name: share for one in rated for name, share in one.presence.items()}
+        listed = {name: round(share, 4) for name, share in presence.items() if share >= REPORTED}
+        return Picture(tuple(regions), listed)
+
+    def describe(self) -> dict[str, object]:
+        """Whatever decides the regions; the device and the number of pictures in a batch do not."""
+        return describe(self.setup.model, self.setup.segmenter, self.classes, self.setup.options)
 
 
 class LabelFinder:
@@ -190,7 +121,6 @@ class LabelFinder:
         self.classes, self.names = classes, classes.names
         self.batch, self.device = options.batch or GROUP, model.device
         self.background = classes.vocabulary.background
-        self.prompts = [", ".join(row) for row in classes.texts]
         self.vocabulary = classes.vocabulary
         if classes.negatives:
             name = next(n for n in (f"{'not ' * k}wanted" for k in range(1, 9)) if n not in self.names)
@@ -214,12 +144,12 @@ class LabelFinder:
     def _regions(self, labels: NDArray[np.unsignedinteger]) -> Iterator[Region]:
         counts = np.bincount(labels.ravel(), minlength=len(self.names))[: len(self.names)]
         for k in np.flatnonzero(counts).tolist():
-            mask = Mask.of(labels == k)
-            yield Region(self.names[k], mask, None, self.prompts[k], self.method)
+            prompt = ", ".join(self.classes.texts[k])
+            yield Region(self.names[k], Mask.of(labels == k), None, prompt, self.method)
 
 
 def describe(
-    model: Model, segmenter: Segmenter | None, classes: Classes, options: AnnotateOptions
+    model: Model, segmenter: Segmenter | None, classes: Classes, options: Options
 ) -> dict[str, object]:
     """The settings of a finder, by which a run folder tells two runs apart."""
     chosen = options.describe()
@@ -248,16 +178,3 @@ def with_background(classes: Classes, options: AnnotateOptions) -> tuple[Classes
         return classes, options
     vocabulary = classes.vocabulary.with_background(options.background)
     return replace(classes, vocabulary=vocabulary), replace(options, background=None)
-
-
-def _groups(texts: Sequence[Sequence[str]], rivals: Sequence[str]) -> list[tuple[list[int], list[int]]]:
-    """(rivals, classes) as indices: classes with the same rivals together.
-
-    A text is no rival of its own class: to CLIP "Sky" and "sky" are one text.
-    """
-    folded = {fold(text): index for index, text in enumerate(rivals)}
-    groups: dict[frozenset[int], list[int]] = {}
-    for k, row in enumerate(texts):
-        own = frozenset(folded[fold(text)] for text in row if fold(text) in folded)
-        groups.setdefault(own, []).append(k)
-    return [([r for r in range(len(rivals)) if r not in own], classes) for own, classes in groups.items()]

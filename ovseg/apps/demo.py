@@ -16,9 +16,9 @@ from ovseg.explanation.picture import Truth, compare_sheets, score_maps, token_s
 from ovseg.files.pictures import load_image
 from ovseg.files.write import make_folder, write_picture
 from ovseg.masks import TextToMask
-from ovseg.masks.picture import draw_answers
 from ovseg.model import Model, load_model
 from ovseg.results import SimilarityMap, figures
+from ovseg.results.masks import draw_masks
 from ovseg.segmenters.base import Segmenter
 from ovseg.weights.known import TINY
 
@@ -166,7 +166,7 @@ def _masks(t2m: TextToMask, shown: list[Example]) -> list[list[NDArray[np.uint8]
     cells = []
     for example in shown:
         image = figures.fit(example.image, HEIGHT)
-        cells.append(draw_answers(image, t2m.predict_texts(image, [example.shown, ABSENT])))
+        cells.append(draw_masks(image, t2m.predict_texts(image, [example.shown, ABSENT])))
     return [cells[start : start + 4] for start in range(0, len(cells), 4)]
 
 

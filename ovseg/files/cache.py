@@ -61,6 +61,10 @@ class ContentCache(Generic[Value]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __contains__(self, image: NDArray[np.uint8]) -> bool:
+        """Whether a value of the same pixels is kept."""
+        return _digest(image) in self._values
+
     def get(self, image: NDArray[np.uint8], make: Callable[[NDArray[np.uint8]], Value]) -> Value:
         """The value of a picture: what ``make`` gave for the same pixels before, or gives now.
 

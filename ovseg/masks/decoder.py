@@ -1,40 +1,50 @@
 """Prompt sets through the segmenter's decoder, and the choice among its candidates.
 
-Candidates are compared at no more than ``COMPARED`` pixels; only what is handed out is enlarged to the
-image's size.
+With windows, a small object is decoded in a crop around it. Candidates are compared at no more than
+``COMPARED`` pixels; only what is handed out is enlarged to the image's size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.maps.points import no_points
-from ovseg.masks.encoded import EncodedImage, Frame, frames
+from ovseg.masks.encoded import EncodedImage, Setup
 from ovseg.masks.prompts import PromptSet
-from ovseg.masks.results import Candidates
 from ovseg.masks.shapes import bounds, centred, inside, tidy
 from ovseg.metrics import mask_iou
-from ovseg.options import MAP_THRESHOLDS, MaskOptions
+from ovseg.results.masks import Candidates
 from ovseg.results.types import PointPrompts
-from ovseg.segmenters.base import MaskSet, Segmenter
-from ovseg.segmenters.prompts import Box, Prompt
+from ovseg.segmenters.base import Embedding, Enlarge, MaskSet
+from ovseg.segmenters.prompts import Prompt
 
 COMPARED = 256
 """Long side in pixels at which candidates are compared with the map and with each other."""
+SMALL = 1 / 6
+"""A component is decoded in a crop where its longer side is below this share of the image's longer side."""
+AROUND = 4
+"""Sides of a crop in sides of the component."""
 
 
 @dataclass(frozen=True, eq=False)
-class _SetPrompt(Prompt):
-    """A prompt, and its points and box as the result shows them."""
+class Frame:
+    """The part of an image in which a prompt set is decoded, and the set in its pixels.
 
-    prompts: PointPrompts = field(default_factory=no_points)
-    bounds: Box | None = None
+    Attributes:
+        embedding: of the part.
+        source: the prompt set, its points and region in this part.
+        corner: (top, left) of the part in the image; None for the whole image.
+    """
+
+    embedding: Embedding[object]
+    source: PromptSet
+    corner: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,20 +57,15 @@ class Decoded:
         prompt: what the segmenter got.
         local: its candidates, in pixels of the part.
         size: (height, width) of the image.
-        options: how one of the candidates is chosen.
+        setup: how one of the candidates is chosen.
     """
 
     source: PromptSet
     frame: Frame
-    prompt: _SetPrompt
+    prompt: Prompt
     local: MaskSet
     size: tuple[int, int]
-    options: MaskOptions
-
-    @cached_property
-    def found(self) -> MaskSet:
-        """The candidates as masks of the image."""
-        return self.frame.in_image(self.local, self.size)
+    setup: Setup
 
     @cached_property
     def agreement(self) -> NDArray[np.float32]:
@@ -69,7 +74,7 @@ class Decoded:
         if region is None:
             return np.ones(len(self.local), np.float32)
         width_height = (region.shape[1], region.shape[0])
-        wanted = inside(region, threshold_of(self.options))
+        wanted = inside(region, self.setup.threshold)
         covered = [
             cv2.resize(mask.view(np.uint8), width_height, interpolation=cv2.INTER_AREA)
             for mask in self.local.at(_compared(self.local.size))
@@ -79,8 +84,8 @@ class Decoded:
     @cached_property
     def chosen(self) -> int:
         """The index of the best candidate."""
-        by = self.options.mask_choice
-        if self.frame.source.region is None or by in (None, "score"):
+        by = self.setup.options.mask_choice
+        if self.frame.source.region is None or by == "score":
             return self.local.best
         ranks = self.agreement if by == "agreement" else self.local.scores + self.agreement
         return int(ranks.argmax())
@@ -88,10 +93,10 @@ class Decoded:
     @cached_property
     def small(self) -> NDArray[np.bool_]:
         """The chosen mask reduced to ``COMPARED`` pixels, without specks and holes."""
-        small = self.found.mask(self.chosen, _compared(self.size))
+        small = self._in_image.mask(self.chosen, _compared(self.size))
         scale = small.shape[1] / self.size[1], small.shape[0] / self.size[0]
         clicks = [(x * scale[0], y * scale[1], foreground) for x, y, foreground in self.source.clicks]
-        return tidy(small, self.options.clean, clicks)
+        return tidy(small, self.setup.options.clean, clicks)
 
     @property
     def score(self) -> float:
@@ -100,69 +105,131 @@ class Decoded:
 
     def mask(self) -> NDArray[np.bool_]:
         """The chosen mask at the image's size, (H, W), without specks and holes."""
-        return tidy(self.found.mask(self.chosen), self.options.clean, self.source.clicks)
+        return tidy(self._in_image.mask(self.chosen), self.setup.options.clean, self.source.clicks)
 
     @cached_property
     def candidates(self) -> Candidates:
         """What a result tells of them."""
-        prompts, box = self.prompt.prompts, self.prompt.bounds
-        if self.frame.corner is not None:
-            top, left = self.frame.corner
-            prompts = PointPrompts(prompts.xy + np.array([left, top], np.float32), prompts.labels)
-            box = box and (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
-        return Candidates(prompts, box, self.local.logits, self.local.scores, self.agreement, self.chosen)
+        top, left = self.frame.corner or (0, 0)
+        xy = np.asarray(self.prompt.points, np.float32) + np.array([left, top], np.float32)
+        points = PointPrompts(xy, np.asarray(self.prompt.labels, np.uint8))
+        box = None
+        if self.prompt.box is not None:
+            x0, y0, x1, y1 = np.asarray(self.prompt.box).tolist()
+            box = (x0 + left, y0 + top, x1 + left, y1 + top)
+        return Candidates(points, box, self.local.logits, self.local.scores, self.agreement, self.chosen)
+
+    @property
+    def _in_image(self) -> MaskSet:
+        """The candidates as masks of the whole image."""
+        if self.frame.corner is None:
+            return self.local
+        top, left = self.frame.corner
+        box = (top, left, top + self.local.size[0], left + self.local.size[1])
+        return replace(
+            self.local, size=self.size, enlarge=partial(_placed, self.local.enlarge, box, self.size)
+        )
 
 
-def threshold_of(options: MaskOptions) -> float:
-    """The threshold on the min-max map that is in force."""
-    return MAP_THRESHOLDS[options.point_rule] if options.map_threshold is None else options.map_threshold
-
-
-def decode(
-    segmenter: Segmenter, encoded: EncodedImage, sets: Sequence[PromptSet], options: MaskOptions
-) -> list[Decoded]:
+def decode(setup: Setup, encoded: EncodedImage, sets: Sequence[PromptSet]) -> list[Decoded]:
     """The segmenter's candidates for every prompt set; prompts of one form are decoded together."""
-    placed = frames(segmenter, encoded, sets, threshold_of(options), options.window is not None)
-    prompts = [_prompt(segmenter, frame, options) for frame in placed]
-
-    def decoded() -> list[Decoded]:
-        found = _decode_frames(segmenter, placed, prompts)
-        return [
-            Decoded(*one, encoded.size, options) for one in zip(sets, placed, prompts, found, strict=True)
-        ]
-
-    out = decoded()
-    if options.refine:
-        prompts = [replace(one.prompt, mask=one.local.logits[one.chosen]) for one in out]
-        out = decoded()
+    frames = [_frame(setup, encoded, one) for one in sets]
+    prompts = [_prompt(setup, frame) for frame in frames]
+    out = _decode_frames(setup, encoded, sets, frames, prompts)
+    if setup.options.refine:
+        again = [replace(one.prompt, mask=one.local.logits[one.chosen]) for one in out]
+        out = _decode_frames(setup, encoded, sets, frames, again)
     return out
 
 
+def is_small(setup: Setup, one: PromptSet, size: tuple[int, int]) -> bool:
+    """Whether a prompt set is decoded in a crop of an image of ``size`` (height, width)."""
+    return _around(setup, one, size) is not None
+
+
 def _decode_frames(
-    segmenter: Segmenter, placed: Sequence[Frame], prompts: Sequence[_SetPrompt]
-) -> list[MaskSet]:
-    """The prompts of each embedding together, in the order of ``prompts``."""
-    found: dict[int, MaskSet] = {}
+    setup: Setup,
+    encoded: EncodedImage,
+    sets: Sequence[PromptSet],
+    frames: Sequence[Frame],
+    prompts: Sequence[Prompt],
+) -> list[Decoded]:
+    """The prompts of each embedding together; the results in the order of ``prompts``."""
     owners: dict[int, list[int]] = {}
-    for index, frame in enumerate(placed):
+    for index, frame in enumerate(frames):
         owners.setdefault(id(frame.embedding), []).append(index)
+    found: dict[int, MaskSet] = {}
     for part in owners.values():
-        masks = segmenter.decode_many(placed[part[0]].embedding, [prompts[k] for k in part])
+        masks = setup.segmenter.decode_many(frames[part[0]].embedding, [prompts[k] for k in part])
         found |= zip(part, masks, strict=True)
-    return [found[index] for index in range(len(prompts))]
+    return [
+        Decoded(*one, found[index], encoded.size, setup)
+        for index, one in enumerate(zip(sets, frames, prompts, strict=True))
+    ]
 
 
-def _prompt(segmenter: Segmenter, frame: Frame, options: MaskOptions) -> _SetPrompt:
+def _prompt(setup: Setup, frame: Frame) -> Prompt:
     """Points, box and first mask of one prompt set, as ``options.prompt_with`` says."""
     one, embedding = frame.source, frame.embedding
     prompts, box, mask = one.prompts, one.box, None
-    if one.region is not None and options.prompt_with == "map":
-        mask = segmenter.prior(embedding, centred(one.region, threshold_of(options)))
-    elif one.region is not None and options.prompt_with == "box":
-        box = box or bounds(inside(one.region, threshold_of(options)), embedding.size)
+    if one.region is not None and setup.options.prompt_with == "map":
+        mask = setup.segmenter.prior(embedding, centred(one.region, setup.threshold))
+    elif one.region is not None and setup.options.prompt_with == "box":
+        box = box or bounds(inside(one.region, setup.threshold), embedding.size)
         prompts = no_points()
     prompts = one.with_clicks(prompts)
-    return _SetPrompt(prompts.xy, prompts.labels, box, mask, prompts=prompts, bounds=box)
+    return Prompt(prompts.xy, prompts.labels, box, mask)
+
+
+def _frame(setup: Setup, encoded: EncodedImage, one: PromptSet) -> Frame:
+    """Where a prompt set is decoded: in the whole image, or in a crop around a small component."""
+    cells = _around(setup, one, encoded.size)
+    if cells is None or one.region is None:
+        return Frame(encoded.embedding, one)
+    scale = encoded.size[0] / one.region.shape[0], encoded.size[1] / one.region.shape[1]
+    top, bottom = (round(row * scale[0]) for row in cells[:2])
+    left, right = (round(column * scale[1]) for column in cells[2:])
+    embedding = setup.segmenter.encode(encoded.image[top:bottom, left:right])
+    xy = one.prompts.xy - np.array([left, top], np.float32)
+    kept = ((xy >= 0) & (xy < [right - left, bottom - top])).all(axis=1)
+    local = PromptSet(
+        PointPrompts(xy[kept], one.prompts.labels[kept]),
+        np.ascontiguousarray(one.region[cells[0] : cells[1], cells[2] : cells[3]]),
+    )
+    return Frame(embedding, local, (top, left))
+
+
+def _around(setup: Setup, one: PromptSet, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """Rows and columns (r0, r1, c0, c1) of the map around a small component that is decoded in a crop."""
+    if setup.options.window is None or one.region is None or one.clicks or one.box is not None:
+        return None
+    high = inside(one.region, setup.threshold)
+    rows, columns = np.flatnonzero(high.any(axis=1)), np.flatnonzero(high.any(axis=0))
+    side = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    if side >= SMALL * max(high.shape) or min(size) < 64:
+        return None
+    reach = AROUND * side / 2
+    edges = []
+    for found, length in ((rows, high.shape[0]), (columns, high.shape[1])):
+        middle = (found[0] + found[-1] + 1) / 2
+        edges += [max(0, int(np.floor(middle - reach))), min(length, int(np.ceil(middle + reach)))]
+    return edges[0], edges[1], edges[2], edges[3]
+
+
+def _placed(
+    enlarge: Enlarge,
+    box: tuple[int, int, int, int],
+    size: tuple[int, int],
+    logits: NDArray[np.float32],
+    wanted: tuple[int, int],
+) -> NDArray[np.bool_]:
+    """Masks of the part inside ``box`` of an image of ``size``, in the image brought to ``wanted``."""
+    scale = wanted[0] / size[0], wanted[1] / size[1]
+    top, left = min(round(box[0] * scale[0]), wanted[0] - 1), min(round(box[1] * scale[1]), wanted[1] - 1)
+    bottom, right = max(top + 1, round(box[2] * scale[0])), max(left + 1, round(box[3] * scale[1]))
+    out = np.zeros((len(logits), *wanted), bool)
+    out[:, top:bottom, left:right] = enlarge(logits, (bottom - top, right - left))
+    return out
 
 
 def _compared(size: tuple[int, int]) -> tuple[int, int]:

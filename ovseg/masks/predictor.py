@@ -1,4 +1,4 @@
-"""``TextToMask``: a text to masks, through CLIP's map, point prompts and a promptable segmenter."""
+"""``TextToMask``: texts to masks, through CLIP's maps, point prompts and a promptable segmenter."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.errors import UsageError, described
+from ovseg.clip.text import Progress
+from ovseg.errors import OvsegError, UsageError, described
 from ovseg.files.cache import ContentCache
-from ovseg.files.pictures import ImageLike, OnError, each, load_image
-from ovseg.masks.encoded import EncodedImage
-from ovseg.masks.pipeline import Setup, encode_image, find, resolved, text_features
-from ovseg.masks.prompts import Target, parse_targets
-from ovseg.masks.results import TextMasks
+from ovseg.files.pictures import ImageLike, OnError, check_several, load_image
+from ovseg.masks.encoded import EncodedImage, Setup
+from ovseg.masks.find import find, text_masks
 from ovseg.masks.session import Session
+from ovseg.masks.words import Asked, parse_words
 from ovseg.model import Model
 from ovseg.options import MaskOptions
+from ovseg.results.masks import TextMasks
+from ovseg.results.types import ImageFeatures
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.load import load_segmenter
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ovseg.options.masks import MaskChoices
+
+GROUP = 8
+"""Images that go through CLIP together where no batch size is given."""
+GROUP_PIXELS = 24_000_000
+"""Fewer go together where they have more pixels than this."""
 
 
 class TextToMask:
@@ -63,11 +70,10 @@ class TextToMask:
         if segmenter is not None and not isinstance(segmenter, Segmenter):
             raise UsageError(f"expected a segmenter that load_segmenter() gives, got {described(segmenter)}")
         chosen = MaskOptions.make(options, choices)
-        model.check_window(chosen)
         self.model = model
         self.segmenter = segmenter if segmenter is not None else load_segmenter()
-        self.options = resolved(chosen, self.segmenter)
-        self._setup = Setup(model, self.segmenter, self.options, model.logit_scale)
+        self._setup = Setup(model, self.segmenter, chosen)
+        self.options = self._setup.options
         self._encoded: ContentCache[EncodedImage] = ContentCache()
 
     def predict(self, image: ImageLike, text: str) -> TextMasks:
@@ -88,43 +94,57 @@ class TextToMask:
             )
         return self.predict_texts(image, [text])[0]
 
-    def predict_texts(self, image: ImageLike, texts: str | Sequence[str]) -> list[TextMasks]:
+    def predict_texts(self, image: ImageLike, texts: str | Sequence[str] | Asked) -> list[TextMasks]:
         """The masks of each of several texts in an image, which goes through each encoder once.
 
         Args:
             image: as in ``predict``.
-            texts: texts with commas between them, or a list of texts, each of which may have a comma in it.
+            texts: texts with commas between them; a list of texts, each of which may have a comma in it; or
+                what ``ask`` gave for them.
         """
         return next(self.predict_each([image], texts))
 
     def predict_each(
-        self, images: Iterable[ImageLike], texts: str | Sequence[str], on_error: OnError | None = None
+        self,
+        images: Iterable[ImageLike],
+        texts: str | Sequence[str] | Asked,
+        on_error: OnError | None = None,
     ) -> Iterator[list[TextMasks]]:
-        """``predict_texts`` of several images in order, read one at a time as the results are asked for.
+        """``predict_texts`` of several images in order, read a few at a time as the results are asked for.
 
         Args:
             images, texts: as in ``predict_texts``.
             on_error: called with the position of an image that cannot be used and the error; the image is
                 left out. None: the error is raised in its place.
         """
-        targets = self.check(texts)
-        features = text_features(self._setup, [name for target in targets for name in target.names])
+        check_several(images, on_error)
+        asked = texts if isinstance(texts, Asked) else self.ask(texts)
 
-        def answers(one: ImageLike) -> list[TextMasks]:
-            encoded = self._encode(load_image(one))
-            return [find(self._setup, encoded, target, features) for target in targets]
+        def answers(one: EncodedImage | OvsegError, index: int) -> list[TextMasks] | None:
+            try:
+                if isinstance(one, OvsegError):
+                    raise one
+                return [text_masks(found, one) for found in find(self._setup, one, asked)]
+            except OvsegError as error:
+                if on_error is None:
+                    raise
+                on_error(index, error)
+                return None
 
-        return each(images, answers, on_error)
+        found = (answers(one, index) for index, one in enumerate(self._encode_each(images)))
+        return (one for one in found if one is not None)
 
-    def check(self, texts: str | Sequence[str]) -> list[Target]:
-        """What ``predict_texts`` will be asked for, checked before any image is read.
+    def ask(self, texts: str | Sequence[str], progress: Progress | None = None) -> Asked:
+        """Check and encode texts before any image is read; for ``predict_texts`` and ``predict_each``.
+
+        Args:
+            texts: as in ``predict_texts``.
+            progress: called with (prompts done, prompts in all) while texts are encoded.
 
         Raises:
             UsageError: there is no text, or one is empty or too long.
         """
-        targets, _ = parse_targets(texts)
-        text_features(self._setup, [name for target in targets for name in target.names])
-        return targets
+        return Asked.of(self._setup, parse_words(texts, self.options.presence_threshold), progress=progress)
 
     def session(self, image: ImageLike) -> Session:
         """An image that is asked about step by step: texts, clicks, a box. Each step costs the decoder only.
@@ -142,6 +162,41 @@ class TextToMask:
         """
         return Session(self._setup, self._encode(load_image(image)))
 
-    def _encode(self, image: NDArray[np.uint8]) -> EncodedImage:
+    def _encode(self, image: NDArray[np.uint8], features: ImageFeatures | None = None) -> EncodedImage:
         """The same pixels are encoded once; the last few images are kept."""
-        return self._encoded.get(image, lambda pixels: encode_image(self._setup, pixels))
+        return self._encoded.get(image, lambda pixels: self._setup.encode(pixels, features))
+
+    def _encode_each(self, images: Iterable[ImageLike]) -> Iterator[EncodedImage | OvsegError]:
+        """Each image through both encoders, or why it cannot be; several go through CLIP together."""
+        for group in self._groups(images):
+            new = [one for one in group if not isinstance(one, OvsegError) and one not in self._encoded]
+            try:
+                made = self.model.dense_features_each(new if len(new) > 1 else [], options=self.options)
+                features = {id(one): found for one, found in zip(new, made, strict=len(new) > 1)}
+            except OvsegError:  # alone, to see whose fault it is
+                features = {}
+            del new
+            while group:
+                one = group.pop(0)
+                try:
+                    yield one if isinstance(one, OvsegError) else self._encode(one, features.get(id(one)))
+                except OvsegError as error:
+                    yield error
+
+    def _groups(self, images: Iterable[ImageLike]) -> Iterator[list[NDArray[np.uint8] | OvsegError]]:
+        """The images in groups that may be held together."""
+        group: list[NDArray[np.uint8] | OvsegError] = []
+        pixels = 0
+        for image in images:
+            try:
+                picture = load_image(image)
+            except OvsegError as error:
+                group.append(error)
+            else:
+                group.append(picture)
+                pixels += picture.shape[0] * picture.shape[1]
+            if len(group) >= (self.options.batch or GROUP) or pixels >= GROUP_PIXELS:
+                yield group
+                group, pixels = [], 0
+        if group:
+            yield group

@@ -1,4 +1,4 @@
-"""From a text as it is given to its names, and from a map's components and a user's clicks to prompt sets."""
+"""The maps of a word, a user's clicks and box to prompt sets, one for each object."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.errors import UsageError
-from ovseg.maps.points import no_points
+from ovseg.maps.points import (
+    component_points,
+    enlarge,
+    fine_map,
+    no_points,
+    normalise,
+    paper_points,
+    paper_points_of_several,
+)
+from ovseg.masks.encoded import Setup
+from ovseg.masks.words import Rated
 from ovseg.results.types import PointPrompts
-from ovseg.segmenters.prompts import Box
-from ovseg.words.names import check_name, in_order, split_text
-from ovseg.words.vocabulary import as_vocabulary
+from ovseg.segmenters.prompts import Box, check_box
 
 Click: TypeAlias = "tuple[float, float, bool]"
 """x, y in pixels of the image; whether it is on the object."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """One text as it was asked for, and the names in it: "person+bench" has two, every other text one."""
-
-    text: str
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,30 +56,57 @@ class PromptSet:
         return PointPrompts(xy[order], labels[order])
 
 
-def parse_targets(text: str | Sequence[str]) -> tuple[list[Target], bool]:
-    """The targets of a text or a list of texts, and whether the call asks for a list of answers.
+def cut_box(box: object, size: tuple[int, int]) -> Box:
+    """A user's box x0, y0, x1, y1 cut to an image of ``size`` (height, width). Raises UsageError."""
+    x0, y0, x1, y1 = check_box(box, size).tolist()
+    return (x0, y0, x1, y1)
 
-    Raises:
-        UsageError: there is no text, or one of them is empty or no text.
 
-    >>> targets, several = parse_targets("sky, person+bench")
-    >>> [target.names for target in targets], several
-    ([('sky',), ('person', 'bench')], True)
-    >>> parse_targets(["black, white"])[0][0].names
-    ('black, white',)
+def prompt_sets(setup: Setup, rated: Rated, size: tuple[int, int]) -> tuple[list[PromptSet], str | None]:
+    """Prompt sets of the names that are present, and why a name, or every name, has none.
+
+    Args:
+        setup: the options point_rule, map_threshold and halve_grid.
+        rated: a word in an image.
+        size: (height, width) of the image in pixels.
     """
-    if isinstance(text, str):
-        texts: tuple[object, ...] = split_text("text", text)
-        several = len(texts) > 1
-    else:
-        texts, several = in_order("texts", text), True
-    if not texts:
-        raise UsageError("expected at least one text, got none")
-    return [_target(check_name(one, "text")) for one in texts], several
+    wanted = rated.word.threshold
+    absent = ", ".join(
+        f"{name!r} (presence {share:.2f}, expected {wanted:g})"
+        for name, share in rated.presence.items()
+        if share < wanted
+    )
+    reason = f"not in this picture: {absent}" if absent else None
+    shares = zip(rated.maps, rated.presence.values(), strict=True)
+    maps = [values for values, share in shares if share >= wanted]
+    if not maps:
+        return [], reason
+    units = [unit for unit in map(normalise, maps) if unit is not None]
+    if not units:
+        return [], "the map is the same everywhere: nothing stands out"
+    if setup.options.point_rule == "components":
+        return _component_sets(units, size, setup.threshold), reason
+    prompts = (
+        paper_points_of_several(np.stack(units), size, setup.threshold, setup.options.halve_grid)
+        if len(units) > 1
+        else paper_points(units[0], size, setup.threshold, setup.options.halve_grid)
+    )
+    if not (prompts.labels == 1).any():
+        return [], "no place stands out enough for a point"
+    return [PromptSet(prompts, enlarge(np.max(units, axis=0), size))], reason
 
 
-def _target(text: str) -> Target:
-    return Target(text, as_vocabulary(text.split("+")).names)
+def _component_sets(
+    units: Sequence[NDArray[np.float32]], size: tuple[int, int], threshold: float
+) -> list[PromptSet]:
+    sets = []
+    for index, unit in enumerate(units):
+        others = [other for k, other in enumerate(units) if k != index]
+        avoid = np.max(others, axis=0) if others else None
+        whole = fine_map(unit, size)
+        found = component_points(unit, size, threshold, avoid=avoid)
+        sets += [PromptSet(prompts, region, whole=whole) for prompts, region in found]
+    return sets
 
 
 def join(sets: Sequence[PromptSet]) -> PromptSet | None:

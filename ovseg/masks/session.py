@@ -13,20 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import UsageError, described
-from ovseg.masks.encoded import EncodedImage
-from ovseg.masks.pipeline import Setup, find, text_features
-from ovseg.masks.prompts import Click, Target, parse_targets
-from ovseg.masks.results import TextMasks
+from ovseg.masks.encoded import EncodedImage, Setup
+from ovseg.masks.find import find, text_masks
+from ovseg.masks.prompts import Click, cut_box
+from ovseg.masks.words import Asked, parse_words
 from ovseg.options.checks import check_integer
-from ovseg.segmenters.prompts import Box, check_box, check_point
+from ovseg.results.masks import TextMasks
+from ovseg.segmenters.prompts import Box, check_point
 
 KEPT = 8
 """Steps whose answers are kept, because masks add up; an older answer is made again when it is needed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _State:
-    target: Target | None = None
+    asked: Asked | None = None
     clicks: tuple[Click, ...] = ()
     box: Box | None = None
 
@@ -79,18 +80,18 @@ class Session:
         Raises:
             UsageError: the text is empty or too long, or there are several.
         """
-        target = None
+        asked = None
         if text is not None:
-            targets, _ = parse_targets(text)
-            if len(targets) > 1:
-                several = "+".join(one.text for one in targets)
+            words = parse_words(text, self._setup.options.presence_threshold)
+            if len(words) > 1:
+                several = "+".join(word.text for word in words)
                 raise UsageError(
-                    f"expected one text at a time in a session, got {len(targets)}: "
+                    f"expected one text at a time in a session, got {len(words)}: "
                     f"for a combined target write {described(several)}"
                 )
-            target = targets[0]
+            asked = Asked.of(self._setup, words)
         with self._lock:
-            return self._step(replace(self._states[-1], target=target))
+            return self._step(replace(self._states[-1], asked=asked))
 
     def click(self, x: float, y: float, foreground: bool = True) -> TextMasks:
         """Add a click.
@@ -131,8 +132,7 @@ class Session:
         Raises:
             UsageError: the box has no area inside the image, or an argument has a wrong type.
         """
-        cut = check_box((x0, y0, x1, y1), self._encoded.size)
-        box = (float(cut[0]), float(cut[1]), float(cut[2]), float(cut[3]))
+        box = cut_box((x0, y0, x1, y1), self._encoded.size)
         with self._lock:
             return self._step(replace(self._states[-1], box=box))
 
@@ -158,5 +158,5 @@ class Session:
         return result
 
     def _answer(self, state: _State) -> TextMasks:
-        features = text_features(self._setup, state.target.names) if state.target else {}
-        return find(self._setup, self._encoded, state.target, features, state.box, state.clicks)
+        (found,) = find(self._setup, self._encoded, state.asked, state.clicks, state.box)
+        return text_masks(found, self._encoded)

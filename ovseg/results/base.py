@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.errors import UnknownNameError, UsageError, described
+from ovseg.errors import MissingPackageError, UnknownNameError, UsageError, described
 from ovseg.files.paths import shown
 from ovseg.options.checks import check_name_or_path
+
+if TYPE_CHECKING:
+    import supervision
 
 
 def void_value(classes: int) -> int:
@@ -76,10 +79,39 @@ def check_ending(path: str | Path, allowed: tuple[str, ...]) -> str:
     return ending
 
 
-def as_html(picture: NDArray[np.uint8], description: str) -> str:
+def as_png(picture: NDArray[np.uint8]) -> bytes:
+    """The content of a PNG file."""
     from PIL import Image
 
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")
-    coded = base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
+
+
+def as_html(picture: NDArray[np.uint8], description: str) -> str:
+    coded = base64.b64encode(as_png(picture)).decode()
     return f'<img alt="{escape(description, quote=True)}" src="data:image/png;base64,{coded}">'
+
+
+def as_detections(
+    masks: NDArray[np.bool_],
+    class_ids: Sequence[int],
+    names: Sequence[str],
+    scores: NDArray[np.float32] | None = None,
+) -> supervision.Detections:
+    """Masks (M, H, W) with their boxes and the number and name of each one's class.
+
+    Raises:
+        MissingPackageError: supervision is not installed.
+    """
+    try:
+        import supervision
+    except ImportError:
+        raise MissingPackageError("to_detections needs supervision: pip install supervision") from None
+    return supervision.Detections(
+        xyxy=np.array([bounds(mask) for mask in masks], np.float32).reshape(-1, 4),
+        mask=masks,
+        confidence=scores,
+        class_id=np.array(class_ids, int),
+        data={"class_name": np.array(names, dtype=str)},
+    )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ovseg.errors import MissingPackageError, UsageError
-from ovseg.results.base import NamedResult, as_html, bounds, check_ending, check_names
+from ovseg.errors import UsageError
+from ovseg.results.base import NamedResult, as_detections, as_html, bounds, check_ending, check_names
 from ovseg.results.coco import Mask, coco_annotation
 from ovseg.results.types import check_array, read_only
 
@@ -95,18 +95,9 @@ class LabelMap(NamedResult[NDArray[np.bool_]]):
         Raises:
             MissingPackageError: supervision is not installed.
         """
-        try:
-            import supervision
-        except ImportError:
-            raise MissingPackageError("to_detections needs supervision: pip install supervision") from None
         found = list(self.areas)
         masks = np.stack([self[name] for name in found]) if found else np.zeros((0, *self.array.shape), bool)
-        return supervision.Detections(
-            xyxy=np.array([self.boxes[name] for name in found], np.float32).reshape(-1, 4),
-            mask=masks,
-            class_id=np.array([self.index(name) for name in found], int),
-            data={"class_name": np.array(found, dtype=str)},
-        )
+        return as_detections(masks, [self.index(name) for name in found], found)
 
     def to_coco(self, image_id: int = 1) -> list[dict[str, object]]:
         """COCO annotations, one for each class that has pixels.

@@ -25,12 +25,11 @@ from ovseg.apps.cli.loading import (
     ModelName,
     SegmenterName,
     SegmenterWeights,
-    encode_texts,
     little_known,
     load_model,
     load_segmenter,
 )
-from ovseg.apps.cli.loop import run_images
+from ovseg.apps.cli.loop import progress_bar, run_images
 from ovseg.apps.cli.mask_files import Image, remember, write_masks
 from ovseg.apps.cli.options import with_options
 from ovseg.apps.cli.records import beside, record_of_run, slug
@@ -92,13 +91,11 @@ def mask(
     sam = load_segmenter(segmenter, chosen, loading)
     from ovseg.files.write import make_folder, write_picture
     from ovseg.masks import TextToMask
-    from ovseg.masks.picture import draw_answers
-    from ovseg.masks.prompts import parse_targets
+    from ovseg.results.masks import draw_masks
 
-    finder = TextToMask.with_options(ready, sam, options)
-    parts = [name for target in parse_targets(texts)[0] for name in target.names]
-    encode_texts(ready, [*parts, *options.rivals, ""], options.templates)
-    finder.check(texts)
+    finder = TextToMask(ready, sam, options=options)
+    with progress_bar("prompts") as bar:
+        asked = finder.ask(texts, progress=bar.to)
     run = {
         **record_of_run("mask", ready, loading, finder.options, given.names),
         "segmenter": sam.name,
@@ -110,9 +107,9 @@ def mask(
         image = open_image(file, TAKES)
         target = folder / given.stems[file]
         make_folder(target.parent)
-        answers = finder.predict(image, texts)
+        answers = finder.predict_texts(image, asked)
         entries = [found.describe(write_masks(target, found)) for found in answers]
-        picture = draw_answers(*for_viewing(image, answers))
+        picture = draw_masks(*for_viewing(image, answers))
         write_picture(beside(target, f".{slug(texts)}.masks.png"), picture)
         remember(target, Image(file, (image.shape[0], image.shape[1])), entries, run)
         for found in answers:

@@ -16,14 +16,13 @@ from PIL.Image import Image
 
 from ovseg.apps.cvat.shapes import mask_points
 from ovseg.files.pictures import load_image
-from ovseg.masks.encoded import EncodedImage
-from ovseg.masks.pipeline import Setup, encode_image, find, resolved
-from ovseg.masks.prompts import Click
-from ovseg.masks.results import TextMasks
+from ovseg.masks.encoded import EncodedImage, Setup
+from ovseg.masks.exclusive import Found
+from ovseg.masks.find import find
+from ovseg.masks.prompts import Click, cut_box
 from ovseg.model import Model
 from ovseg.options import MaskOptions
 from ovseg.segmenters.base import Segmenter
-from ovseg.segmenters.prompts import Box, check_box
 
 
 class Prompted:
@@ -36,13 +35,15 @@ class Prompted:
     """
 
     def __init__(self, model: Model, segmenter: Segmenter, options: MaskOptions) -> None:
-        self._setup = Setup(model, segmenter, resolved(options, segmenter), model.logit_scale)
+        self._setup = Setup(model, segmenter, options)
 
     def preprocess_image(self, context: object, image: Image) -> EncodedImage:
         """An image through the encoders; cvat-cli's agent keeps it for further calls. Raises ImageError."""
-        return encode_image(self._setup, load_image(image))
+        return self._setup.encode(load_image(image))
 
-    def find(self, image: EncodedImage, clicks: Sequence[Click], box: Sequence[float] | None) -> TextMasks:
+    def find(
+        self, image: EncodedImage, clicks: Sequence[Click], box: Sequence[float] | None
+    ) -> tuple[Found, ...]:
         """The object at clicks and in a box x0, y0, x1, y1, in pixels.
 
         Clicks outside the image are moved to its border, the box is cut.
@@ -52,11 +53,9 @@ class Prompted:
         """
         height, width = image.size
         inside = [(min(max(x, 0.0), width - 1.0), min(max(y, 0.0), height - 1.0), on) for x, y, on in clicks]
-        cut: Box | None = None
-        if box is not None:
-            x0, y0, x1, y1 = check_box(box, image.size).tolist()
-            cut = (x0, y0, x1, y1)
-        return find(self._setup, image, None, {}, cut, inside)
+        cut = None if box is None else cut_box(box, image.size)
+        (found,) = find(self._setup, image, None, inside, cut)
+        return found.objects
 
 
 class Interaction(Prompted):
@@ -92,13 +91,13 @@ class Interaction(Prompted):
         return [
             InteractionResultShape(
                 type="mask",
-                points=mask_points(mask),
+                points=mask_points(one.mask(pp_image.size)),
                 attributes=[
                     models.AttributeValRequest(
                         spec_id=int(InteractionResultAttributes.CONFIDENCE),
-                        value=f"{min(1.0, max(0.0, float(score))):.4f}",
+                        value=f"{min(1.0, max(0.0, one.score)):.4f}",
                     )
                 ],
             )
-            for mask, score in zip(found.masks, found.scores, strict=True)
+            for one in found
         ]

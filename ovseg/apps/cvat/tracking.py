@@ -69,7 +69,8 @@ class Tracking(Prompted):
         if moved is None or not moved.any():
             return None
         found = self.find(pp_image, [], shape_points("rectangle", moved))
-        best = max(found.masks, key=lambda mask: mask_iou(mask, moved), default=moved)
+        masks = [one.mask(pp_image.size) for one in found]
+        best = max(masks, key=lambda mask: mask_iou(mask, moved), default=moved)
         state.image, state.mask = pp_image.image, best if mask_iou(best, moved) >= FITS else moved
         kind = context.original_shape_type
         return TrackableShape(type=kind, points=shape_points(kind, state.mask))

@@ -12,19 +12,15 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ovseg.annotation.exclusive import LEAST, Found, exclusive
 from ovseg.annotation.finder import REPORTED, MaskFinder
 from ovseg.annotation.records import Picture, Region
-from ovseg.masks.decoding import found_objects
 from ovseg.masks.encoded import EncodedImage
-from ovseg.masks.pipeline import prompt_sets, text_features
-from ovseg.masks.prompts import Click, PromptSet, add_clicks
-from ovseg.masks.scores import TextScores
-from ovseg.results.coco import Mask
-from ovseg.words.names import fold
+from ovseg.masks.exclusive import Found, exclusive
+from ovseg.masks.find import Question, answer
+from ovseg.masks.prompts import Click
+from ovseg.masks.words import Rated, Similarities, rate
 
 KEPT = 256
 """Decoded answers that are kept of one picture, the least recently used goes first."""
@@ -102,7 +98,6 @@ def steps_of(steps: Sequence[Step], word: str) -> tuple[tuple[Click, ...], bool]
     return tuple(step.click for step in own if step.click is not None), last % 2 == 1
 
 
-@torch.no_grad()
 def answer_words(finder: MaskFinder, seen: SeenPicture, steps: Sequence[Step] = ()) -> list[Answer]:
     """The answer to every word, in the order of the words; what is new is decoded in one call.
 
@@ -111,18 +106,19 @@ def answer_words(finder: MaskFinder, seen: SeenPicture, steps: Sequence[Step] = 
         seen: the picture.
         steps: the corrections, in their order.
     """
-    maps, shares = finder.maps(seen.encoded.features)
+    rated = rate(finder.setup, finder.asked, seen.encoded.features)
     answers = []
-    for k, word in enumerate(finder.names):
-        clicks, left_out = steps_of(steps, word)
-        share, wanted = float(shares[k]), finder.thresholds[k]
-        answers.append(Answer(word, maps[k].astype(np.float32), share, wanted, (), None, clicks, left_out))
+    for one in rated:
+        word = one.word
+        clicks, left_out = steps_of(steps, word.text)
+        share = one.presence[word.text]
+        answers.append(Answer(word.text, one.maps[0], share, word.threshold, (), None, clicks, left_out))
     asked = [
         k
         for k, one in enumerate(answers)
         if not one.left_out and (one.is_present or any(click[2] for click in one.clicks))
     ]
-    decoded = _decode(finder, seen, {k: answers[k] for k in asked})
+    decoded = _decode(finder, seen, {k: (rated[k], answers[k]) for k in asked})
     better = better_words(finder, seen.encoded) if len(decoded) < len(answers) else []
     for k, one in enumerate(answers):
         if k in decoded:
@@ -136,46 +132,35 @@ def answer_words(finder: MaskFinder, seen: SeenPicture, steps: Sequence[Step] = 
 def to_picture(finder: MaskFinder, answers: Sequence[Answer], size: tuple[int, int]) -> Picture:
     """The answers as a run keeps them; a corrected word's prompt holds its clicks: "sky; + 320 150"."""
     regions = []
-    for texts, one in zip(finder.texts, answers, strict=True):
+    for word, one in zip(finder.asked.words, answers, strict=True):
         clicks = [f"{'+' if on else '-'} {x:g} {y:g}" for x, y, on in one.clicks]
-        prompt = "; ".join([", ".join(texts), *clicks])
+        prompt = "; ".join([", ".join(word.texts), *clicks])
         regions += [
-            Region(one.word, Mask.of(found.mask(size)), round(found.score, 4), prompt, finder.method)
+            Region(one.word, found.coded(size), round(found.score, 4), prompt, finder.method)
             for found in one.found
         ]
     presence = {one.word: round(one.presence, 4) for one in answers if one.presence >= REPORTED}
     return Picture(tuple(regions), presence)
 
 
-def _decode(finder: MaskFinder, seen: SeenPicture, asked: dict[int, Answer]) -> dict[int, _Decoded]:
+def _decode(
+    finder: MaskFinder, seen: SeenPicture, asked: dict[int, tuple[Rated, Answer]]
+) -> dict[int, _Decoded]:
     """Masks of some words before pixels are shared out, each decoded once for the same clicks."""
-    rivals = finder.setup.options.rivals
     keys = {
-        k: (tuple(finder.texts[k]), tuple(rivals), one.is_present, one.clicks) for k, one in asked.items()
+        k: (rated.word.texts, finder.asked.rivals, one.is_present, one.clicks)
+        for k, (rated, one) in asked.items()
     }
     new = [k for k, key in keys.items() if key not in seen.decoded]
-    questions = [_question(finder, seen.encoded, asked[k]) for k in new]
-    sets = [one for one, _ in questions]
-    made = found_objects(finder.setup.segmenter, seen.encoded, sets, finder.setup.options)
-    for k, (_, reason), objects in zip(new, questions, made, strict=True):
-        found = tuple(Found.of(k, mask, one.score) for one, mask in objects)
-        seen.decoded[keys[k]] = (found, reason or "the segmenter found no region at these points")
+    questions = [Question(asked[k][0], asked[k][1].clicks) for k in new]
+    for k, made in zip(new, answer(finder.setup, seen.encoded, questions), strict=True):
+        seen.decoded[keys[k]] = (made.objects, made.reason or "")
     out = {k: seen.decoded[key] for k, key in keys.items()}
     for key in keys.values():
         seen.decoded.move_to_end(key)
     while len(seen.decoded) > max(KEPT, len(keys)):
         seen.decoded.popitem(last=False)
     return out
-
-
-def _question(finder: MaskFinder, encoded: EncodedImage, one: Answer) -> tuple[list[PromptSet], str | None]:
-    """The prompt sets of a word with its clicks; and why its map alone gives none, or None."""
-    sets: list[PromptSet] = []
-    reason = None
-    if one.is_present:
-        shares = {one.word: one.presence}
-        sets, reason = prompt_sets(encoded.size, one.map[None], shares, finder.setup.options)
-    return add_clicks(sets, one.clicks), reason
 
 
 def _why_absent(one: Answer, better: Sequence[str]) -> str:
@@ -186,21 +171,15 @@ def _why_absent(one: Answer, better: Sequence[str]) -> str:
     return f"{reason}; everyday words that fit the photo better: {', '.join(better)}" if better else reason
 
 
-@torch.no_grad()
 def better_words(finder: MaskFinder, encoded: EncodedImage) -> list[list[str]]:
     """For each class at most ``RIVALS`` everyday words that fit the whole picture better, best first."""
-    rivals = finder.setup.options.rivals
-    features = text_features(finder.setup, [text for row in finder.texts for text in row])
-    names = list(features)
-    scores = TextScores.of(
-        encoded.features, torch.stack([features[name] for name in names]), features[""][None]
-    )
-    value = dict(zip(names, scores.images.max(axis=0).tolist(), strict=True))
-    ranked = sorted(rivals, key=lambda rival: -value[rival])
+    asked = finder.asked
+    value = Similarities.of(encoded.features, asked).images.max(axis=0)
+    ranked = sorted(asked.rivals, key=lambda rival: -value[asked.rows[rival]])
     out = []
-    for texts in finder.texts:
-        own, best = {fold(text) for text in texts}, max(value[text] for text in texts)
-        better = [rival for rival in ranked if value[rival] > best and fold(rival) not in own]
+    for word in asked.words:
+        own, best = asked.rivals_of(word), max(value[asked.rows[text]] for text in word.texts)
+        better = [rival for rival in ranked if value[asked.rows[rival]] > best and rival in own]
         out.append(better[:RIVALS])
     return out
 
@@ -220,14 +199,11 @@ def _without_shared(answers: list[Answer], size: tuple[int, int], steps: Sequenc
     taken = np.zeros(size, bool)
     kept: dict[int, list[Found]] = {}
     for mask in [*(mask for k in corrected for mask in answers[k].found), *left]:
-        x0, y0, x1, y1 = mask.box
-        crop = mask.crop & ~taken[y0:y1, x0:x1]
-        if crop.sum() >= max(1, LEAST * mask.crop.sum()):
-            rest = np.zeros(size, bool)
-            rest[y0:y1, x0:x1] = crop
-            kept.setdefault(mask.label, []).append(Found.of(mask.label, rest, mask.score))
+        rest = mask.without(taken)
+        if rest is not None:
+            kept.setdefault(mask.label, []).append(rest)
         if answers[mask.label].clicks:
-            taken[y0:y1, x0:x1] |= mask.crop
+            taken |= mask.mask(size)
     return [
         replace(
             one,

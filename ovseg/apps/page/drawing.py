@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ovseg.annotation.exclusive import Found
 from ovseg.apps.page.answers import Answer
 from ovseg.apps.page.screen import resized
 from ovseg.apps.page.session import View
 from ovseg.maps.points import normalise
+from ovseg.masks.exclusive import Found
 from ovseg.results import figures
 
 THUMBNAIL = 108

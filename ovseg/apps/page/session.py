@@ -24,7 +24,6 @@ from ovseg.apps.page.screen import resized, shown_size
 from ovseg.apps.page.words import check_words_of_page, read_words, shown_words
 from ovseg.errors import UsageError
 from ovseg.files.cache import ContentCache
-from ovseg.masks.pipeline import encode_image
 from ovseg.model import Model
 from ovseg.options import AnnotateOptions, FormatOptions
 from ovseg.segmenters.base import Segmenter
@@ -358,7 +357,7 @@ class PageSession:
         if known is not None and known.picture is picture:
             seen = known.seen  # without the digest of all its pixels, by which the cache looks
         else:
-            seen = self._seen.get(picture, lambda pixels: SeenPicture(encode_image(finder.setup, pixels)))
+            seen = self._seen.get(picture, lambda pixels: SeenPicture(finder.setup.encode(pixels)))
         answers = tuple(answer_words(finder, seen, steps))
         self._answered = _Answered(finder, picture, steps, seen, answers)
         return answers

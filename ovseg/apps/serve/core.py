@@ -18,14 +18,14 @@ from ovseg.apps.serve.bounds import Deadline
 from ovseg.errors import DataError, UsageError
 from ovseg.files.cache import ContentCache
 from ovseg.files.pictures import load_image
-from ovseg.masks.encoded import EncodedImage
-from ovseg.masks.pipeline import Setup, encode_image, find, resolved
-from ovseg.masks.prompts import Click
+from ovseg.masks.encoded import EncodedImage, Setup
+from ovseg.masks.find import find
+from ovseg.masks.prompts import Click, cut_box
 from ovseg.model import Model
 from ovseg.options import AnnotateOptions, ServeOptions
 from ovseg.results.coco import Mask
 from ovseg.segmenters.base import Segmenter
-from ovseg.segmenters.prompts import Box, check_box, check_point
+from ovseg.segmenters.prompts import Box, check_point
 from ovseg.words.vocabulary import Vocabulary
 
 MOST_TEXTS = 2000
@@ -98,8 +98,7 @@ class Core:
         self.options = options or AnnotateOptions()
         if self.options.task != "instances":
             raise UsageError(f"expected the task 'instances' for a server, got {self.options.task!r}")
-        model.check_window(self.options)
-        self._setup = Setup(model, segmenter, resolved(self.options, segmenter), model.logit_scale)
+        self._setup = Setup(model, segmenter, self.options)
         self._method = f"{model.loaded.name} {model.method.name} + {segmenter.name}"
         self._max_pixels = max_pixels
         self._seen: ContentCache[EncodedImage] = ContentCache(keep)
@@ -121,7 +120,7 @@ class Core:
         def encode(_: object) -> EncodedImage:
             picture = load_image(BytesIO(content), self._max_pixels)
             self.encoded += 1
-            return encode_image(self._setup, picture)
+            return self._setup.encode(picture)
 
         return self._seen.get(np.frombuffer(content or b"\0", np.uint8), encode)
 
@@ -166,16 +165,13 @@ class Core:
         if len(marks.clicks) > MOST_CLICKS:
             raise UsageError(f"expected at most {MOST_CLICKS} clicks, got {len(marks.clicks)}")
         clicks = [(*check_point(x, y, picture.size), on) for x, y, on in marks.clicks]
-        box: Box | None = None
-        if marks.box is not None:
-            x0, y0, x1, y1 = check_box(marks.box, picture.size).tolist()
-            box = (x0, y0, x1, y1)
-        found = find(self._setup, picture, None, {}, box, clicks)
-        if found.reason is not None and not len(found):
-            raise UsageError(found.reason)
+        box = None if marks.box is None else cut_box(marks.box, picture.size)
+        (found,) = find(self._setup, picture, None, clicks, box)
+        if not found.objects:
+            raise UsageError(str(found.reason))
         return _shown(
-            Region(label, Mask.of(mask), round(float(score), 4), None, self._method)
-            for mask, score in zip(found.masks, found.scores, strict=True)
+            Region(label, one.coded(picture.size), round(one.score, 4), None, self._method)
+            for one in found.objects
         )
 
 

@@ -1,12 +1,10 @@
-"""What a text gives back: masks, where they came from, and whether the text is in the image at all."""
+"""Masks of one text: what was found, where it came from, and whether the text is in the image at all."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from os import PathLike
@@ -16,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.errors import MissingPackageError, UsageError
+from ovseg.errors import UsageError
 from ovseg.files.paths import shown
 from ovseg.options.checks import check_integer, check_name_or_path
-from ovseg.results import Mask, bounds, coco_annotation
+from ovseg.results.base import as_detections, as_html, as_png, bounds
+from ovseg.results.coco import Mask, coco_annotation
 from ovseg.results.types import PointPrompts, read_only
-from ovseg.segmenters.prompts import Box
 
 if TYPE_CHECKING:
     import supervision
@@ -36,7 +34,7 @@ class Candidates:
 
     Attributes:
         prompts: the points that the segmenter got.
-        box: the box that it got, in pixels of the image, or None.
+        box: the box x0, y0, x1, y1 that it got, in pixels of the image, or None.
         logits: (C, h, w) float32 in the segmenter's low resolution, positive inside.
         scores: (C,) float32, its own estimates.
         agreement: (C,) float32, IoU with the map's component (1 where there was no map).
@@ -44,7 +42,7 @@ class Candidates:
     """
 
     prompts: PointPrompts
-    box: Box | None
+    box: tuple[float, float, float, float] | None
     logits: NDArray[np.float32]
     scores: NDArray[np.float32]
     agreement: NDArray[np.float32]
@@ -152,17 +150,7 @@ class TextMasks:
             UsageError: the class is no integer.
         """
         number = check_integer("class_id", class_id, 0, 2**31 - 1)
-        try:
-            import supervision
-        except ImportError:
-            raise MissingPackageError("to_detections needs supervision: pip install supervision") from None
-        return supervision.Detections(
-            xyxy=self.boxes.astype(np.float32),
-            mask=self.masks,
-            confidence=self.scores,
-            class_id=np.full(len(self), number),
-            data={"class_name": np.array([self.text] * len(self), dtype=str)},
-        )
+        return as_detections(self.masks, [number] * len(self), [self.text] * len(self), self.scores)
 
     def to_coco(self, image_id: int = 1, category_id: int = 1) -> list[dict[str, object]]:
         """The masks as annotations of COCO's, with ids from 1; each also has its ``score``.
@@ -175,10 +163,8 @@ class TextMasks:
             Dictionaries that JSON can hold: id, image_id, category_id, segmentation (run lengths as text),
             area in pixels, bbox (x, y, width, height), iscrowd 0, score.
         """
-        image, category = (
-            check_integer(name, value, 0, 2**63 - 1)
-            for name, value in (("image_id", image_id), ("category_id", category_id))
-        )
+        image = check_integer("image_id", image_id, 0, 2**63 - 1)
+        category = check_integer("category_id", category_id, 0, 2**63 - 1)
         return [
             {**coco_annotation(Mask.of(mask), number, image, category), "score": float(score)}
             for number, (mask, score) in enumerate(zip(self.masks, self.scores, strict=True), 1)
@@ -200,15 +186,14 @@ class TextMasks:
 
         target = Path(check_name_or_path("path", path))
         if target.suffix.lower() == ".npz":
-            names, presence = np.array(list(self.presence), dtype=str), np.array(list(self.presence.values()))
             write_arrays(
                 target,
                 masks=self.masks,
                 scores=self.scores,
                 maps=self.maps,
                 text=np.array(self.text),
-                names=names,
-                presence=presence,
+                names=np.array(list(self.presence), dtype=str),
+                presence=np.array(list(self.presence.values())),
             )
             return
         if target.suffix.lower() in (".png", ".jpg", ".jpeg", ".json"):
@@ -258,17 +243,12 @@ class TextMasks:
         return figures.colour_labels(labels, figures.palette(len(self)))
 
     def _repr_png_(self) -> bytes:
-        from PIL import Image
-
-        file = io.BytesIO()
-        Image.fromarray(self._picture()).save(file, "PNG")
-        return file.getvalue()
+        return as_png(self._picture())
 
     def _repr_html_(self) -> str:
         count = f"{len(self)} mask" + ("s" if len(self) != 1 else "")
-        line = escape(f"{self.text}: {count}" + (f" ({self.reason})" if self.reason else ""))
-        coded = base64.b64encode(self._repr_png_()).decode()
-        return f'<p>{line}</p><img alt="{escape(self.text, quote=True)}" src="data:image/png;base64,{coded}">'
+        line = f"{self.text}: {count}" + (f" ({self.reason})" if self.reason else "")
+        return f"<p>{escape(line)}</p>{as_html(self._picture(), self.text)}"
 
 
 def _named_files(record: Path) -> set[str]:
@@ -280,15 +260,31 @@ def _named_files(record: Path) -> set[str]:
         return set()
 
 
-def no_masks(
-    text: str,
-    size: tuple[int, int],
-    presence: dict[str, float],
-    maps: NDArray[np.float32],
-    reason: str | None,
-) -> TextMasks:
-    """An answer without masks, for an image of ``size`` (height, width)."""
-    return TextMasks(text, np.zeros((0, *size), bool), np.zeros(0, np.float32), presence, maps, (), reason)
+def draw_masks(image: NDArray[np.uint8], answers: Sequence[TextMasks]) -> NDArray[np.uint8]:
+    """Draw every mask in the colour of its text, the points on top, and a legend below.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the image that the answers are of.
+        answers: one for each text.
+
+    Returns:
+        (H', W', 3) uint8 RGB, with the legend at the bottom and padding where the image is narrow.
+    """
+    from ovseg.results import figures
+
+    colours = [tuple(colour) for colour in figures.palette(len(answers)).tolist()]
+    picture = image
+    for found, colour in zip(answers, colours, strict=True):
+        for mask in found.masks:
+            picture = figures.overlay_mask(picture, mask, colour)
+    for found in answers:
+        for prompts in found.points:
+            picture = figures.draw_points(picture, prompts.xy, prompts.labels)
+    entries = [
+        (f"{found.text}: {len(found) or 'not there'}", colour)
+        for found, colour in zip(answers, colours, strict=True)
+    ]
+    return figures.with_legend(picture, entries)
 
 
 def _equal(one: Candidates | TextMasks, other: object) -> bool:

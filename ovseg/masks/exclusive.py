@@ -1,9 +1,9 @@
-"""Pixels belong to one object: what two masks of one image share goes to the one that fits it better."""
+"""Masks as the parts of an image around them, and each pixel to one object."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -11,8 +11,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from ovseg.results import Mask, bounds
+
 SAME = 0.8
-"""Two masks with a larger IoU are one object that two words found; the word that fits better keeps it."""
+"""Two masks with a larger IoU are one object that was found twice."""
 LEAST = 0.2
 """A mask that keeps less than this share of its pixels is left out."""
 SAMPLED = 65_536
@@ -24,7 +26,7 @@ class Found:
     """A mask that a word found, kept as the part of the image around it.
 
     Attributes:
-        label: the index of its class.
+        label: the index of its word.
         crop: (h, w) bool, the mask inside ``box``.
         box: x0, y0, x1, y1 in pixels of the image.
         score: the segmenter's estimate.
@@ -38,9 +40,8 @@ class Found:
     @classmethod
     def of(cls, label: int, mask: NDArray[np.bool_], score: float) -> Found:
         """A mask (H, W) that has pixels."""
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-        return cls(label, mask[y0:y1, x0:x1].copy(), (x0, y0, x1, y1), score)
+        x0, y0, x1, y1 = box = bounds(mask)
+        return cls(label, mask[y0:y1, x0:x1].copy(), box, score)
 
     @cached_property
     def area(self) -> int:
@@ -54,20 +55,34 @@ class Found:
         out[y0:y1, x0:x1] = self.crop
         return out
 
+    def coded(self, size: tuple[int, int]) -> Mask:
+        """Its run lengths in an image of ``size`` (height, width)."""
+        return Mask.of_crop(self.crop, self.box[:2], size)
+
+    def is_same(self, other: Found) -> bool:
+        """Whether two masks are one object."""
+        shared = _shared(self, other)
+        return shared is not None and _is_same(self, other, shared)
+
+    def without(self, taken: NDArray[np.bool_]) -> Found | None:
+        """What is left beside the pixels of ``taken``, (H, W); None where that is below ``LEAST`` of it."""
+        x0, y0, x1, y1 = self.box
+        return _rest(replace(self, crop=self.crop & ~taken[y0:y1, x0:x1]), self)
+
 
 def exclusive(
-    found: Sequence[Found], maps: dict[int, NDArray[np.float32]], size: tuple[int, int]
+    found: Sequence[Found], maps: Mapping[int, NDArray[np.float32]], size: tuple[int, int]
 ) -> list[Found]:
     """The masks of one image without shared pixels.
 
-    Of two masks of different classes, the shared pixels go to the class whose map is higher there on the
-    mean; of two masks of one class, to the one with the higher score; in a tie, to the earlier one. Masks
+    Of two masks of different words, the shared pixels go to the word whose map is higher there on the
+    mean; of two masks of one word, to the one with the higher score; in a tie, to the earlier one. Masks
     that are nearly equal (IoU above ``SAME``) are one object, of which one is kept whole. What is left of
     less than ``LEAST`` of a mask is dropped.
 
     Args:
-        found: the masks, in the order of the classes.
-        maps: (h, w) for each class of ``found``, all on one grid, comparable between classes.
+        found: the masks, in the order of the words.
+        maps: (h, w) for each label of ``found``, all on one grid, comparable between words.
         size: (height, width) of the image.
 
     Returns:
@@ -79,7 +94,7 @@ def exclusive(
         one, other = left[i], left[j]
         if one is None or other is None or (shared := _shared(one, other)) is None:
             continue
-        if _iou(one, other, shared.area) > SAME:
+        if _is_same(one, other, shared):
             left[j if _wins(one, other, shared, maps, size) else i] = None
         else:
             touching.append((i, j))
@@ -87,14 +102,12 @@ def exclusive(
         one, other = left[i], left[j]
         if one is None or other is None or (shared := _shared(one, other)) is None:
             continue
-        first_wins = _wins(one, other, shared, maps, size)
-        left[j if first_wins else i] = _without(other if first_wins else one, shared)
-    kept = (
-        one
-        for one, whole in zip(left, found, strict=True)
-        if one is not None and one.area >= max(1, LEAST * whole.area)
-    )
-    return [_tight(one) for one in kept]
+        index, loser = (j, other) if _wins(one, other, shared, maps, size) else (i, one)
+        crop = loser.crop.copy()
+        crop[_inside(loser, shared.box)] &= ~shared.crop
+        left[index] = replace(loser, crop=crop)
+    rests = (_rest(one, whole) for one, whole in zip(left, found, strict=True) if one is not None)
+    return [one for one in rests if one is not None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,22 +130,23 @@ def _shared(one: Found, other: Found) -> _Shared | None:
     return _Shared(crop, box, area) if area else None
 
 
+def _is_same(one: Found, other: Found, shared: _Shared) -> bool:
+    return shared.area / float(one.area + other.area - shared.area) > SAME
+
+
 def _inside(one: Found, box: tuple[int, int, int, int]) -> tuple[slice, slice]:
     x0, y0 = one.box[:2]
     return slice(box[1] - y0, box[3] - y0), slice(box[0] - x0, box[2] - x0)
 
 
-def _iou(one: Found, other: Found, shared: int) -> float:
-    return shared / float(one.area + other.area - shared)
-
-
 def _wins(
-    one: Found, other: Found, shared: _Shared, maps: dict[int, NDArray[np.float32]], size: tuple[int, int]
+    one: Found, other: Found, shared: _Shared, maps: Mapping[int, NDArray[np.float32]], size: tuple[int, int]
 ) -> bool:
     """Whether the shared pixels go to ``one``, which comes before ``other``."""
     if one.label == other.label:
         return one.score >= other.score
-    rows, columns = np.nonzero(shared.crop[:: (step := _step(shared)), ::step])
+    step = max(1, math.isqrt(shared.area // SAMPLED))
+    rows, columns = np.nonzero(shared.crop[::step, ::step])
     if not rows.size:
         step = 1
         rows, columns = np.nonzero(shared.crop)
@@ -143,18 +157,10 @@ def _wins(
     return first >= second
 
 
-def _step(shared: _Shared) -> int:
-    return max(1, math.isqrt(shared.area // SAMPLED))
-
-
-def _without(one: Found, shared: _Shared) -> Found:
-    crop = one.crop.copy()
-    crop[_inside(one, shared.box)] &= ~shared.crop
-    return replace(one, crop=crop)
-
-
-def _tight(one: Found) -> Found:
-    """The same mask with the box around what is left of it."""
+def _rest(one: Found, whole: Found) -> Found | None:
+    """What is left of a mask with the box around it; None where that is below ``LEAST`` of the whole."""
+    if one.area < max(1, LEAST * whole.area):
+        return None
     tight = Found.of(one.label, one.crop, one.score)
     x0, y0, x1, y1 = tight.box
     return replace(tight, box=(one.box[0] + x0, one.box[1] + y0, one.box[0] + x1, one.box[1] + y1))
