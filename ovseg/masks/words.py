@@ -1,7 +1,7 @@
 """What is asked for: words with their texts and features, made once for all images of a request.
 
-    "person+bench"         one word of two names, each with one text
-    car: car, automobile   one word of one name with two texts, of which the best counts
+"person+bench"         one word of two names, each with one text
+car: car, automobile   one word of one name with two texts, of which the best counts
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ovseg.clip.text import Progress
 from ovseg.errors import UsageError
-from ovseg.maps.presence import level, presences, sigmoid_presences
+from ovseg.maps.presence import Floats, level, presences, sigmoid_presences
 from ovseg.maps.similarity import empty_text_surgery
 from ovseg.masks.encoded import Setup
 from ovseg.results.types import ImageFeatures
@@ -180,7 +180,7 @@ def rate(setup: Setup, asked: Asked, features: ImageFeatures) -> list[Rated]:
     """
     scores = Similarities.of(features, asked)
     scale, bias = setup.model.logit_scale, setup.model.logit_bias
-    levels: dict[tuple[str, ...], tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    levels: dict[tuple[str, ...], tuple[Floats, Floats]] = {}
     out = []
     for word in asked.words:
         rivals = asked.rivals_of(word)

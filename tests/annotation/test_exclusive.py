@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ovseg.annotation.exclusive import Found, exclusive
+from ovseg.masks.exclusive import Found, exclusive
 
 SIZE = (40, 60)
 

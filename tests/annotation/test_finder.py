@@ -13,6 +13,7 @@ from ovseg.annotation.classes import parse_classes, read_classes
 from ovseg.annotation.finder import LabelFinder, MaskFinder
 from ovseg.errors import UsageError
 from ovseg.evaluation.data.scenes import NAMES
+from ovseg.masks.words import rate
 from ovseg.options import AnnotateOptions
 
 PLAIN = AnnotateOptions(templates="plain")
@@ -32,11 +33,11 @@ def pictures():
 @pytest.mark.parametrize("rule", ["components", "paper"])
 def test_masks_and_presence_are_those_of_text_to_mask(model, segmenter, pictures, rule):
     names = ["red circle", "stripes", "water"]  # "water" is an everyday word, and no rival of itself
-    finder = MaskFinder(model, segmenter, read_classes(names), replace(ALWAYS, rule=rule))
-    wanted = ovseg.TextToMask(model, segmenter, rule=rule, templates="plain", presence_threshold=0)
+    finder = MaskFinder(model, segmenter, read_classes(names), replace(ALWAYS, point_rule=rule))
+    wanted = ovseg.TextToMask(model, segmenter, point_rule=rule, templates="plain", presence_threshold=0)
     compared = 0
     for picture, found in zip(pictures, finder.find(pictures), strict=True):
-        answers = wanted.predict(picture, names)
+        answers = wanted.predict_texts(picture, names)
         assert [one.label for one in found.regions] == [one.text for one in answers for _ in one.masks]
         masks = [mask for one in answers for mask in one.masks]
         for one, mask in zip(found.regions, masks, strict=True):
@@ -51,10 +52,12 @@ def test_the_best_of_several_texts_counts(model, segmenter, pictures):
     one = MaskFinder(model, segmenter, read_classes({"x": ["red circle", "stripes"]}), PLAIN)
     several = MaskFinder(model, segmenter, read_classes(["red circle", "stripes"]), PLAIN)
     for features in model.dense_features_each(pictures, options=one.setup.options):
-        maps, shares = one.maps(features)
-        wanted, of_each = several.maps(features)
-        np.testing.assert_allclose(maps[0], wanted.max(axis=0))
-        assert shares[0] == pytest.approx(of_each.max())
+        (best,) = rate(one.setup, one.asked, features)
+        each = rate(several.setup, several.asked, features)
+        np.testing.assert_allclose(best.maps[0], np.max([rated.maps[0] for rated in each], axis=0))
+        assert best.presence["x"] == pytest.approx(
+            max(share for rated in each for share in rated.presence.values())
+        )
 
 
 def test_each_picture_goes_once_through_each_encoder(model, segmenter, pictures, monkeypatch):
@@ -80,10 +83,12 @@ def test_a_model_of_the_sigmoid_loss_says_itself_how_likely_a_class_is(
     text = model.encode_text(["red circle", "stripes", "gravel"], "plain")
     for features in model.dense_features_each(pictures, options=finder.setup.options):
         wanted = torch.sigmoid(model.logit_scale * (features.class_tokens @ text.T)[0] - 2.5)
-        _, shares = finder.maps(features)
+        shares = [
+            share for one in rate(finder.setup, finder.asked, features) for share in one.presence.values()
+        ]
         assert shares == pytest.approx([float(wanted[:2].max()), float(wanted[2])], abs=1e-5)
     for picture, found in zip(pictures, finder.find(pictures), strict=True):
-        (answer,) = asked.predict(picture, ["gravel"])
+        (answer,) = asked.predict_texts(picture, ["gravel"])
         assert found.presence.get("gravel", 0) == pytest.approx(answer.presence["gravel"], abs=0.0101)
 
 

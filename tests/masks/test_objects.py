@@ -10,9 +10,9 @@ import pytest
 
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.masks import TextToMask
-from ovseg.masks.pipeline import prompt_sets
-from ovseg.masks.prompts import PromptSet, join
+from ovseg.masks.prompts import PromptSet, join, prompt_sets
 from ovseg.masks.shapes import expected_iou, objects, tidy
+from ovseg.masks.words import Rated, parse_words
 from ovseg.segmenters.load import load_segmenter
 
 
@@ -46,7 +46,8 @@ def test_parts_of_one_map_are_also_decoded_together(always):
     encoded = always.session(scene.image)._encoded
     spots = np.zeros((1, *encoded.features.grid), np.float32)
     spots[0, 2:5, 2:5] = spots[0, -5:-2, -5:-2] = 1  # a map with two components
-    sets, _ = prompt_sets(encoded.size, spots, {"cat": 1.0}, always.options)
+    (word,) = parse_words("cat")
+    sets, _ = prompt_sets(always._setup, Rated(word, spots, {"cat": 1.0}), encoded.size)
     assert len(sets) == 2
     whole = join([replace(one, clicks=((3.0, 4.0, True),)) for one in sets])
     assert sorted(whole.prompts.xy.tolist()) == sorted(xy for one in sets for xy in one.prompts.xy.tolist())

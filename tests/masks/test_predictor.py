@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import re
 import time
 import weakref
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,14 +12,14 @@ import torch
 from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-from ovseg import text_to_mask
 from ovseg.errors import ImageError, UsageError
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.files.cache import KEPT
 from ovseg.maps.presence import BORDER, WIDTH, level, presences
 from ovseg.maps.similarity import min_max
 from ovseg.masks import TextToMask
-from ovseg.masks.prompts import parse_targets
+from ovseg.masks.predictor import GROUP
+from ovseg.masks.words import parse_words
 from ovseg.segmenters.grabcut import GrabCut
 from ovseg.segmenters.load import load_segmenter
 from ovseg.segmenters.segment_anything import SegmentAnything
@@ -45,7 +43,7 @@ def test_shapes_of_scenes_become_masks(always):
     for seed in SEEDS:
         scene = make_scene(seed)
         names = things(scene)
-        for name, found in zip(names, always.predict(scene.image, names), strict=True):
+        for name, found in zip(names, always.predict_texts(scene.image, names), strict=True):
             assert found.masks.dtype == bool and found.masks.shape[1:] == scene.image.shape[:2]
             assert len(found.masks) == len(found.scores) == len(found.points) == len(found.candidates) >= 1
             assert found.text == name and list(found.presence) == [name]
@@ -60,7 +58,7 @@ def test_present_texts_score_higher_than_absent_ones(model):
     here, away = [], []
     for seed in range(500, 530):
         scene = make_scene(seed)
-        for found in strict.predict(scene.image, list(NAMES)):
+        for found in strict.predict_texts(scene.image, list(NAMES)):
             share = found.presence[found.text]
             assert 0 <= share <= 1 and len(found) == 0 and not found.union.any()
             assert found.masks.shape == (0, *scene.image.shape[:2])
@@ -74,7 +72,7 @@ def test_present_texts_score_higher_than_absent_ones(model):
 def test_a_text_that_comes_twice_is_answered_twice(always):
     scene = make_scene(500)
     name, other = things(scene)[0], scene.present[0]
-    first, between, again = always.predict(scene.image, [name, other, name])
+    first, between, again = always.predict_texts(scene.image, [name, other, name])
     assert len(first) and between.text == other
     assert first.presence == again.presence and np.array_equal(first.masks, again.masks)
 
@@ -102,7 +100,7 @@ def test_a_combined_target_has_the_masks_of_its_parts(always):
         assert len(alone) and (both.union & alone.union).sum() > 0.8 * alone.union.sum()
     assert iou(both.union, parts[0].union | parts[1].union) > 0.8
     paper = TextToMask(
-        always.model, always.segmenter, rule="paper", prompt_with="points", presence_threshold=0
+        always.model, always.segmenter, point_rule="paper", prompt_with="points", presence_threshold=0
     )
     found = paper.predict(scene.image, f"{first} + {second}")
     assert len(found) == 1 and len(found.points[0].positives) > 0
@@ -114,7 +112,7 @@ def test_paper_rule_gives_the_points_of_the_models_own_map(always):
     scene = make_scene(503)
     name = things(scene)[0]
     paper = TextToMask(
-        always.model, always.segmenter, rule="paper", prompt_with="points", presence_threshold=0
+        always.model, always.segmenter, point_rule="paper", prompt_with="points", presence_threshold=0
     )
     found = paper.predict(scene.image, name)
     raw = always.model.similarity(scene.image, name).grid[0].copy()
@@ -150,10 +148,11 @@ def test_every_option_gives_masks_twice_the_same(model, start, choose):
 
 def test_commas_separate_names_and_a_list_holds_them_as_they_are(always):
     image = make_scene(500).image
-    first, second = always.predict(image, "red circle, stripes + waves")
+    first, second = always.predict_texts(image, "red circle, stripes + waves")
     assert first.text == "red circle" and list(second.presence) == ["stripes", "waves"]
-    assert first == always.predict(image, "red circle")
-    (one,) = always.predict(image, ["red circle, stripes"])
+    alone = always.predict(image, "red circle")
+    assert np.array_equal(first.masks, alone.masks) and first.presence == pytest.approx(alone.presence)
+    (one,) = always.predict_texts(image, ["red circle, stripes"])
     assert list(one.presence) == ["red circle, stripes"]
 
 
@@ -161,70 +160,49 @@ def test_commas_separate_names_and_a_list_holds_them_as_they_are(always):
 def test_many_images_give_what_each_gives_alone(always, kind, tmp_path):
     images = [make_scene(seed).image for seed in (500, 501)]
     Image.fromarray(images[1]).save(tmp_path / "b.png")
-    found = always.predict(kind([images[0], tmp_path / "b.png"]), "red circle")
-    assert list(found) == [always.predict(image, "red circle") for image in images]
-    several = list(always.predict(kind(images), ["red circle", "waves"]))
+    found = always.predict_each(kind([images[0], tmp_path / "b.png"]), "red circle")
+    assert list(found) == [[always.predict(image, "red circle")] for image in images]
+    several = list(always.predict_each(kind(images), ["red circle", "waves"]))
     assert [[one.text for one in row] for row in several] == [["red circle", "waves"]] * 2
 
 
-def test_a_stream_reads_one_image_at_a_time_and_keeps_few(always):
-    """However many there are: a generator is not run ahead, and only the cache's few images stay."""
+def test_a_stream_reads_a_group_ahead_and_keeps_few(always):
+    """However many there are: a generator is not run further ahead, and only a few images stay."""
     made, read = [], []
 
     class Picture(np.ndarray):
         pass
 
     def pictures():
-        for seed in range(12):
+        for seed in range(3 * GROUP):
             read.append(seed)
             picture = make_scene(seed, (32, 40)).image.view(Picture)
             made.append(weakref.ref(picture))
             yield picture
 
-    for count, _ in enumerate(always.predict(pictures(), "red circle"), 1):
-        assert len(read) == count
+    for count, _ in enumerate(always.predict_each(pictures(), "red circle"), 1):
+        assert len(read) == GROUP * -(-count // GROUP)
         gc.collect()
-        assert sum(one() is not None for one in made) <= 2 and len(always._encoded) <= KEPT
+        assert sum(one() is not None for one in made) <= GROUP and len(always._encoded) <= KEPT
+    assert count == 3 * GROUP
 
 
 def test_one_bad_image_loses_no_other(always):
     good, errors = make_scene(500).image, []
     images = [good, "nothing.png", None, good]
     found = list(
-        always.predict(images, "red circle", on_error=lambda index, error: errors.append((index, error)))
+        always.predict_each(images, "red circle", on_error=lambda index, error: errors.append((index, error)))
     )
     assert len(found) == 2 and [index for index, _ in errors] == [1, 2]
-    stream = always.predict(images, "red circle")
+    stream = always.predict_each(images, "red circle")
     assert next(stream) == found[0]
     with pytest.raises(ImageError, match="does not exist"):
         next(stream)
 
 
 def test_texts_are_checked_before_an_image_is_read(always):
-    with pytest.raises(UsageError, match="wanted"):
-        always.predict(iter(["nothing.png"]), "word " * 100)
-
-
-def test_predictor_and_session_import_the_pipeline_and_it_imports_neither():
-    folder = Path(text_to_mask.__file__).parent
-    found = {
-        file.stem: set(re.findall(r"from ovseg\.text_to_mask\.(\w+) import", file.read_text()))
-        for file in folder.glob("*.py")
-    }
-    assert len(found) >= 9 and "pipeline" in found["predictor"] & found["session"]
-    reached: dict[str, set[str]] = {}
-    for start in found:
-        todo, seen = list(found[start]), set()
-        while todo:
-            name = todo.pop()
-            if name not in seen:
-                seen.add(name)
-                todo += found[name]
-        reached[start] = seen
-    assert not [name for name, seen in reached.items() if name in seen]  # no circle
-    assert "figures" not in "".join(
-        (folder / f"{name}.py").read_text() for name in ("predictor", "session", "pipeline", "decoding")
-    )
+    with pytest.raises(UsageError, match="expected|unknown|needs"):
+        always.predict_each(iter(["nothing.png"]), "word " * 100)
 
 
 # ----------------------------------------------------------------------------------------------- cost
@@ -247,7 +225,7 @@ def test_many_texts_cost_one_image_pass_each(model, monkeypatch):
     monkeypatch.setattr(sam, "_encode", counted_sam)
     t2m = TextToMask(model, sam, presence_threshold=0)
     scene = make_scene(505)
-    assert len(t2m.predict(scene.image, [*NAMES[:6], "red circle+blue star"])) == 7
+    assert len(t2m.predict_texts(scene.image, [*NAMES[:6], "red circle+blue star"])) == 7
     assert counts == {"clip": 1, "sam": 1}
     session = t2m.session(make_scene(506).image)
     assert counts == {"clip": 2, "sam": 2}
@@ -289,8 +267,8 @@ def test_sam_answers_again_without_its_encoder(model):
     "text", ["", "   ", "+", "bench+", "a+a", "word " * 100, [], ["a", ""], [None], None]
 )
 def test_bad_texts_are_one_clear_line(t2m, text):
-    with pytest.raises(UsageError, match="wanted") as caught:
-        t2m.predict(make_scene(1).image, text)
+    with pytest.raises(UsageError, match="expected|unknown|needs") as caught:
+        t2m.predict_texts(make_scene(1).image, text)
     assert "\n" not in str(caught.value)
 
 
@@ -309,7 +287,7 @@ def test_pictures_of_every_mode(always, mode, tmp_path):
 @pytest.mark.parametrize("start", ["map", "box"])
 def test_pictures_of_every_shape(always, shape, rule, start):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    t2m = TextToMask(always.model, always.segmenter, rule=rule, prompt_with=start, presence_threshold=0)
+    t2m = TextToMask(always.model, always.segmenter, point_rule=rule, prompt_with=start, presence_threshold=0)
     found = t2m.predict(image, "red circle")
     assert found.masks.shape[1:] == shape and (len(found) or found.reason)
     assert t2m.session(image).click(shape[1] - 1, shape[0] - 1).masks.shape[1:] == shape
@@ -319,10 +297,10 @@ def test_what_cannot_be_read_and_unknown_options(model, t2m):
     with pytest.raises(ImageError, match="does not exist"):
         t2m.predict("nothing.jpg", "bench")
     for option, message in [
-        ({"rule": "best"}, "unknown rule 'best': expected one of components, paper"),
+        ({"point_rule": "best"}, "unknown point_rule 'best': expected one of components, paper"),
         ({"prompt_with": "x"}, "unknown prompt_with"),
         ({"mask_choice": "x"}, "unknown mask_choice"),
-        ({"threshold": 3.0}, "expected threshold in 0..1, got 3"),
+        ({"map_threshold": 3.0}, "expected map_threshold in 0..1, got 3"),
         ({"presence_threshold": -1}, "expected presence_threshold in 0..1"),
     ]:
         with pytest.raises(UsageError, match=message):
@@ -372,12 +350,12 @@ def test_segmenters_that_judge_their_masks_are_believed(model, always):
 
 
 def test_a_text_with_commas_is_several_names_and_plus_joins_them():
-    (target,), several = parse_targets("person + bench")
-    assert target.names == ("person", "bench") and target.text == "person + bench" and not several
-    targets, several = parse_targets("sky, person+bench ,park bench")
-    assert [one.names for one in targets] == [("sky",), ("person", "bench"), ("park bench",)] and several
-    (target,), several = parse_targets(["salt, with pepper"])
-    assert target.names == ("salt, with pepper",) and several
+    (word,) = parse_words("person + bench")
+    assert word.texts == tuple(word.names) == ("person", "bench") and word.text == "person + bench"
+    words = parse_words("sky, person+bench ,park bench")
+    assert [word.texts for word in words] == [("sky",), ("person", "bench"), ("park bench",)]
+    (word,) = parse_words(["salt, with pepper"])
+    assert word.texts == ("salt, with pepper",)
 
 
 def test_presence_is_a_probability_against_the_empty_string_and_rivals():

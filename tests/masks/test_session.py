@@ -165,7 +165,7 @@ def test_a_session_takes_one_text_at_a_time(t2m):
 @pytest.mark.parametrize("rule", ["components", "paper"])
 def test_a_click_makes_one_mask_at_the_images_size(model, rule, monkeypatch):
     """Two of three candidates are not needed; on 12 megapixels they were two thirds of the time."""
-    t2m = TextToMask(model, GrabCut(), rule=rule, presence_threshold=0)
+    t2m = TextToMask(model, GrabCut(), point_rule=rule, presence_threshold=0)
     image = cv2.resize(make_scene(507, things=2).image, (1200, 900))
     session = t2m.session(image)
     sizes = []

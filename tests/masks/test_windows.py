@@ -10,8 +10,7 @@ import torch
 from ovseg.evaluation.data.scenes import COLOURS, make_scene
 from ovseg.maps.presence import level, presences
 from ovseg.masks import TextToMask
-from ovseg.masks.pipeline import Setup, encode_image, text_features, text_maps
-from ovseg.options import MaskOptions
+from ovseg.masks.words import rate
 from ovseg.segmenters.load import load_segmenter
 
 SIZE = {"size": (1200, 1800), "window": 160, "stride": 160}
@@ -42,13 +41,11 @@ def test_an_object_of_ten_pixels_is_found_with_windows(model, name, seed, place)
 def test_presence_with_windows_is_that_of_the_best_window(model):
     image, _ = small_object(3, (410, 93))
     t2m = TextToMask(model, load_segmenter("grabcut"), **SIZE)
-    setup = Setup(model, t2m.segmenter, t2m.options, model.logit_scale)
-    encoded = encode_image(setup, image)
+    encoded = t2m.session(image)._encoded
     assert len(encoded.features.class_tokens) == 96 and encoded.features.grid == (150, 225)
+    (rated,) = rate(t2m._setup, t2m.ask("red circle"), encoded.features)
     names = ["red circle", *t2m.options.rivals]
-    features = text_features(setup, names)
-    _, shares = text_maps(setup, encoded, ("red circle",), features)
-    directions = (np.stack([features[name] for name in names]) - np.asarray(features[""])).T
+    directions = (model.encode_text(names) - model.encode_text([""])).numpy().T
     places = encoded.features.places.numpy() @ directions
     tokens = encoded.features.class_tokens.numpy() @ directions
     scale = model.logit_scale
@@ -57,7 +54,10 @@ def test_presence_with_windows_is_that_of_the_best_window(model):
         presences(places[:, :1], token[None, :1], levels[0], rivals[None], scale)[0]
         for token, rivals in zip(tokens, levels[1], strict=True)
     ]
-    assert shares["red circle"] == pytest.approx(max(each), abs=1e-4) and max(each) > np.median(each) + 0.05
+    assert (
+        rated.presence["red circle"] == pytest.approx(max(each), abs=1e-4)
+        and max(each) > np.median(each) + 0.05
+    )
 
 
 def test_a_model_of_the_sigmoid_loss_says_itself_how_likely_a_text_is(model, monkeypatch):
@@ -65,9 +65,9 @@ def test_a_model_of_the_sigmoid_loss_says_itself_how_likely_a_text_is(model, mon
     image, _ = small_object(3, (410, 93))
     bias = torch.tensor(-2.5)
     monkeypatch.setattr(model.clip, "logit_bias", bias, raising=False)
-    found = TextToMask(model, load_segmenter("grabcut"), size=160).predict(image, "red circle")
-    setup = Setup(model, load_segmenter("grabcut"), MaskOptions(size=160), model.logit_scale)
-    tokens = encode_image(setup, image).features.class_tokens
+    t2m = TextToMask(model, load_segmenter("grabcut"), size=160)
+    found = t2m.predict(image, "red circle")
+    tokens = t2m.session(image)._encoded.features.class_tokens
     text = model.encode_text(["red circle"], "paper")[0]
     wanted = torch.sigmoid(model.logit_scale * (tokens @ text).max() + bias)
     assert found.presence["red circle"] == pytest.approx(float(wanted), abs=1e-5)

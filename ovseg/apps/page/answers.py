@@ -108,11 +108,11 @@ def answer_words(finder: MaskFinder, seen: SeenPicture, steps: Sequence[Step] = 
     """
     rated = rate(finder.setup, finder.asked, seen.encoded.features)
     answers = []
-    for one in rated:
-        word = one.word
+    for rating in rated:
+        word = rating.word
         clicks, left_out = steps_of(steps, word.text)
-        share = one.presence[word.text]
-        answers.append(Answer(word.text, one.maps[0], share, word.threshold, (), None, clicks, left_out))
+        share = rating.presence[word.text]
+        answers.append(Answer(word.text, rating.maps[0], share, word.threshold, (), None, clicks, left_out))
     asked = [
         k
         for k, one in enumerate(answers)

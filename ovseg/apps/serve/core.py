@@ -23,7 +23,6 @@ from ovseg.masks.find import find
 from ovseg.masks.prompts import Click, cut_box
 from ovseg.model import Model
 from ovseg.options import AnnotateOptions, ServeOptions
-from ovseg.results.coco import Mask
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import Box, check_point
 from ovseg.words.vocabulary import Vocabulary
