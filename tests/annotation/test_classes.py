@@ -65,7 +65,7 @@ def test_what_is_no_class_list_is_one_line(given, tmp_path):
         path = tmp_path / "x.json"
         path.write_text(given)
         given = path
-    with pytest.raises(UsageError, match="wanted"):
+    with pytest.raises(UsageError, match="expected"):
         read_classes(given)
 
 

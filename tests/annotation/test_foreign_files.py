@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import time
 from collections import Counter
 
 import numpy as np
@@ -11,7 +14,7 @@ from PIL import Image
 
 from ovseg.annotation.convert import convert
 from ovseg.annotation.formats import Annotations, read_annotations
-from ovseg.annotation.formats.brush import encode_brush
+from ovseg.annotation.formats.brush import decode_brush, encode_brush
 from ovseg.annotation.formats.voc import voc_colours
 from ovseg.annotation.records import Record, Region
 from ovseg.annotation.review import review
@@ -455,6 +458,25 @@ STAR = [[0, 0, 199, 99] * 8000]
 def test_small_files_that_would_take_all_memory_are_refused(put, name, content, said):
     with pytest.raises(DataError, match=said):
         read(put(name, content))
+
+
+def test_pictures_of_too_many_pixels_are_refused_before_they_are_decoded(put):
+    file = io.BytesIO()
+    Image.new("1", (9_000, 5_000)).save(file, "PNG")
+    mask = {**shape("cat", "mask", [[0, 0], [1, 1]]), "mask": base64.b64encode(file.getvalue()).decode()}
+    with pytest.raises(DataError, match="expected a mask inside 200 x 100"):
+        read(put("a.json", labelme(mask)))
+
+
+def test_brushes_of_runs_of_one_bit_are_read_in_time():
+    height, width = 60, 1000
+    head = f"{4 * height * width:032b}" + f"{7:05b}" + "0000" * 4
+    blocks = "1000" + "1" * 8 + "1001" + "0" * 8  # a run of one value, then of two
+    bits = head + blocks * (4 * height * width // 3) + "1000" + "1" * 8
+    bits += "0" * (-len(bits) % 8)
+    start = time.process_time()
+    mask = decode_brush(list(int(bits, 2).to_bytes(len(bits) // 8, "big")), (height, width))
+    assert mask.mean() == pytest.approx(1 / 3, abs=1e-4) and time.process_time() - start < 3
 
 
 @pytest.mark.parametrize("names", ["&a [x, *a]", "&a {0: x, 1: *a}"])

@@ -6,26 +6,36 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as rle
 
 from ovseg.annotation.records import Record, parse_record, read_record
 from ovseg.errors import DataError
 from ovseg.results.coco import Mask
 
+MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=24))
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (31, 1), (3, 5), (40, 61)])
-@pytest.mark.parametrize("share", [0, 0.05, 0.5, 0.95, 1])
-def test_run_lengths_are_those_of_pycocotools(size, share):
-    rng = np.random.default_rng(7)
-    for _ in range(5):
-        mask = rng.random(size) < share
-        own = Mask.of(mask)
-        wanted = rle.encode(np.asfortranarray(mask, np.uint8))
-        assert own.counts == wanted["counts"].decode()
-        assert (own.array() == mask).all() and own.area == mask.sum() == own.checked().area
-        x, y, width, height = rle.toBbox(wanted)
-        assert own.box == (x, y, x + width, y + height)
-        assert Mask.of_runs(size, own.runs()) == own
+
+@given(MASKS)
+@settings(deadline=None)
+def test_run_lengths_are_those_of_pycocotools(mask):
+    own = Mask.of(mask)
+    coded = rle.encode(np.asfortranarray(mask, np.uint8))
+    assert own.counts == coded["counts"].decode()
+    assert (own.array() == mask).all() and own.area == mask.sum() == own.checked().area
+    x, y, width, height = rle.toBbox(coded)
+    assert own.box == (x, y, x + width, y + height)
+    assert Mask.of_runs(mask.shape, own.runs()) == own
+    whole = np.pad(mask, ((2, 3), (1, 4)))
+    assert Mask.of_crop(mask, (1, 2), whole.shape) == Mask.of(whole)
+
+
+@given(MASKS, MASKS)
+@settings(deadline=None, max_examples=30)
+def test_unions_are_those_of_pixels(one, other):
+    other = np.resize(other, one.shape)
+    assert Mask.union([Mask.of(one), Mask.of(other)]) == Mask.of(one | other)
 
 
 def test_records_come_back_from_json(hard, tmp_path):

@@ -201,6 +201,20 @@ def test_an_empty_folder_is_misuse(run, tmp_path):
     assert done.exit_code == 2 and "holds none" in done.errors[0] and not (tmp_path / "run").exists()
 
 
+def test_convert_says_what_it_left_out(run, tmp_path):
+    shape = {"label": "cat", "points": [[1, 1], [5, 1], [5, 5]], "shape_type": "polygon"}
+    content = {"imagePath": "a.jpg", "imageHeight": 9, "imageWidth": 9}
+    content["shapes"] = [shape, {**shape, "shape_type": "line"}]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    words = ("convert", tmp_path / "a.json", "--format", "coco,voc", "--out", tmp_path / "out")
+    done = run(*words)
+    assert done.exit_code == 1 and done.stdout.startswith("1 images from labelme to coco, voc")
+    assert "left out shapes 'line': 1, the first in " in done.errors[-1]
+    assert (tmp_path / "out/coco").is_dir() and (tmp_path / "out/voc").is_dir()
+    again = run(*words)
+    assert again.exit_code == 2 and "earlier conversion" in again.errors[0]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
