@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg, _build_vision_tower
 from open_clip.tokenizer import HFTokenizer
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ovseg.clip.attention import Method
 from ovseg.clip.config import Config, check_config, part
@@ -35,6 +37,36 @@ PARTS = {
 """The keys that open_clip knows."""
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves tensors as they were made: on the meta device, torch takes up to a second to draw no values."""
+
+    _FILLING = (
+        "add_",
+        "clamp_",
+        "copy_",
+        "erfinv_",
+        "fill_",
+        "mul_",
+        "normal_",
+        "trunc_normal_",
+        "uniform_",
+        "zero_",
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if args and getattr(func, "__name__", "") in self._FILLING:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def unfilled_tower(config: Config) -> nn.Module:
+    """The image tower of a config on the meta device, shapes without memory."""
+    with torch.device("meta"), _Unfilled():
+        return _build_vision_tower(
+            config["embed_dim"], _vision(config), bool(config.get("quick_gelu"))
+        ).eval()
+
+
 def check_tower(config: Config, what: str, method: Method | None = None) -> Tower:
     """The image tower of a config without its memory, checked before anything of the texts is made.
 
@@ -44,8 +76,7 @@ def check_tower(config: Config, what: str, method: Method | None = None) -> Towe
     """
     check_config(config, what, PARTS)
     try:
-        with torch.device("meta"):
-            visual = _build_vision_tower(config["embed_dim"], _vision(config), bool(config.get("quick_gelu")))
+        visual = unfilled_tower(config)
     except Exception as error:  # open_clip and timm raise whatever the values lead to
         raise WeightsError(
             f"expected an image tower of {what}, its config cannot be built: {brief(error)}"

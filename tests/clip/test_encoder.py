@@ -497,9 +497,9 @@ def test_forms_that_read_all_queries_still_end_early(vit: SimpleNamespace, monke
 # ---------------------------------------------------------------------------- compile, precision
 
 
-@pytest.mark.parametrize("name", ["clip_surgery", "gem"])
-def test_compiles_without_a_graph_break(vit: SimpleNamespace, name: str) -> None:
-    compiled = torch.compile(encode_image, backend="aot_eager", fullgraph=True)
+def test_compiles_without_a_graph_break(vit: SimpleNamespace) -> None:
+    name = "gem"  # the form with the most steps; clip_surgery is compiled in tests/clip/towers
+    compiled = torch.compile(encode_image, backend="eager", fullgraph=True)
     x = pixels(1, 3, 96, 64)  # another grid than the native one, so that positions are resized inside
     expected = encode_image(vit.visual, x, METHODS[name])
     out = compiled(vit.visual, x, METHODS[name])

@@ -22,7 +22,7 @@ from ovseg.clip.encoder import encode_image
 from ovseg.clip.loaded import LoadedClip
 from ovseg.clip.models import load_clip
 from ovseg.clip.pooled import TRUNKS, EfficientNetLite, PlaceHead, PooledTrunk
-from ovseg.clip.text import TEMPLATES, TextEncoder
+from ovseg.clip.text import TextEncoder
 from ovseg.clip.towers import tower_of
 from ovseg.clip.towers.convolutions import PooledTrunkTower
 from ovseg.errors import WeightsError
@@ -90,9 +90,8 @@ def test_texts_have_the_same_tokens_and_features_to_the_last_bit(pair):
     own, other = pair
     assert torch.equal(own.tokenizer(NAMES), other.tokenizer(NAMES))
     assert torch.equal(own.tokenizer(NAMES, 9), other.tokenizer(NAMES, 9))
-    for templates in TEMPLATES:
-        found, wanted = (TextEncoder(one).encode(NAMES, templates) for one in pair)
-        assert torch.equal(found, wanted)
+    found, wanted = (TextEncoder(one).encode(NAMES[:5], "paper") for one in pair)
+    assert torch.equal(found, wanted)
     tokens = own.tokenizer(NAMES)
     torch.testing.assert_close(
         own.clip.encode_text(tokens), other.clip.encode_text(tokens), atol=1e-5, rtol=0

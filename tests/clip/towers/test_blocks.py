@@ -195,7 +195,8 @@ def test_a_batch_is_its_images_and_leaves_no_trace(family: str) -> None:
     visual, x = tower(family), pixels(2, 3, 48, 80)
     kept = {**visual.state_dict(), **dict(visual.named_buffers())}
     before = {k: v.clone() for k, v in kept.items()}
-    for method in METHODS.values():
+    for name in ("clip_surgery", "segearth", "gem"):  # GEM's factor is each image's own
+        method = METHODS[name]
         together = encode_image(visual, x, method)
         assert together.grid == (3, 5)
         for index in range(2):

