@@ -46,8 +46,8 @@ class Classes:
         negatives: texts that compete with the classes and make no object.
 
     Raises:
-        UsageError: a threshold is no number in 0..1, or of a name that is no class; a text is not expected and
-            wanted; a name or text has control characters, which many formats cannot hold.
+        UsageError: a threshold is no number in 0..1, or of a name that is no class; a text is both a class and
+            a negative; a name or text has control characters, which many formats cannot hold.
     """
 
     vocabulary: Vocabulary

@@ -20,14 +20,14 @@ from ovseg.words.names import fold
 
 @dataclass
 class ClassReview:
-    """What is known of one class over the compared images.
+    """The counts of one class over the compared images.
 
     Attributes:
         both, either: pixels of the class in run and truth, and in run or truth; pixels that are void in the
             truth do not count.
-        right, wrong, missed: images in which the run found the class and the truth has it, the run alone
-            found it, the truth alone has it.
-        shares: the class's presence in each image that the run tells it of, and whether the truth has it.
+        right, wrong, missed: true positives, false positives and false negatives, counted in images.
+        shares: the class's presence in each image for which the run has one, and whether the truth has the
+            class.
     """
 
     both: int = 0
@@ -39,22 +39,22 @@ class ClassReview:
 
     @property
     def iou(self) -> float:
-        """Intersection over union of the pixels of all images; NaN where neither has any."""
-        return self.both / self.either if self.either else math.nan
+        """Intersection over union of the pixels of all images."""
+        return _ratio(self.both, self.either)
 
     @property
     def precision(self) -> float:
-        """The share of images with the class in the run in which it is right; NaN where there are none."""
-        return self.right / (self.right + self.wrong) if self.right + self.wrong else math.nan
+        """Precision: of the images in which the run found the class, the share where it is correct."""
+        return _ratio(self.right, self.right + self.wrong)
 
     @property
     def recall(self) -> float:
-        """The share of images with the class in the truth in which it was found; NaN where there are none."""
-        return self.right / (self.right + self.missed) if self.right + self.missed else math.nan
+        """Recall: of the images in which the truth has the class, the share where it was found."""
+        return _ratio(self.right, self.right + self.missed)
 
     @property
     def threshold(self) -> float | None:
-        """The presence that parts the images with the class best from those without it."""
+        """The presence that separates images with the class best from those without it."""
         return best_threshold(self.shares)
 
 
@@ -110,7 +110,7 @@ class Review:
         }
 
     def lines(self) -> list[str]:
-        """A table for people; IoU, precision and recall in %."""
+        """A table of text; IoU, precision and recall in %."""
         width = max(len("mean"), *(len(name) for name in self.classes))
         out = [f"{'class':<{width}}     IoU  precision  recall  images  threshold"]
         for name, one in self.classes.items():
@@ -211,7 +211,7 @@ def _compare(record: Record, true: Record, names: Mapping[str, str], out: Review
 def _unions(
     record: Record, names: Mapping[str, str], valid: NDArray[np.bool_] | None
 ) -> dict[str, NDArray[np.bool_]]:
-    """The pixels of each class that count; classes without any are left out."""
+    """The valid pixels of each class; classes without any are left out."""
     found: dict[str, NDArray[np.bool_]] = {}
     for one in record.regions:
         name = names.get(fold(one.label))
@@ -253,6 +253,11 @@ _FORMS: tuple[Callable[[str], str], ...] = (
     lambda name: without_ending(name).rpartition("/")[2],
     lambda name: _UPLOADED.sub("", without_ending(name).rpartition("/")[2]),
 )
+
+
+def _ratio(part: int, whole: int) -> float:
+    """NaN where the whole is nothing."""
+    return part / whole if whole else math.nan
 
 
 def _percent(value: float) -> str:
