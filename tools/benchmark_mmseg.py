@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import ovseg.model.encoders
 import torch
 from benchmark import machine, peak_bytes, race
 from mmengine.config import Config
@@ -28,6 +27,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from torch import Tensor
 
+import ovseg.model.model
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.mmseg import OpenVocabularySegmentor
 from ovseg.mmseg.evaluate import Run, load_config, prepare

@@ -30,9 +30,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     from ovseg.errors import OvsegError, UsageError
-    from ovseg.mmseg.compare import compare
-    from ovseg.mmseg.environment import writable_folder
-    from ovseg.mmseg.evaluate import Run
+    from ovseg.mmseg.evaluate import Run, compare, writable_folder
     from ovseg.mmseg.results import comparison
 
     if args.table is not None:

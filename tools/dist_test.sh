@@ -3,7 +3,7 @@
 #     tools/dist_test.sh CONFIG PROCESSES [any flag of tools/test.py]
 set -euo pipefail
 if [ $# -lt 2 ]; then
-    echo "error: wanted CONFIG and PROCESSES, got $# arguments" >&2
+    echo "error: expected CONFIG and PROCESSES, got $# arguments" >&2
     exit 2
 fi
 CONFIG=$1

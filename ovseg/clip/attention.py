@@ -10,6 +10,7 @@ none in towers without one; N is the grid h x w, row-major.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.errors import UsageError, described
+from ovseg.options.checks import check_choice, check_integer, check_text
 
 
 class Heads(NamedTuple):
@@ -205,6 +207,72 @@ METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
 METHODS["clip_surgery_normalised"] = replace(
     METHODS["clip_surgery"], name="clip_surgery_normalised", form=vv_normalised
 )
+
+
+def add_method(row: Method) -> None:
+    """Put a method into the table, under which everything then knows it.
+
+    Raises:
+        UsageError: the name is taken, unless by an earlier definition of the same form, or of another form
+            than letters, digits and "_"; or a field is wrong.
+    """
+    check_text("the name of a method", row.name)
+    if not re.fullmatch(r"[A-Za-z]\w*", row.name, re.ASCII):
+        raise UsageError(f"expected the name of a method in letters, digits and '_', got {row.name!r}")
+    check_integer("blocks", row.blocks, 0, 1000)
+    check_integer("paths", row.paths, 1, 2)
+    check_choice("resize", row.resize, ("bilinear", "bicubic", "bicubic_antialias"))
+    known = METHODS.get(row.name)
+    origins = {(one.form.__module__, one.form.__qualname__) for one in (row, known or row)}
+    if known is not None and len(origins) > 1:
+        raise UsageError(f"expected a new name for a method, {row.name!r} is taken")
+    METHODS[row.name] = row
+
+
+def remove_method(name: str) -> None:
+    """Take a method out of the table. Raises UsageError for an unknown name."""
+    del METHODS[get_method(name).name]
+
+
+def method(
+    name: str,
+    *,
+    blocks: int = 1,
+    paths: int = 1,
+    residual: bool = True,
+    ffn: bool = True,
+    resize: str = "bicubic",
+    source: str = "",
+    class_token_weight: float = 0.0,
+    attention: bool = True,
+) -> Callable[[Form], Form]:
+    """Register an attention form as a method; the function is returned as it is.
+
+    Args:
+        name: what users call it. The other arguments are the fields of ``Method``.
+
+    Returns:
+        The decorator.
+
+    Raises:
+        UsageError: as of ``add_method``.
+
+    Example:
+        >>> @method("kk", residual=False, ffn=False, source="nobody")
+        ... def kk(x: Heads) -> list[Term]:
+        ...     return [Term(x.k, x.k, x.scale)]
+        >>> "kk" in list_methods()
+        True
+        >>> remove_method("kk")
+    """
+
+    def register(form: Form) -> Form:
+        add_method(
+            Method(name, form, blocks, paths, residual, ffn, resize, source, class_token_weight, attention)
+        )
+        return form
+
+    return register
 
 
 def list_methods() -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,20 +13,33 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.evaluator import BaseMetric
 from mmengine.registry import init_default_scope
-from mmseg.registry import DATASETS
+from mmseg.evaluation import IoUMetric
+from mmseg.registry import DATASETS, METRICS
 
-from ovseg.errors import DataError, OvsegError, UsageError, described
+from ovseg.errors import DataError, UsageError, described
+from ovseg.mmseg.config import building, metrics_of
 from ovseg.mmseg.files import check_files, check_no_image_twice, check_nothing_is_skipped, check_some_labels
-from ovseg.mmseg.metrics import check_metrics
+from ovseg.mmseg.metrics import ExactIoUMetric, check_void
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
-from ovseg.options.checks import check_integer
+from ovseg.options.checks import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_text,
+    check_words,
+)
+from ovseg.options.fields import check_known
 from ovseg.results import void_value
 from ovseg.words.vocabulary import find_vocabulary
 
 MOST_WORKERS = 1024
 OMITTING = ("drop_last", "num_batch_per_epoch")
 """Fields of a data loader that leave out images; test_dataloader.dataset.indices takes some on purpose."""
+SCORES = ("mIoU", "mDice", "mFscore")
+"""What mmseg's IoUMetric computes."""
 LOADERS = ("LoadAnnotations", "LoadLabels")
 
 
@@ -41,19 +57,6 @@ class Checked:
     images: int
     classes: int
     turned: int
-
-
-@contextmanager
-def building(what: str) -> Iterator[None]:
-    """Whatever mmengine raises while it builds ``what`` becomes a UsageError in one line."""
-    try:
-        yield
-    except OvsegError:
-        raise
-    except Exception as error:
-        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        reason = text.split(". Please check")[0]  # mmengine goes on with a link
-        raise UsageError(f"{what} cannot be used: {type(error).__name__}: {reason}") from None
 
 
 def check_dataset(config: Config) -> Checked:
@@ -130,3 +133,72 @@ def _check_vocabulary(config: Config, dataset: str, classes: int) -> None:
     count = len(names) + (words is not None and names.background is None)
     if count != classes:
         raise UsageError(f"expected {classes} classes, as {dataset} has, the vocabulary has {count}")
+
+
+# ----------------------------------------------------------------------------------------- the metrics
+
+
+def check_metrics(config: Config, classes: int) -> None:
+    """Build each metric of ``config.test_evaluator`` and check its fields.
+
+    mmseg's metrics take unknown fields, and look at the values of others only after the last image.
+
+    Raises:
+        UsageError: a field is unknown or its value is wrong, two metrics give scores of the same name, or
+            mmseg's own IoUMetric is to write files.
+    """
+    prefixes: list[str] = []
+    for settings in metrics_of(config):
+        found = METRICS.get(settings["type"]) if isinstance(settings["type"], str) else settings["type"]
+        if inspect.isclass(found):
+            check_known(settings, ("type", *_fields(found)), f"field of the metric {found.__name__}")
+        with _unlogged():  # the runner builds them again and says the same
+            made = METRICS.build(settings)
+        if isinstance(made, IoUMetric):
+            _check_values(made, classes)
+            prefixes.append(made.prefix or "")
+    if len(set(prefixes)) < len(prefixes):
+        raise UsageError(f"expected a prefix of its own for each metric of IoU, got {prefixes}")
+
+
+def _fields(metric: type[BaseMetric]) -> list[str]:
+    """The fields that a metric names itself or passes on to the classes that it is made of."""
+    found: dict[str, None] = {}
+    for base in inspect.getmro(metric):
+        if base is object or "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+        found |= {p.name: None for p in list(parameters)[1:] if p.kind is not p.VAR_KEYWORD}
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break
+    return list(found)
+
+
+def _check_values(made: IoUMetric, classes: int) -> None:
+    for name in check_words("iou_metrics", made.metrics):
+        check_choice("iou_metrics", name, SCORES)
+    check_number("beta", made.beta, 0, math.inf, above=True)
+    if made.nan_to_num is not None:
+        check_number("nan_to_num", made.nan_to_num, -math.inf, math.inf)
+    check_flag("format_only", made.format_only)
+    if made.prefix:
+        check_text("prefix", made.prefix)
+    check_choice("collect_device", made.collect_device, ("cpu", "gpu"))
+    check_void(made.ignore_index, classes)
+    if (
+        not isinstance(made, ExactIoUMetric) and made.output_dir is not None
+    ):  # images of one name are one file
+        raise UsageError(
+            f"expected ExactIoUMetric for predictions as files, got {type(made).__name__}, which writes all "
+            "images into one folder"
+        )
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,12 +1,16 @@
-"""MMSegmentation on a machine without mmcv's compiled operators.
+"""MMSegmentation where something is missing that it imports: mmcv's compiled operators, parts of Python.
 
 mmseg imports ``mmcv.ops`` although nothing that is used here calls an operator, and ``mmcv-lite`` has
 none: there the import runs with a stand-in for ``mmcv._ext``, which is taken out again, because mmengine
 later asks for the real one and must not find it. Where compiled mmcv is installed nothing happens.
+
+mmengine 0.10.7 and mmcv call ``pkgutil.find_loader``, which Python 3.14 removed, and import distutils, which
+3.12 removed and setuptools may bring back. Both are put in place where they are missing.
 """
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -33,13 +37,32 @@ class _Absent(ModuleType):
         return missing
 
 
+def fill_in() -> None:
+    """Put in place what mmengine and mmcv take from older versions of Python and this one has no more."""
+    if not hasattr(pkgutil, "find_loader"):
+        pkgutil.find_loader = _find_loader  # type: ignore[attr-defined]  # removed in Python 3.14
+    try:
+        import_module("distutils.errors")
+    except ImportError:  # mmengine asks for one error class, to catch it
+        package, errors = ModuleType("distutils"), ModuleType("distutils.errors")
+        vars(errors)["DistutilsPlatformError"] = type("DistutilsPlatformError", (Exception,), {})
+        vars(package)["errors"] = errors
+        sys.modules |= {"distutils": package, "distutils.errors": errors}
+
+
+def _find_loader(name: str) -> object:
+    """What ``pkgutil.find_loader`` returned: the loader of a module, None where there is no such module."""
+    spec = find_spec(name)
+    return None if spec is None else spec.loader
+
+
 def check_installed() -> None:
     """Raise MissingPackageError in one line where MMSegmentation, or what it needs, is not installed."""
     for package in _PACKAGES:
         try:
             import_module(package)
         except ImportError as error:
-            raise MissingPackageError(f"evaluation needs {package} ({error}): {extra('eval')}") from None
+            raise MissingPackageError(f"evaluation needs {package}: {extra('eval')} ({error})") from None
 
 
 def import_operators() -> bool:

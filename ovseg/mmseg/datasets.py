@@ -1,4 +1,4 @@
-"""Data sets that MMSegmentation lacks, and CLIP's way of resizing as a transform.
+"""Data sets that MMSegmentation lacks: two benchmarks, and any folder of images and label maps.
 
 The names of classes live in ovseg's vocabulary files; ``VOCABULARIES`` says which file belongs to
 which class of data set, and a test compares each with the METAINFO of MMSegmentation.
@@ -6,19 +6,19 @@ which class of data set, and a test compares each with the METAINFO of MMSegment
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-import cv2
-from mmcv.transforms import BaseTransform
 from mmseg.datasets import BaseSegDataset, PascalVOCDataset
-from mmseg.registry import DATASETS, TRANSFORMS
+from mmseg.registry import DATASETS
 
-from ovseg.errors import UsageError, described
-from ovseg.files.sizes import resize_image
-from ovseg.options import RESIZES, InputOptions
-from ovseg.options.checks import MAX_SIDE, check_choice, check_integer, check_size, pair
+from ovseg.errors import DataError
+from ovseg.files.find import SUFFIXES
+from ovseg.results import void_value
 from ovseg.results.figures import palette
-from ovseg.words.vocabulary import load_vocabulary
+from ovseg.words.vocabulary import Vocabulary, find_vocabulary, load_vocabulary
 
 VOCABULARIES = {
     "COCOStuffDataset": "coco_stuff164k",
@@ -58,60 +58,89 @@ class COCOObjectDataset(BaseSegDataset):
         super().__init__(seg_map_suffix=seg_map_suffix, **options)
 
 
-@TRANSFORMS.register_module()
-class ClipResize(BaseTransform):
-    """Resizes the image to the size at which CLIP sees it; labels keep theirs unless they are scored there.
+@DATASETS.register_module()
+class FolderDataset(BaseSegDataset):
+    """Images below one folder and label maps of the same names below another; sub-folders are looked into.
+
+    A label's value k is line k of ``vocabulary``, from 0. Void is 255; beyond 255 classes, with labels of 16
+    bits, it is 65535. Images may have any of the endings that ovseg reads, in upper or lower case; files
+    whose names begin with a dot are left out.
 
     Args:
-        size: (height, width), or one side of a square; the image's ratio is not kept.
-        short_side: the short side in pixels at the image's own ratio, instead of ``size``.
-        long_side: the long side is at most so many pixels; it decides where the image is very narrow.
-        interpolation: one of ``options.RESIZES``. "opencv" is ovseg's own, bicubic and averaging over areas
-            along a side that shrinks; "pillow" is that of CLIP Surgery's demo, "bilinear" that of the peers'
-            code.
-        scored: "original" resizes the image alone, so predictions are compared at the label's size; "input"
-            resizes the labels too, by the nearest pixel.
+        vocabulary: as in the segmentor: a file, a data set's name, "sky, tree" or a list of names.
+        img_suffix: the ending of the images; None for any. Images with another ending are an error that says
+            how many there are.
+        **options: those of BaseSegDataset, above all ``data_root`` and ``data_prefix``. ``ann_file`` lists
+            images by their names, with or without ending.
 
-    Raises UsageError where not exactly one of ``size`` and ``short_side`` is given, or a value is wrong.
+    Raises DataError where two images have one label, or a listed image does not exist.
     """
 
     def __init__(
         self,
-        size: int | tuple[int, int] | None = None,
-        short_side: int | None = None,
-        long_side: int = 2048,
-        interpolation: str = InputOptions.resize,
-        scored: str = "original",
+        vocabulary: str | Sequence[str] | Vocabulary,
+        img_suffix: str | None = None,
+        **options: Any,
     ) -> None:
-        if (size is None) == (short_side is None):
-            raise UsageError(f"ClipResize needs size or short_side, got {size} and {short_side}")
-        check_choice("interpolation", interpolation, RESIZES)
-        if scored not in ("original", "input"):
-            raise UsageError(f"unknown scored {described(scored)}: expected 'original' or 'input'")
-        sides = check_size("size", size)
-        self.size = None if sides is None else pair(sides)
-        self.short_side = None if short_side is None else check_integer("short_side", short_side, 1, MAX_SIDE)
-        self.long_side = check_integer("long_side", long_side, 1, MAX_SIDE)
-        self.interpolation, self.scored = interpolation, scored
+        names = find_vocabulary(vocabulary).names
+        self.count = len(names)
+        metainfo = {"classes": names, "palette": palette(len(names)).tolist()}
+        options = {"ignore_index": void_value(len(names)), **options}
+        super().__init__(metainfo=metainfo, img_suffix=img_suffix, **options)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        image = results["img"]
-        height, width = image.shape[:2]
-        target = self.size or self._target(height, width)
-        resized = resize_image(image, target, self.interpolation)
-        results["img"], results["img_shape"] = resized, target
-        results["scale_factor"] = (target[1] / width, target[0] / height)
-        if self.scored == "input":
-            results["ori_shape"] = target
-            for field in results.get("seg_fields", []):
-                labels = results[field]
-                results[field] = cv2.resize(labels, (target[1], target[0]), interpolation=cv2.INTER_NEAREST)
-        return results
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """An entry for each image, in the order of the list or of the names."""
+        images = Path(self.data_prefix["img_path"])
+        labels = self.data_prefix.get("seg_map_path")
+        found = list(self._listed(images) if self.ann_file else self._all(images))
+        entries: list[dict[str, Any]] = []
+        owners: dict[str, str] = {}
+        for name in found:
+            entry = {
+                "img_path": str(images / name),
+                "label_map": self.label_map,
+                "reduce_zero_label": self.reduce_zero_label,
+                "classes": self.count,
+                "seg_fields": [],
+            }
+            stem = name[: -len(self.img_suffix)] if self.img_suffix else os.path.splitext(name)[0]
+            if owners.setdefault(stem, name) != name:
+                raise DataError(f"expected one image for a label, {images} has {owners[stem]} and {name}")
+            if labels:
+                entry["seg_map_path"] = str(Path(labels) / (stem + self.seg_map_suffix))
+            entries.append(entry)
+        return entries
 
-    def _target(self, height: int, width: int) -> tuple[int, int]:
-        assert self.short_side is not None  # one of the two was given
-        ratio = min(self.short_side / min(height, width), self.long_side / max(height, width))
-        return max(1, int(height * ratio + 0.5)), max(1, int(width * ratio + 0.5))
+    def _all(self, folder: Path) -> list[str]:
+        endings = (self.img_suffix,) if self.img_suffix else tuple(SUFFIXES)
+        names = list(image_names(folder))
+        if self.img_suffix:
+            return [name for name in names if name.endswith(self.img_suffix)]
+        return [name for name in names if os.path.splitext(name)[1].lower() in endings]
 
-    def __repr__(self) -> str:
-        return f"ClipResize({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+    def _listed(self, folder: Path) -> Iterator[str]:
+        known: dict[str, str] = {}
+        for name in self._all(folder):
+            known[name] = name
+            stem = name[: -len(self.img_suffix)] if self.img_suffix else os.path.splitext(name)[0]
+            known.setdefault(stem, name)
+        for line in Path(self.ann_file).read_text(encoding="utf-8-sig").splitlines():
+            if line.strip():
+                if line.strip() not in known:
+                    raise DataError(f"expected an image {line.strip()} in {folder}, {self.ann_file} lists it")
+                yield known[line.strip()]
+
+
+def image_names(folder: Path) -> list[str]:
+    """The image files of a folder and those below it by their endings, relative to it, sorted.
+
+    Files and folders whose names begin with a dot are left out.
+    """
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inside = os.path.relpath(place, folder)
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                found.append(name if inside == "." else os.path.join(inside, name))
+    return sorted(found)

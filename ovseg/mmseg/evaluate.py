@@ -1,11 +1,15 @@
-"""One config to one score: checked, run by mmengine, written down with everything that led to it."""
+"""One config to one score: checked, run by mmengine, written down with everything that led to it.
+
+``compare`` does it for several configs and methods, one after another.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
@@ -13,18 +17,17 @@ from typing import Any
 from uuid import uuid4
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
+from ovseg.clip.attention import METHODS, get_method
 from ovseg.errors import UsageError
-from ovseg.mmseg.checks import building, check_dataset
-from ovseg.mmseg.environment import connect, writable_folder
-from ovseg.mmseg.fields import check_config, check_fields, check_options, metrics_of
+from ovseg.files.write import make_folder
+from ovseg.mmseg.checks import check_dataset
+from ovseg.mmseg.config import building, load_config, metrics_of
 from ovseg.mmseg.metrics import ImageCount
 from ovseg.mmseg.results import record, write_results
-from ovseg.mmseg.runtime import progress_of
+from ovseg.mmseg.runtime import QuietRunner, connect, progress_of
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
 from ovseg.options.checks import check_number
-from ovseg.weights.known import EMBEDDED
 
 WRITERS = ("ExactIoUMetric", "CityscapesIoUMetric")
 """Metrics that write predictions, each image to a file of its own."""
@@ -53,48 +56,6 @@ class Run:
     launcher: str = "none"
 
 
-def load_config(
-    path: str | Path,
-    options: Mapping[str, Any] | None = None,
-    method: str | None = None,
-    backbone: str | None = None,
-    weights: str | None = None,
-) -> Config:
-    """Read a config and change some of its fields.
-
-    Args:
-        path: a config file of MMSegmentation.
-        options: other values for any field, such as {"model.logit_scale": 40}.
-        method: another row of the table of methods.
-        backbone: another model. "small" and "tiny" have their own weights; others keep the config's.
-        weights: another tag of open_clip's or a checkpoint.
-
-    Returns:
-        The config.
-
-    Raises:
-        UsageError: the file is missing or cannot be read, no run reads the field of an option, a part has
-            another type than MMSegmentation takes, or the segmentor has no such field.
-    """
-    if not Path(path).is_file():
-        problem = "is a folder" if Path(path).is_dir() else "does not exist"
-        raise UsageError(f"expected a config file, {path} {problem}")
-    with building(str(path)):
-        config = Config.fromfile(path)
-    check_options(options or {})
-    with building("--cfg-options"):
-        config.merge_from_dict(dict(options or {}))
-    check_config(config, path)
-    config.pop("pipelines", None)  # those of configs/_base_ that this config did not take
-    if backbone in EMBEDDED:
-        config.model.weights = None
-    fields = {"method": method, "backbone": backbone, "weights": weights}
-    config.model.update({name: value for name, value in fields.items() if value is not None})
-    if config.model.type == OpenVocabularySegmentor.__name__:
-        check_fields(config.model)
-    return config
-
-
 def evaluate(config: Config, run: Run | None = None) -> dict[str, Any]:
     """Segment the config's data set and score it.
 
@@ -114,7 +75,7 @@ def evaluate(config: Config, run: Run | None = None) -> dict[str, Any]:
     config = prepare(config, run)
     checked = check_dataset(config)
     with building(str(config.filename or "the config")):
-        runner = Runner.from_cfg(config)
+        runner = QuietRunner.from_cfg(config)
         _ = runner.test_loop  # built now, where an error is one of the config
     if config.get("load_from"):
         with building(f"load_from {config.load_from}"):
@@ -161,6 +122,23 @@ def prepare(config: Config, run: Run) -> Config:
     return config
 
 
+def writable_folder(what: str, folder: str | Path) -> Path:
+    """The folder, made where it is missing.
+
+    Raises:
+        UsageError: it cannot be made, or no file can be written into it.
+    """
+    if not str(folder).strip():
+        raise UsageError(f"expected {what} as a folder, got an empty text")
+    made = make_folder(Path(folder))
+    try:
+        with tempfile.TemporaryFile(dir=made):
+            pass
+    except OSError as error:
+        raise UsageError(f"expected {what} as a folder to write into, {folder}: {error.strerror}") from None
+    return made
+
+
 def _write_predictions(config: Config, run: Run) -> None:
     """Set up --out, --show and --show-dir; files keep the sub-folders of the data set's images."""
     settings = config.test_dataloader.dataset
@@ -205,3 +183,50 @@ def mirrored(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         raise UsageError(f"--tta needs a pipeline that ends in PackSegInputs, got {pack.get('type')}")
     views = [dict(type="RandomFlip", prob=prob, direction="horizontal") for prob in (0.0, 1.0)]
     return [*steps, dict(type="TestTimeAug", transforms=[views, [pack]])]
+
+
+def compare(
+    paths: Sequence[str | Path],
+    methods: Sequence[str] = (),
+    *,
+    options: Mapping[str, Any] | None = None,
+    backbone: str | None = None,
+    weights: str | None = None,
+    run: Run | None = None,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Evaluate every config under every method.
+
+    Args:
+        paths: config files.
+        methods: rows of the table of methods; "all" stands for every one, and none for each config's own.
+        options: other values for fields of every config.
+        backbone: another model for every config.
+        weights: another tag or checkpoint for every config.
+        run: the flags besides; results go to ``work_dir/CONFIG/METHOD``.
+
+    Yields:
+        (method, record) as they are finished.
+
+    Raises:
+        OvsegError: a config or a data set is wrong; all are checked before the first image is encoded.
+    """
+    if not paths:
+        raise UsageError("expected at least one config, got none")
+    for path in paths:  # first of all: a config may import methods of one's own
+        load_config(path, options)
+    known = [
+        name for name in METHODS if "_normalised" not in name
+    ]  # the option of the public code for ResNets
+    chosen = [*(known if "all" in methods else (get_method(name).name for name in methods))] or [None]
+    run = run or Run()
+    jobs = []
+    for path in paths:
+        for method in chosen:
+            config = load_config(path, options, method, backbone, weights)
+            config.log_level = "ERROR"  # the table is the output
+            jobs.append((Path(path).stem, config.model.get("method", "clip_surgery"), config))
+    for _, _, config in jobs[:: len(chosen)]:
+        check_dataset(prepare(config, run))
+    for stem, name, config in jobs:
+        folder = Path("work_dirs" if run.work_dir is None else run.work_dir) / stem / name
+        yield name, evaluate(config, replace(run, work_dir=str(folder)))

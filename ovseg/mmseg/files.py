@@ -14,8 +14,8 @@ from PIL import Image
 from ovseg.errors import DataError
 from ovseg.files.labels import load_labels
 from ovseg.files.pictures import load_image
-from ovseg.mmseg.folder import image_names
-from ovseg.mmseg.loading import LoadLabels
+from ovseg.mmseg.datasets import image_names
+from ovseg.mmseg.transforms import LoadLabels
 
 SAMPLED = 16
 """So many labels, spread over the data set, are read beforehand; the others when their image's turn comes."""

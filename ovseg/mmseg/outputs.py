@@ -1,11 +1,25 @@
-"""Names of the files that are written for images: the images' own sub-folders are kept."""
+"""Predictions as painted pictures, in files or in a window; the files keep the images' own sub-folders."""
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.hooks import Hook
+from mmseg.registry import HOOKS
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ovseg.errors import DataError
+from ovseg.files.pictures import load_image
+from ovseg.files.sizes import resize_image
+from ovseg.files.write import make_folder, write_picture
+from ovseg.options.checks import check_flag, check_number
+from ovseg.results.figures import overlay_labels, palette
 
 
 class OutputNames:
@@ -40,3 +54,53 @@ class OutputNames:
                 f"expected a file of its own for each image, {target} belongs to {other} and {image}"
             )
         return target
+
+
+def to_array(labels: Tensor | NDArray[np.integer]) -> NDArray[np.integer]:
+    """Labels (1, H, W) or (H, W) of a sample as a NumPy array (H, W), whichever device they are on."""
+    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    return values[0] if values.ndim == 3 and values.shape[0] == 1 else values
+
+
+@HOOKS.register_module()
+class PaintHook(Hook):
+    """Paints each prediction over its image when it is there.
+
+    mmseg's own hook writes every image into one folder by its file name, so images of the same name in two
+    folders become one, and it reads them by another rule than ovseg.
+
+    Args:
+        folder: where NAME.png go; None writes none.
+        image_root: the folder of the images, whose sub-folders are kept; None takes file names alone.
+        show: show each painted image in a window.
+        wait_time: seconds that a shown image stays.
+    """
+
+    def __init__(
+        self,
+        folder: str | None = None,
+        image_root: str | None = None,
+        show: bool = False,
+        wait_time: float = 2.0,
+    ) -> None:
+        check_flag("show", show)
+        check_number("wait_time", wait_time, 0, math.inf)
+        self.names = None if folder is None else OutputNames(make_folder(Path(folder)), image_root)
+        self.show, self.wait_time = show, wait_time
+
+    def after_test_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+    ) -> None:
+        for sample in outputs or ():
+            labels = to_array(sample.pred_sem_seg.data)
+            image = resize_image(load_image(sample.img_path), labels.shape)
+            colours = runner.test_dataloader.dataset.metainfo.get("palette")
+            classes = len(runner.test_dataloader.dataset.metainfo["classes"])
+            table = np.asarray(colours if colours else palette(classes), np.uint8)
+            painted = overlay_labels(image, labels, table)
+            if self.names is not None:
+                target = self.names.path(sample.img_path, ".png")
+                make_folder(target.parent)
+                write_picture(target, painted)
+            if self.show:
+                runner.visualizer.show(painted, win_name=Path(sample.img_path).name, wait_time=self.wait_time)

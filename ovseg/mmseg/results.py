@@ -17,7 +17,7 @@ from ovseg.errors import UsageError
 from ovseg.files.paths import sha256_of
 from ovseg.files.write import make_folder, write_json
 from ovseg.mmseg.checks import Checked
-from ovseg.mmseg.scores import ExactIoUMetric
+from ovseg.mmseg.metrics import ExactIoUMetric
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
 from ovseg.weights.digest import state_digest
 
@@ -61,7 +61,9 @@ def record(
     model = getattr(runner.model, "module", runner.model)  # from its wrapper under a launcher
     views = "module" in config.model
     segmentor = getattr(model, "module", model) if views else model
+    words = segmentor.vocabulary if isinstance(segmentor, OpenVocabularySegmentor) else None
     names = list(runner.test_dataloader.dataset.metainfo["classes"])
+    device = next(segmentor.parameters()).device
     found = {
         "summary": {name: _number(value) for name, value in summary.items()},
         "mIoU": _mean_iou(runner, summary),
@@ -75,8 +77,8 @@ def record(
             "turned by EXIF at the same size": checked.turned,
         },
         "protocol": protocol(config, segmentor, views),
-        "vocabulary": vocabulary(segmentor),
-        "weights": weights(segmentor, config.get("load_from")),
+        "vocabulary": {**words.describe(), "sha256": words.digest()} if words else {},
+        "weights": weights(segmentor, config.get("load_from")) if words else {},
         "config": {"file": config.filename, "text": config.pretty_text},
         "versions": versions(),
         "time": {
@@ -84,8 +86,8 @@ def record(
             "seconds": round(seconds, 3),
             "seconds per image": round(seconds / images, 4) if images else None,
             "processes": runner.world_size,
-            "device": str(next(segmentor.parameters()).device),
-            "device name": device_name(next(segmentor.parameters()).device),
+            "device": str(device),
+            "device name": device_name(device),
         },
     }
     return json.loads(json.dumps(found))  # tuples and lists alike, as whoever reads the file gets them
@@ -95,37 +97,25 @@ def protocol(config: Any, segmentor: Any, views: bool) -> dict[str, Any]:
     """The choices that decide a score, those of the segmentor read from the object that was run."""
     transforms = [dict(step) for step in config.test_dataloader.dataset.pipeline]
     found = {"name": config.get("protocol"), "pipeline": transforms, "views averaged": views}
-    if isinstance(segmentor, OpenVocabularySegmentor):
-        found |= segmentor.describe()
-    return found
+    return found | (segmentor.describe() if isinstance(segmentor, OpenVocabularySegmentor) else {})
 
 
-def vocabulary(segmentor: Any) -> dict[str, Any]:
-    """The names and texts that were predicted with."""
-    if not isinstance(segmentor, OpenVocabularySegmentor):
-        return {}
-    return {**segmentor.vocabulary.describe(), "sha256": segmentor.vocabulary.digest()}
-
-
-def weights(segmentor: Any, load_from: str | None = None) -> dict[str, Any]:
+def weights(segmentor: OpenVocabularySegmentor, load_from: str | None = None) -> dict[str, Any]:
     """Which weights predicted.
 
     Args:
-        segmentor: of ovseg; for another there is nothing to tell.
+        segmentor: after its run.
         load_from: a checkpoint of mmengine that was loaded over the segmentor's own weights.
 
     Returns:
         "name", "file" and "sha256" of the file that was read last, None for random weights, and "state", a
         SHA-256 of the tensors in the model, which also tells of weights that were changed in memory.
     """
-    if not isinstance(segmentor, OpenVocabularySegmentor):
-        return {}
     file = Path(load_from) if load_from else segmentor.core.loaded.file
-    known = file is not None and file.is_file()
     return {
         "name": load_from or segmentor.weights,
         "file": None if file is None else file.name,
-        "sha256": sha256_of(file) if file is not None and known else None,
+        "sha256": sha256_of(file) if file is not None and file.is_file() else None,
         "state": state_digest(segmentor.clip),
     }
 

@@ -1,8 +1,10 @@
-"""What a run needs besides model and data: views averaged, several processes, progress."""
+"""What a run needs besides model and data: views averaged, several processes, progress, a quiet terminal."""
 
 from __future__ import annotations
 
 import atexit
+import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,14 +13,25 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel
 from mmengine.registry import MODEL_WRAPPERS
+from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from mmseg.registry import HOOKS, MODELS
 from mmseg.structures import SegDataSample
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
+from torch import distributed, nn
 
+from ovseg.errors import UsageError, described, one_line
 from ovseg.maps.labels import label_map
+
+LAUNCHERS = {
+    "none": (),
+    "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"),
+    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"),
+    "mpi": ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+}
+"""The launchers of MMSegmentation, and the environment variables that each sets for its processes."""
+NO_NUMBERS = ("MASTER_ADDR", "SLURM_NODELIST")
 
 
 @MODELS.register_module()
@@ -98,6 +111,24 @@ class ProgressHook(Hook):
             atexit.unregister(self.close)
 
 
+class QuietRunner(Runner):
+    """mmengine's runner, which writes what it is made of, some 250 lines, into the log file alone."""
+
+    def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **more: Any) -> Any:
+        logger = super().build_logger(log_level, log_file, **more)
+        shown = (one for one in logger.handlers if not isinstance(one, logging.FileHandler))
+        self._levels = {handler: handler.level for handler in shown}
+        for handler, level in self._levels.items():
+            handler.setLevel(max(level, logging.WARNING))
+        return logger
+
+    def test(self) -> dict[str, float]:
+        """Run the test; from here on the log is shown as well."""
+        for handler, level in self._levels.items():
+            handler.setLevel(level)
+        return dict(super().test())
+
+
 @contextmanager
 def progress_of(runner: Any) -> Iterator[None]:
     """Stop the runner's progress bars however the block ends, so that what is printed next can be read."""
@@ -107,3 +138,27 @@ def progress_of(runner: Any) -> Iterator[None]:
         for hook in runner.hooks:
             if isinstance(hook, ProgressHook):
                 hook.close()
+
+
+def connect(launcher: str) -> None:
+    """Connect the processes of a launcher where mmengine would not.
+
+    Raises:
+        UsageError: no such launcher, or an environment variable that it sets is missing or no number.
+    """
+    if launcher not in LAUNCHERS:
+        raise UsageError(f"unknown launcher {described(launcher)}: expected one of {', '.join(LAUNCHERS)}")
+    for name in LAUNCHERS[launcher]:
+        value = os.environ.get(name)
+        if value is None:
+            raise UsageError(
+                f"launcher {launcher} needs the environment variable {name}, which is not set: "
+                f"start the processes with {'tools/dist_test.sh' if launcher == 'pytorch' else launcher}"
+            )
+        if name not in NO_NUMBERS and not value.isdigit():
+            raise UsageError(f"launcher {launcher} needs a number in {name}, got {described(value)}")
+    if launcher == "pytorch" and not torch.cuda.is_available() and not distributed.is_initialized():
+        try:
+            distributed.init_process_group("gloo")  # mmengine's own way asks for a GPU
+        except Exception as error:  # a port in use, an address that is none
+            raise UsageError(f"the launcher's environment cannot be used: {one_line(error)}") from None

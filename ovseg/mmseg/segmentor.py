@@ -1,7 +1,7 @@
 """ovseg's model as a segmentor of MMSegmentation.
 
-test_step ─> ClipPreProcessor ─> predict ─┬─ dense.stream: images of a size, or windows, in one batch
-                                          └─ dense.classify: each image at its own size, class for each pixel
+test_step ─> ClipPreProcessor ─> predict ─┬─ engine.stream: images of a size, or windows, in one batch
+                                          └─ engine.classify: each image at its own size, class for each pixel
 """
 
 from __future__ import annotations
@@ -23,17 +23,27 @@ from ovseg.clip.text import TextCache, resolve_templates
 from ovseg.errors import UsageError, described
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.scores import Cropped, Flipped, Resized, ScoreMap, render
-from ovseg.mmseg.preprocess import ClipPreProcessor
+from ovseg.mmseg.transforms import ClipPreProcessor
 from ovseg.model import Model
 from ovseg.model.engine import classify, stream
-from ovseg.options import LoadOptions, Plain, SegmentOptions
+from ovseg.options import LoadOptions, ModelOptions, Plain, SegmentOptions
 from ovseg.options.checks import check_flag
+from ovseg.options.fields import check_known
 from ovseg.results.figures import palette
 from ovseg.weights.checkpoints import fitted
 from ovseg.words.vocabulary import Vocabulary, find_vocabulary
 
 Images = Sequence[Tensor] | Tensor
 """(3, H, W) each, normalised, of any sizes; a tensor (B, 3, H, W) holds images of one size."""
+LOADING = ("precision", "cache", "offline")
+CHOICES = tuple(name for name in SegmentOptions.names() if name not in ("size", "resize"))
+TRAINING = ("pretrained", "train_cfg", "init_cfg")
+"""Fields that MMSegmentation sets; they have to be None."""
+FIELDS = (
+    *("vocabulary", "data_preprocessor", "method", "backbone", "weights", "keep_logits"),
+    *(*LOADING, *CHOICES, *TRAINING),
+)
+"""All fields of the segmentor."""
 FLIPS = {"horizontal": (True, False), "vertical": (False, True), "diagonal": (True, True)}
 
 
@@ -41,9 +51,8 @@ FLIPS = {"horizontal": (True, False), "vertical": (False, True), "diagonal": (Tr
 class OpenVocabularySegmentor(BaseSegmentor):
     """A frozen CLIP, a method and class names as a segmentor.
 
-    Every field is one of ``ovseg.load_model`` or ``Model.segment`` and is checked before any weights are
-    read. The pipeline resizes the image, so ``size`` and ``resize`` are fields of the transform ClipResize
-    and not of this class.
+    Every field is checked before any weights are read. The pipeline resizes the image, so ``size`` and
+    ``resize`` are fields of the transform ClipResize and not of this class.
 
     Args:
         vocabulary: a data set's name, a file, "sky, tree", a list of names, or a vocabulary.
@@ -51,14 +60,11 @@ class OpenVocabularySegmentor(BaseSegmentor):
         method: a name of the table of methods.
         backbone: "small" or "tiny" for an embedded model, or a name of open_clip's.
         weights: a tag, a file or "random"; None for the embedded model.
-        precision, cache, offline: as in ``load_model``.
-        templates, window, stride, batch, logit_scale, background, background_threshold, area_threshold,
-        synonyms, edges: as in
-        ``Model.segment``;
-            a ``window`` makes sliding windows in pixels of the resized image.
         keep_logits: also return ``seg_logits``, the logarithms of the classes' probabilities, (K, H, W) at
             the image's size. False for large photographs with many classes.
-        pretrained, train_cfg, init_cfg: fields that MMSegmentation sets; they have to be None.
+        choices: the other fields of ``LoadOptions`` and ``SegmentOptions``; a ``window`` makes sliding
+            windows in pixels of the resized image. ``FIELDS`` lists them. MMSegmentation's own pretrained,
+            train_cfg and init_cfg have to be None.
 
     Raises:
         UsageError: a field is wrong.
@@ -71,46 +77,18 @@ class OpenVocabularySegmentor(BaseSegmentor):
         self,
         vocabulary: str | Sequence[str] | Vocabulary,
         data_preprocessor: Mapping[str, object] | torch.nn.Module,
-        method: str = "clip_surgery",
-        backbone: str = "small",
+        method: str = ModelOptions.method,
+        backbone: str = ModelOptions.model,
         weights: str | None = None,
-        precision: str = LoadOptions.precision,
-        templates: str | Sequence[str] = SegmentOptions.templates,
-        window: int | Sequence[int] | None = SegmentOptions.window,
-        stride: int | Sequence[int] | None = SegmentOptions.stride,
-        batch: int | None = SegmentOptions.batch,
-        logit_scale: float = SegmentOptions.logit_scale,
-        background: str | Sequence[str] | None = SegmentOptions.background,
-        background_threshold: float | None = SegmentOptions.background_threshold,
-        area_threshold: float = SegmentOptions.area_threshold,
-        synonyms: str = SegmentOptions.synonyms,
-        edges: str | None = SegmentOptions.edges,
         keep_logits: bool = True,
-        cache: bool = LoadOptions.cache,
-        offline: bool = LoadOptions.offline,
-        pretrained: None = None,
-        train_cfg: None = None,
-        init_cfg: None = None,
+        **choices: Any,
     ) -> None:
-        if any(field is not None for field in (pretrained, train_cfg, init_cfg)):  # a test would ignore them
-            raise UsageError(
-                "the segmentor is not trained: expected weights, got pretrained, train_cfg or init_cfg"
-            )
-        check_flag("cache", cache)
+        if any(choices.pop(name, None) is not None for name in TRAINING):  # a test would ignore them
+            raise UsageError(f"the segmentor is not trained: expected weights, got {' or '.join(TRAINING)}")
+        check_known(choices, (*LOADING, *CHOICES), "field of the segmentor")
         check_flag("keep_logits", keep_logits)
-        fields = {
-            "templates": templates,
-            "window": window,
-            "stride": stride,
-            "batch": batch,
-            "logit_scale": logit_scale,
-            "background": background,
-            "background_threshold": background_threshold,
-            "area_threshold": area_threshold,
-            "synonyms": synonyms,
-            "edges": edges,
-        }
-        options = SegmentOptions.make(None, fields)
+        loading = LoadOptions.make(None, {name: choices.pop(name) for name in LOADING if name in choices})
+        options = SegmentOptions.make(None, choices)
         resolve_templates(options.templates)
         row = get_method(method)
         words = find_vocabulary(vocabulary).with_background(options.background)
@@ -118,16 +96,24 @@ class OpenVocabularySegmentor(BaseSegmentor):
             # From mmseg's registry, whatever the default scope is.
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor)
-        device = "cuda" if precision == "fp16" else "cpu"  # otherwise the runner moves it
-        loaded = load_clip(backbone, weights, device=device, precision=precision, offline=offline, method=row)
-        self.core = Model(loaded, row, TextCache() if cache else None)
+        loaded = load_clip(
+            backbone,
+            weights,
+            device="cuda" if loading.precision == "fp16" else "cpu",  # otherwise the runner moves it
+            precision=loading.precision,
+            offline=loading.offline,
+            method=row,
+        )
+        self.core = Model(loaded, row, TextCache() if loading.cache else None)
         self.clip = loaded.clip  # a submodule: .to() and state_dict() reach it
         self.core.check_window(options)
         self._check_normalisation()
-        self.options, self.vocabulary = options, words
-        self.precision, self.weights, self.keep_logits = precision, weights, keep_logits
-        self._cached = cache
-        self._vocabulary_name = vocabulary if isinstance(vocabulary, str) else ", ".join(words.names)
+        self.options, self.loading, self.weights, self.keep_logits = options, loading, weights, keep_logits
+        self._name(vocabulary, words)
+
+    def _name(self, given: str | Sequence[str] | Vocabulary, words: Vocabulary) -> None:
+        self.vocabulary = words
+        self._vocabulary_name = given if isinstance(given, str) else ", ".join(words.names)
 
     def _check_normalisation(self) -> None:
         loaded, got = self.core.loaded, self.data_preprocessor
@@ -158,28 +144,20 @@ class OpenVocabularySegmentor(BaseSegmentor):
 
     def describe(self) -> dict[str, Plain]:
         """What decides a prediction, as plain values for a results file."""
-        core = self.core
-        options = self.options.describe()
-        for name in ("size", "resize"):  # the pipeline's, which the record holds as well
-            del options[name]
+        loaded, options = self.core.loaded, self.options.describe()
         return {
-            "method": core.method.name,
-            "backbone": core.loaded.name,
+            "method": self.core.method.name,
+            "backbone": loaded.name,
             "vocabulary": self._vocabulary_name,
             "texts": len(self.vocabulary.flat),
-            "precision": self.precision,
-            **options,
-            "normalisation": {
-                "mean": list(core.loaded.mean),
-                "std": list(core.loaded.std),
-                "order": "RGB",
-            },
+            "precision": self.loading.precision,
+            **{name: options[name] for name in CHOICES},
+            "normalisation": {"mean": list(loaded.mean), "std": list(loaded.std), "order": "RGB"},
         }
 
     def set_vocabulary(self, names: str | Sequence[str] | Vocabulary) -> None:
         """Other class names for the next prediction, in any form that ``vocabulary`` takes."""
-        self.vocabulary = find_vocabulary(names).with_background(self.options.background)
-        self._vocabulary_name = names if isinstance(names, str) else ", ".join(self.vocabulary.names)
+        self._name(names, find_vocabulary(names).with_background(self.options.background))
 
     def extract_feat(self, inputs: Images) -> list[Tensor]:
         """Projected patch tokens of every image on its grid, (D, h, w) each, not L2-normalised."""
@@ -281,4 +259,4 @@ class OpenVocabularySegmentor(BaseSegmentor):
         fitted(wanted, state_dict, self.core.loaded.name, "the checkpoint")
         super()._load_from_state_dict(state_dict, prefix, *rest)
         loaded = replace(self.core.loaded, tuned=True)
-        self.core = Model(loaded, self.core.method, TextCache() if self._cached else None)
+        self.core = Model(loaded, self.core.method, TextCache() if self.loading.cache else None)

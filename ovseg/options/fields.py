@@ -108,13 +108,13 @@ def option_of(one: Field[Any]) -> Option:
     return cast("Option", one.metadata["option"])
 
 
-def check_known(names: Iterable[object], known: Sequence[str]) -> None:
+def check_known(names: Iterable[object], known: Sequence[str], what: str = "option") -> None:
     """Raise UsageError, with the nearest known one, for a name that is none of the known ones."""
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-            raise UsageError(f"unknown option {described(name)}: {hint}")
+            raise UsageError(f"unknown {what} {described(name)}: {hint}")
 
 
 # ------------------------------------------------------------------------------------------ kinds of values

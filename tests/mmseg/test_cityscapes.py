@@ -17,7 +17,7 @@ from PIL import Image
 from ovseg.errors import DataError, UsageError
 from ovseg.evaluation.data.convert.cityscapes import to_train_ids
 from ovseg.metrics import SegmentationScore
-from ovseg.mmseg.cityscapes import score_files, to_label_ids
+from ovseg.mmseg.metrics import score_files, to_label_ids
 from ovseg.words.vocabulary import load_vocabulary
 
 
@@ -94,7 +94,7 @@ def test_the_files_are_what_the_server_takes(samples, tmp_path):
 
 
 def test_a_folder_is_needed_before_anything_runs():
-    with pytest.raises(UsageError, match="expected a folder for its files: --out, or output_dir"):
+    with pytest.raises(UsageError, match="needs a folder for its files: --out, or output_dir"):
         METRICS.build(dict(type="CityscapesIoUMetric"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
 import sys
 
 import pytest
@@ -47,6 +48,24 @@ def test_a_failing_import_leaves_no_stand_in(monkeypatch):
     with pytest.raises(ImportError):
         compat.import_operators()
     assert "mmcv._ext" not in sys.modules
+
+
+def test_what_newer_pythons_lack_is_put_in_place(monkeypatch):
+    """Python 3.14 has neither pkgutil.find_loader nor distutils, and mmengine calls both."""
+    from mmengine.utils.dl_utils import collect_env
+    from mmengine.utils.dl_utils.misc import mmcv_full_available
+
+    monkeypatch.setitem(sys.modules, "distutils", None)  # cannot be imported
+    monkeypatch.delitem(sys.modules, "distutils.errors", raising=False)
+    monkeypatch.setattr(pkgutil, "find_loader", None, raising=False)
+    monkeypatch.delattr(pkgutil, "find_loader")
+    with pytest.raises(AttributeError, match="find_loader"):
+        mmcv_full_available()
+    with pytest.raises(ImportError, match="distutils"):
+        collect_env()
+    compat.fill_in()
+    assert mmcv_full_available() is False and pkgutil.find_loader("mmcv") is not None
+    assert "PyTorch" in collect_env()
 
 
 def test_importing_registers_everything():

@@ -11,8 +11,7 @@ import pytest
 from mmengine.registry import DATA_SAMPLERS
 
 from ovseg.errors import DataError, UsageError
-from ovseg.mmseg.checks import check_dataset
-from ovseg.mmseg.metrics import check_metrics
+from ovseg.mmseg.checks import check_dataset, check_metrics
 
 spec = importlib.util.spec_from_file_location("labels", Path(__file__).with_name("test_labels.py"))
 labels = importlib.util.module_from_spec(spec)

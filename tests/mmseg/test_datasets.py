@@ -14,7 +14,8 @@ from PIL import Image
 import ovseg
 from ovseg.errors import UsageError
 from ovseg.files.sizes import resize_image
-from ovseg.mmseg.datasets import VOCABULARIES, ClipResize
+from ovseg.mmseg.datasets import VOCABULARIES
+from ovseg.mmseg.transforms import ClipResize
 from ovseg.words.vocabulary import list_vocabularies, load_vocabulary
 
 CONFIGS = "configs/paper/clip-surgery_vit-b16_{}-{}.py"

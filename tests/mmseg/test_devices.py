@@ -14,8 +14,8 @@ from mmseg.structures import SegDataSample
 
 import ovseg
 from ovseg.errors import DataError
-from ovseg.mmseg.paint import PaintHook
-from ovseg.mmseg.scores import ExactIoUMetric, to_array
+from ovseg.mmseg.metrics import ExactIoUMetric
+from ovseg.mmseg.outputs import PaintHook, to_array
 
 spec = importlib.util.spec_from_file_location("foreign", Path(__file__).parents[1] / "foreign.py")
 module = importlib.util.module_from_spec(spec)

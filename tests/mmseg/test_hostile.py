@@ -76,9 +76,9 @@ def one_line(said: str) -> bool:
         (["--weights", "a.pt", "b.pt"], "expected the checkpoint once, got --weights and b.pt"),
         (["--wait-time", "nan"], "expected --wait-time as a number in 0..inf, got nan"),
         (["--wait-time", "-1"], "expected --wait-time in 0..inf, got -1"),
-        (["--launcher", "pytorch"], "expected the environment variable RANK, which is not set"),
-        (["--launcher", "slurm"], "expected the environment variable SLURM_PROCID, which is not set"),
-        (["--launcher", "mpi"], "expected the environment variable OMPI_COMM_WORLD_LOCAL_RANK"),
+        (["--launcher", "pytorch"], "needs the environment variable RANK, which is not set"),
+        (["--launcher", "slurm"], "needs the environment variable SLURM_PROCID, which is not set"),
+        (["--launcher", "mpi"], "needs the environment variable OMPI_COMM_WORLD_LOCAL_RANK"),
         (["--launcher", "ray"], "invalid choice: 'ray'"),
         (["--wait-time", "soon"], "invalid float value"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
@@ -101,11 +101,11 @@ def one_line(said: str) -> bool:
         (["--cfg-options", "launcher=slurm"], "did you mean --launcher?"),
         (["--cfg-options", "resume=True"], "a run reads no field 'resume'"),
         (["--cfg-options", "train_dataloader.batch_size=2"], "a run reads no field 'train_dataloader'"),
-        (["--cfg-options", "env_cfg.cudnn_benchmrk=True"], "did you mean cudnn_benchmark?"),
-        (["--cfg-options", "test_evaluator.ignore_indx=0"], "did you mean ignore_index?"),
+        (["--cfg-options", "env_cfg.cudnn_benchmrk=True"], "did you mean 'cudnn_benchmark'?"),
+        (["--cfg-options", "test_evaluator.ignore_indx=0"], "did you mean 'ignore_index'?"),
         (
             ["--cfg-options", "test_evaluator.type=IoUMetric", "test_evaluator.ignore_indx=0"],
-            "the metric IoUMetric has no field 'ignore_indx': did you mean ignore_index?",
+            "unknown field of the metric IoUMetric 'ignore_indx': did you mean 'ignore_index'?",
         ),
         (
             [
@@ -115,7 +115,7 @@ def one_line(said: str) -> bool:
                 "test_evaluator.type=CityscapesIoUMetric",
                 "test_evaluator.foo=0",
             ],
-            "the metric CityscapesIoUMetric has no field 'foo'",
+            "unknown field of the metric CityscapesIoUMetric 'foo'",
         ),
         (
             ["--out", "o", "--cfg-options", "test_evaluator.type=IoUMetric"],
@@ -137,7 +137,7 @@ def one_line(said: str) -> bool:
         (["--cfg-options", "test_evaluator.collect_device=tpu"], "unknown collect_device 'tpu'"),
         (
             ["--cfg-options", "test_dataloader.timeout=5", "test_dataloader.num_workers=0"],
-            "test_dataloader.timeout 5 expected num_workers above 0",
+            "test_dataloader.timeout 5 needs num_workers above 0",
         ),
         (["--cfg-options", "test_evaluator.prefix=5"], "expected prefix as a text, got 5"),
         (["--cfg-options", "test_evaluator.format_only=x"], "expected format_only as True or False, got 'x'"),
@@ -218,7 +218,7 @@ def test_a_launchers_variable_that_is_no_number_is_one_line(tool, tree, root, mo
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "x")
     code, said = tool(root / VOC, "--backbone", "tiny", "--launcher", "pytorch")
-    assert code == 2 and one_line(said) and "expected a number in RANK, got 'x'" in said
+    assert code == 2 and one_line(said) and "needs a number in RANK, got 'x'" in said
 
 
 def test_a_truncated_image_is_one_line_with_its_name(tool, tree, root, encoded):

@@ -13,8 +13,8 @@ from PIL import Image
 from ovseg.errors import DataError, UsageError
 from ovseg.metrics import SegmentationScore
 from ovseg.mmseg.evaluate import Run, evaluate
-from ovseg.mmseg.loading import LoadImage, LoadLabels, to_classes
-from ovseg.mmseg.scores import ExactIoUMetric
+from ovseg.mmseg.metrics import ExactIoUMetric
+from ovseg.mmseg.transforms import LoadImage, LoadLabels, to_classes
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 ORIENTATION = 0x0112

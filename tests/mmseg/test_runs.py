@@ -15,7 +15,7 @@ from rich.console import Console
 import ovseg.mmseg.runtime as runtime
 from ovseg.errors import DataError, UsageError
 from ovseg.mmseg.evaluate import evaluate
-from ovseg.mmseg.scores import ExactIoUMetric
+from ovseg.mmseg.metrics import ExactIoUMetric
 from ovseg.weights.digest import state_digest
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"

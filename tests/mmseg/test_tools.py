@@ -9,11 +9,11 @@ import subprocess
 import sys
 
 import numpy as np
-import ovseg.model.encoders
 import pytest
 import torch
 from PIL import Image
 
+import ovseg.model.model
 from ovseg.clip import embedded
 
 VOC = "configs/paper/clip-surgery_vit-b16_voc21-512x512.py"
@@ -57,7 +57,7 @@ def encoded(monkeypatch):
     """How many times the encoder was called."""
     calls, encode = [], ovseg.model.model.encode_image
     counted = lambda *args, **options: calls.append(1) or encode(*args, **options)  # noqa: E731
-    monkeypatch.setattr(ovseg.model.encoders, "encode_image", counted)
+    monkeypatch.setattr(ovseg.model.model, "encode_image", counted)
     return calls
 
 
@@ -81,10 +81,15 @@ def test_a_run_ends_with_its_score_and_file(tool, tree, root, tmp_path, encoded)
 def test_a_checkpoint_is_the_backbones_weights(tool, tree, root, tmp_path):
     mine = tmp_path / "mine.safetensors"
     shutil.copy(embedded.asset_path("tiny"), mine)
-    code, printed, _ = tool(
-        "test", root / VOC, mine, "--backbone", "tiny", "--work-dir", "w", "--cfg-options", *SMALL
+    options = [*SMALL[:-1], "log_level=INFO"]
+    code, printed, said = tool(
+        "test", root / VOC, mine, "--backbone", "tiny", "--work-dir", "w", "--cfg-options", *options
     )
-    assert code == 0
+    assert code == 0 and "aeroplane" in printed  # the table of classes
+    (log,) = (tmp_path / "w").glob("*/*.log")
+    for noise in ("System environment:", "Config:\n"):  # some 200 lines, for the file alone
+        assert noise in log.read_text() and noise not in printed
+    assert "prefix is not set" not in log.read_text() and len(printed.splitlines()) < 60, printed
     found = json.loads(next((tmp_path / "w").glob("*/results.json")).read_text())
     assert found["weights"]["file"] == "mine.safetensors" and "mIoU" in printed
 
@@ -201,7 +206,10 @@ def test_a_wrong_value_that_was_not_looked_at_beforehand_names_its_file(workers,
             ["--cfg-options", "model.vocabulary=cityscapes"],
             "expected 21 classes, as PascalVOCDataset has, the",
         ),
-        (["--cfg-options", "model.mehtod=clip"], "no field 'mehtod': did you mean method?"),
+        (
+            ["--cfg-options", "model.mehtod=clip"],
+            "unknown field of the model 'mehtod': did you mean 'method'?",
+        ),
         (
             ["--cfg-options", "model.window=4"],
             "multiples of the patch (8, 8), got 4",
