@@ -40,7 +40,7 @@ class _Absent(ModuleType):
 def fill_in() -> None:
     """Put in place what mmengine and mmcv take from older versions of Python and this one has no more."""
     if not hasattr(pkgutil, "find_loader"):
-        pkgutil.find_loader = _find_loader  # type: ignore[attr-defined]  # removed in Python 3.14
+        vars(pkgutil)["find_loader"] = _find_loader
     try:
         import_module("distutils.errors")
     except ImportError:  # mmengine asks for one error class, to catch it

@@ -62,7 +62,7 @@ def test_it_is_a_segmentor_with_everything_mmseg_asks_for():
     assert logits.shape == (2, 3, 64, 96)
     torch.testing.assert_close(logits, segmentor.encode_decode(ready["inputs"]), rtol=0, atol=0)
     assert [part.shape for part in segmentor.extract_feat(ready["inputs"])] == 2 * [
-        (segmentor.clip.visual.output_dim, 8, 12)
+        (segmentor.core.encode_text(["sky"]).shape[1], 8, 12)
     ]
     found = segmentor(**ready, mode="predict")
     assert found[0].seg_logits.data.shape == (3, 64, 96) and found[0].pred_sem_seg.data.shape == (1, 64, 96)

@@ -82,7 +82,7 @@ def test_a_checkpoint_is_the_backbones_weights(tool, tree, root, tmp_path):
     mine = tmp_path / "mine.safetensors"
     shutil.copy(embedded.asset_path("tiny"), mine)
     options = [*SMALL[:-1], "log_level=INFO"]
-    code, printed, said = tool(
+    code, printed, _ = tool(
         "test", root / VOC, mine, "--backbone", "tiny", "--work-dir", "w", "--cfg-options", *options
     )
     assert code == 0 and "aeroplane" in printed  # the table of classes

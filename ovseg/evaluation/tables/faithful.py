@@ -137,7 +137,7 @@ def randomised(model: Model, count: int, seed: int = 0) -> Model:
 
 def score_randomisation(
     setup: Setup, samples: SampleSet, systems: Sequence[System], seed: int = 0
-) -> dict[str, tuple[Counted]]:
+) -> dict[str, tuple[MeanPerClass, Counted]]:
     """The rank correlation of every label's map with that of a model whose last layers are random.
 
     Stages are one layer, half of the layers, and all of them. A correlation near 1 says that a map does not
@@ -215,7 +215,7 @@ def randomisation(run: Run, sets: Samples, methods: Sequence[str] | None = None)
     stages: dict[str, None] = {}
     systems = parse_systems(methods or METHODS)
 
-    def score(setup: Setup, samples: SampleSet) -> dict[str, tuple[Counted]]:
+    def score(setup: Setup, samples: SampleSet) -> dict[str, tuple[MeanPerClass, Counted]]:
         return score_randomisation(setup, samples, applicable(setup, systems, report)[0])
 
     for backbone, one, scores in run.measured(report, sets, score):
