@@ -117,12 +117,17 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("wrong", WRONG)
-def test_anything_ends_in_a_result_or_one_line(call, wrong):
-    try:
-        CALLS[call](WRONG[wrong])
-    except OvsegError as error:
-        assert "\n" not in str(error) and len(str(error)) < 1200
+def test_anything_ends_in_a_result_or_one_line(call):
+    refused = []
+    for name, wrong in WRONG.items():
+        try:
+            CALLS[call](wrong)
+        except OvsegError as error:
+            assert "\n" not in str(error) and len(str(error)) < 1200, name
+            refused.append(name)
+        except Exception as error:
+            raise AssertionError(f"{call} of {name}") from error
+    assert len(refused) > len(WRONG) / 2
 
 
 @pytest.mark.parametrize("read", [load_image, load_labels, lambda path: find_images([path])])

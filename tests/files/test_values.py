@@ -108,7 +108,7 @@ def grey_values(draw):
         return drawn.astype(dtype)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(grey_values())
 def test_every_value_becomes_what_the_table_says(values):
     wanted = by_the_table(values)
