@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from ovseg.clip import embedded
 from ovseg.clip.pooled import PooledTrunk
-from ovseg.weights.digest import file_digest
+from ovseg.weights.files import file_digest
 
 CONFIG = {
     "embed_dim": 384,

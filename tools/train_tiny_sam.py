@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from segment_anything.modeling import Sam
 from tiny_sam_data import (
     HELD_OUT,
     PHOTO_SETS,
@@ -37,15 +36,18 @@ from tiny_sam_data import (
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.options import DeviceOptions
 from ovseg.segmenters import tiny
+from ovseg.segmenters.sam import PIXEL_MEAN, PIXEL_STD
+from ovseg.segmenters.sam_modules import Sam
 
-CONFIG = {"side": 128, "patch": 8, "width": 128, "depth": 6, "heads": 4, "channels": 64}
+SHAPE = tiny.Shape(side=128, patch=8, width=128, depth=6, heads=4, channels=64)
 
 
 def decode(sam: Sam, features: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
     """The decoder's masks (N, 4, low, low) and IoUs (N, 4) for N prompts on N embeddings (N, C, h, w).
 
-    segment-anything's own forward takes one image at a time; ``check`` holds this to it.
+    The decoder's own forward takes one image at a time; ``check`` holds this to it.
     """
     decoder = sam.mask_decoder
     tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
@@ -95,12 +97,13 @@ def train(args: argparse.Namespace) -> None:
     odds = np.array([share for share, _ in PHOTO_SETS.values()])
     scenes = read_scenes(10_000_000, 1500)
     if args.init:
-        sam = tiny.load(weights=args.init).sam
+        sam = tiny.load("tiny", args.init, DeviceOptions()).sam
     else:
-        sam = tiny.build(CONFIG)
+        sam = tiny.build(SHAPE)
     check(sam)
     sam.train()
-    side, low = CONFIG["side"], 4 * CONFIG["side"] // CONFIG["patch"]
+    side, low = SHAPE.side, 4 * SHAPE.side // SHAPE.patch
+    mean, std = (torch.tensor(row).view(3, 1, 1) for row in (PIXEL_MEAN, PIXEL_STD))
     average = copy.deepcopy(sam).requires_grad_(False)
     parameters = list(sam.parameters())
     optimizer = torch.optim.AdamW(
@@ -127,7 +130,7 @@ def train(args: argparse.Namespace) -> None:
         pixels = torch.from_numpy(np.stack([c.pixels for c in crops])).float()
         masks = np.concatenate([c.masks for c in crops])  # (N, S, S)
         inside = torch.from_numpy(np.stack([c.inside for c in crops]))[:, None]
-        pixels = (pixels - sam.pixel_mean) / sam.pixel_std * inside
+        pixels = (pixels - mean) / std * inside
         with torch.autocast("cpu", torch.bfloat16):
             features = encoder(pixels).repeat_interleave(args.prompts, 0)
         target = torch.from_numpy((masks == 1).astype(np.float32))[:, None]
@@ -187,7 +190,7 @@ def train(args: argparse.Namespace) -> None:
         if spent - saved > 180 or spent >= args.minutes * 60:
             saved = spent
             partial = args.out.with_suffix(".partial")
-            tiny.save(average, CONFIG, partial)
+            tiny.save(average, SHAPE, partial)
             partial.replace(args.out)
     print(f"{step} steps, wrote {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
 

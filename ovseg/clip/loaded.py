@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ovseg.clip.plain import Clip as PlainClip
 from ovseg.clip.text_tower import Tokenizer
-from ovseg.weights.digest import RANDOM, WeightsRecord, state_digest
+from ovseg.weights.files import RANDOM, WeightsRecord, state_digest
 
 if TYPE_CHECKING:
     import open_clip

@@ -17,7 +17,7 @@ from ovseg.errors import UsageError, described
 from ovseg.options import LoadOptions
 from ovseg.options.checks import check_name_or_path, check_text
 from ovseg.weights.device import check_device
-from ovseg.weights.digest import RANDOM, WeightsRecord
+from ovseg.weights.files import RANDOM, WeightsRecord
 from ovseg.weights.known import EMBEDDED, SMALL
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -22,8 +22,8 @@ from ovseg.clip.config import Config
 from ovseg.clip.loaded import MEAN, SIZE, STD, LoadedClip, Triple, looks_like_file
 from ovseg.clip.text_tower import Tokenizer
 from ovseg.errors import OvsegError, UsageError, WeightsError, described
-from ovseg.weights import checkpoints, store, table
-from ovseg.weights.digest import RANDOM, WeightsRecord
+from ovseg.weights import checkpoints, known, store
+from ovseg.weights.files import RANDOM, WeightsRecord
 from ovseg.weights.files import brief, read_json
 from ovseg.weights.hub import CLIP_CONFIG, CLIP_WEIGHTS
 from ovseg.weights.known import CLIP_FOLDER, CLIP_HUB, EMBEDDED
@@ -61,13 +61,7 @@ def load_released(name: str, given: str | Path | None, offline: bool, method: Me
 
 def _named_origin(name: str, given: str | Path | None, offline: bool, method: Method | None) -> _Origin:
     """One of open_clip's own names: config and tags from its tables, the image tower checked first."""
-    config = open_clip.get_model_config(name) if name in open_clip.list_models() else None
-    if config is None:
-        near = difflib.get_close_matches(name, [*EMBEDDED, *open_clip.list_models()], n=3, cutoff=0.4)
-        hint = f": did you mean {', '.join(near)}?" if near else ""
-        raise UsageError(
-            f"unknown model {described(name)}, expected 'small', 'tiny' or a name of open_clip's{hint}"
-        )
+    config: Config = open_clip.get_model_config(known.check_model(name))
     if given is None:
         raise UsageError(
             f"expected weights for {name}: a tag, a file, or 'random' for untrained ones, got none"
@@ -77,7 +71,7 @@ def _named_origin(name: str, given: str | Path | None, offline: bool, method: Me
     entry = open_clip.get_pretrained_cfg(name, given) if isinstance(given, str) else {}
     is_file = not entry and (isinstance(given, Path) or (given != RANDOM and looks_like_file(given)))
     if not entry and not is_file and given != RANDOM:
-        table.entry(name, str(given))  # raises, with the tags that there are
+        known.entry(name, str(given))  # raises, with the tags that there are
     tokenizer = build_tokenizer(config, name, offline=offline)
     if given == RANDOM:
         return _Origin(config, tokenizer, None, RANDOM)

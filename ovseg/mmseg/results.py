@@ -19,7 +19,7 @@ from ovseg.files.write import make_folder, write_json
 from ovseg.mmseg.checks import Checked
 from ovseg.mmseg.metrics import ExactIoUMetric
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
-from ovseg.weights.digest import state_digest
+from ovseg.weights.files import state_digest
 
 FILE = "results.json"
 PACKAGES = (

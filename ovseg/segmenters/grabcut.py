@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ovseg.errors import UsageError
 from ovseg.files.paths import shown
+from ovseg.options import DeviceOptions
 from ovseg.options.checks import check_integer
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter
 from ovseg.segmenters.prompts import CheckedPrompt
@@ -77,9 +78,7 @@ class GrabCut(Segmenter[NDArray[np.uint8]]):
         else:
             inside = sure < 0  # a box alone: everything in it, and two smaller boxes
             starts = [inside, _shrunk(inside, 0.75), _shrunk(inside, 0.5)]
-        with ThreadPoolExecutor(
-            len(starts)
-        ) as pool:  # OpenCV releases Python's lock, and has one seed for each thread
+        with ThreadPoolExecutor(len(starts)) as pool:  # OpenCV has one random seed for each thread
             cuts = list(pool.map(lambda start: self._cut(image, start, sure), starts))
         distances = np.stack([_signed_distance(cut) for cut in cuts]).astype(np.float32)
         scores = np.array([_contrast(lab, cut) for cut in cuts], np.float32)
@@ -101,12 +100,10 @@ class GrabCut(Segmenter[NDArray[np.uint8]]):
         return (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
 
 
-def load(
-    name: str = "grabcut", weights: str | Path | None = None, device: str = "cpu", *, offline: bool = False
-) -> GrabCut:
+def load(name: str, weights: str | Path | None, options: DeviceOptions) -> GrabCut:
     """GrabCut, which has no weights and computes on the CPU. Raises UsageError where weights are given."""
     if weights is not None:
-        raise UsageError(f"grabcut has no weights: expected none, got {shown(str(weights))}")
+        raise UsageError(f"{name} has no weights: expected none, got {shown(str(weights))}")
     return GrabCut()
 
 

@@ -25,14 +25,13 @@ from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel
 
 from ovseg.errors import ImageError, OvsegError, UsageError, WeightsError
 from ovseg.files.paths import shown
+from ovseg.options import DeviceOptions
 from ovseg.options.checks import MAX_SIDE
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, above, framed
 from ovseg.segmenters.prompts import CheckedPrompt
-from ovseg.segmenters.segment_anything import file_state
 from ovseg.weights import checkpoints, hub, store
 from ovseg.weights.checkpoints import State
-from ovseg.weights.digest import RANDOM
-from ovseg.weights.files import brief, read_json
+from ovseg.weights.files import RANDOM, brief, file_state, read_json
 
 
 @dataclass(frozen=True)
@@ -141,16 +140,13 @@ class HuggingFace(Segmenter[_Features]):
 # ------------------------------------------------------------------------------------------- loading
 
 
-def load(
-    name: str, weights: str | Path | None = None, device: str = "cpu", *, offline: bool = False
-) -> HuggingFace:
+def load(name: str, weights: str | Path | None, options: DeviceOptions) -> HuggingFace:
     """A segmenter of transformers'. See ``load_segmenter``.
 
     Args:
         name: "hf:FOLDER", as ``save_pretrained`` writes it, or "hf:REPOSITORY" of the hub.
         weights: None for the weights that lie there, "random" for untrained ones of its config.
-        device: where it computes.
-        offline: never ask the hub.
+        options: where it computes, and whether the hub may be asked.
 
     Raises:
         UsageError: ``weights`` is something else.
@@ -160,7 +156,7 @@ def load(
     if weights not in (None, RANDOM):
         got = shown(str(weights))
         raise UsageError(f"{name} has its own weights: expected no weights or 'random', got {got}")
-    folder = store.pull(name, offline=offline)
+    folder = store.pull(name, offline=options.offline)
     kind = _kind(folder)
     family = FAMILIES.get(kind)
     if family is None:
@@ -174,7 +170,7 @@ def load(
             _check_sides(config, folder)
             model = builder(config) if weights == RANDOM else _filled(builder, config, files, kind, folder)
             title = f"{name} random" if weights == RANDOM else f"{name} {file_state(files)}"
-            return HuggingFace(model, processor, family.pads, title, device)
+            return HuggingFace(model, processor, family.pads, title, options.device)
         except OvsegError:
             raise
         except Exception as error:  # transformers raises whatever the values of a config lead to

@@ -1,8 +1,10 @@
-"""``load_segmenter(name)``: the segmenter of that name, its package imported only then."""
+"""``load_segmenter(name)``: the segmenter of that name, its module imported only then.
+
+``check_segmenter`` knows the names alone: neither torch nor OpenCV is imported for it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from os import PathLike
@@ -11,37 +13,27 @@ from typing import TYPE_CHECKING
 from ovseg.errors import MissingPackageError, UsageError, described, extra
 from ovseg.options import DeviceOptions
 from ovseg.options.checks import check_name_or_path, check_text
-from ovseg.segmenters.base import Segmenter
+from ovseg.options.models import SegmenterOptions
 from ovseg.weights.known import HUB
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ovseg.options.models import DeviceChoices
+    from ovseg.segmenters.base import Segmenter
 
-
-@dataclass(frozen=True)
-class _Family:
-    """``module`` of this folder has ``load(name, weights, device, *, offline)``; ``install`` is what to
-    install with pip where its import fails."""
-
-    module: str
-    install: str
-    torch: bool = True
-
-
-_SAM = _Family("segment_anything", "pip install segment-anything")
+GRABCUT = "grabcut"
 FAMILIES = {
-    "tiny": _Family("tiny", "pip install segment-anything"),
-    "grabcut": _Family("grabcut", "pip install opencv-python", torch=False),
-    "vit_b": _SAM,
-    "vit_l": _SAM,
-    "vit_h": _SAM,
-    "mobile": _Family("mobile", "pip install segment-anything timm"),
-    HUB: _Family("huggingface", extra("hf")),
+    "tiny": "tiny",
+    GRABCUT: "grabcut",
+    "vit_b": "sam",
+    "vit_l": "sam",
+    "vit_h": "sam",
+    "mobile": "mobile",
+    HUB: "huggingface",
 }
-NAMES = tuple(FAMILIES)
-DEFAULT = "tiny"
+"""Names to modules of this folder; each has ``load(name, weights, options)``."""
+DEFAULT = SegmenterOptions.segmenter
 
 
 def list_segmenters() -> tuple[str, ...]:
@@ -51,7 +43,24 @@ def list_segmenters() -> tuple[str, ...]:
         >>> "grabcut" in list_segmenters()
         True
     """
-    return NAMES
+    return tuple(FAMILIES)
+
+
+def check_segmenter(name: object) -> str:
+    """``name`` if it is a segmenter's; what an "hf:" name leads to is not looked at.
+
+    Raises:
+        UsageError: it is none.
+
+    Example:
+        >>> check_segmenter("hf:facebook/sam-vit-base")
+        'hf:facebook/sam-vit-base'
+    """
+    name = check_text("segmenter", name)
+    if name not in FAMILIES and not name.startswith(HUB):
+        known = ", ".join(f"{one}…" if one == HUB else one for one in FAMILIES)
+        raise UsageError(f"unknown segmenter {described(name)}: expected one of {known}")
+    return name
 
 
 def load_segmenter(
@@ -66,38 +75,32 @@ def load_segmenter(
     Args:
         name: "grabcut" (no weights); "tiny", the embedded SAM; "vit_b", "vit_l" or "vit_h" for SAM; "mobile"
             for MobileSAM; "hf:FOLDER" or "hf:org/name" for SAM, SAM-HQ, SAM 2 or EdgeTAM of transformers.
-        weights: None for the embedded weights of "tiny", for the official file in the weights folder under
-            its authors' name, and for those in a folder or repository of transformers'. A file for "tiny",
-            SAM and MobileSAM. "random" for untrained weights.
+        weights: None for the embedded weights of "tiny", for the official ones of SAM and MobileSAM, which
+            are downloaded into the weights folder, and for those of a folder or repository of transformers'.
+            A file for "tiny", SAM and MobileSAM. "random" for untrained weights.
         options, choices: a ``DeviceOptions``, or its fields as keywords. GrabCut computes on the CPU.
 
     Raises:
         UsageError: an unknown name or device, or weights where there can be none.
-        WeightsError: the weights are missing, damaged or of another model, or the package for this name is
-            not installed.
+        WeightsError: the weights are missing, damaged or of another model.
+        MissingPackageError: transformers, which "hf:" needs, is not installed.
 
     Example:
         >>> load_segmenter("grabcut").name
         'grabcut'
     """
     loading = DeviceOptions.make(options, choices)
-    check_text("segmenter", name)
-    family = FAMILIES.get(HUB if name.startswith(HUB) else name)
-    if family is None:
-        known = ", ".join(f"{one}…" if one == HUB else one for one in NAMES)
-        raise UsageError(f"unknown segmenter {described(name)}: expected one of {known}")
-    if family.torch:
+    family = FAMILIES[HUB if check_segmenter(name).startswith(HUB) else name]
+    given = None if weights is None else str(check_name_or_path("weights", weights))
+    if name != GRABCUT:
         from ovseg.weights.device import check_device  # torch comes only with a segmenter that needs it
 
         check_device(loading.device)
     try:
-        module = import_module(f"ovseg.segmenters.{family.module}")
+        module = import_module(f"ovseg.segmenters.{family}")
     except ImportError as error:
-        raise MissingPackageError(
-            f"the segmenter {name} needs a package ({error}): {family.install}"
-        ) from None
-    given = None if weights is None else str(check_name_or_path("weights", weights))
-    loaded: Segmenter = module.load(name, given, loading.device, offline=loading.offline)
+        raise MissingPackageError(f"{name} needs a package ({error}): {extra('hf')}") from None
+    loaded: Segmenter = module.load(name, given, loading)
     if given != "random":
         loaded.origin = partial(load_segmenter, name, given, options=loading)
     return loaded

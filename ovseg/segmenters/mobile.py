@@ -1,9 +1,9 @@
 """MobileSAM (Zhang et al., 2023): SAM's decoder on TinyViT, 10 M parameters, "mobile".
 
-Its own package is not on PyPI. Its prompt encoder and mask decoder are segment-anything's, and its
-image encoder is timm's TinyViT-5M, except that the last stage keeps its 1/16 of the input and a neck
-follows; so it is put together from those two packages, and its authors' checkpoint, mobile_sam.pt,
-is read by translating its names. Checked against the original's outputs in tests/segmenters/test_mobile.py.
+Its own package is not on PyPI. Its prompt encoder and mask decoder are SAM's, and its image encoder is timm's
+TinyViT-5M, except that the last stage keeps its 1/16 of the input and a neck follows; so it is put together
+from those, and its authors' checkpoint, mobile_sam.pt, is read by translating its names. Checked against the
+original's outputs in tests/segmenters/test_mobile.py.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-from segment_anything.modeling.common import LayerNorm2d
-from timm.models.tiny_vit import TinyVit
-from torch import nn
 
-from ovseg.segmenters.segment_anything import SegmentAnything, load_with
+from ovseg.options import DeviceOptions
+from ovseg.segmenters.sam import SegmentAnything, load_with
+from ovseg.segmenters.sam_modules import MaskDecoder, PromptEncoder, Sam, SquareEncoder, make_neck
 from ovseg.weights.checkpoints import State
 
 SIDE = 1024
 _WIDTH = 256  # channels between encoder and decoder
 
 
-class TinyEncoder(nn.Module):
+class TinyEncoder(SquareEncoder):
     """(B, 3, side, side) normalised pixels to (B, 256, side / 16, side / 16)."""
 
     def __init__(self, side: int = SIDE) -> None:
-        super().__init__()
-        self.img_size = side
+        from timm.models.tiny_vit import TinyVit  # only here: timm takes seconds to import
+
+        super().__init__(side)
         self.body = TinyVit(
             embed_dims=(64, 128, 160, 320),
             depths=(2, 2, 6, 2),
@@ -40,25 +39,18 @@ class TinyEncoder(nn.Module):
         )
         last: Any = self.body.stages[3]
         last.downsample.conv2.conv.stride = (1, 1)
-        self.neck = nn.Sequential(
-            nn.Conv2d(320, _WIDTH, 1, bias=False),
-            LayerNorm2d(_WIDTH),
-            nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1, bias=False),
-            LayerNorm2d(_WIDTH),
-        )
+        self.neck = make_neck(320, _WIDTH)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        # the classifier head is in the checkpoint and stays unused
-        return torch.as_tensor(self.neck(self.body.forward_features(pixels)))
+        # The classifier head is in the checkpoint and stays unused.
+        out: torch.Tensor = self.neck(self.body.forward_features(pixels))
+        return out
 
 
 def build(side: int = SIDE) -> Sam:
-    grid = (side // 16, side // 16)
-    return Sam(
-        TinyEncoder(side),
-        PromptEncoder(_WIDTH, grid, (side, side), 16),
-        MaskDecoder(transformer_dim=_WIDTH, transformer=TwoWayTransformer(2, _WIDTH, 8, 2048)),
-    )
+    """An untrained MobileSAM for a square input of ``side`` pixels."""
+    decoder = MaskDecoder(_WIDTH, heads=8, hidden=2048, iou_hidden=256)
+    return Sam(TinyEncoder(side), PromptEncoder(_WIDTH, side, 16), decoder)
 
 
 _NAMES = [
@@ -82,23 +74,10 @@ def timm_name(name: str) -> str:
     return name
 
 
-def translated(state: State) -> State:
-    """A checkpoint of the authors' under the names of ``build()``."""
+def _renamed(state: State) -> State:
     return {timm_name(name): value for name, value in state.items()}
 
 
-def load(
-    name: str, weights: str | Path | None = None, device: str = "cpu", *, offline: bool = False
-) -> SegmentAnything:
-    """MobileSAM with its official or other weights. See ``load_segmenter``.
-
-    Args:
-        name: "mobile".
-        weights: a file; None for the official file in the weights folder; "random" for untrained weights.
-        device: where it computes.
-        offline: nothing is downloaded either way.
-
-    Raises:
-        WeightsError: the file is missing, damaged, holds more than tensors, or is of another architecture.
-    """
-    return load_with(build, name, weights, device, translated)
+def load(name: str, weights: str | Path | None, options: DeviceOptions) -> SegmentAnything:
+    """MobileSAM with its official or other weights. See ``load_segmenter``."""
+    return load_with(build, name, weights, options, _renamed)

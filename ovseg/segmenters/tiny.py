@@ -1,28 +1,116 @@
-"""A very small SAM in segment-anything's own classes, shipped with the package as one safetensors asset.
+"""A very small SAM, shipped with the package as one safetensors file.
 
-Half-precision weights, computed with in float32. Trained by tools/train_tiny_sam.py.
+The file holds half precision, computed with in float32. Trained by tools/train_tiny_sam.py.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from torch import Tensor, nn
 
-from ovseg.errors import WeightsError
-from ovseg.segmenters.segment_anything import SegmentAnything
+from ovseg.errors import UsageError, WeightsError
+from ovseg.options import DeviceOptions
+from ovseg.options.checks import check_integer
+from ovseg.segmenters.sam import SegmentAnything
+from ovseg.segmenters.sam_modules import (
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    SquareEncoder,
+    TwoLayers,
+    make_neck,
+)
 from ovseg.weights import checkpoints, store
-from ovseg.weights.digest import RANDOM, file_digest
-from ovseg.weights.files import brief
-from ovseg.weights.known import TINY
+from ovseg.weights.files import RANDOM, file_digest
 
 _WHAT = "the embedded SAM"
-_LARGEST = {"side": 4096, "patch": 256, "width": 4096, "depth": 64, "heads": 64, "channels": 4096}
-CONFIG = set(_LARGEST)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The numbers that a small SAM is built from, kept as JSON in its file.
+
+    Attributes:
+        side: of the square input in pixels.
+        patch: side of a patch in pixels.
+        width, depth, heads: of the image encoder, whose attention is global in every block.
+        channels: of the embedding and the decoder.
+    """
+
+    side: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    channels: int
+
+
+_LARGEST = Shape(side=4096, patch=256, width=4096, depth=64, heads=64, channels=4096)
+
+
+# ------------------------------------------------- image encoder, after segment-anything (Meta, Apache-2.0)
+
+
+class EncoderAttention(nn.Module):
+    """Global self-attention of patches (B, h, w, C)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (width // heads) ** -0.5
+        self.qkv = nn.Linear(width, width * 3)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, height, width, _ = x.shape
+        qkv = self.qkv(x).reshape(batch, height * width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        # Each (B * heads, N, C / heads); B is the number of images, N = h * w.
+        q, k, v = qkv.reshape(3, batch * self.heads, height * width, -1).unbind(0)
+        attention = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1)
+        mixed = (attention @ v).view(batch, self.heads, height, width, -1).permute(0, 2, 3, 1, 4)
+        out: Tensor = self.proj(mixed.reshape(batch, height, width, -1))
+        return out
+
+
+class EncoderBlock(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = EncoderAttention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = TwoLayers(width, 4 * width, nn.GELU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class ImageEncoder(SquareEncoder):
+    """A ViT with global attention in every block: pixels (B, 3, side, side) to (B, channels, h, w)."""
+
+    def __init__(self, side: int, patch: int, width: int, depth: int, heads: int, channels: int) -> None:
+        super().__init__(side)
+        self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, width, patch, patch)))
+        self.pos_embed = nn.Parameter(torch.zeros(1, side // patch, side // patch, width))
+        self.blocks = nn.ModuleList(EncoderBlock(width, heads) for _ in range(depth))
+        self.neck = make_neck(width, channels)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = self.patch_embed(pixels).permute(0, 2, 3, 1) + self.pos_embed  # (B, h, w, C)
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.neck(x.permute(0, 3, 1, 2))
+        return out
+
+
+# ----------------------------------------------------------------------------------------- segmenter
 
 
 class TinySam(SegmentAnything):
@@ -36,86 +124,55 @@ def asset_path() -> Path:
     return store.embedded("segmenter").path()
 
 
-def build(config: Mapping[str, int]) -> Sam:
-    """An untrained SAM of a config ``{"side", "patch", "width", "depth", "heads", "channels"}``.
-
-    ``side`` of the square input and ``patch`` in pixels; ``width``, ``depth`` and ``heads`` of the
-    image encoder, whose attention is global in every block; ``channels`` of embedding and decoder.
-    """
-    side, channels = config["side"], config["channels"]
-    grid = side // config["patch"]
-    encoder = ImageEncoderViT(
-        img_size=side,
-        patch_size=config["patch"],
-        embed_dim=config["width"],
-        depth=config["depth"],
-        num_heads=config["heads"],
-        out_chans=channels,
-    )
-    decoder = MaskDecoder(
-        transformer_dim=channels,
-        transformer=TwoWayTransformer(depth=2, embedding_dim=channels, num_heads=4, mlp_dim=4 * channels),
-        iou_head_hidden_dim=2 * channels,
-    )
-    return Sam(encoder, PromptEncoder(channels, (grid, grid), (side, side), 16), decoder).eval()
+def build(shape: Shape) -> Sam:
+    """An untrained SAM of a shape."""
+    encoder = ImageEncoder(shape.side, shape.patch, shape.width, shape.depth, shape.heads, shape.channels)
+    width = shape.channels
+    decoder = MaskDecoder(width, heads=4, hidden=4 * width, iou_hidden=2 * width)
+    return Sam(encoder, PromptEncoder(width, shape.side, shape.patch), decoder)
 
 
-def save(sam: Sam, config: Mapping[str, int], path: Path) -> None:
-    """Write ``sam``, built from ``config``, to ``path``."""
+def save(sam: nn.Module, shape: Shape, path: Path) -> None:
+    """Write ``sam``, built from ``shape``, to ``path``."""
     state = {key: value.detach().half().contiguous() for key, value in sam.state_dict().items()}
-    save_file(state, path, metadata={"config": json.dumps(config)})
+    save_file(state, path, metadata={"config": json.dumps(asdict(shape))})
 
 
-def load(
-    name: str = TINY, weights: str | Path | None = None, device: str = "cpu", *, offline: bool = False
-) -> TinySam:
-    """The embedded SAM. See ``load_segmenter``.
-
-    Args:
-        name: "tiny".
-        weights: another file that ``save`` wrote; None for the package's own; "random" for untrained weights.
-        device: where it computes.
-        offline: nothing is downloaded either way.
+def load(name: str, weights: str | Path | None, options: DeviceOptions) -> TinySam:
+    """The embedded SAM, or another file that ``save`` wrote. See ``load_segmenter``.
 
     Raises:
         WeightsError: the file is missing, damaged or another kind of file.
     """
     path = asset_path() if weights in (None, RANDOM) else Path(str(weights)).expanduser()
     checkpoint = checkpoints.read(path, f"weights of {_WHAT}")
-    config = _checked(checkpoints.config_of(checkpoint, _WHAT), path)
+    shape = _shape_of(checkpoint)
+    sam = build(shape)
     if weights == RANDOM:
-        return TinySam(build(config), f"{name} random", device)
+        return TinySam(sam, f"{name} random", options.device)
+    checkpoints.fill(sam, checkpoint.state, _WHAT, path)
+    return TinySam(sam, f"{name} {file_digest(path)[:12]}", options.device)
+
+
+def _shape_of(checkpoint: checkpoints.Checkpoint) -> Shape:
+    """The shape in a file's config, held against its tensors before that much memory is asked for."""
+    config = checkpoints.config_of(checkpoint, _WHAT)
+    problem = f"expected weights of {_WHAT}, {checkpoint.file} does not fit"
     try:
-        with torch.device("meta"):  # shapes first: those of a damaged config may be larger than the memory
-            wanted = build(config).state_dict()
-    except Exception as error:  # SAM's classes raise whatever the numbers lead to
-        raise WeightsError(f"expected weights of {_WHAT}, {path} does not fit: {brief(error)}") from None
-    state = checkpoints.fitted(wanted, checkpoint.state, _WHAT, path)
-    sam = build(config)
-    sam.load_state_dict(state)
-    return TinySam(sam, f"{name} {file_digest(path)[:12]}", device)
-
-
-def _checked(config: dict[str, object], path: Path) -> dict[str, int]:
-    """The numbers of a config. Raises WeightsError where one is missing or not a sensible integer."""
-    if not set(config) >= CONFIG:
-        raise WeightsError(
-            f"expected a file with the shape of its model, {path} lacks {sorted(CONFIG - set(config))}"
-        )
-    found: dict[str, int] = {}
-    for key in sorted(CONFIG):
-        value = config[key]
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST[key]:
-            raise WeightsError(
-                f"expected {key} of {_WHAT} in 1..{_LARGEST[key]}, {path} says {str(value)[:60]}"
-            )
-        found[key] = value
-    side, patch, width, heads, channels = (
-        found[key] for key in ("side", "patch", "width", "heads", "channels")
-    )
-    if side % patch or width % heads or channels % 16:
-        raise WeightsError(
-            f"expected weights of {_WHAT}, {path} does not fit: its side, width or channels are no multiples "
-            f"of patch, heads or 16"
-        )
-    return found
+        largest = asdict(_LARGEST).items()
+        shape = Shape(**{key: check_integer(key, config.get(key), 1, most) for key, most in largest})
+    except UsageError as error:
+        raise WeightsError(f"{problem}: {error}") from None
+    if shape.side % shape.patch or shape.width % shape.heads or shape.channels % 16:
+        raise WeightsError(f"{problem}: its side, width or channels are no multiples of patch, heads or 16")
+    grid = shape.side // shape.patch
+    for key, wanted in {
+        "image_encoder.patch_embed.proj.weight": (shape.width, 3, shape.patch, shape.patch),
+        "image_encoder.pos_embed": (1, grid, grid, shape.width),
+        "prompt_encoder.no_mask_embed.weight": (1, shape.channels),
+    }.items():
+        found = checkpoint.state.get(key)
+        if found is None or found.shape != wanted:
+            got = "none" if found is None else tuple(found.shape)
+            raise WeightsError(f"{problem}: expected {key} of {wanted}, got {got}")
+    return shape

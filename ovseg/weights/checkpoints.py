@@ -17,8 +17,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from ovseg.errors import OvsegError, WeightsError
-from ovseg.weights.files import brief, check_file, check_no_text
+from ovseg.errors import OvsegError, WeightsError, short_repr
+from ovseg.weights.files import brief, check_file
 from ovseg.weights.torchscript import is_archive, read_archive
 
 State = dict[str, Tensor]
@@ -64,19 +64,20 @@ def read(file: Path, what: str = "a checkpoint") -> Checkpoint:
     scripted = False
     found: object
     try:
-        check_no_text(file, what)
         if _is_safetensors(file):
-            found, metadata = _read_safetensors(file)
+            with safe_open(file, framework="pt") as opened:
+                metadata = {str(key): str(value) for key, value in (opened.metadata() or {}).items()}
+                found = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - no dict
         elif scripted := is_archive(file):
             found = read_archive(file)
         else:
-            found = _read_torch(file)
+            found = torch.load(file, map_location="cpu", weights_only=True)
     except OvsegError:
         raise
-    except (LookupError, EOFError, AttributeError, TypeError):  # a damaged pickle; their messages say nothing
-        raise WeightsError(f"expected {what}, {file} cannot be read: it is damaged") from None
     except pickle.UnpicklingError as error:
         raise _unpicklable(file, error) from None
+    except (LookupError, EOFError, AttributeError, TypeError):  # a damaged pickle; their messages say nothing
+        raise WeightsError(f"expected {what}, {file} cannot be read: it is damaged") from None
     except Exception as error:  # on damage the readers raise whatever they stumble over
         raise WeightsError(f"expected {what}, {file} cannot be read: {brief(error)}") from None
     return Checkpoint(file, unwrap(found, file), metadata, scripted)
@@ -87,7 +88,7 @@ def _unpicklable(file: Path, error: Exception) -> WeightsError:
     if "Weights only" in text or "global " in text:
         reason = "holds code or other objects, or is no checkpoint"
     else:
-        reason = f"cannot be read ({brief(error)[:120]})"
+        reason = f"cannot be read ({brief(error, 120)})"
     return WeightsError(f"expected tensors only, {file} {reason}: not loaded")
 
 
@@ -98,16 +99,6 @@ def _is_safetensors(file: Path) -> bool:
     return file.suffix == ".safetensors" or (
         head[8:] == b"{" and 0 < int.from_bytes(head[:8], "little") < 100_000_000
     )
-
-
-def _read_safetensors(file: Path) -> tuple[State, dict[str, str]]:
-    with safe_open(file, framework="pt") as opened:
-        metadata = {str(key): str(value) for key, value in (opened.metadata() or {}).items()}
-        return {key: opened.get_tensor(key) for key in opened.keys()}, metadata  # noqa: SIM118 - no dict
-
-
-def _read_torch(file: Path) -> object:
-    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def unwrap(found: object, file: Path) -> State:
@@ -121,14 +112,10 @@ def unwrap(found: object, file: Path) -> State:
         got = "an empty dictionary" if isinstance(found, Mapping) else f"a {type(found).__name__}"
         raise WeightsError(f"expected a dictionary of tensors, {file} holds something else: {got}")
     for key, value in found.items():
-        if not isinstance(key, str):
+        if not isinstance(key, str) or not isinstance(value, Tensor):
             raise WeightsError(
-                f"expected a dictionary of tensors by name, {file} has the key {brief_repr(key)}"
-            )
-        if not isinstance(value, Tensor):
-            raise WeightsError(
-                f"expected a dictionary of tensors, {file} holds something else: "
-                f"{brief_repr(key)} is a {type(value).__name__}"
+                f"expected a dictionary of tensors by name, {file} holds something else: "
+                f"{type(value).__name__} under {short_repr(key)}"
             )
     state: State = {key: value.detach() for key, value in found.items()}
     for prefix in PREFIXES * 2:  # either may stand before the other
@@ -153,20 +140,12 @@ def config_of(checkpoint: Checkpoint, what: str) -> dict[str, object]:
     return found
 
 
-def _wrapped(found: object) -> Mapping[object, object] | None:
+def _wrapped(found: object) -> object | None:
+    """What one of ``WRAPPERS`` holds, or None."""
     if not isinstance(found, Mapping):
         return None
-    for key in WRAPPERS:
-        inner = found.get(key)
-        if isinstance(inner, Mapping):
-            return inner
-    return None
-
-
-def brief_repr(value: object) -> str:
-    """``repr`` of a key, cut to 60 characters: a damaged file may hold any."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    inner = (found.get(key) for key in WRAPPERS)
+    return next((one for one in inner if isinstance(one, Mapping)), None)
 
 
 # ------------------------------------------------------------------------------------- into a model
@@ -242,4 +221,4 @@ def finite(key: str, value: Tensor, what: str, file: Path | str) -> Tensor:
 def _some(names: Iterable[str]) -> str:
     found = sorted(names)
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return ", ".join(brief_repr(name) for name in found[:_SHOWN]) + more
+    return ", ".join(short_repr(name) for name in found[:_SHOWN]) + more

@@ -6,9 +6,8 @@ import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from filelock import FileLock
 
@@ -21,7 +20,11 @@ TIMEOUT = 30
 """Seconds without a byte until a connection counts as broken."""
 Progress = Callable[[int, int], None]
 """Called with the bytes that are here and the bytes in all, 0 where that is unknown."""
-_NETWORK = (urllib.error.URLError, http.client.HTTPException, OSError, ValueError)
+_NETWORK = (http.client.HTTPException, OSError, ValueError)  # urllib's own are among the OSErrors
+
+
+class Unreachable(WeightsError):
+    """The network or the server did not give a file. The message is the reason alone, for another message."""
 
 
 def download(url: str, target: Path, sha256: str | None, progress: Progress | None = None) -> None:
@@ -37,141 +40,95 @@ def download(url: str, target: Path, sha256: str | None, progress: Progress | No
         progress: called after each part.
 
     Raises:
-        WeightsError: the network, the server, the disk or the checksum, in one line.
+        Unreachable: the network or the server.
+        WeightsError: the disk or the checksum, in one line.
     """
+    partial = target.with_name(target.name + ".partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{target}.lock")
-        lock.acquire()
-    except OSError as error:
+        with FileLock(f"{target}.lock"):
+            if not target.is_file():
+                _fetch(url, partial, progress)
+                _check(partial, target, sha256)
+                os.replace(partial, target)
+    except OSError as error:  # the network's have become Unreachable
+        reason = error.strerror or error
         raise WeightsError(
-            f"expected to write {target.parent}: {error.strerror or error}; set OVSEG_HOME elsewhere"
+            f"expected to write {partial}: {reason}; OVSEG_HOME names another folder"
         ) from None
-    try:
-        if not target.is_file():
-            partial = target.with_name(target.name + ".partial")
-            _fetch(url, partial, target.name, progress)
-            _finish(partial, target, sha256)
-    finally:
-        lock.release()
 
 
-def _finish(partial: Path, target: Path, sha256: str | None) -> None:
-    try:
-        if sha256:
-            got = sha256_of(partial)
-            if not got.startswith(sha256):
-                bad = target.with_name(target.name + ".bad")
-                os.replace(partial, bad)
-                raise WeightsError(
-                    f"expected sha256 {sha256} for {target.name}, got {got}: kept as {bad.name}, "
-                    "the next pull starts over"
-                )
-        os.replace(partial, target)
-    except OSError as error:
-        raise WeightsError(f"expected to write {target}: {error.strerror or error}") from None
+def _check(partial: Path, target: Path, sha256: str | None) -> None:
+    got = sha256_of(partial) if sha256 else ""
+    if sha256 and not got.startswith(sha256):
+        bad = target.with_name(target.name + ".bad")
+        os.replace(partial, bad)
+        raise WeightsError(
+            f"expected sha256 {sha256} for {target.name}, got {got}: kept as {bad.name}, "
+            "the next pull starts over"
+        )
 
 
-def _fetch(url: str, partial: Path, name: str, progress: Progress | None) -> None:
-    have = partial.stat().st_size if partial.is_file() else 0
-    try:
-        answer = _open(url, have)
-        if have and answer is not None and not _continues(answer, have):
-            if answer.status == 206:  # another part than the one asked for
-                answer.close()
-                answer = _open(url, 0)
-            have = 0
-    except urllib.error.HTTPError as error:
-        raise WeightsError(f"expected {name}, the server answered {error.code} {error.reason}") from None
-    except _NETWORK as error:
-        raise _broken(name, error, have) from None
+def _fetch(url: str, partial: Path, progress: Progress | None) -> None:
+    answer, done = _open(url, partial.stat().st_size if partial.is_file() else 0)
     if answer is None:  # the server has nothing beyond what is here: the checksum decides
         return
-    with answer:
-        total = have + _length(answer)
-        try:
-            file = partial.open("ab" if have else "wb")
-        except OSError as error:
-            raise _unwritten(partial, error) from None
-        with file:
-            done = _copy(answer, file, partial, name, have, total, progress)
-    if total > have and done < total:
-        raise _broken(name, ConnectionError(f"{done} of {total} bytes came"), done)
+    with answer, partial.open("ab" if done else "wb") as file:
+        size = str(answer.headers.get("Content-Length", ""))
+        total = done + int(size) if size.isdigit() else 0
+        for chunk in _chunks(answer, done):
+            file.write(chunk)
+            done += len(chunk)
+            if progress:
+                progress(done, total if total >= done else 0)
+    if done < total:
+        raise _unreachable(ConnectionError(f"{done} of {total} bytes came"), done)
 
 
-def _copy(
-    answer: http.client.HTTPResponse,
-    file: BinaryIO,
-    partial: Path,
-    name: str,
-    done: int,
-    total: int,
-    progress: Progress | None,
-) -> int:
-    """Everything that ``answer`` sends into ``file``; returns the bytes that are in it then."""
+def _open(url: str, have: int) -> tuple[http.client.HTTPResponse | None, int]:
+    """The server's answer, and which bytes it leaves out: the first ``have``, or none.
+
+    The answer is None where the server says that ``have`` bytes are all.
+    """
+    try:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != 416 or not have:
+            raise Unreachable(f"the server answered {error.code} {error.reason}") from None
+        size = str(error.headers.get("Content-Range", "")).rpartition("/")[2]
+        longer = size.isdigit() and int(size) != have  # what is here is not the file's beginning
+        return _open(url, 0) if longer else (None, have)
+    except _NETWORK as error:
+        raise _unreachable(error, have) from None
+    if not have or answer.status != 206:
+        return answer, 0
+    start = str(answer.headers.get("Content-Range", f"bytes {have}-")).removeprefix("bytes ")
+    if start.partition("-")[0].strip() == str(have):
+        return answer, have
+    answer.close()  # another part than the one asked for
+    return _open(url, 0)
+
+
+def _chunks(answer: http.client.HTTPResponse, done: int) -> Iterator[bytes]:
+    """What the server sends. Raises Unreachable where it breaks off, after what came."""
     while True:
         try:
             chunk = answer.read(CHUNK)
         except http.client.IncompleteRead as error:
-            _write(file, partial, error.partial)
-            raise _broken(name, error, done + len(error.partial)) from None
+            yield error.partial
+            raise _unreachable(error, done + len(error.partial)) from None
         except _NETWORK as error:
-            raise _broken(name, error, done) from None
+            raise _unreachable(error, done) from None
         if not chunk:
-            break
-        _write(file, partial, chunk)
+            return
         done += len(chunk)
-        if progress:
-            progress(done, total if total >= done else 0)
-    try:
-        file.flush()  # a disk that is full may say so only now
-    except OSError as error:
-        raise _unwritten(partial, error) from None
-    return done
+        yield chunk
 
 
-def _open(url: str, have: int) -> http.client.HTTPResponse | None:
-    """The server's answer, asked to leave out the first ``have`` bytes; None where there are no more."""
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not have:
-            raise
-        size = str(error.headers.get("Content-Range", "")).rpartition("/")[2]
-        error.close()
-        if size.isdigit() and int(size) != have:  # what is here is longer than the file: not its beginning
-            return _open(url, 0)
-        return None
-    return answer
-
-
-def _continues(answer: http.client.HTTPResponse, have: int) -> bool:
-    """Whether the answer goes on where the partial file ends."""
-    start = (
-        str(answer.headers.get("Content-Range", f"bytes {have}-")).removeprefix("bytes ").partition("-")[0]
-    )
-    return answer.status == 206 and start.strip() == str(have)
-
-
-def _length(answer: http.client.HTTPResponse) -> int:
-    text = str(answer.headers.get("Content-Length", ""))
-    return int(text) if text.isdigit() else 0
-
-
-def _write(file: BinaryIO, partial: Path, content: bytes) -> None:
-    try:
-        file.write(content)
-    except OSError as error:
-        raise _unwritten(partial, error) from None
-
-
-def _broken(name: str, error: BaseException, have: int) -> WeightsError:
+def _unreachable(error: BaseException, have: int) -> Unreachable:
     inner = getattr(error, "reason", None)  # URLError keeps what happened there
     reason = brief(inner if isinstance(inner, Exception) else error)
     kept = f"; the {have} bytes that came are kept, and the next pull goes on from there" if have else ""
-    return WeightsError(f"expected {name}, no connection ({reason}){kept}")
-
-
-def _unwritten(partial: Path, error: OSError) -> WeightsError:
-    return WeightsError(f"expected to write {partial}: {error.strerror or error}")
+    return Unreachable(f"no connection ({reason}){kept}")

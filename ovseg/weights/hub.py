@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ovseg.errors import UsageError, WeightsError, described
 from ovseg.files.paths import home
+from ovseg.weights.download import Unreachable
 from ovseg.weights.files import brief, read_json
 
 SEGMENTER_FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "model*.safetensors*")
@@ -70,37 +71,30 @@ def find_file(repository: str, choices: Sequence[str]) -> Path | None:
 
 
 def fetch_file(repository: str, choices: Sequence[str]) -> Path:
-    """The first of ``choices`` that a repository has, from the hub. Raises WeightsError."""
+    """The first of ``choices`` that a repository has, from the hub. Raises Unreachable."""
     from huggingface_hub import hf_hub_download
 
-    problem: Exception | None = None
+    problem: Exception = FileNotFoundError("no file")
     for choice in choices:
         try:
             return Path(hf_hub_download(repository, choice, cache_dir=cache()))
         except Exception as error:  # the hub's own, and those of the HTTP client, cut off midway
             problem = error
-    raise _not_to_be_had(repository, problem)
+    raise Unreachable(f"not to be had from the Hugging Face hub ({brief(problem)})")
 
 
 def fetch_folder(repository: str, patterns: Sequence[str]) -> Path:
-    """The folder of a repository with the files of ``patterns``, from the hub. Raises WeightsError."""
+    """The folder of a repository with the files of ``patterns``, from the hub. Raises Unreachable."""
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(repository, cache_dir=cache(), allow_patterns=list(patterns)))
     except Exception as error:  # the hub's own, and those of the HTTP client, cut off midway
-        raise _not_to_be_had(repository, error) from None
+        raise Unreachable(f"not to be had from the Hugging Face hub ({brief(error)})") from None
 
 
-def _not_to_be_had(repository: str, error: Exception | None) -> WeightsError:
-    reason = brief(error)[:120] if error else "no file"
-    return WeightsError(
-        f"expected {repository} from the Hugging Face hub, not in {cache()} and not to be had ({reason})"
-    )
-
-
-def missing_parts(found: Path) -> str | None:
-    """What a folder of transformers' lacks: its config or its weights as safetensors, every part of them.
+def missing_part(found: Path) -> str | None:
+    """A file that a folder of transformers' lacks: its config or a part of its weights as safetensors.
 
     Raises WeightsError where the index of a sharded model is damaged.
     """
@@ -126,7 +120,7 @@ def shards(found: Path) -> list[str]:
 
 def weight_files(found: Path) -> list[Path]:
     """The safetensors files of a folder of transformers'. Raises WeightsError where one is missing."""
-    if gap := missing_parts(found):
+    if gap := missing_part(found):
         raise WeightsError(f"expected {gap} in {found}, found none")
     names = shards(found) if (found / INDEX).is_file() else ["model.safetensors"]
     return [found / name for name in names]

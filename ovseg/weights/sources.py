@@ -1,33 +1,31 @@
-"""Where weights come from, one class a kind: an address, the hub, a file put in place by hand, the package.
+"""Where weights come from, one class a kind: an address, the hub, or a place on this disk.
 
-Each answers the same questions: where the weights lie or would, whether they are there, how to get them, and
-which checksums their files should have.
+Each answers the same questions: where the weights lie or would, whether they are there, how to get them, and which
+checksums their files should have. What is said of missing weights is written here alone.
 """
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-from ovseg.errors import UsageError, WeightsError
-from ovseg.files.paths import home
-from ovseg.weights import hub, table
-from ovseg.weights.digest import file_digest
-from ovseg.weights.download import Progress, download
-from ovseg.weights.files import check_file
-from ovseg.weights.known import Known
+from ovseg.errors import WeightsError
+from ovseg.weights import hub
+from ovseg.weights.download import Progress, Unreachable, download
+from ovseg.weights.files import check_file, file_digest
+
+ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
+"""Of files with weights."""
 
 
-def folder() -> Path:
-    """Where weights lie that are not in the hub's cache."""
-    return home() / "weights"
-
-
+@dataclass(frozen=True)
 class Source(ABC):
-    """One set of weights; ``name`` is what the command line calls it, e.g. "ViT-B-16 openai"."""
+    """One set of weights.
+
+    Attributes:
+        name: what the command line calls it, e.g. "ViT-B-16 openai".
+    """
 
     name: str
 
@@ -40,221 +38,211 @@ class Source(ABC):
         """The file or folder if it is on disk, without the network."""
 
     @abstractmethod
-    def fetch(self, progress: Progress | None = None) -> Path:
-        """The file or folder, from wherever it comes. Raises WeightsError."""
+    def fetch(self, progress: Progress | None) -> Path:
+        """The file or folder from the network. Raises Unreachable, or another WeightsError."""
 
     @abstractmethod
-    def checksums(self, found: Path) -> list[tuple[Path, str | None]]:
-        """Each file with its SHA-256 or the first digits of it, None where none is known."""
-
     def how(self) -> str:
         """What to do where the weights are missing."""
-        return f"run `ovseg models pull {self.name}`"
+
+    def checksum(self, file: Path) -> str | None:
+        """The SHA-256 that a file should have, or its first digits; None where it is not known."""
+        return hub.checksum(file)
+
+    def pull(self, *, offline: bool = False, progress: Progress | None = None) -> Path:
+        """The weights, downloaded where they are missing and can be.
+
+        Args:
+            offline: never touch the network.
+            progress: called with the bytes that are here and the bytes in all, while a file of an address
+                comes.
+
+        Returns:
+            The file, or the folder of a repository.
+
+        Raises:
+            WeightsError: they are missing and ``offline`` is True, cannot be had, or have another checksum.
+        """
+        found = self.find()
+        if found is not None:
+            return found
+        if offline:
+            raise self.missing("found none")
+        try:
+            return self.fetch(progress)
+        except Unreachable as error:
+            raise self.missing(str(error)) from None
+
+    def verify(self) -> str:
+        """One line for each file on whether it is as published.
+
+        Raises:
+            WeightsError: nothing is on disk, or a file differs from its checksum.
+        """
+        found = self.find()
+        if found is None:
+            raise self.missing("found none")
+        files = [found] if found.is_file() else [file for file in found.iterdir() if file.suffix in ENDINGS]
+        if not files:
+            raise WeightsError(f"expected files with weights in {found}, found none")
+        return "\n".join(compare(file, self.checksum(file)) for file in sorted(files))
+
+    def missing(self, problem: str) -> WeightsError:
+        """The message for weights that are not there: which, where they belong, why, and what to do."""
+        return WeightsError(f"expected {self.name} at {self.path()}, {problem}: {self.how()}")
 
 
 @dataclass(frozen=True)
 class Address(Source):
-    """A file that open_clip knows the address of."""
+    """A file at an address, kept in the weights folder.
 
-    model: str
-    tag: str
+    Attributes:
+        file: where it is kept.
+        url: the address.
+        sha256: of the file, or its first digits; None where none is published.
+        megabytes: its size; None where it is not known.
+    """
+
+    file: Path
     url: str
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return f"{self.model} {self.tag}"
+    sha256: str | None
+    megabytes: int | None
 
     def path(self) -> Path:
-        return folder() / f"{self.model}.{self.tag}{Path(self.url).suffix}"
+        return self.file
 
     def find(self) -> Path | None:
-        return self.path() if self.path().is_file() else None
+        return self.file if self.file.is_file() else None
 
-    def fetch(self, progress: Progress | None = None) -> Path:
-        download(self.url, self.path(), self.sha256, progress)
-        return self.path()
+    def fetch(self, progress: Progress | None) -> Path:
+        download(self.url, self.file, self.sha256, progress)
+        return self.file
 
-    @property
-    def sha256(self) -> str | None:
-        """OpenAI's addresses hold the whole checksum, open_clip's own end with its first eight digits."""
-        whole = re.search(r"/([0-9a-f]{64})/", self.url) or re.search(r"-([0-9a-f]{8})\.pt$", self.url)
-        return whole.group(1) if whole else None
+    def pull(self, *, offline: bool = False, progress: Progress | None = None) -> Path:
+        """As ``Source.pull``; a file that is here may have been put there by hand, and is compared."""
+        if self.find() is not None:
+            compare(self.file, self.sha256)
+        return super().pull(offline=offline, progress=progress)
 
-    def checksums(self, found: Path) -> list[tuple[Path, str | None]]:
-        return [(found, self.sha256)]
+    def checksum(self, file: Path) -> str | None:
+        return self.sha256
+
+    def how(self) -> str:
+        size = "" if self.megabytes is None else f"{self.megabytes} MB, "
+        return _fetch_or(self.name, f"copy it there under this name ({size}{self.url})")
 
 
 @dataclass(frozen=True)
-class HubFile(Source):
-    """A checkpoint in a repository of the hub, as open_clip writes it: "org/name/file" or "org/name/"."""
+class ClipRepository(Source):
+    """Weights in a repository of the hub in open_clip's form, alone or with their config.
 
-    name: str
-    identifier: str
+    Attributes:
+        repository: "org/name".
+        files: names of the weights' file; the first that there is counts.
+        with_config: whether the folder with config and weights is found, not the weights' file.
+    """
 
-    @property
-    def _parts(self) -> tuple[str, tuple[str, ...]]:
-        repository, _, file = self.identifier.rpartition("/")
-        return repository, ((file,) if file else hub.CLIP_WEIGHTS)
-
-    def path(self) -> Path:
-        return hub.cached(self._parts[0])
-
-    def find(self) -> Path | None:
-        return hub.find_file(*self._parts)
-
-    def fetch(self, progress: Progress | None = None) -> Path:
-        return hub.fetch_file(*self._parts)
-
-    def checksums(self, found: Path) -> list[tuple[Path, str | None]]:
-        return [(found, hub.checksum(found))]
-
-
-@dataclass(frozen=True)
-class HubClip(Source):
-    """A repository in open_clip's form: its config and its weights. What is found is their folder."""
-
-    name: str
     repository: str
+    files: tuple[str, ...] = hub.CLIP_WEIGHTS
+    with_config: bool = False
 
     def path(self) -> Path:
         return hub.cached(self.repository)
 
     def find(self) -> Path | None:
+        weights = hub.find_file(self.repository, self.files)
+        if not self.with_config:
+            return weights
         config = hub.find_file(self.repository, (hub.CLIP_CONFIG,))
-        weights = hub.find_file(self.repository, hub.CLIP_WEIGHTS)
         return config.parent if config and weights else None
 
-    def fetch(self, progress: Progress | None = None) -> Path:
-        config = hub.fetch_file(self.repository, (hub.CLIP_CONFIG,))
-        hub.fetch_file(self.repository, hub.CLIP_WEIGHTS)
-        return config.parent
+    def fetch(self, progress: Progress | None) -> Path:
+        config = hub.fetch_file(self.repository, (hub.CLIP_CONFIG,)) if self.with_config else None
+        weights = hub.fetch_file(self.repository, self.files)
+        return config.parent if config else weights
 
-    def checksums(self, found: Path) -> list[tuple[Path, str | None]]:
-        files = [found / name for name in hub.CLIP_WEIGHTS if (found / name).is_file()]
-        return [(file, hub.checksum(file)) for file in files]
+    def how(self) -> str:
+        use = "its name is local-dir:FOLDER" if self.with_config else "give its file as weights"
+        return _fetch_or(self.name, f"copy the hub's {self.repository} to a folder: {use}")
 
 
 @dataclass(frozen=True)
-class HubFolder(Source):
-    """A repository in transformers' form: a segmenter, or with ``text`` the parts of a text tower."""
+class SegmenterRepository(Source):
+    """A segmenter in a repository of the hub in transformers' form: its folder."""
 
-    name: str
     repository: str
-    text: bool = False
 
     def path(self) -> Path:
         return hub.cached(self.repository)
 
     def find(self) -> Path | None:
         found = hub.snapshot(self.repository)
-        return found if found is not None and self._gap(found) is None else None
+        return found if found is not None and hub.missing_part(found) is None else None
 
-    def fetch(self, progress: Progress | None = None) -> Path:
-        found = hub.fetch_folder(self.repository, hub.TEXT_FILES if self.text else hub.SEGMENTER_FILES)
-        if gap := self._gap(found):
+    def fetch(self, progress: Progress | None) -> Path:
+        found = hub.fetch_folder(self.repository, hub.SEGMENTER_FILES)
+        if gap := hub.missing_part(found):
             raise WeightsError(f"expected {self.repository} of the hub with {gap}, it has none")
         return found
 
-    def _gap(self, found: Path) -> str | None:
-        if self.text:
-            return None if hub.has_tokenizer(found) else "a tokenizer"
-        return hub.missing_parts(found)
-
-    def checksums(self, found: Path) -> list[tuple[Path, str | None]]:
-        return [(file, hub.checksum(file)) for file in sorted(found.glob("*.safetensors"))]
-
     def how(self) -> str:
-        if self.text:
-            return f"load the model once without offline, which fetches {self.repository}"
-        return super().how()
+        return _fetch_or(self.name, f"copy the hub's {self.repository} to a folder: its name is hf:FOLDER")
 
 
 @dataclass(frozen=True)
-class ByHand(Source):
-    """A file that its users put into the weights folder; it is compared with its checksum when it is used."""
-
-    row: Known
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return self.row.name
+class TextRepository(Source):
+    """Config and tokenizer of a text tower in a repository of the hub: their folder."""
 
     def path(self) -> Path:
-        return folder() / str(self.row.file)
+        return hub.cached(self.name)
 
     def find(self) -> Path | None:
-        return self.path() if self.path().is_file() else None
+        found = hub.snapshot(self.name)
+        return found if found is not None and hub.has_tokenizer(found) else None
 
-    def fetch(self, progress: Progress | None = None) -> Path:
-        raise WeightsError(f"expected {self.path()}, found none: {self.how()}")
-
-    def checksums(self, found: Path) -> list[tuple[Path, str | None]]:
-        return [(found, self.row.sha256)]
+    def fetch(self, progress: Progress | None) -> Path:
+        found = hub.fetch_folder(self.name, hub.TEXT_FILES)
+        if not hub.has_tokenizer(found):
+            raise WeightsError(f"expected {self.name} of the hub with a tokenizer, it has none")
+        return found
 
     def how(self) -> str:
-        row = self.row
-        return f"put {row.file} ({row.megabytes} MB) there, linked in the README of {row.source}"
+        return "load the model once with a network, behind a proxy with HTTPS_PROXY set; that fetches it"
 
 
 @dataclass(frozen=True)
-class Asset(Source):
-    """A file of the installed package."""
+class Local(Source):
+    """A file or folder that is here or nowhere: of the installed package, or of the user's own.
 
-    row: Known
+    Attributes:
+        place: where it is.
+        hint: what to do where it is missing.
+        sha256: of the file; None where it is not known.
+    """
 
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return self.row.name
-
-    def path(self) -> Path:
-        return Path(str(resources.files("ovseg.weights") / "assets" / str(self.row.file)))
-
-    def find(self) -> Path | None:
-        return self.path() if self.path().is_file() else None
-
-    def fetch(self, progress: Progress | None = None) -> Path:
-        raise WeightsError(f"expected the embedded model at {self.path()}, found no file: {self.how()}")
-
-    def checksums(self, found: Path) -> list[tuple[Path, str | None]]:
-        return [(found, self.row.sha256)]
-
-    def how(self) -> str:
-        return "reinstall ovseg"
-
-
-@dataclass(frozen=True)
-class Folder(Source):
-    """A folder of the user's own."""
-
-    name: str
     place: Path
+    hint: str
+    sha256: str | None = None
 
     def path(self) -> Path:
         return self.place
 
     def find(self) -> Path | None:
-        return self.place if self.place.is_dir() else None
+        return self.place if self.place.exists() else None
 
-    def fetch(self, progress: Progress | None = None) -> Path:
-        raise WeightsError(f"expected a folder with a model, {self.place} is none")
+    def fetch(self, progress: Progress | None) -> Path:
+        raise self.missing("found none")
 
-    def checksums(self, found: Path) -> list[tuple[Path, str | None]]:
-        endings = (".safetensors", ".bin", ".pth", ".pt")
-        return [(file, None) for file in sorted(found.iterdir()) if file.suffix in endings]
+    def checksum(self, file: Path) -> str | None:
+        return self.sha256
 
     def how(self) -> str:
-        return "put it there"
+        return self.hint
 
 
-def open_clip_source(model: str, tag: str) -> Source:
-    """The source of open_clip's weights. Raises UsageError for an unknown model or tag."""
-    found = table.entry(model, tag)
-    model, tag = table.clean(model, tag)
-    if found.get("url"):
-        return Address(model, tag, str(found["url"]))
-    if not found.get("hf_hub"):
-        raise UsageError(f"expected weights with an address, open_clip has none for {model} {tag}")
-    return HubFile(f"{model} {tag}", str(found["hf_hub"]))
+def _fetch_or(name: str, by_hand: str) -> str:
+    """What to do for weights that can be downloaded, with a network and without."""
+    return f"`ovseg models pull {name}` fetches it (behind a proxy set HTTPS_PROXY); offline, {by_hand}"
 
 
 def compare(file: Path, wanted: str | None) -> str:

@@ -1,39 +1,31 @@
-"""The one store of weights: find, pull, verify and path for every family, by name. Imports no torch.
+"""The one store of weights: a name leads to its source, which finds, pulls and verifies. Imports no torch.
 
-A name is a model's name as in ``load_model`` and ``load_segmenter``; models of open_clip need a tag beside
-it. ``find`` and ``path`` never touch the network, ``pull`` only where something is missing and ``offline`` is
-False.
+A name is a model's name as in ``load_model`` and ``load_segmenter``; models of open_clip need a tag beside it.
 """
 
 from __future__ import annotations
 
+import re
+from importlib import resources
 from pathlib import Path
 
-from ovseg.errors import UsageError, WeightsError, described
-from ovseg.weights import hub
-from ovseg.weights.download import Progress
-from ovseg.weights.known import (
-    ASSETS,
-    CLIP_FOLDER,
-    CLIP_HUB,
-    EMBEDDED,
-    HUB,
-    OFFICIAL,
-    TINY,
-)
+from ovseg.errors import UsageError, described
+from ovseg.files.paths import home
+from ovseg.weights import hub, known
+from ovseg.weights.known import ASSETS, CLIP_FOLDER, CLIP_HUB, EMBEDDED, HUB, KNOWN, OFFICIAL, TINY
 from ovseg.weights.sources import (
-    Asset,
-    ByHand,
-    Folder,
-    HubClip,
-    HubFolder,
+    Address,
+    ClipRepository,
+    Local,
+    SegmenterRepository,
     Source,
-    compare,
-    folder,
-    open_clip_source,
+    TextRepository,
 )
 
-__all__ = ["Progress", "embedded", "find", "folder", "path", "pull", "source", "text_parts", "verify"]
+
+def folder() -> Path:
+    """Where weights lie that are not in the hub's cache."""
+    return home() / "weights"
 
 
 def source(name: str, tag: str | None = None) -> Source:
@@ -47,46 +39,95 @@ def source(name: str, tag: str | None = None) -> Source:
 
     Raises:
         UsageError: the name or the tag is unknown, or a tag is given where there is none.
+
+    Example:
+        >>> source("RN50", "openai").path().name
+        'RN50.openai.pt'
     """
-    special = _special(name)
-    if special is None:
+    if needs_tag(name):
         if tag is None:
             raise UsageError(f"expected a tag of open_clip's with {name}, got none")
-        return open_clip_source(name, tag)
+        return _open_clip(name, tag)
     if tag is not None:
         raise UsageError(f"expected no tag for {name}, which has one set of weights, got {described(tag)}")
-    return special
+    if name in EMBEDDED:
+        return embedded("clip", name)
+    if name in OFFICIAL:
+        row = OFFICIAL[name]
+        url = str(row.address)
+        return Address(name, folder() / url.rpartition("/")[2], url, row.sha256, row.megabytes)
+    prefix, _, rest = name.partition(":")
+    return _prefixed(name, f"{prefix}:", rest)
 
 
 def needs_tag(name: str) -> bool:
     """Whether a name is one of open_clip's, which has several sets of weights."""
-    return _special(name) is None
+    return not (name in EMBEDDED or name in OFFICIAL or name.startswith((HUB, CLIP_HUB, CLIP_FOLDER)))
 
 
-def _special(name: str) -> Source | None:
-    if name in EMBEDDED:
-        return embedded("clip", name)
-    if name in OFFICIAL:
-        return ByHand(OFFICIAL[name])
-    for prefix in (HUB, CLIP_HUB, CLIP_FOLDER):
-        if name.startswith(prefix):
-            return _prefixed(name, prefix, name.removeprefix(prefix))
-    return None
+def embedded(family: str, name: str = TINY) -> Local:
+    """The embedded model of a family, "clip" or "segmenter", by its name."""
+    row = next(row for row in ASSETS if (row.family, row.name) == (family, name))
+    place = Path(str(resources.files("ovseg.weights") / "assets" / str(row.file)))
+    return Local(name, place, "reinstall ovseg", row.sha256)
+
+
+def text_parts(repository: str, *, offline: bool) -> Path:
+    """The folder with the config and the tokenizer of a text tower of the hub.
+
+    Raises:
+        UsageError: the repository cannot have this name.
+        WeightsError: it is not in the cache and ``offline`` is True, or it cannot be had.
+    """
+    return TextRepository(hub.check_repository(repository)).pull(offline=offline)
+
+
+def pull(name: str, tag: str | None = None, *, offline: bool = False) -> Path:
+    """The weights of a name, downloaded where they are missing and can be.
+
+    Raises:
+        UsageError: the name or the tag is unknown.
+        WeightsError: as ``Source.pull``.
+    """
+    return source(name, tag).pull(offline=offline)
+
+
+def _open_clip(name: str, tag: str) -> Source:
+    found = known.entry(name, tag)
+    name, tag = known.clean(name, tag)
+    title = f"{name} {tag}"
+    url, identifier = str(found.get("url") or ""), str(found.get("hf_hub") or "")
+    if url:
+        file = folder() / f"{name}.{tag}{Path(url).suffix}"
+        sizes = {(row.name, row.tag): row.megabytes for row in KNOWN}
+        return Address(title, file, url, _checksum_in(url), sizes.get((name, tag)))
+    if not identifier:
+        raise UsageError(f"expected weights with an address, open_clip has none for {title}")
+    repository, _, file_name = identifier.rpartition("/")
+    return ClipRepository(title, repository, (file_name,) if file_name else hub.CLIP_WEIGHTS)
+
+
+def _checksum_in(url: str) -> str | None:
+    """OpenAI's addresses hold the whole checksum, open_clip's own end with its first eight digits."""
+    found = re.search(r"/([0-9a-f]{64})/", url) or re.search(r"-([0-9a-f]{8})\.pt$", url)
+    return found.group(1) if found else None
 
 
 def _prefixed(name: str, prefix: str, rest: str) -> Source:
+    if prefix == CLIP_FOLDER and not rest:
+        raise UsageError(f"expected a folder after {prefix}, got nothing")
     given = Path(rest).expanduser()
     if prefix == CLIP_FOLDER or (prefix == HUB and rest and _is_folder(given)):
-        if not rest:
-            raise UsageError(f"expected a folder after {prefix}, got nothing")
-        return Folder(name, given)
+        return Local(name, given, "name a folder with a model")
     try:
-        repository = hub.check_repository(rest)
+        hub.check_repository(rest)
     except UsageError:
         raise UsageError(
             f"expected {prefix} and a repository of the hub or an existing folder, got {described(name)}"
         ) from None
-    return HubFolder(name, repository) if prefix == HUB else HubClip(name, repository)
+    if prefix == HUB:
+        return SegmenterRepository(name, rest)
+    return ClipRepository(name, rest, with_config=True)
 
 
 def _is_folder(given: Path) -> bool:
@@ -94,93 +135,3 @@ def _is_folder(given: Path) -> bool:
         return given.is_dir()
     except (OSError, ValueError):  # a name that no file system takes
         return False
-
-
-def embedded(family: str, name: str = TINY) -> Source:
-    """The embedded model of a family, "clip" or "segmenter", by its name."""
-    return Asset(next(row for row in ASSETS if (row.family, row.name) == (family, name)))
-
-
-def text_parts(repository: str, *, offline: bool) -> Path:
-    """The folder with the config and the tokenizer of a text tower of the hub.
-
-    Raises:
-        WeightsError: it is not in the cache and ``offline`` is True, or it cannot be had.
-    """
-    return pull_from(HubFolder(repository, hub.check_repository(repository), text=True), offline=offline)
-
-
-def path(name: str, tag: str | None = None) -> Path:
-    """Where the weights lie, or would: a file, a folder, or the hub's cache of a repository.
-
-    Raises:
-        UsageError: the name or the tag is unknown.
-
-    Example:
-        >>> path("RN50", "openai").name
-        'RN50.openai.pt'
-    """
-    return source(name, tag).path()
-
-
-def find(name: str, tag: str | None = None) -> Path | None:
-    """The weights if they are on disk, without the network; None where they are not.
-
-    Raises:
-        UsageError: the name or the tag is unknown.
-    """
-    return source(name, tag).find()
-
-
-def pull(
-    name: str, tag: str | None = None, *, offline: bool = False, progress: Progress | None = None
-) -> Path:
-    """The weights, downloaded where they are missing and have an address.
-
-    Args:
-        name: as in ``source``.
-        tag: as in ``source``.
-        offline: never touch the network.
-        progress: called with the bytes that are here and the bytes in all while a file of an address comes.
-
-    Returns:
-        The file, or the folder of a repository.
-
-    Raises:
-        UsageError: the name or the tag is unknown.
-        WeightsError: they are missing and ``offline`` is True, cannot be had, or have the wrong checksum.
-    """
-    return pull_from(source(name, tag), offline=offline, progress=progress)
-
-
-def pull_from(origin: Source, *, offline: bool, progress: Progress | None = None) -> Path:
-    """``pull`` of a source that is known already."""
-    found = origin.find()
-    if found is None:
-        if offline and not isinstance(origin, (ByHand, Asset, Folder)):
-            raise WeightsError(f"expected {origin.name} in {folder()}, found none: {origin.how()}")
-        return origin.fetch(progress)
-    if isinstance(origin, ByHand):
-        compare(found, origin.row.sha256)
-    return found
-
-
-def verify(name: str, tag: str | None = None) -> str:
-    """One line for each file on whether it is as published.
-
-    Raises:
-        UsageError: the name or the tag is unknown.
-        WeightsError: nothing is on disk, or a file differs from its checksum.
-    """
-    return verify_from(source(name, tag))
-
-
-def verify_from(origin: Source) -> str:
-    """``verify`` of a source that is known already."""
-    found = origin.find()
-    if found is None:
-        raise WeightsError(f"expected {origin.name} in {folder()}, found none: {origin.how()}")
-    lines = [compare(file, wanted) for file, wanted in origin.checksums(found)]
-    if not lines:
-        raise WeightsError(f"expected files with weights in {found}, found none")
-    return "\n".join(lines)

@@ -25,7 +25,7 @@ from ovseg.clip.models import list_models, load_clip
 from ovseg.errors import UnsupportedModelError, UsageError, WeightsError
 from ovseg.segmenters.load import load_segmenter
 from ovseg.weights import checkpoints, hub, store
-from ovseg.weights.digest import file_digest, state_digest
+from ovseg.weights.files import file_digest, state_digest
 
 CONFIG = {
     "embed_dim": 32,
@@ -419,7 +419,7 @@ def test_a_repository_of_the_hub_is_found_offline(weights, home, asked):
     folder_of(root / "snapshots" / ("0" * 40), weights)
     loaded = load_clip("hf-hub:someone/clip", offline=True)
     assert all(torch.equal(v, loaded.clip.state_dict()[k]) for k, v in weights.items())
-    assert loaded.mean == (0.1, 0.2, 0.3) and store.find("hf-hub:someone/clip") == loaded.file.parent
+    assert loaded.mean == (0.1, 0.2, 0.3) and store.source("hf-hub:someone/clip").find() == loaded.file.parent
     with pytest.raises(
         WeightsError, match="expected hf-hub:a/b in .*, found none: run `ovseg models pull hf-hub:a/b`"
     ):

@@ -26,7 +26,7 @@ from ovseg.clip.build import build_tokenizer, text_identity
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TextCache, TextEncoder, feature_key
 from ovseg.errors import OvsegWarning
-from ovseg.weights.digest import WeightsRecord
+from ovseg.weights.files import WeightsRecord
 
 NAMES = ["tree", "traffic light", "", "дерево", "木"]
 CONFIG = {

@@ -22,7 +22,7 @@ from ovseg.masks.predictor import GROUP
 from ovseg.masks.words import parse_words
 from ovseg.segmenters.grabcut import GrabCut
 from ovseg.segmenters.load import load_segmenter
-from ovseg.segmenters.segment_anything import SegmentAnything
+from ovseg.segmenters.sam import SegmentAnything
 
 SEEDS = range(500, 508)
 

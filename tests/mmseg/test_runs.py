@@ -16,7 +16,7 @@ import ovseg.mmseg.runtime as runtime
 from ovseg.errors import DataError, UsageError
 from ovseg.mmseg.evaluate import evaluate
 from ovseg.mmseg.metrics import ExactIoUMetric
-from ovseg.weights.digest import state_digest
+from ovseg.weights.files import state_digest
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 spec = importlib.util.spec_from_file_location("labels", Path(__file__).with_name("test_labels.py"))

@@ -21,7 +21,7 @@ from transformers import SamConfig, SamModel
 from ovseg.errors import ImageError, MissingPackageError, UsageError, WeightsError
 from ovseg.segmenters.huggingface import FAMILIES, HuggingFace
 from ovseg.segmenters.load import load_segmenter
-from ovseg.segmenters.segment_anything import SegmentAnything
+from ovseg.segmenters.sam import SegmentAnything
 
 _file = Path(__file__).parent / "small_transformers.py"
 _spec = importlib.util.spec_from_file_location("small_transformers", _file)
@@ -359,7 +359,7 @@ def test_a_config_of_other_values_is_one_line(folders, tmp_path, change, weights
     (folder / "config.json").write_text(
         json.dumps({**config, **change} if isinstance(change, dict) else change)
     )
-    with pytest.raises(WeightsError, match="wanted") as caught:
+    with pytest.raises(WeightsError, match="expected") as caught:
         load_segmenter(f"hf:{folder}", weights)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from ovseg.segmenters import tiny
 from ovseg.segmenters.load import load_segmenter
 
 TOOLS = Path(__file__).parents[2] / "tools"
-SMALL = {"side": 64, "patch": 8, "width": 32, "depth": 2, "heads": 2, "channels": 32}
+SMALL = tiny.Shape(side=64, patch=8, width=32, depth=2, heads=2, channels=32)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,9 @@ def test_what_is_saved_comes_back_and_answers_alike(tmp_path):
 def test_files_that_are_none_of_its_kind(tmp_path):
     (tmp_path / "text.safetensors").write_text("no tensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")
-    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors", metadata={"config": json.dumps(SMALL)})
+    save_file(
+        {"a": torch.zeros(1)}, tmp_path / "other.safetensors", metadata={"config": json.dumps(asdict(SMALL))}
+    )
     for name, message in (
         ("none.safetensors", "does not exist"),
         ("text.safetensors", "is a text file"),

@@ -1,4 +1,7 @@
-"""Damaged and foreign files for every loader: one line each, whatever is wrong, and no code run."""
+"""Damaged and foreign files: one line each, whatever is wrong, and no code run.
+
+Every case goes through ``read`` and ``fill``; of the loaders each is shown to use them by a few cases.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,21 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import segment_anything
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-import ovseg.segmenters.mobile as mobile
-import ovseg.segmenters.segment_anything as sam_family
 from ovseg.clip import embedded
 from ovseg.clip.models import load_clip
 from ovseg.errors import WeightsError
-from ovseg.segmenters import tiny
+from ovseg.segmenters import mobile, tiny
 from ovseg.segmenters.load import load_segmenter
 from ovseg.weights import checkpoints
 
 SEGMENTERS = Path(__file__).parents[1] / "segmenters"
 LOADERS = ("clip", "embedded", "sam", "mobile", "tiny sam", "hf")
+SMALL = tiny.Shape(side=64, patch=16, width=16, depth=1, heads=2, channels=16)
 
 
 def helper(name: str):
@@ -38,6 +41,22 @@ def helper(name: str):
     found = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(found)
     return found
+
+
+def small_sam() -> torch.nn.Module:
+    torch.manual_seed(9)
+    return tiny.build(SMALL)
+
+
+def small_module() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.BatchNorm1d(16))
+
+
+def fill(file: Path) -> torch.nn.Module:
+    module = small_module()
+    checkpoints.fill(module, checkpoints.read(file).state, "a small module", file)
+    return module
 
 
 @dataclass
@@ -73,7 +92,6 @@ def wholes(tmp_path_factory, add_model_configs) -> dict[str, Whole]:
     add_model_configs(root)
     torch.manual_seed(0)
     clip = open_clip.CLIP(**config)
-    small_sam = helper("test_segmenters").small_sam
     folder = root / "hf"
     helper("small_transformers").model("sam").save_pretrained(folder)
 
@@ -86,22 +104,26 @@ def wholes(tmp_path_factory, add_model_configs) -> dict[str, Whole]:
         return load_segmenter(f"hf:{target}")
 
     return {
+        "fill": Whole(fill, small_module().state_dict()),
         "clip": Whole(lambda file: load_clip("ovseg-damaged", file), clip.state_dict()),
         "embedded": Whole(lambda file: load_clip("tiny", file), *read_all(embedded.asset_path("tiny"))),
-        "sam": Whole(lambda file: load_segmenter("vit_b", file), small_sam(seed=9).state_dict()),
-        "mobile": Whole(lambda file: load_segmenter("mobile", file), small_sam(seed=9).state_dict()),
+        "sam": Whole(lambda file: load_segmenter("vit_b", file), small_sam().state_dict()),
+        "mobile": Whole(lambda file: load_segmenter("mobile", file), small_sam().state_dict()),
         "tiny sam": Whole(lambda file: load_segmenter("tiny", file), *read_all(tiny.asset_path())),
         "hf": Whole(hf, *read_all(folder / "model.safetensors")),
     }
 
 
-@pytest.fixture(params=LOADERS)
+@pytest.fixture
 def whole(request, wholes, monkeypatch) -> Whole:
-    small_sam = helper("test_segmenters").small_sam
-    monkeypatch.setitem(sam_family.sam_model_registry, "vit_b", small_sam)
+    """The loader that a test names, by default ``read`` and ``fill`` alone."""
+    monkeypatch.setitem(segment_anything.sam_model_registry, "vit_b", small_sam)
     monkeypatch.setattr(mobile, "build", small_sam)
     monkeypatch.setattr(mobile, "timm_name", lambda name: name)
-    return wholes[request.param]
+    return wholes[getattr(request, "param", "fill")]
+
+
+every_loader = pytest.mark.parametrize("whole", LOADERS, indirect=True)
 
 
 def save_safe(file: Path, state: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
@@ -110,17 +132,32 @@ def save_safe(file: Path, state: dict[str, torch.Tensor], metadata: dict[str, st
 
 def refused(whole: Whole, file: Path) -> str:
     """The one line that loading ends with."""
-    with pytest.raises(WeightsError, match="wanted") as caught:
+    with pytest.raises(WeightsError, match="expected") as caught:
         whole.load(file)
     text = str(caught.value)
     assert "\n" not in text and len(text) < 700, text
     return text
 
 
+@pytest.mark.parametrize("whole", ("fill", *LOADERS), indirect=True)
 def test_the_whole_files_are_loaded(whole, tmp_path):
     """Otherwise the tables below would show nothing."""
     save_safe(tmp_path / whole.file, whole.state, whole.metadata)
     assert whole.load(tmp_path / whole.file)
+
+
+@every_loader
+@pytest.mark.parametrize("kind", ["missing", "half", "NaN", "a key less", "a key more", "flat", "code"])
+def test_every_loader_refuses_what_read_and_fill_refuse(whole, tmp_path, kind):
+    file = tmp_path / ("weights.pt" if kind == "code" else whole.file)
+    if kind == "code":
+        torch.save({**whole.state, "code": Trap()}, file)
+    elif kind in TENSORS:
+        save_safe(file, TENSORS[kind](whole), whole.metadata)
+    elif kind == "half":
+        save_safe(file, whole.state, whole.metadata)
+        file.write_bytes(BYTES[kind](file.read_bytes()))
+    refused(whole, file)
 
 
 # ---------------------------------------------------------------------------------------------- bytes
@@ -181,8 +218,6 @@ def test_what_is_no_file_is_one_line_and_never_opened(whole, tmp_path, kind):
         file.symlink_to({"device": "/dev/zero", "dangling": "nothing", "loop": file.name}[kind])
     elif kind == "long name":
         file = tmp_path / ("x" * 300 + ".safetensors")
-        if whole.metadata.get("format") == "pt":  # transformers' folder decides the name
-            return
     refused(whole, file)
 
 
@@ -234,6 +269,13 @@ def test_tensors_that_do_not_fit_are_one_line(whole, tmp_path, change, ending):
     else:
         save_safe(file, change(whole), whole.metadata)
     refused(whole, file)
+
+
+@pytest.mark.parametrize("whole", ["hf"], indirect=True)
+@pytest.mark.parametrize("change", ["integers", "complex numbers", "too large for float32", "a number"])
+def test_transformers_models_are_checked_by_the_same_rules(whole, tmp_path, change):
+    save_safe(tmp_path / whole.file, TENSORS[change](whole), whole.metadata)
+    refused(whole, tmp_path / whole.file)
 
 
 class Trap:
@@ -289,6 +331,49 @@ def test_other_objects_are_one_line_and_no_code_runs(whole, tmp_path, made):
 def test_no_code_in_a_plain_pickle_is_run(whole, tmp_path, protocol):
     (tmp_path / "trap.pkl").write_bytes(pickle.dumps({"a": Trap()}, protocol=protocol))
     refused(whole, tmp_path / "trap.pkl")
+
+
+WRAPPED: dict[str, Callable[[dict], object]] = {
+    "model": lambda state: {"model": state, "optimizer": {"lr": 0.1}, "epoch": 3},
+    "state_dict": lambda state: {"state_dict": state},
+    "module": lambda state: {"module": state},
+    "module.": lambda state: {f"module.{key}": value for key, value in state.items()},
+    "both": lambda state: {"state_dict": {f"module._orig_mod.{key}": value for key, value in state.items()}},
+    "twice": lambda state: {"state_dict": {"model": state}},
+    "parameters": lambda state: {
+        key: torch.nn.Parameter(value) if value.is_floating_point() else value for key, value in state.items()
+    },
+    "half": lambda state: {
+        key: value.half() if value.is_floating_point() else value for key, value in state.items()
+    },
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_what_training_scripts_wrap_around_the_weights_is_taken_off(tmp_path, wrap):
+    state = small_module().half().float().state_dict()
+    torch.save(wrap(state), tmp_path / "tuned.pth")
+    found = fill(tmp_path / "tuned.pth").state_dict()
+    assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_any_flipped_bit_in_a_checkpoint_is_one_clear_line_or_harmless(tmp_path, zipped):
+    rng = np.random.default_rng(0)
+    file, damaged = tmp_path / "weights.pth", 0
+    torch.save(small_module().state_dict(), file, _use_new_zipfile_serialization=zipped)
+    content = file.read_bytes()
+    for _ in range(200):
+        flipped = bytearray(content)
+        for place in rng.integers(0, 900, 3):
+            flipped[place] ^= 1 << rng.integers(8)
+        file.write_bytes(flipped)
+        try:
+            checkpoints.read(file)
+        except WeightsError as error:
+            assert "\n" not in str(error)
+            damaged += 1
+    assert damaged > 100
 
 
 # ------------------------------------------------------------- the configs in the embedded models' files
@@ -386,7 +471,7 @@ def test_any_flipped_bit_in_an_archive_is_one_line_or_harmless(archive, tmp_path
     rng, content, damaged = np.random.default_rng(0), archive.read_bytes(), 0
     wanted = set(checkpoints.read(archive).state)
     assert wanted == set(torch.jit.load(archive).state_dict()) and len(wanted) == 7
-    for _ in range(400):
+    for _ in range(200):
         flipped = bytearray(content)
         for place in rng.integers(0, len(content), 8):
             flipped[place] ^= 1 << rng.integers(8)
@@ -396,7 +481,7 @@ def test_any_flipped_bit_in_an_archive_is_one_line_or_harmless(archive, tmp_path
         except WeightsError as error:
             assert "\n" not in str(error)
             damaged += 1
-    assert damaged > 200
+    assert damaged > 100
 
 
 def test_no_code_in_an_archive_is_run(archive, tmp_path):
@@ -412,7 +497,7 @@ def test_no_code_in_an_archive_is_run(archive, tmp_path):
         with zipfile.ZipFile(archive) as old, zipfile.ZipFile(file, "w") as new:
             for member in old.namelist():
                 new.writestr(member, pickled if member.endswith("/data.pkl") else old.read(member))
-        with pytest.raises(WeightsError, match="wanted") as caught:
+        with pytest.raises(WeightsError, match="expected") as caught:
             checkpoints.read(file)
         assert "\n" not in str(caught.value)
 

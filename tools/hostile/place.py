@@ -13,7 +13,6 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 from segment_anything import sam_model_registry
-from segment_anything.modeling import Sam
 
 import ovseg
 import ovseg.apps.cli
@@ -22,12 +21,13 @@ import ovseg.model.model
 import ovseg.segmenters.load
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.segmenters import mobile, tiny
+from ovseg.segmenters.sam_modules import Sam
 
 NAMES = ("sky", "tree", "stripes", "red circle", "gravel", "cow", "background")
 """Words whose texts are encoded once; other words cost an encoding each."""
 
 
-SAM = {"side": 64, "patch": 16, "width": 16, "depth": 1, "heads": 2, "channels": 16}
+SAM = tiny.Shape(side=64, patch=16, width=16, depth=1, heads=2, channels=16)
 
 
 def small_sam(checkpoint: object = None) -> Sam:
@@ -47,15 +47,14 @@ class Place:
         self.here = self.folder / "here"
         self._undo = ExitStack()
         self._load_model = ovseg.model.model.load_model_with
-        self._load_segmenter = ovseg.segmenters.load.load_segmenter_with
+        self._load_segmenter = ovseg.segmenters.load.load_segmenter
 
     def load_model(self, *given: Any, **options: Any) -> ovseg.Model:
         with patch.object(ovseg.model.model, "load_model_with", self._load_model):
             return ovseg.model.model.load_model(*given, **options)
 
     def load_segmenter(self, *given: Any, **options: Any) -> ovseg.segmenters.base.Segmenter:
-        with patch.object(ovseg.segmenters.load, "load_segmenter_with", self._load_segmenter):
-            return ovseg.segmenters.load.load_segmenter(*given, **options)
+        return self._load_segmenter(*given, **options)
 
     def __enter__(self) -> Place:
         for name in ("here", "home", "given"):
@@ -69,8 +68,7 @@ class Place:
         os.chdir(self.here)
         once = patch.object
         self._undo.enter_context(once(ovseg.model.model, "load_model_with", cache(self._load_model)))
-        maker = cache(self._load_segmenter)
-        self._undo.enter_context(once(ovseg.segmenters.load, "load_segmenter_with", maker))
+        self._undo.enter_context(once(ovseg.segmenters.load, "load_segmenter", cache(self._load_segmenter)))
         self._undo.enter_context(patch.dict(sam_model_registry, vit_b=small_sam))
         self._undo.enter_context(once(mobile, "build", small_sam))
         self._files()

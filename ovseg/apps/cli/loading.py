@@ -83,9 +83,9 @@ def load_segmenter(name: str, weights: str | None, options: LoadOptions) -> Segm
         OvsegError: as ``ovseg.load_segmenter``.
     """
     say_loading(f"the segmenter {name}")
-    from ovseg.segmenters.load import load_segmenter_with
+    from ovseg.segmenters.load import load_segmenter as load
 
-    return load_segmenter_with(name, weights, options)
+    return load(name, weights, options=options)
 
 
 def encode_texts(model: Model, texts: Sequence[str], templates: str | Sequence[str]) -> None:

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from ovseg.apps.cli.shared import Offline, err, out, reported
-from ovseg.errors import UsageError, described
 
 if TYPE_CHECKING:
     from ovseg.weights.known import Known
@@ -66,7 +65,7 @@ def _origin(row: Known) -> Source:
 def _title(row: Known) -> str:
     if row.tag == "embedded":
         return f"embedded ({row.family})"
-    return row.tag or row.file or "transformers"
+    return row.tag or (row.address.rpartition("/")[2] if row.address else "transformers")
 
 
 def _checksum(row: Known, origin: Source) -> str:
@@ -79,12 +78,8 @@ def _checksum(row: Known, origin: Source) -> str:
 def models_pull(model: WeightsModel, tag: WeightsTag = None, offline: Offline = False) -> None:
     """Download weights; a download that was cut off goes on where it stopped.
 
-    Example: ovseg models pull ViT-B-16 openai
-
-    SAM's and MobileSAM's official files are put in place by hand: this says where, or checks them.
+    Example: ovseg models pull vit_b
     """
-    from ovseg.weights import store
-
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     terminal = sys.stderr.isatty()
     if not terminal:
@@ -96,7 +91,7 @@ def models_pull(model: WeightsModel, tag: WeightsTag = None, offline: Offline = 
         def show(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total or None, visible=True)
 
-        paths.extend(store.pull_from(one, offline=offline, progress=show) for one in _sources(model, tag))
+        paths.extend(one.pull(offline=offline, progress=show) for one in _sources(model, tag))
     for path in paths:
         out.print(str(path), markup=False, highlight=False)
 
@@ -115,10 +110,8 @@ def models_verify(model: WeightsModel, tag: WeightsTag = None) -> None:
 
     Example: ovseg models verify ViT-B-16 openai
     """
-    from ovseg.weights import store
-
     for origin in _sources(model, tag):
-        out.print(store.verify_from(origin), markup=False, highlight=False)
+        out.print(origin.verify(), markup=False, highlight=False)
 
 
 @models.command("path")
@@ -135,16 +128,10 @@ def models_path(model: WeightsModel, tag: WeightsTag = None) -> None:
 def _sources(model: str, tag: str | None) -> list[Source]:
     """Where the weights of a name come from; "tiny" is the name of two embedded models, CLIP and SAM."""
     from ovseg.weights import store
-    from ovseg.weights.known import DEFAULT_TAG, TINY
-    from ovseg.weights.table import tags
+    from ovseg.weights.known import DEFAULT_TAG, TINY, check_model
 
     if model == TINY and tag is None:
         return [store.embedded("clip"), store.embedded("segmenter")]
-    if store.needs_tag(model) and not tags(model):
-        raise UsageError(
-            f"unknown model {described(model)}: expected one that `ovseg models list` shows, or another that "
-            "open_clip has weights for"
-        )
-    if tag is None and store.needs_tag(model):
-        tag = DEFAULT_TAG
-    return [store.source(model, tag)]
+    if not store.needs_tag(model):
+        return [store.source(model, tag)]
+    return [store.source(check_model(model), tag or DEFAULT_TAG)]

@@ -24,7 +24,7 @@ from ovseg.evaluation.tables.rows import Found, Measure, World, measure_rows
 from ovseg.evaluation.tables.systems import System
 from ovseg.model import Model
 from ovseg.options import Plain
-from ovseg.weights.digest import state_digest
+from ovseg.weights.files import state_digest
 from ovseg.words.vocabulary import Vocabulary, as_vocabulary
 
 Item = TypeVar("Item")

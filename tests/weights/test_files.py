@@ -9,9 +9,9 @@ import torch
 
 from ovseg.errors import UsageError, WeightsError
 from ovseg.files.paths import sha256_of
-from ovseg.weights import device, digest
+from ovseg.weights import device, files
 from ovseg.weights.device import check_device
-from ovseg.weights.digest import WeightsRecord, file_digest, state_digest
+from ovseg.weights.files import WeightsRecord, brief, file_digest, state_digest
 
 
 def layers() -> torch.nn.Module:
@@ -53,7 +53,7 @@ def test_names_types_and_shapes_are_part_of_the_digest():
 
 def test_a_files_digest_is_computed_once_and_again_when_the_file_changes(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(digest, "sha256_of", lambda file: calls.append(file) or sha256_of(file))
+    monkeypatch.setattr(files, "sha256_of", lambda file: calls.append(file) or sha256_of(file))
     file = tmp_path / "weights.pt"
     file.write_bytes(b"one")
     record = WeightsRecord(str(file), file)
@@ -85,3 +85,17 @@ def test_a_device_is_one_of_this_machine(monkeypatch):
     assert check_device("cuda:1", "fp16") == torch.device("cuda:1")
     with pytest.raises(UsageError, match="expected device meta"):
         check_device("meta")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("short", "short"),
+        ("two\n  lines", "two lines"),
+        ("one two three four", "one two …"),
+        ("a" * 50, "a" * 11 + "…"),
+        ("", "ValueError"),
+    ],
+)
+def test_a_long_message_is_cut_between_words(text, wanted):
+    assert brief(ValueError(text), most=12) == wanted

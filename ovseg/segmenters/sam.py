@@ -1,0 +1,191 @@
+"""SAM (Kirillov et al., 2023) behind the protocol, and the released vit_b, vit_l and vit_h.
+
+segment-anything's predictor holds one image; here the parts of a SAM are called without state, so that several
+images and threads share one model. The package is imported where a released SAM is loaded: it imports
+torchvision, which takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovseg.errors import ImageError
+from ovseg.options import DeviceOptions
+from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, above, framed
+from ovseg.segmenters.prompts import CheckedPrompt
+from ovseg.segmenters.sam_modules import Sam
+from ovseg.weights import checkpoints, store
+from ovseg.weights.checkpoints import State
+from ovseg.weights.files import RANDOM, file_state
+
+BATCH = 32
+"""Prompts in one call of the mask decoder."""
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class _Features:
+    image: Tensor  # (1, C, h, w)
+    input_size: tuple[int, int]  # (height, width) before padding to the square
+
+
+class SegmentAnything(Segmenter[_Features]):
+    """One built SAM; ``name`` keys its embeddings, so give each set of weights its own.
+
+    Args:
+        sam: with its three parts; segment-anything's own ``Sam`` has the same.
+        name: says which one it is and with which weights.
+        device: where it computes.
+    """
+
+    def __init__(self, sam: Sam, name: str, device: str = "cpu") -> None:
+        super().__init__()
+        self.name = name
+        self.sam = sam.to(device).eval()
+        self.device = torch.device(device)
+        self.side = sam.image_encoder.img_size
+        self._low = sam.prompt_encoder.mask_input_size
+
+    def _prior(self, embedding: Embedding[_Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
+        height, width = embedding.features.input_size
+        share = self._low[0] / self.side
+        return framed(values, (height * share, width * share), self._low[0])
+
+    def _input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) at which an image of ``size`` fills the square, long side to long side."""
+        scale = self.side / max(size)
+        height, width = (int(length * scale + 0.5) for length in size)
+        return height, width
+
+    @torch.no_grad()
+    def _encode(self, image: NDArray[np.uint8]) -> _Features:
+        size = (image.shape[0], image.shape[1])
+        height, width = self._input_size(size)
+        if min(height, width) < 1:
+            raise ImageError(
+                f"expected sides within 1:{2 * self.side} for SAM, got {size[1]} x {size[0]} pixels"
+            )
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        pixels = torch.from_numpy(np.array(resized)).to(self.device).permute(2, 0, 1)[None].float()
+        mean, std = (torch.tensor(row, device=self.device).view(3, 1, 1) for row in (PIXEL_MEAN, PIXEL_STD))
+        square = F.pad((pixels - mean) / std, (0, self.side - width, 0, self.side - height))
+        return _Features(self.sam.image_encoder(square), (height, width))
+
+    def _decode(self, embedding: Embedding[_Features], prompt: CheckedPrompt) -> MaskSet:
+        return self._decode_many(embedding, [prompt])[0]
+
+    def _decode_many(
+        self, embedding: Embedding[_Features], prompts: Sequence[CheckedPrompt]
+    ) -> list[MaskSet]:
+        """Prompts of equal form in one call of the decoder, at most ``BATCH`` at once."""
+        found: dict[int, MaskSet] = {}
+        forms: dict[tuple[int, bool, bool], list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            forms.setdefault(prompt.form, []).append(index)
+        for alike in forms.values():
+            for start in range(0, len(alike), BATCH):
+                part = alike[start : start + BATCH]
+                found |= zip(part, self._decode_alike(embedding, [prompts[k] for k in part]), strict=True)
+        return [found[index] for index in range(len(prompts))]
+
+    @torch.no_grad()
+    def _decode_alike(
+        self, embedding: Embedding[_Features], prompts: Sequence[CheckedPrompt]
+    ) -> Iterator[MaskSet]:
+        sparse, dense = self.sam.prompt_encoder(**self._stacked(embedding, prompts))
+        logits, scores = self.sam.mask_decoder(
+            image_embeddings=embedding.features.image,
+            image_pe=self.sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+        enlarge = partial(self._enlarge, embedding.features.input_size)
+        return (
+            MaskSet(one, score, embedding.size, enlarge)
+            for one, score in zip(logits.float().cpu().numpy(), scores.float().cpu().numpy(), strict=True)
+        )
+
+    def _stacked(self, embedding: Embedding[_Features], prompts: Sequence[CheckedPrompt]) -> dict[str, Any]:
+        """What the prompt encoder takes: prompts of one form in the frame of the square input."""
+        size, input_size = embedding.size, embedding.features.input_size
+        scale = np.array([input_size[1] / size[1], input_size[0] / size[0]])  # of (x, y)
+        count, has_box, has_mask = prompts[0].form
+        points = boxes = masks = None
+        if count:
+            xy = np.stack([prompt.points for prompt in prompts]) * scale  # (B, P, 2)
+            labels = np.stack([prompt.labels for prompt in prompts])
+            points = (
+                torch.as_tensor(xy, dtype=torch.float, device=self.device),
+                torch.as_tensor(labels, dtype=torch.int, device=self.device),
+            )
+        if has_box:
+            corners = np.stack([prompt.box for prompt in prompts if prompt.box is not None])
+            boxes = torch.as_tensor(corners * np.tile(scale, 2), dtype=torch.float, device=self.device)
+        if has_mask:
+            masks = torch.stack([_mask_input(prompt.mask, self._low) for prompt in prompts]).to(self.device)
+        return {"points": points, "boxes": boxes, "masks": masks}
+
+    @torch.no_grad()
+    def _enlarge(
+        self, input_size: tuple[int, int], logits: NDArray[np.float32], size: tuple[int, int]
+    ) -> NDArray[np.bool_]:
+        low = torch.from_numpy(logits)[None].to(self.device)
+        square = F.interpolate(low, (self.side, self.side), mode="bilinear")
+        inside = square[..., : input_size[0], : input_size[1]]
+        return above(F.interpolate(inside, size, mode="bilinear")[0], 0.0)
+
+
+def _mask_input(mask: NDArray[np.float32] | None, size: tuple[int, int]) -> Tensor:
+    """(1, h, w) logits at the size that the prompt encoder takes."""
+    low = torch.from_numpy(np.array(mask, np.float32))[None]
+    return low if low.shape[1:] == size else F.interpolate(low[None], size, mode="bilinear")[0]
+
+
+# ------------------------------------------------------------------------------------------- loading
+
+
+def load(name: str, weights: str | Path | None, options: DeviceOptions) -> SegmentAnything:
+    """The released "vit_b", "vit_l" or "vit_h". See ``load_segmenter``."""
+    from segment_anything import sam_model_registry
+
+    return load_with(sam_model_registry[name], name, weights, options)
+
+
+def load_with(
+    build: Callable[[], Sam],
+    name: str,
+    weights: str | Path | None,
+    options: DeviceOptions,
+    rename: Callable[[State], State] = lambda state: state,
+) -> SegmentAnything:
+    """What ``build`` makes, filled with the tensors of a file under the names that ``rename`` gives them.
+
+    Args:
+        weights: a file; None for the official one, "random" for untrained weights.
+
+    Raises:
+        WeightsError: the file is missing, damaged, holds more than tensors, or is of another architecture.
+    """
+    if weights == RANDOM:
+        return SegmentAnything(build(), f"{name} random", options.device)
+    if weights is None:
+        file = store.pull(name, offline=options.offline)
+    else:
+        file = Path(weights).expanduser()
+    state = rename(checkpoints.read(file, f"weights of {name}").state)
+    sam = build()
+    checkpoints.fill(sam, state, name, file)
+    return SegmentAnything(sam, f"{name} {file_state([file])}", options.device)
