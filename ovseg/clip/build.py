@@ -27,8 +27,7 @@ from ovseg.clip.text_tower import BytePairs, Tokenizer
 from ovseg.clip.towers import Tower, check_method, tower_of
 from ovseg.errors import OvsegError, WeightsError
 from ovseg.weights import hub, store
-from ovseg.weights.files import file_digest
-from ovseg.weights.files import brief
+from ovseg.weights.files import brief, file_digest
 
 PARTS = {
     "vision_cfg": set(inspect.signature(CLIPVisionCfg).parameters),

@@ -123,6 +123,8 @@ def load(name: str, path: Path | None = None, *, untrained: bool = False) -> Cli
 def _config(checkpoint: checkpoints.Checkpoint, what: str) -> Config:
     """The model's config in the metadata of its file, checked, as ``build`` wants it."""
     config = checkpoints.config_of(checkpoint, what)
+    if strange := sorted(set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}):
+        raise WeightsError(f"expected a config of {what}, it has the unknown part {strange[0][:60]!r}")
     vision = config.get("vision_cfg")
     pooled = isinstance(vision, Mapping) and "trunk" in vision
     known = {

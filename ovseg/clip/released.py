@@ -5,7 +5,6 @@ Imported when such a model is loaded: importing open_clip takes longer than load
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +22,9 @@ from ovseg.clip.loaded import MEAN, SIZE, STD, LoadedClip, Triple, looks_like_fi
 from ovseg.clip.text_tower import Tokenizer
 from ovseg.errors import OvsegError, UsageError, WeightsError, described
 from ovseg.weights import checkpoints, known, store
-from ovseg.weights.files import RANDOM, WeightsRecord
-from ovseg.weights.files import brief, read_json
+from ovseg.weights.files import RANDOM, WeightsRecord, brief, read_json
 from ovseg.weights.hub import CLIP_CONFIG, CLIP_WEIGHTS
-from ovseg.weights.known import CLIP_FOLDER, CLIP_HUB, EMBEDDED
+from ovseg.weights.known import CLIP_FOLDER, CLIP_HUB
 
 
 @dataclass(frozen=True)

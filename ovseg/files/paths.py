@@ -83,12 +83,12 @@ def check_file(source: str | os.PathLike[str], what: str = "an image file") -> P
     if not text:
         raise UsageError(f"expected the path of {what}, got an empty text")
     path = expand(text)
-    if problem := _problem(path):
+    if problem := file_problem(path):
         raise ImageError(f"expected {what}, {shown(path)}{problem}")
     return path
 
 
-def _problem(path: Path) -> str:
+def file_problem(path: Path) -> str:
     """Why a path cannot be read as a file, to be said after its name; empty for a regular file."""
     try:
         return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
@@ -117,7 +117,7 @@ def read_text(path: Path, what: str) -> str:
     ...
     ovseg.errors.UsageError: expected a vocabulary in UTF-8, ...names.txt has the byte 0xe9 in line 1: ...
     """
-    if problem := _problem(path):  # asked before opening: a pipe would wait for a writer for ever
+    if problem := file_problem(path):  # asked before opening: a pipe would wait for a writer for ever
         raise UsageError(f"expected {what} as a text file, {shown(path)}{problem}")
     try:
         with path.open("rb") as file:

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from ovseg.errors import WeightsError
-from ovseg.files.paths import KINDS, sha256_of, shown
+from ovseg.files.paths import file_problem, sha256_of, shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,20 +60,13 @@ def check_file(file: Path, what: str) -> None:
 
 
 def _check_kind(file: Path, what: str) -> None:
-    try:
-        status = os.stat(file)
-    except (FileNotFoundError, NotADirectoryError):
-        raise WeightsError(f"expected {what}, {shown(file)} does not exist") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = getattr(error, "strerror", None) or brief(error)
-        raise WeightsError(f"expected {what}, {shown(file)} cannot be read: {reason}") from None
-    for is_kind, words in KINDS:
-        if is_kind(status.st_mode):
-            raise WeightsError(f"expected {what}, {shown(file)} {words}")
-    if status.st_size == 0:
-        raise WeightsError(f"expected {what}, {shown(file)} is empty and cannot be read")
-    if not os.access(file, os.R_OK):
-        raise WeightsError(f"expected {what}, {shown(file)} cannot be read: permission denied")
+    problem = file_problem(file)
+    if not problem and file.stat().st_size == 0:
+        problem = " is empty and cannot be read"
+    if not problem and not os.access(file, os.R_OK):
+        problem = " cannot be read: permission denied"
+    if problem:
+        raise WeightsError(f"expected {what}, {shown(file)}{problem}")
 
 
 def read_json(file: Path, what: str) -> dict[str, object]:
