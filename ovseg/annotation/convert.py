@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import ovseg
-from ovseg.annotation.formats import WRITERS, Annotations, Target
+from ovseg.annotation.formats import Annotations, Target, writers_of
 from ovseg.annotation.records import Record, without_ending
 from ovseg.errors import UsageError
 from ovseg.files.find import cut_name
 from ovseg.files.paths import shown
 from ovseg.files.write import make_folder
-from ovseg.options import FORMATS, FormatOptions
-from ovseg.options.checks import check_choice, check_words
+from ovseg.options import FormatOptions
 
 
 def convert(
@@ -46,27 +45,19 @@ def convert(
         DataError: an annotation cannot be read.
         OvsegError: a file cannot be written.
     """
-    listed = dict.fromkeys(check_words("formats", formats))
-    for name in listed:
-        check_choice("format", name, FORMATS)
     if not annotations.names:
         raise UsageError("expected annotations with classes, got none")
-    # Foreign annotations may share pixels, which only the writer of the picture can sort out.
-    chosen = replace(options or FormatOptions(), overlaps=True)
-    made = [
-        WRITERS[name](
-            Target(
-                Path(out) / name,
-                annotations.names,
-                annotations.background,
-                annotations.stuff,
-                f"ovseg {ovseg.__version__}",
-                chosen,
-                annotations.skipped,
-            )
-        )
-        for name in listed
-    ]
+    target = Target(
+        Path(out),
+        annotations.names,
+        annotations.background,
+        annotations.stuff,
+        f"ovseg {ovseg.__version__}",
+        # Foreign annotations may share pixels, which only the writer of the picture can sort out.
+        replace(options or FormatOptions(), overlaps=True),
+        annotations.skipped,
+    )
+    made = writers_of(formats, target)
     for writer in made:
         if writer.folder.is_dir() and any(writer.folder.iterdir()):
             raise UsageError(f"expected no files of an earlier conversion, {shown(writer.folder)} holds some")

@@ -135,33 +135,6 @@ def test_crowds_are_void_and_uncompressed_run_lengths_are_read(tmp_path):
     assert [one.mask.array().sum() for one in record.regions] == [2]
 
 
-def test_label_studios_other_shapes(tmp_path):
-    common = {"original_width": 20, "original_height": 10, "from_name": "x", "to_name": "image"}
-    results = [
-        {
-            **common,
-            "type": "rectanglelabels",
-            "value": {"x": 10, "y": 0, "width": 50, "height": 20, "rectanglelabels": ["a"]},
-        },
-        {
-            **common,
-            "type": "polygonlabels",
-            "value": {"points": [[0, 0], [50, 0], [50, 100], [0, 100]], "polygonlabels": ["b"]},
-        },
-        {**common, "type": "choices", "value": {"choices": ["good"]}},
-    ]
-    task = {
-        "data": {"image": "/data/upload/3/0a1b2c3d-my%20photo.jpg"},
-        "annotations": [{"was_cancelled": True, "result": []}, {"result": results}],
-        "predictions": [{"result": [results[0]]}],
-    }
-    path = tmp_path / "x.json"
-    path.write_text(json.dumps([task]))
-    (record,) = read_annotations(path).records()
-    assert record.name == "my photo.jpg" and record.size == (10, 20)
-    assert [(one.label, one.mask.area) for one in record.regions] == [("a", 20), ("b", 100)]
-
-
 def test_names_from_foreign_files_stay_below_the_folder(tmp_path):
     names = [
         "../../etc/passwd",

@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ovseg.annotation.classes import read_classes
-from ovseg.annotation.formats.base import Records, Target, Writer
+from ovseg.annotation.formats.base import Target, Writer
 from ovseg.annotation.formats.cityscapes import Cityscapes, read_cityscapes
 from ovseg.annotation.formats.coco import Coco, CocoPanoptic, read_coco, read_panoptic
 from ovseg.annotation.formats.cvat import Cvat, read_cvat
 from ovseg.annotation.formats.label_studio import LabelStudio, read_label_studio
 from ovseg.annotation.formats.labelme import LabelMe, read_labelme
 from ovseg.annotation.formats.mmseg import Mmseg, read_mmseg
-from ovseg.annotation.formats.source import Annotations, Skipped, Source
+from ovseg.annotation.formats.source import Annotations, Source
 from ovseg.annotation.formats.voc import Voc, read_voc
 from ovseg.annotation.formats.yolo import Yolo, read_yolo
 from ovseg.annotation.run.folder import RUN, read_run
 from ovseg.errors import DataError, UsageError
 from ovseg.files.paths import expand, shown
-from ovseg.options.checks import check_choice
+from ovseg.options.checks import check_choice, check_words
 
 
 class Format(NamedTuple):
@@ -50,6 +50,18 @@ TABLE = (
 )
 WRITERS: dict[str, type[Writer]] = {row.writer.name: row.writer for row in TABLE}
 """The writer of each format."""
+
+
+def writers_of(formats: str | Sequence[str], target: Target) -> list[Writer]:
+    """The writers of some formats, each in a folder of its name below the target's.
+
+    Raises:
+        UsageError: a format is unknown or cannot hold the classes.
+    """
+    listed = dict.fromkeys(check_words("formats", formats))
+    for name in listed:
+        check_choice("format", name, tuple(WRITERS))
+    return [WRITERS[name](replace(target, folder=target.folder / name)) for name in listed]
 
 
 def read_run_folder(source: Source) -> Annotations:
@@ -140,11 +152,9 @@ __all__ = [
     "READERS",
     "WRITERS",
     "Annotations",
-    "Records",
-    "Skipped",
-    "Source",
     "Target",
     "Writer",
     "guess_format",
+    "writers_of",
     "read_annotations",
 ]

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import ovseg
 from ovseg.annotation.classes import Classes, read_classes
-from ovseg.annotation.formats import WRITERS, Target, Writer
+from ovseg.annotation.formats import Target, Writer, writers_of
 from ovseg.annotation.run.engines import check_ray, run_local, run_on_ray
 from ovseg.annotation.run.folder import MANIFEST, RunFolder, RunInfo, Settings
 from ovseg.annotation.run.images import find_inputs, recognise
 from ovseg.annotation.run.plan import Outcome, Progress, Tally, finish, make_plan, renew
 from ovseg.annotation.run.work import Finder, Work
 from ovseg.errors import UsageError
-from ovseg.options import FORMATS, FormatOptions
-from ovseg.options.checks import check_choice, check_integer, check_words
+from ovseg.options import FormatOptions
+from ovseg.options.checks import check_choice, check_integer
 from ovseg.words.names import fold
 from ovseg.words.vocabulary import Names
 
@@ -131,13 +131,9 @@ def check_formats(
     Raises:
         UsageError: one is unknown, or cannot hold the classes.
     """
-    listed = list(dict.fromkeys(check_words("formats", formats)))
-    for name in listed:
-        check_choice("format", name, FORMATS)
-        WRITERS[name](
-            Target(Path(), classes.names, classes.vocabulary.background, options=options or FormatOptions())
-        )
-    return listed
+    background = classes.vocabulary.background
+    target = Target(Path(), classes.names, background, options=options or FormatOptions())
+    return [writer.name for writer in writers_of(formats, target)]
 
 
 def make_writers(
@@ -146,12 +142,8 @@ def make_writers(
     """The writers of some formats below a folder, for the classes of a run."""
     chosen = replace(options or FormatOptions(), overlaps=info.overlaps)
     source = f"ovseg {ovseg.__version__} {info.current}"
-    return [
-        WRITERS[name](
-            Target(folder / name, info.names, info.background, info.task == "labels", source, chosen)
-        )
-        for name in formats
-    ]
+    target = Target(folder, info.names, info.background, info.task == "labels", source, chosen)
+    return writers_of(formats, target)
 
 
 def settings_of(finder: Finder, classes: Classes) -> Settings:
