@@ -11,6 +11,7 @@ from ovseg.results import Mask
 
 NAMES = ("dark", "bright")
 FORMATS = ("coco", "coco-panoptic", "yolo", "labelme", "label-studio", "cvat", "voc", "mmseg")
+FEW = ("coco", "yolo", "labelme")
 
 
 class Brightness:
@@ -44,10 +45,10 @@ class Brightness:
             )
 
 
-def run(photos, out, finder, formats=FORMATS, names=NAMES, **options):
+def run(photos, out, finder, formats=FEW, names=NAMES, **options):
     """What the command does, with another finder."""
     return annotate(photos, names, out, finder, formats, recursive=True, **options)
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], sys.argv[2], Brightness(float(sys.argv[3])))
+    run(sys.argv[1], sys.argv[2], Brightness(float(sys.argv[3])), FORMATS)

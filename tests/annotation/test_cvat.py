@@ -203,7 +203,7 @@ def test_an_image_that_cannot_be_read_does_not_lose_the_others(cvat, monkeypatch
     monkeypatch.setenv("OVSEG_MAX_PIXELS", "100")
     assert detect(server) == 0
     assert server.shapes() == [] and len(server.uploads) == 1
-    assert sum("wanted" in line and ".png" in line for line in caplog.messages) == 3
+    assert sum("expected" in line and ".png" in line for line in caplog.messages) == 3
 
 
 # ------------------------------------------------------------------------------------------ parameters
@@ -217,7 +217,7 @@ def test_an_image_that_cannot_be_read_does_not_lose_the_others(cvat, monkeypatch
         ("shape=int:3", "unknown shape 3: expected one of mask, polygon"),
         ("attributes=str:yes", "expected attributes as True or False, got 'yes'"),
         ("classes=int:5", "expected classes as a text, got 5"),
-        ("classes=str:background,", "wanted"),
+        ("classes=str:background,", "expected"),
         ("presence_threshold=float:1.5", "expected presence_threshold in 0..1, got 1.5"),
         ("size=str:224", "expected size"),
         ("segmenter=str:sam9", "unknown segmenter 'sam9'"),
@@ -236,7 +236,7 @@ def test_a_wrong_parameter_is_one_line_and_nothing_is_uploaded(cvat, capsys, par
 
 def test_from_python_the_error_is_one_of_ovseg(monkeypatch):
     monkeypatch.delitem(sys.modules, "cvat_cli._internal.common")
-    with pytest.raises(ovseg.UsageError, match="expected classes for the function detection, got none"):
+    with pytest.raises(ovseg.UsageError, match="the function detection needs classes, got none"):
         create()
     with pytest.raises(ovseg.UsageError, match="expected the task instances for the function tracking"):
         create(function="tracking", task="labels", model="tiny")

@@ -31,9 +31,9 @@ def counts(monkeypatch, segmenter):
     found = {"clip": 0, "segmenter": 0, "prompts": 0}
     dense, encode, decode = Model.dense_features, type(segmenter)._encode, Segmenter.decode_many
 
-    def counted_dense(self, *args):
+    def counted_dense(self, *args, **named):
         found["clip"] += 1
-        return dense(self, *args)
+        return dense(self, *args, **named)
 
     def counted_encode(self, *args):
         found["segmenter"] += 1
@@ -304,12 +304,12 @@ def test_pictures_that_are_added_are_kept_in_the_run_folder(pages, photos, tmp_p
     "words, said",
     [
         ("", "expected words such as 'sky, tree', got none"),
-        (" , ,", "wanted"),
+        (" , ,", "expected"),
         ("background", "expected a word besides 'background', got none"),
         ("a photo of " + "very " * 99 + "long", "too long|77|tokens"),
         (", ".join(f"word {number}" for number in range(2000)), "at most 100 words on the page, got 2000"),
         ("dog >= 5: dog", "threshold"),
-        ("dog:", "wanted"),
+        ("dog:", "expected"),
     ],
 )
 def test_words_that_cannot_be_asked_for_leave_all_as_it_was(page, words, said):
@@ -324,7 +324,7 @@ def test_words_that_cannot_be_asked_for_leave_all_as_it_was(page, words, said):
 @pytest.mark.parametrize("folder", ["", "nowhere", "empty", "scene_0.png/x", "*.jpg", "http://a/b"])
 def test_folders_without_pictures_leave_all_as_it_was(page, photos, folder):
     (photos / "empty").mkdir()
-    with pytest.raises(UsageError, match="wanted"):
+    with pytest.raises(UsageError, match="expected"):
         page.open_folder(photos / folder if folder else "")
     assert (page.view().name, page.view().total) == ("scene_0.png", 3)
 
@@ -356,7 +356,7 @@ def test_what_is_not_possible_yet_is_a_line(pages, photos):
     page.set_words("purple triangle")
     for act, said in (
         (page.undo, "nothing to undo"),
-        (lambda: page.click(500, 1), "wanted"),
+        (lambda: page.click(500, 1), "expected"),
         (lambda: page.choose("dog"), "expected one of the words"),
         (lambda: page.move(-1), "this is the first photo"),
         (lambda: page.export(["coco"]), "expected a picture that was accepted, got none"),
@@ -392,6 +392,19 @@ def test_a_folder_of_something_else_is_refused(pages, tmp_path):
     (tmp_path / "run" / "run.json").write_text("{}")
     with pytest.raises(DataError, match="holds something else"):
         pages()
+
+
+def test_photos_whose_folder_was_moved_stay_accepted_and_are_linked_there(page, pages, photos):
+    page.accept()
+    page.close()
+    photos.rename(photos.with_name("moved"))
+    again = pages()
+    again.open_folder(photos.with_name("moved"))
+    assert again.view().accepted == 1
+    again.set_words("red star")
+    again.export(["yolo"])
+    (link,) = (again.photos.out / "yolo/images").iterdir()
+    assert link.resolve().parent.name == "moved"
 
 
 def test_damaged_corrections_are_a_line(page, pages, photos):
