@@ -63,9 +63,9 @@ def test_a_list_is_its_images_whatever_their_sizes(model):
 
 def test_one_size_is_one_encoder_call(model, monkeypatch):
     calls = []
-    encode = ovseg.model.model.encode_image
+    encode = ovseg.model.frozen.encode_image
     monkeypatch.setattr(
-        "ovseg.model.model.encode_image",
+        "ovseg.model.frozen.encode_image",
         lambda v, x, *a, **o: calls.append(x.shape) or encode(v, x, *a, **o),
     )
     list(model.similarity_each([make_scene(s, (64, 64)).image for s in range(3)], ["bricks"]))

@@ -27,7 +27,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 from torch import Tensor
 
-import ovseg.model.model
+import ovseg.model.frozen
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.mmseg import OpenVocabularySegmentor
 from ovseg.mmseg.evaluate import Run, load_config, prepare
@@ -123,7 +123,7 @@ def windows(args: argparse.Namespace) -> Iterator[Row]:
     segmentor.data_preprocessor.to("cpu")
     inputs = [torch.randn(3, 1024, 2048, generator=torch.Generator().manual_seed(0))]
     calls: list[int] = []
-    encode = ovseg.model.model.encode_image
+    encode = ovseg.model.frozen.encode_image
 
     def counted(visual: Any, pixels: Tensor, *rest: Any, **options: Any) -> Any:
         calls.append(len(pixels))
@@ -133,12 +133,12 @@ def windows(args: argparse.Namespace) -> Iterator[Row]:
         segmentor.options = replace(segmentor.options, batch=batch)
         segmentor.predict(inputs, [SegDataSample(metainfo={"ori_shape": (1024, 2048)})])
 
-    ovseg.model.model.encode_image = counted
+    ovseg.model.frozen.encode_image = counted
     for batch, wanted in ((8, [8]), (1, [1] * 8)):
         calls.clear()
         run(batch)
         assert calls == wanted, f"expected the encoder called with {wanted} windows, got {calls}"
-    ovseg.model.model.encode_image = encode
+    ovseg.model.frozen.encode_image = encode
     seconds = race({"one": partial(run, 8), "eight": partial(run, 1)}, args.rounds)
     what = f"{args.model}, 2048x1024 in 8 windows of 512, one call of the encoder"
     yield Row(f"{what}: time", "s", seconds["one"], "8 calls", seconds["eight"])

@@ -10,7 +10,7 @@ from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-import ovseg.model.model
+import ovseg.model.frozen
 from ovseg.clip.attention import METHODS
 from ovseg.errors import UsageError
 from ovseg.evaluation.data.scenes import NAMES
@@ -152,13 +152,13 @@ def test_sizes_that_are_no_multiples_of_the_patch(mode):
 @pytest.fixture
 def calls(monkeypatch):
     """The shapes that the encoder is called with."""
-    shapes, encode = [], ovseg.model.model.encode_image
+    shapes, encode = [], ovseg.model.frozen.encode_image
 
     def counted(visual, pixels, *rest, **options):
         shapes.append(tuple(pixels.shape))
         return encode(visual, pixels, *rest, **options)
 
-    monkeypatch.setattr(ovseg.model.model, "encode_image", counted)
+    monkeypatch.setattr(ovseg.model.frozen, "encode_image", counted)
     return shapes
 
 

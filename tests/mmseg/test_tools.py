@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-import ovseg.model.model
+import ovseg.model.frozen
 from ovseg.clip import embedded
 
 VOC = "configs/paper/clip-surgery_vit-b16_voc21-512x512.py"
@@ -55,9 +55,9 @@ def tree(trees, tmp_path, monkeypatch):
 @pytest.fixture
 def encoded(monkeypatch):
     """How many times the encoder was called."""
-    calls, encode = [], ovseg.model.model.encode_image
+    calls, encode = [], ovseg.model.frozen.encode_image
     counted = lambda *args, **options: calls.append(1) or encode(*args, **options)  # noqa: E731
-    monkeypatch.setattr(ovseg.model.model, "encode_image", counted)
+    monkeypatch.setattr(ovseg.model.frozen, "encode_image", counted)
     return calls
 
 
