@@ -87,7 +87,9 @@ class FrozenClip:
 
     def with_method(self, method: str | Method) -> Self:
         """The same weights under another method; nothing is loaded or copied."""
-        other = type(self)(self.loaded, get_method(method), text=self._text)  # texts do not depend on the method
+        other = type(self)(
+            self.loaded, get_method(method), text=self._text
+        )  # texts do not depend on the method
         if self.origin is not None:
             other.origin = partial(self.origin, method=other.method)
         return other
