@@ -47,7 +47,7 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--register", nargs="+", type=Path, default=[], metavar="FILE.py",
-        help="Python files that register explanations of your own with ovseg.explanation's decorator",
+        help="Python files that register explanations or methods of your own with ovseg's decorators",
     )  # fmt: skip
     add_arguments(parser)
     args = parser.parse_intermixed_args()

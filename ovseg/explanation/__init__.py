@@ -6,12 +6,12 @@
     tokens     which words of a caption the image answers to
     picture    contact sheets of compared explanations, with scores against masks
 
-One file or one row is one explanation: ``similarity`` (the training-free methods, RCLIP), ``gradcam``,
-``gscorecam``, ``attention`` (rollout, Bi-Modal, LeGrad), ``grad_eclip``, ``plrp`` with the rules of
-``relevance``, and ``saved`` for maps that another program has written.
+One function is one explanation: ``similarity`` (the training-free methods, of which every one is an explanation;
+RCLIP), ``gradcam`` (and gScoreCAM, Grad-ECLIP), ``attention`` (rollout, Bi-Modal, LeGrad), ``plrp``, and ``saved``
+for maps that another program has written.
 """
 
-from ovseg.explanation import attention, grad_eclip, gradcam, gscorecam, plrp, similarity
+from ovseg.explanation import attention, gradcam, plrp
 from ovseg.explanation.registry import (
     Explanation,
     add_explanation,
@@ -25,7 +25,7 @@ from ovseg.explanation.saved import saved_maps
 from ovseg.explanation.subject import Subject
 from ovseg.explanation.tokens import CaptionTokens, explain_tokens
 
-MODULES = (similarity, attention, grad_eclip, gradcam, gscorecam, plrp)
+MODULES = (attention, gradcam, plrp)
 """Each puts its rows into the list when it is imported."""
 
 __all__ = [

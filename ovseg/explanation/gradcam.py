@@ -1,22 +1,42 @@
-"""Grad-CAM (Selvaraju et al., ICCV 2017): channels of the last feature map, weighted by their gradient.
+"""Channels of the last feature map, weighted: Grad-CAM and gScoreCAM; and Grad-ECLIP, weighted by place as well.
 
     map = relu(Σ_c weight_c · a_c)
+
+Grad-CAM (Selvaraju et al., ICCV 2017): weights are gradients.
 
 On a ResNet a is the output of the last stage and weight_c the mean over places of ∂c/∂a_c. On a ViT a is the
 last block's output without the class token. The class token of that block does not depend on its patches, so
 there the gradient is exactly 0 and the literal map is empty. Two ways round it are in use: the public code of
 gScoreCAM takes the gradient at the class token as weights, pytorch-grad-cam's examples go one block back.
+
+gScoreCAM (Chen et al., 2022): weights are scores of the image seen through a channel. The channels with the
+highest mean gradient, at most ``CHANNELS``, are enlarged to the input, min-max normalised and multiplied on the
+normalised pixels. Each masked image gets its score, and the softmax over all channels, with 0 for those not
+chosen, gives the weights.
+
+Grad-ECLIP (Zhao et al., ICML 2024): the last block is computed with a single head in place of many. Its
+attention output at the class token is o before the output projection; v are the values, q and k queries and
+keys behind the output projection:
+
+    map_i = relu(λ_i Σ_c (∂c/∂o)_c v_ic),  λ = min-max over places of cosine(q of the class token, k_i)
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from ovseg.clip.encoder import encode_image
+from ovseg.clip.towers import BlockTower
+from ovseg.clip.towers.base import merge_heads
 from ovseg.explanation.registry import explanation
-from ovseg.explanation.subject import Subject
+from ovseg.explanation.subject import CLIP, Subject, tower_visual
+from ovseg.model.engine import BATCH_PIXELS
 
+CHANNELS = 300
 SOURCE = "Selvaraju et al., ICCV 2017"
+SCORE_SOURCE = "Chen et al., 2022 (anguyen8/gScoreCAM)"
 
 
 def mean_weights(subject: Subject) -> Tensor:
@@ -54,3 +74,81 @@ def gradcam_input(subject: Subject) -> Tensor:
     gradients = torch.cat([gradient for (gradient,) in subject.gradients([tokens])])
     channels = gradients[:, subject.prefix :].mean(dim=1)
     return weighted(subject, channels, tokens[:, subject.prefix :])
+
+
+@explanation("gscorecam", source=SCORE_SOURCE)
+def gscorecam(subject: Subject) -> Tensor:
+    """gScoreCAM with channels chosen by the mean gradient over places, which is 0 on a ViT."""
+    return scored(subject, mean_weights(subject), CHANNELS)
+
+
+@explanation("gscorecam_cls", source=SCORE_SOURCE, needs="class token")
+def gscorecam_cls(subject: Subject) -> Tensor:
+    """gScoreCAM with channels chosen by the gradient at the class token, the public code's way for ViTs."""
+    return scored(subject, class_weights(subject), CHANNELS)
+
+
+def scored(subject: Subject, importance: Tensor, count: int) -> Tensor:
+    """The maps (K, h, w), for the ``count`` channels of highest ``importance`` (K, C)."""
+    activations = subject.last_map[:, subject.prefix :]
+    return weighted(subject, channel_scores(subject, importance, count), activations)
+
+
+def channel_scores(subject: Subject, importance: Tensor, count: int) -> Tensor:
+    """The weights (K, C): softmax over all channels of the scores at the model's logit scale.
+
+    A channel that several texts choose is looked through once.
+    """
+    chosen = importance.topk(min(count, importance.shape[1]), dim=1).indices  # (K, count)
+    channels, place = chosen.unique(return_inverse=True)
+    features = seen_through(subject, channels)  # (unique, D)
+    scores = subject.model.logit_scale * features @ subject.text.T  # (unique, K)
+    filled = torch.zeros_like(importance)
+    own = torch.arange(len(chosen), device=chosen.device)[:, None]
+    filled[own, chosen] = scores[place, own].nan_to_num(0.0)
+    return filled.softmax(dim=1)
+
+
+@torch.no_grad()
+def seen_through(subject: Subject, channels: Tensor) -> Tensor:
+    """The unit feature (n, D) of the image masked by each of n channels of the last feature map."""
+    maps = subject.on_grid(subject.last_map[0, subject.prefix :].float().T[channels])  # (n, h, w)
+    size = (subject.pixels.shape[2], subject.pixels.shape[3])
+    step = max(1, BATCH_PIXELS // (size[0] * size[1]))
+    found = []
+    for part in maps.split(step):
+        mask = F.interpolate(part[:, None], size, mode="bilinear", align_corners=True)
+        low, high = mask.amin(dim=(2, 3), keepdim=True), mask.amax(dim=(2, 3), keepdim=True)
+        masked = subject.pixels * ((mask - low) / (high - low + 1e-6))
+        tokens = encode_image(tower_visual(subject.tower), masked, CLIP, patches=False)
+        found.append(F.normalize(tokens.class_token, dim=-1))
+    return torch.cat(found)
+
+
+@explanation("grad_eclip", source="Zhao et al., ICML 2024", needs="class token", blocks=1)
+def grad_eclip(subject: Subject) -> Tensor:
+    """Grad-ECLIP with the loosened weights λ of places."""
+    tower, trace = subject.tower, subject.trace
+    assert isinstance(tower, BlockTower)  # the registry has seen to it
+    block, heads = tower.blocks[-1], trace.heads[-1]
+    before = trace.tokens[-2][:, :1].detach()
+    q, k, v = (merge_heads(u.detach()) for u in heads[:3])  # (1, 1+N, C)
+    out = F.scaled_dot_product_attention(q[:, None, :1], k[:, None], v[:, None])  # (1, 1, 1, C): one head
+
+    def rest(out: Tensor) -> Tensor:
+        x = before + tower.project_attention(block, out)
+        return tower.pooled(x + tower.feed_forward(block, x))
+
+    channels = subject.tail_gradients(out, rest)[:, 0, 0]  # (K, C)
+    found = channels @ v[0, 1:].float().T  # (K, N)
+    return subject.on_grid((_place_weights(tower, subject) * found).relu())
+
+
+def _place_weights(tower: BlockTower, subject: Subject) -> Tensor:
+    """λ, (N,) in 0..1."""
+    block, heads = tower.blocks[-1], subject.trace.heads[-1]
+    query = tower.project_attention(block, heads.q[:, :, :1].detach())[0, 0].float()
+    keys = tower.project_attention(block, heads.k[:, :, 1:].detach())[0].float()
+    cosine = F.normalize(keys, dim=-1) @ F.normalize(query, dim=-1)
+    low, high = cosine.min(), cosine.max()
+    return (cosine - low) / (high - low).clamp_min(1e-12)

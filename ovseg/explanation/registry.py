@@ -1,4 +1,4 @@
-"""The list of explanations, and the decorator that puts another one into it.
+"""The list of explanations, and the decorator that puts another one into it. Every method is one by itself.
 
 @explanation("center", source="a baseline that looks at no image")
 def center(subject: Subject) -> Tensor:
@@ -14,9 +14,10 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from ovseg.clip.attention import Method
+from ovseg.clip.attention import METHODS, Method
 from ovseg.clip.towers import BlockTower, Tower, check_method, tower_of
 from ovseg.errors import UnsupportedModelError, UsageError, described
+from ovseg.explanation.similarity import own_surgery, similarity
 from ovseg.explanation.subject import Subject
 from ovseg.options.checks import check_choice, check_integer, check_text
 
@@ -108,7 +109,7 @@ def explanation(
 
 def add_explanation(row: Explanation) -> None:
     """Put a row into the list. Raises UsageError as ``explanation`` does."""
-    known = _TABLE.get(check_row(row).name)
+    known = _table().get(check_row(row).name)
     if known is not None and _origin(known) != _origin(row):
         raise UsageError(f"expected a new name for an explanation, {row.name!r} is taken")
     _TABLE[row.name] = row
@@ -127,7 +128,8 @@ def check_row(row: Explanation) -> Explanation:
 
 def remove_explanation(name: str) -> None:
     """Take a row out of the list. Raises UsageError for an unknown name."""
-    get_explanation(name)
+    if get_explanation(name).method is not None:
+        raise UsageError(f"expected an explanation that is no method, got {name!r}")
     del _TABLE[name]
 
 
@@ -137,7 +139,7 @@ def list_explanations() -> list[str]:
     >>> {"clip", "clip_surgery", "gradcam", "bimodal"} <= set(list_explanations())
     True
     """
-    return sorted(_TABLE, key=lambda name: _TABLE[name].method is None)  # otherwise in order of arrival
+    return list(_table())
 
 
 def get_explanation(name: str | Explanation) -> Explanation:
@@ -148,11 +150,22 @@ def get_explanation(name: str | Explanation) -> Explanation:
     """
     if isinstance(name, Explanation):
         return name
-    if not isinstance(name, str) or name not in _TABLE:
-        raise UsageError(
-            f"unknown explanation {described(name)}: expected one of {', '.join(list_explanations())}"
-        )
-    return _TABLE[name]
+    table = _table()
+    if not isinstance(name, str) or name not in table:
+        raise UsageError(f"unknown explanation {described(name)}: expected one of {', '.join(table)}")
+    return table[name]
+
+
+def _table() -> dict[str, Explanation]:
+    """All rows by name: those of the table of methods as it is now, then the others in order of arrival."""
+    return {name: _row(method) for name, method in METHODS.items()} | _TABLE
+
+
+def _row(method: Method) -> Explanation:
+    def maps(subject: Subject) -> Tensor:
+        return similarity(subject, method, own_surgery(method, subject.surgery))
+
+    return Explanation(method.name, maps, source=method.source, method=method)
 
 
 def _origin(row: Explanation) -> tuple[object, object]:
@@ -162,3 +175,9 @@ def _origin(row: Explanation) -> tuple[object, object]:
 
 def _has(tower: Tower, needs: str) -> bool:
     return isinstance(tower, BlockTower) and (needs == "blocks" or tower.reads_class_token)
+
+
+@explanation("rclip", source="Li et al., arXiv 2209.07046 (the reversed map of CLIP)")
+def rclip(subject: Subject) -> Tensor:
+    """1 minus CLIP's own map of cosines, whatever surgery was asked for."""
+    return -similarity(subject, METHODS["clip"], "none")

@@ -1,14 +1,13 @@
-"""Explanations that are similarities of places with texts: the training-free methods, and RCLIP."""
+"""Similarities of places with texts as maps of an explanation: what the training-free methods are."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ovseg.clip.attention import METHODS, Method
+from ovseg.clip.attention import Method
 from ovseg.clip.encoder import encode_image
 from ovseg.errors import UsageError
-from ovseg.explanation.registry import Explanation, add_explanation, explanation
 from ovseg.explanation.subject import Subject, tower_visual
 from ovseg.maps.similarity import apply_surgery, place_features, to_grid
 
@@ -34,20 +33,3 @@ def similarity(subject: Subject, method: Method, surgery: str) -> Tensor:
         features = place_features(tokens, method.class_token_weight)
         found = apply_surgery(features, tokens.class_token, subject.text, surgery, subject.empty)
     return to_grid(found, tokens.grid)[0]
-
-
-def _row(method: Method) -> Explanation:
-    def maps(subject: Subject) -> Tensor:
-        return similarity(subject, method, own_surgery(method, subject.surgery))
-
-    return Explanation(method.name, maps, source=method.source, method=method)
-
-
-for _method in METHODS.values():
-    add_explanation(_row(_method))
-
-
-@explanation("rclip", source="Li et al., arXiv 2209.07046 (the reversed map of CLIP)")
-def rclip(subject: Subject) -> Tensor:
-    """1 minus CLIP's own map of cosines, whatever surgery was asked for."""
-    return -similarity(subject, METHODS["clip"], "none")

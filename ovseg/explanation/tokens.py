@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,16 @@ from ovseg.explanation.run import Run
 from ovseg.files.pictures import ImageLike
 from ovseg.model import Model
 from ovseg.options import ExplainOptions
-from ovseg.options.checks import Size, check_integer
+from ovseg.options.checks import check_integer
 from ovseg.results import SimilarityMap
 from ovseg.results.types import read_only
 from ovseg.words.names import check_name
 from ovseg.words.vocabulary import as_vocabulary
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ovseg.options.models import ExplainChoices
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +60,8 @@ def explain_tokens(
     caption: str,
     method: str | Explanation = "clip_surgery",
     *,
-    surgery: str | None = None,
-    size: Size | None = ExplainOptions.size,
-    resize: str = ExplainOptions.resize,
+    options: ExplainOptions | None = None,
+    **choices: Unpack[ExplainChoices],
 ) -> CaptionTokens:
     """Every token of a caption against the image's own feature, and the map of the whole caption.
 
@@ -68,7 +73,7 @@ def explain_tokens(
         image: one picture.
         caption: one text, commas included.
         method: the explanation that makes the map, as in ``explain``.
-        surgery, size, resize: as in ``explain``.
+        options, choices: as in ``explain``; templates play no part.
 
     Returns:
         The tokens with their cosines, and the map.
@@ -88,8 +93,8 @@ def explain_tokens(
         >>> len(found.best(3)), found.map.names
         (3, ('a red triangle on gravel',))
     """
-    options = ExplainOptions(surgery=surgery, size=size, resize=resize)
-    return CaptionRun(model, caption, get_explanation(method), options)(image)
+    chosen = ExplainOptions.make(options, choices)
+    return CaptionRun(model, caption, get_explanation(method), chosen)(image)
 
 
 class CaptionRun:

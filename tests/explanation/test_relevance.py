@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ovseg.explanation.relevance import share, through_linear, through_product, through_sum
+from ovseg.explanation.plrp import share, through_linear, through_product, through_sum
 
 
 def random(*shape, seed=0):

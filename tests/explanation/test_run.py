@@ -9,7 +9,7 @@ from PIL import Image
 
 import ovseg
 import ovseg.explanation.subject
-from ovseg.clip.attention import METHODS
+from ovseg.clip.attention import METHODS, Term, method, remove_method
 from ovseg.clip.loaded import LoadedClip
 from ovseg.errors import DataError, ImageError, OvsegError, UnsupportedModelError, UsageError
 from ovseg.explanation import (
@@ -18,6 +18,7 @@ from ovseg.explanation import (
     add_explanation,
     compare,
     explain,
+    explain_each,
     explanation,
     get_explanation,
     list_explanations,
@@ -52,9 +53,9 @@ def test_every_explanation_gives_the_same_kind_of_map(model, image, name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("surgery", [None, "empty", "label_set", "label_set_code", "own"])
+@pytest.mark.parametrize("surgery", [None, "none", "label_set_code"])
 def test_training_free_methods_are_the_models_own_similarity(model, image, name, surgery):
-    own = ("empty" if name.startswith("clip_surgery") else None) if surgery == "own" else surgery
+    own = surgery or ("empty" if name.startswith("clip_surgery") else "none")
     wanted = model.with_method(name).similarity(image, NAMES, surgery=own, **PLAIN)
     found = explain(model, image, NAMES, name, surgery=surgery, **PLAIN)
     np.testing.assert_allclose(found.grid, wanted.grid, atol=1e-6)
@@ -132,18 +133,18 @@ def test_several_images_come_one_after_the_other(model, image, tmp_path):
     said = []
     images = [image, tmp_path / "missing.jpg", image[:64]]
     found = list(
-        explain(model, iter(images), "waves", "bimodal", on_error=lambda *a: said.append(a), **PLAIN)
+        explain_each(model, iter(images), "waves", "bimodal", on_error=lambda *a: said.append(a), **PLAIN)
     )
     assert [one.size for one in found] == [(96, 128), (64, 128)]
     assert [index for index, _ in said] == [1] and isinstance(said[0][1], ImageError)
     with pytest.raises(ImageError):
-        list(explain(model, images, "waves", "bimodal", **PLAIN))
+        list(explain_each(model, images, "waves", "bimodal", **PLAIN))
 
 
 @pytest.mark.parametrize("name", ["clip_surgery", "rclip"])
 def test_several_images_are_what_each_of_them_is_alone(model, name):
     images = [ovseg.make_scene(seed, (48, 64)).image for seed in range(3)]
-    found = list(explain(model, images, NAMES, name, **PLAIN))
+    found = list(explain_each(model, images, NAMES, name, **PLAIN))
     assert len(found) == 3
     for image, one in zip(images, found):
         wanted = explain(model, image, NAMES, name, **PLAIN)
@@ -316,7 +317,7 @@ def test_wrong_rows_are_refused(row):
         (lambda m, i: explain(m, i, "a " * 90), "at most 77 tokens"),
         (lambda m, i: compare(m, i, "a", []), "at least one explanation, got none"),
         (lambda m, i: compare(m, i, "a", ["clip", "clip"]), "each explanation once, got clip, clip"),
-        (lambda m, i: explain(m, [i], "a", on_error=3), "expected on_error as a function"),
+        (lambda m, i: explain_each(m, [i], "a", on_error=3), "expected on_error as a function"),
     ],
 )
 def test_misuse_is_one_line(model, image, call, said):
@@ -327,7 +328,7 @@ def test_misuse_is_one_line(model, image, call, said):
 
 def test_options_describe_themselves():
     assert ExplainOptions(size=[48, 64]).describe() == {
-        "surgery": "own", "size": [48, 64], "resize": "opencv", "templates": "paper"
+        "surgery": None, "size": [48, 64], "resize": "opencv", "templates": "paper"
     }  # fmt: skip
 
 
@@ -400,3 +401,22 @@ def test_saved_maps_want_a_folder_and_a_file(model, image, tmp_path):
         saved_maps("e clip", tmp_path)
     with pytest.raises(UsageError, match="expected an image from a file"):
         explain(model, image, "waves", saved_maps("eclip", tmp_path), **PLAIN)
+
+
+def test_a_method_of_ones_own_is_an_explanation_too(model, image):
+    @method("mine", residual=False, ffn=False)
+    def mine(x):
+        return [Term(x.k, x.k, x.scale)]
+
+    try:
+        assert "mine" in list_explanations() and "mine" in ovseg.list_methods()
+        found = explain(model, image, NAMES, "mine", **PLAIN)
+        wanted = model.with_method("mine").similarity(image, NAMES, surgery="none", **PLAIN)
+        np.testing.assert_allclose(found.grid, wanted.grid, atol=1e-6)
+        with pytest.raises(UsageError, match="an explanation that is no method"):
+            remove_explanation("mine")
+    finally:
+        remove_method("mine")
+    for name, message in (("clip", "a new name for a method, 'clip' is taken"), ("a b", "in letters")):
+        with pytest.raises(UsageError, match=message):
+            method(name)(mine)

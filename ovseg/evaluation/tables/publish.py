@@ -77,7 +77,7 @@ def _own_device(device: str, world: World) -> str:
 
 
 def register(files: Sequence[Path]) -> None:
-    """Run Python files that register explanations with the decorator ``ovseg.explanation.explanation``.
+    """Run Python files that register explanations or methods with ovseg's decorators.
 
     Raises:
         UsageError: a file does not exist or raises an error.
@@ -85,12 +85,12 @@ def register(files: Sequence[Path]) -> None:
     for number, file in enumerate(files):
         spec = importlib.util.spec_from_file_location(f"ovseg_registered_{number}", file)
         if spec is None or spec.loader is None or not file.is_file():
-            raise UsageError(f"expected a Python file of explanations, got {file}")
+            raise UsageError(f"expected a Python file of explanations or methods, got {file}")
         try:
             spec.loader.exec_module(importlib.util.module_from_spec(spec))
         except Exception as error:  # someone else's code raises anything
             raise UsageError(
-                f"expected {file} to register explanations, it raises {one_line(error)}"
+                f"expected {file} to register explanations or methods, it raises {one_line(error)}"
             ) from None
 
 

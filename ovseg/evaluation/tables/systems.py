@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,19 +54,27 @@ class System:
             "surgery": self.surgery,
             "reverse": self.reverse,
             "explanation": self.explanation,
-            "code": None if self.explanation is None else _code_digest(self.explanation),
+            "code": self._code_digest(),
             "saved": None if self.saved is None else self.saved.name,
             "files": None if self.saved is None else _folder_digest(self.saved),
         }
 
+    def _code_digest(self) -> str | None:
+        """SHA-256 of the file that an explanation, or a method of one's own, is written in.
 
-def _code_digest(explanation: str) -> str | None:
-    """SHA-256 of the file that an explanation is written in: one's own changes while one works on it."""
-    try:
-        file = inspect.getsourcefile(get_explanation(explanation).maps)
-        return None if file is None else sha256_of(Path(file))
-    except (OSError, TypeError):  # made in a console: no file, or an object that Python knows no source of
-        return None
+        None for the methods of the table, and where there is no file: made in a console.
+        """
+        if self.explanation is not None:
+            code: Callable[..., object] = get_explanation(self.explanation).maps
+        elif self.method is not None and self.method.form.__module__ != CLIP.form.__module__:
+            code = self.method.form
+        else:
+            return None
+        try:
+            file = inspect.getsourcefile(code)
+            return None if file is None else sha256_of(Path(file))
+        except (OSError, TypeError):
+            return None
 
 
 @functools.lru_cache
