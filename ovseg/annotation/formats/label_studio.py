@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
@@ -148,8 +148,7 @@ def _key(data: Any, keys: dict[str, str], to_name: object) -> str | None:
 def _is_image(value: object) -> bool:
     if not isinstance(value, str):
         return False
-    name = image_name(value)
-    return value.startswith("/data/") or any(name.lower().endswith(ending) for ending in suffixes())
+    return value.startswith("/data/") or PurePosixPath(image_name(value)).suffix.lower() in suffixes()
 
 
 def _labels(one: Any) -> list[str]:

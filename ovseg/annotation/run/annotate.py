@@ -111,7 +111,11 @@ def annotate(
             run_on_ray(work, plan, tally.add, workers)
         elif plan.groups:
             run_local(work, plan, tally.add)
-        return finish(run, writers, plan.images, tally.done, progress)
+        done = finish(run, writers, plan.images, tally.done, progress)
+        if on_note is not None:
+            for line in writers[0].target.skipped.lines():  # all formats count in one place
+                on_note(line)
+        return done
 
 
 def default_finder(classes: Classes) -> Finder:
