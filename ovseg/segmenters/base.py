@@ -1,9 +1,4 @@
-"""The protocol of a promptable segmenter: ``encode(image)`` once, ``decode(prompts)`` many times.
-
-A segmenter keeps nothing of an image but a small cache of embeddings by content, so several sessions and
-threads can share one. A family implements ``_encode``, ``_decode`` and ``_prior``, and ``_decode_many`` where
-its decoder takes several prompts in one call.
-"""
+"""What every segmenter can do: ``encode(image)`` once, which is costly, then ``decode(prompts)`` many times."""
 
 from __future__ import annotations
 
@@ -53,7 +48,7 @@ class MaskSet:
             back to ``Segmenter.decode`` as ``mask``.
         scores: (M,) float32, the segmenter's own estimate of the quality of each mask.
         size: (height, width) of the image in pixels.
-        enlarge: the family's way from logits to masks of any size.
+        enlarge: upsamples logits (M, h, w) to masks of a given size.
     """
 
     logits: NDArray[np.float32]
@@ -93,7 +88,15 @@ class MaskSet:
 
 
 class Segmenter(ABC, Generic[Features]):
-    """A promptable segmenter; see ``ovseg.load_segmenter``.
+    """A promptable segmenter; ``ovseg.load_segmenter`` gives one by its name.
+
+    ``encode`` does the costly work on an image once, and ``decode`` answers prompts on what it gave. Points are
+    (x, y) and boxes (x0, y0, x1, y1), in pixels of the image that was encoded; a family brings them into the
+    frame of its model. Nothing is kept of an image but the last embeddings, by content, so threads and sessions
+    can share a segmenter.
+
+    A segmenter of your own sets ``name`` and implements ``_encode``, ``_decode`` and ``_prior``; and
+    ``_decode_many`` where its decoder takes several prompts in one call.
 
     Attributes:
         name: says which one it is and with which weights; equal names give equal masks.
@@ -237,15 +240,19 @@ class Segmenter(ABC, Generic[Features]):
             raise UsageError(f"expected an embedding of {self.name}, got one of {embedding.owner}")
 
     @abstractmethod
-    def _prior(self, embedding: Embedding[Features], values: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    def _encode(self, image: NDArray[np.uint8]) -> Features:
+        """What ``_decode`` needs to know of an image (H, W, 3) RGB, which is contiguous and read-only."""
 
     @abstractmethod
-    def _encode(self, image: NDArray[np.uint8]) -> Features: ...
+    def _decode(self, embedding: Embedding[Features], prompt: CheckedPrompt) -> MaskSet:
+        """Candidate masks for one prompt, which fits the image."""
 
     @abstractmethod
-    def _decode(self, embedding: Embedding[Features], prompt: CheckedPrompt) -> MaskSet: ...
+    def _prior(self, embedding: Embedding[Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map (H, W) in 0..1 as logits in the size and frame of ``_decode``."""
 
     def _decode_many(self, embedding: Embedding[Features], prompts: Sequence[CheckedPrompt]) -> list[MaskSet]:
+        """Candidate masks for each prompt, in order."""
         return [self._decode(embedding, prompt) for prompt in prompts]
 
 

@@ -93,15 +93,16 @@ def check_boxes(boxes: object, size: tuple[int, int]) -> NDArray[np.float32]:
     return np.stack([check_box(box, size) for box in array])
 
 
-def as_numbers(what: str, value: object) -> NDArray[np.float64]:
-    """Lists, NumPy's arrays and scalars, and tensors on any device as a float64 array. Raises UsageError."""
+def as_numbers(what: str, value: object, kinds: str = "iuf") -> NDArray[np.float64]:
+    """Lists, NumPy's arrays and scalars, and tensors on any device as a float64 array.
+
+    ``kinds`` are the letters of NumPy's kinds of types that are taken. Raises UsageError.
+    """
     try:
-        if hasattr(
-            value, "detach"
-        ):  # a tensor: it may need gradients, or be of a type that NumPy does not have
+        if hasattr(value, "detach"):  # a tensor may need gradients, or be of a type that NumPy does not have
             value = value.detach().cpu().double()
         array = np.asarray(value)
-        if array.dtype.kind not in "iuf" or array.dtype == object:
+        if array.dtype.kind not in kinds:
             raise TypeError
         return array.astype(np.float64)
     except Exception:  # whatever an object of any kind raises when it is asked for numbers
@@ -117,20 +118,13 @@ def _check_points(
     if labels is None:
         marks = np.ones(len(places)) if places.ndim else np.ones(0)
     else:
-        marks = as_numbers("labels (P,)", np.asarray(labels) + 0 if _is_bools(labels) else labels)
+        marks = as_numbers("labels (P,)", labels, kinds="iufb")
     if places.ndim != 2 or places.shape[1] != 2 or marks.shape != places.shape[:1]:
         raise UsageError(f"expected points (P, 2) and labels (P,), got {places.shape} and {marks.shape}")
     if not np.isin(marks, (0, 1)).all():
         raise UsageError(f"expected labels 1 and 0, got {described(marks.tolist())}")
     _check_inside(places, size)
     return _in_float32(places, size), marks.astype(np.uint8)
-
-
-def _is_bools(labels: object) -> bool:
-    try:
-        return np.asarray(labels).dtype == bool
-    except Exception:  # as_numbers says what is wrong
-        return False
 
 
 def _check_inside(places: NDArray[np.float64], size: tuple[int, int]) -> None:

@@ -28,7 +28,7 @@ def check_device(device: str, precision: str = "fp32") -> torch.device:
         raise UsageError(f"unknown device {described(device)}: expected cpu, cuda, cuda:1 …") from None
     if target.type == "cpu":
         if precision == "fp16":
-            raise UsageError("fp16 expected a GPU, got cpu: use fp32 or bf16")
+            raise UsageError("fp16 needs a GPU, got cpu: use fp32 or bf16")
         return torch.device("cpu")
     if target.type not in DEVICES or not _computes(target):
         raise UsageError(f"expected device {device}, this machine offers {_offered()}")

@@ -162,7 +162,7 @@ def test_rubbish_is_one_line(tmp_path, content, ending):
             "expected no weights, a file or 'random' for the embedded model, got 'openai'",
         ),
         (dict(precision="fp64"), "unknown precision 'fp64'.*bf16"),
-        (dict(precision="fp16"), "fp16 expected a GPU"),
+        (dict(precision="fp16"), "fp16 needs a GPU"),
         (dict(device="gpu"), "unknown device 'gpu'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -70,7 +70,7 @@ def test_a_files_digest_is_computed_once_and_again_when_the_file_changes(tmp_pat
 
 def test_a_device_is_one_of_this_machine(monkeypatch):
     assert check_device("cpu") == check_device("cpu:3") == torch.device("cpu")
-    with pytest.raises(UsageError, match="fp16 expected a GPU, got cpu"):
+    with pytest.raises(UsageError, match="fp16 needs a GPU, got cpu"):
         check_device("cpu", "fp16")
     if torch.cuda.is_available():
         assert check_device("cuda", "fp16").type == "cuda"
