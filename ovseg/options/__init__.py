@@ -14,12 +14,14 @@ This room imports no torch: the command line reads its defaults before any model
 
 from ovseg.options.annotation import (
     CVAT_FUNCTIONS,
+    ENGINES,
     FORMATS,
     SHAPES,
     TASKS,
     AnnotateOptions,
     CvatOptions,
     FormatOptions,
+    RunOptions,
     ServeOptions,
 )
 from ovseg.options.fields import Options, Plain, check_known
@@ -44,6 +46,7 @@ from ovseg.options.models import (
 
 __all__ = [
     "CVAT_FUNCTIONS",
+    "ENGINES",
     "FORMATS",
     "MAP_THRESHOLDS",
     "MASK_CHOICES",
@@ -70,6 +73,7 @@ __all__ = [
     "Options",
     "Plain",
     "RecognitionOptions",
+    "RunOptions",
     "SegmentOptions",
     "SegmenterOptions",
     "ServeOptions",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from ovseg.errors import UsageError, described
 from ovseg.options.fields import (
     ANY_TEXT,
     FLAG,
     LIMITS,
+    RUN,
     TEXT,
     Options,
     choice,
@@ -23,6 +25,7 @@ from ovseg.options.models import ModelOptions, SegmenterOptions, SegmentOptions
 FORMATS = ("coco", "coco-panoptic", "yolo", "labelme", "label-studio", "cvat", "voc", "mmseg", "cityscapes")
 SHAPES = ("mask", "polygon")
 TASKS = ("instances", "labels")
+ENGINES = ("local", "ray")
 CVAT_FUNCTIONS = ("detection", "interaction", "tracking")
 
 
@@ -45,6 +48,32 @@ class AnnotateOptions(MaskOptions, SegmentOptions):
     overlap: bool = option(
         False, FLAG, "Objects may share pixels. Without it a pixel belongs to the object that fits it best."
     )
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Options):
+    """How a run of ``ovseg.annotate`` goes; nothing of it changes what is found."""
+
+    recursive: bool = option(False, FLAG, "Search the folders of a folder too.", RUN)
+    mix: bool = option(False, FLAG, "Go on in a run folder that has other settings.", RUN)
+    retry: bool = option(False, FLAG, "Try images again that failed before.", RUN)
+    threads: int = option(2, integer(1, 64), "Images decoded at once.", RUN)
+    engine: str = option(
+        "local", choice(ENGINES), "local: this process; ray: workers of Ray, which needs the extra ray.", RUN
+    )
+    workers: int = option(2, integer(1, 4096), "Workers of Ray.", RUN)
+
+
+class RunChoices(TypedDict, total=False):
+    """Keywords of ``RunOptions`` (PEP 692); a test holds the two equal."""
+
+    recursive: bool
+    mix: bool
+    retry: bool
+    threads: int
+    engine: str
+    workers: int
 
 
 @documented

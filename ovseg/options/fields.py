@@ -27,7 +27,7 @@ Plain: TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | 
 """What JSON can hold."""
 T = TypeVar("T")
 Class = TypeVar("Class", bound="type[Options]")
-MODEL, INPUT, METHOD, LIMITS = "Model", "Input", "Method", "Limits"
+MODEL, INPUT, METHOD, LIMITS, RUN = "Model", "Input", "Method", "Limits", "Run"
 """The headings under which the command line lists options."""
 
 

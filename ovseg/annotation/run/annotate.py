@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ovseg
 from ovseg.annotation.classes import Classes, read_classes
@@ -18,15 +19,17 @@ from ovseg.annotation.run.images import find_inputs, recognise
 from ovseg.annotation.run.plan import Outcome, Progress, Tally, finish, make_plan, renew
 from ovseg.annotation.run.work import Finder, Work
 from ovseg.errors import UsageError
-from ovseg.options import FormatOptions
-from ovseg.options.checks import check_choice, check_integer
+from ovseg.options import FormatOptions, RunOptions
 from ovseg.words.names import fold
 from ovseg.words.vocabulary import Names
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ovseg.options.annotation import RunChoices
+
 PACKAGES = ("torch", "open_clip_torch", "numpy", "opencv-python", "pillow", "pycocotools")
 """Packages whose versions a run writes down."""
-ENGINES = ("local", "ray")
-MOST_THREADS, MOST_WORKERS = 64, 4096
 
 
 def annotate(
@@ -36,15 +39,11 @@ def annotate(
     finder: Finder | None = None,
     formats: str | Sequence[str] = ("coco",),
     *,
-    engine: str = "local",
     format_options: FormatOptions | None = None,
-    recursive: bool = False,
-    mix: bool = False,
-    retry: bool = False,
-    threads: int = 2,
-    workers: int = 2,
-    on_note: Callable[[str], None] | None = None,
     progress: Progress | None = None,
+    on_note: Callable[[str], None] | None = None,
+    options: RunOptions | None = None,
+    **choices: Unpack[RunChoices],
 ) -> Outcome:
     """Annotate images into a run folder. A call that was killed goes on when it is made again.
 
@@ -53,18 +52,14 @@ def annotate(
         classes: as ``read_classes`` takes them: a file, a vocabulary, "sky, tree", a list, a dict.
         out: the run folder.
         finder: finds the regions of each class: a ``MaskFinder`` or ``LabelFinder`` of these classes, or an
-            object of your own with ``find``, ``describe`` and ``batch``. None: masks, with the embedded models.
+            object of your own with ``find``, ``describe`` and ``batch``, which the engine "ray" pickles.
+            None: masks, with the embedded models.
         formats: names of ``ovseg.options.FORMATS``.
-        engine: "local", or "ray" for a job of Ray Data; the finder then has to survive pickling.
         format_options: the choices of the formats.
-        recursive: search the folders of a folder too.
-        mix: go on where the run folder has other settings.
-        retry: try images again that failed before.
-        threads: images decoded at once, 1 to 64.
-        workers: how many workers Ray has, 1 to 4096.
-        on_note: called with a line for whatever was left out or found damaged.
         progress: called with what is counted ("images", "files", then each format), how many are done, of how
             many, and how many images failed.
+        on_note: called with a line for whatever was left out or found damaged.
+        options, choices: a ``RunOptions``, or its fields as keywords.
 
     Returns:
         What was done and what failed. Everything finished is on the disk whatever happens meanwhile.
@@ -83,32 +78,31 @@ def annotate(
         >>> done.done, (out / "coco" / "instances.json").is_file()
         (1, True)
     """
-    check_choice("engine", engine, ENGINES)
-    check_integer("threads", threads, 1, MOST_THREADS)
-    check_integer("workers", workers, 1, MOST_WORKERS)
-    if engine == "ray":
+    going = RunOptions.make(options, choices)
+    if going.engine == "ray":
         check_ray()
     words = read_classes(classes)
     listed = check_formats(formats, words, format_options)
     folder = Path(os.path.abspath(out))
     given = [images] if isinstance(images, (str, os.PathLike)) else list(images)
-    found, notes = find_inputs(given, recursive, folder)
+    found, notes = find_inputs(given, going.recursive, folder)
     if finder is None:
         finder = default_finder(words)
     settings = settings_of(finder, words)
-    with RunFolder(folder, settings, known_of(getattr(finder, "device", None)), mix) as run:
+    known = known_of(getattr(finder, "device", None))
+    with RunFolder(folder, settings, known, going.mix) as run:
         if run.damaged:
             notes.append(f"{run.damaged} damaged lines of {MANIFEST}: their images are done again")
         if on_note is not None:
             for line in notes:
                 on_note(line)
-        plan = make_plan(recognise(found, run.rows), run, finder.batch, retry)
+        plan = make_plan(recognise(found, run.rows), run, finder.batch, going.retry)
         renew(run, plan.renewed)
         writers = make_writers(listed, folder, run.info, format_options)
-        work = Work(finder, writers, folder, run.key, threads)
+        work = Work(finder, writers, folder, run.key, going.threads)
         tally = Tally(run, plan, progress)
-        if plan.groups and engine == "ray":
-            run_on_ray(work, plan, tally.add, workers)
+        if plan.groups and going.engine == "ray":
+            run_on_ray(work, plan, tally.add, going.workers)
         elif plan.groups:
             run_local(work, plan, tally.add)
         done = finish(run, writers, plan.images, tally.done, progress)
