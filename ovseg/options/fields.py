@@ -41,12 +41,14 @@ class Kind:
             is, for ``check`` to refuse.
         choices: all values, where they are words.
         metavar: what the command line shows for a value.
+        several: whether the option may be given several times.
     """
 
     check: Callable[[str, object], object]
     read: Callable[[str, str], object] = lambda name, text: text
     choices: tuple[str, ...] = ()
     metavar: str | None = None
+    several: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ SIZE = Kind(checks.check_size, read_size, metavar="SIZE")
 WORDS = Kind(checks.check_words)
 SOME_WORDS = Kind(partial(checks.check_words, empty=True))
 """Words, or none."""
-TEMPLATES = Kind(checks.check_templates, choices=("paper", "imagenet", "plain"))
+TEMPLATES = Kind(checks.check_templates, choices=("paper", "imagenet", "plain"), several=True)
 DEVICE = Kind(checks.check_device, choices=("cpu", "cuda"))
 TEXT = Kind(checks.check_text)
 WEIGHTS = Kind(checks.check_text, read_path)

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import ovseg.masks  # before anything is patched: it binds names when it is imported
-import ovseg.model.model
+import ovseg.model.load
 from ovseg.apps.cli import app
 from ovseg.evaluation.data.scenes import make_scene
 
@@ -23,13 +23,13 @@ def _loaded(*args, **options):
     return _load(*args, **options)
 
 
-_load = ovseg.model.model.load_model_with
+_load = ovseg.model.load.load_model
 
 
 @pytest.fixture(autouse=True)
 def loaded_once(monkeypatch):
     """A model that was loaded with the same arguments before is taken again."""
-    monkeypatch.setattr(ovseg.model.model, "load_model_with", _loaded)
+    monkeypatch.setattr(ovseg.model.load, "load_model", _loaded)
 
 
 @pytest.fixture

@@ -167,13 +167,13 @@ def header_only(width, height):
         (["--classes", "nothing here"], "expected a file of classes, a vocabulary"),
         (["--classes", "a, b", "--format", "cityscapes"], "Cityscapes' classes"),
         (["--classes", "voc20", "--task", "boxes"], "unknown --task"),
-        (["--classes", "a, b", "--threads", "0"], "expected threads in 1..64"),
+        (["--classes", "a, b", "--threads", "0"], "expected --threads in 1..64"),
         (["--classes", "a, b", "--thresholds", "nowhere.json"], "nowhere.json does not exist"),
         (
             ["--classes", "background, a", "--task", "labels", "--background", "wall"],
             "background class already",
         ),
-        (["--classes", "a, b", "--engine", "spark"], "unknown engine 'spark': expected one of local, ray"),
+        (["--classes", "a, b", "--engine", "spark"], "unknown --engine 'spark': expected one of local, ray"),
         (["--classes", "a, b", "--shape", "box"], "unknown --shape"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.apps.cli.compare import read_truths
+from ovseg.apps.cli.sheets import read_truths
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.explanation import Compared, compare
 from ovseg.explanation.picture import CELL, COLUMNS, EMPTY, LINES, compare_sheets

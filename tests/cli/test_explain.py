@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.apps.cli.explain_maps import CELL, COLUMNS, ROWS, sheets
+from ovseg.apps.cli.sheets import CELL, COLUMNS, ROWS, sheets
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.results import SimilarityMap
 
@@ -38,7 +38,7 @@ def test_maps_at_the_image_s_size_are_written_on_request(run, read, picture, tmp
 
 def test_what_full_maps_take_is_said_before_it_is_taken(run, picture, tmp_path, monkeypatch):
     monkeypatch.setattr("ovseg.results.MAX_VALUES", 2 * 64 * 80 - 1)
-    monkeypatch.setattr(sys.modules["ovseg.apps.cli.explain_maps"], "CELL", 16)
+    monkeypatch.setattr(sys.modules["ovseg.apps.cli.sheets"], "CELL", 16)
     words = ("explain", picture, "bricks, waves", "--out", tmp_path, "--npz", *PLAIN)
     done = run(*words, "--full-size")
     assert done.exit_code == 1 and "2 maps of 64 x 80 take" in done.stderr
@@ -98,7 +98,7 @@ def test_an_explanation_by_name_is_drawn_like_any_method(run, read, picture, tmp
     stem = "a.bricks,waves.explain"
     assert names_in(out) == [f"{stem}.json", f"{stem}.npz", f"{stem}.png"]
     record = read(out / f"{stem}.json")
-    assert record["explanations"] == ["bimodal"] and record["options"]["surgery"] == "own"
+    assert record["explanations"] == ["bimodal"] and record["options"]["surgery"] is None
     assert record["similarity"]["bricks"] == {"low": 0.0, "high": 1.0}
 
 
@@ -121,7 +121,7 @@ def test_an_explanation_by_name_is_drawn_like_any_method(run, read, picture, tmp
         (("--compare", "clip", "--npz", "--full-size"), "--full-size needs neither --compare nor --tokens"),
         (("--mask", "m.png"), "--mask needs --compare with it"),
         (("--compare", "clip", "--mask", "a.png", "--mask", "a.png"), "once for each of 1 texts"),
-        (("--compare", "clip", "--tokens"), "expected a caption in place of --compare"),
+        (("--compare", "clip", "--tokens"), "--tokens needs a caption in place of --compare"),
         (("--compare", "clip", "--surgery", "label_set"), "use --surgery empty"),
     ],
 )

@@ -160,21 +160,21 @@ def test_the_rest_of_a_run_is_done(run, read, pictures, tmp_path):
 
 def test_every_option_of_texttomask_is_reachable(run, read, picture, tmp_path):
     options = {
-        "rule": "paper", "threshold": "0.7", "prompt_with": "points", "mask_choice": "both", "clean": "0.1",
+        "point_rule": "paper", "map_threshold": "0.7", "prompt_with": "points", "mask_choice": "both", "clean": "0.1",
         "presence_threshold": "0", "rivals": "sky, wall", "size": "64x96", "window": "32",
         "stride": "16",
         "batch": "2", "resize": "bilinear", "templates": "a {}",
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
-    words += ["--halve", "--refine", "--segmenter", "tiny"]
+    words += ["--halve-grid", "--refine", "--segmenter", "tiny"]
     done = run("mask", picture, "bricks", "--out", tmp_path / "o", *words)
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "o" / "a.masks.json")["runs"].values()
     assert record["options"] == {
-        "rule": "paper", "threshold": 0.7, "prompt_with": "points", "mask_choice": "both", "clean": 0.1,
+        "point_rule": "paper", "map_threshold": 0.7, "prompt_with": "points", "mask_choice": "both", "clean": 0.1,
         "presence_threshold": 0.0, "rivals": ["sky", "wall"], "size": [64, 96], "window": 32,
         "stride": 16,
-        "batch": 2, "resize": "bilinear", "templates": "a {}", "halve": True, "refine": True,
+        "batch": 2, "resize": "bilinear", "templates": "a {}", "halve_grid": True, "refine": True,
     }  # fmt: skip
 
 

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from ovseg.apps.cli.recognize import ONE_NAME
+
 PLAIN = ("--templates", "plain")
 
 
@@ -17,12 +19,12 @@ def test_each_image_is_a_line_of_names_with_scores(run, picture, model):
 
 
 def test_json_is_an_object_a_line(run, pictures, model):
-    done = run("recognize", pictures, "bricks, waves", "--json", "--surgery", "softmax", "--size", "48x64")
+    done = run("recognize", pictures, "bricks, waves", "--json", "--scores", "softmax", "--size", "48x64")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.exit_code == 1 and len(rows) == 2 and "b.jpg" in done.stderr
     assert [row["image"] for row in rows] == [str(pictures / name) for name in ("a.png", "c.png")]
     assert rows[0]["size"] == [64, 80] and sum(rows[0]["scores"].values()) == pytest.approx(1)
-    assert rows[0]["options"]["surgery"] == "softmax" and rows[0]["options"]["size"] == [48, 64]
+    assert rows[0]["options"]["scores"] == "softmax" and rows[0]["options"]["size"] == [48, 64]
     assert rows[0]["model"]["weights"]["given"] == "embedded" and rows[0]["vocabulary"]["digest"]
 
 
@@ -30,9 +32,7 @@ def test_one_name_is_compared_with_the_empty_text_and_that_is_said(run, picture,
     done = run("recognize", picture, "bricks")
     score = model.recognize(picture, "bricks", surgery="empty")["bricks"]
     assert done.exit_code == 0 and done.stdout == f"{picture}: bricks {score:.3f}\n"
-    assert done.errors == [
-        "note: with a single name, the score compares it with the empty text (--surgery empty)"
-    ]
+    assert done.errors == [ONE_NAME]
     assert not run("recognize", picture, "bricks", "--surgery", "empty", *PLAIN).errors
     done = run("recognize", picture, "bricks", "--surgery", "label_set", *PLAIN)
     assert done.exit_code == 2 and "use --surgery empty" in done.stderr

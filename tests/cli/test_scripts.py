@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ovseg.apps.cli.scripts import Assignments, Parser, reported
-from ovseg.apps.cli.values import parse_assignment
+from ovseg.apps.cli.scripts import Assignments, Parser, parse_assignment, reported
 from ovseg.errors import DataError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +82,7 @@ def test_brackets_within_each_other_have_a_limit():
 
 @pytest.mark.parametrize("text", ["model", "=3", "a=(1,2", "a=1),(2", "a=[1,2", ""])
 def test_what_is_no_assignment_is_misuse(text, capsys):
-    with pytest.raises(UsageError, match="wanted"):
+    with pytest.raises(UsageError, match="expected"):
         parse_assignment(text)
     parser = Parser("what")
     parser.add_argument("--cfg-options", nargs="+", action=Assignments)

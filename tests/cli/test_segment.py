@@ -38,7 +38,7 @@ def test_the_record_says_what_was_done_to_what_with_what(run, read, picture, tmp
         "--out",
         out,
         "--json",
-        "--background",
+        "--background-threshold",
         "0.6",
         "--window",
         "16x24",
@@ -47,7 +47,7 @@ def test_the_record_says_what_was_done_to_what_with_what(run, read, picture, tmp
     assert record["image"] == str(picture) and record["size"] == [64, 80]
     assert record["outputs"] == ["a.labels.png", "a.overlay.png"]
     assert record["names"] == ["bricks", "waves"] and 0 < sum(record["shares"].values()) <= 1
-    assert record["options"]["background"] == 0.6 and record["options"]["window"] == [16, 24]
+    assert record["options"]["background_threshold"] == 0.6 and record["options"]["window"] == [16, 24]
     assert record["model"]["name"] == "tiny" and record["model"]["method"] == "clip_surgery"
     assert record["model"]["weights"]["sha256"] == hashlib.sha256(asset_path("tiny").read_bytes()).hexdigest()
     assert record["vocabulary"]["digest"] == as_vocabulary("bricks, waves").digest()
@@ -56,7 +56,8 @@ def test_the_record_says_what_was_done_to_what_with_what(run, read, picture, tmp
 def test_every_option_of_the_model_is_reachable(run, read, picture, tmp_path):
     options = {
         "size": "32x48", "window": "16", "stride": "8x16", "batch": "3", "resize": "pillow",
-        "logit_scale": "40", "background": "wall, floor", "area_threshold": "0.1", "synonyms": "cosine",
+        "logit_scale": "40", "background": "wall, floor", "background_threshold": "0.2",
+        "area_threshold": "0.1", "synonyms": "cosine",
         "edges": "guided", "templates": "a photo of {}",
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
@@ -64,7 +65,8 @@ def test_every_option_of_the_model_is_reachable(run, read, picture, tmp_path):
     assert done.exit_code == 0, done.output
     assert read(tmp_path / "o" / "a.labels.json")["options"] == {
         "size": [32, 48], "window": 16, "stride": [8, 16], "batch": 3, "resize": "pillow",
-        "logit_scale": 40.0, "background": ["wall", "floor"], "area_threshold": 0.1, "synonyms": "cosine",
+        "logit_scale": 40.0, "background": ["wall", "floor"], "background_threshold": 0.2,
+        "area_threshold": 0.1, "synonyms": "cosine",
         "edges": "guided", "templates": "a photo of {}",
     }  # fmt: skip
 
@@ -79,7 +81,7 @@ def test_the_answer_is_the_model_s(run, read, picture, tmp_path, model):
         "16",
         "--logit-scale",
         "20",
-        "--background",
+        "--background-threshold",
         "0.7",
     )
     assert run("segment", picture, "bricks, waves, gravel", "--out", tmp_path, *words).exit_code == 0
@@ -92,7 +94,7 @@ def test_the_answer_is_the_model_s(run, read, picture, tmp_path, model):
         logit_scale=20,
         background_threshold=0.7,
     )
-    assert np.array_equal(read(tmp_path / "a.labels.png"), expected.labels)
+    assert np.array_equal(read(tmp_path / "a.labels.png"), expected.array)
 
 
 @pytest.mark.parametrize("given", ["voc21", "file"])

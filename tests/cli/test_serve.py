@@ -35,7 +35,7 @@ def test_a_port_in_use_is_one_line(run):
         (("--timeout", "0"), "expected --timeout in 0.1..86400, got 0"),
         (("--workers", "0"), "expected --workers in 1..64, got 0"),
         (("--token", " "), "expected --token as a text"),
-        (("--model", "nothing"), "unknown model"),
+        (("--model", "nothing"), "unknown --model"),
     ],
 )
 def test_misuse_is_one_line(run, words, line):

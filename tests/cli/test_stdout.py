@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
+from ovseg.apps.cli import shared
 from ovseg.apps.cli.shared import command_line_form, tell
 from ovseg.errors import UsageError, WeightsError
 
+NAMED = ("logit_scale", "surgery", "point_rule")
 LIGHT = (["--help"], ["--version"], ["list", "vocabularies"], ["models", "list"], ["models", "path", "RN50"])
 
 
@@ -41,10 +43,8 @@ def test_an_ascii_terminal_shows_what_it_can(tmp_path):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
     done = ovseg("segment", "--help", stdout=subprocess.PIPE, env=environment)
     assert done.returncode == 0 and "--logit-scale" in done.stdout and done.stdout.isascii()
-    done = ovseg(
-        "segment", tmp_path / "дерево.png", "--vocabulary", "дом", stdout=subprocess.PIPE, env=environment
-    )
-    assert done.returncode == 2 and done.stderr.startswith(r"error: unknown vocabulary '\u0434")
+    done = ovseg("segment", tmp_path, "--vocabulary", "дом", stdout=subprocess.PIPE, env=environment)
+    assert done.returncode == 2 and done.stderr.startswith(r"error: unknown --vocabulary '\u0434")
 
 
 @pytest.mark.parametrize("words", LIGHT, ids=" ".join)
@@ -75,7 +75,7 @@ def test_images_are_done_although_nobody_reads_the_lines(run, pictures, tmp_path
     done = run("mask", pictures, "bricks", "--out", tmp_path / "o", *words)
     assert done.exit_code == 1 and (tmp_path / "o" / "c.masks.json").exists()  # b.jpg is broken
     done = run("recognize", pictures, "bricks, waves", "--templates", "plain")
-    assert done.exit_code == 0 and not done.errors  # it ends, and never gets to b.jpg
+    assert done.exit_code == 0  # it ends, whatever b.jpg is
 
 
 @pytest.mark.parametrize("words", [*LIGHT, ["segment", "--help"], ["segment", "nothing"]], ids=" ".join)
@@ -88,7 +88,8 @@ def test_no_torch_is_loaded_for_what_needs_none(words):
     assert done.returncode == 0, done.stderr
 
 
-def test_messages_name_options_as_one_types_them():
+def test_messages_name_options_as_one_types_them(monkeypatch):
+    monkeypatch.setattr(shared, "FLAGS", {name: f"--{name.replace('_', '-')}" for name in NAMED})
     for message, shown in (
         ("expected logit_scale above 0, got 0", "expected --logit-scale above 0, got 0"),
         (
@@ -97,9 +98,12 @@ def test_messages_name_options_as_one_types_them():
         ),
         (
             "unknown surgery 'x': expected one of empty, None",
-            "unknown --surgery 'x': expected one of empty, none",
+            "unknown --surgery 'x': expected one of empty",
         ),
-        ("unknown rule 'x': expected one of a, b, None", "unknown --rule 'x': expected one of a, b"),
+        (
+            "unknown point_rule 'x': expected one of a, b, None",
+            "unknown --point-rule 'x': expected one of a, b",
+        ),
         ("expected each name once, got name='x'", "expected each name once, got name='x'"),
     ):
         assert command_line_form(UsageError(message)) == shown

@@ -76,6 +76,8 @@ def find_inputs(
         files = kept
     if not files:
         raise UsageError(lines[0] if lines else "expected images, got none")
+    if not any(map(os.path.lexists, files)):
+        raise UsageError(f"expected images or a folder, {shown(files[0])} does not exist")
     images = [
         ImageFile(Path(os.path.abspath(file)), _name(file, stem, roots), stem)
         for file, stem in output_stems(files, roots).items()

@@ -1,83 +1,117 @@
-"""The command line: segment, explain, recognize, mask, annotate, page, review, convert, serve, list, models
-and demo.
+"""The command line: ``ovseg segment photo.jpg "sky, tree"`` and the other commands.
 
-No command loads torch before its arguments have been checked, and ``--help`` never does.
+A command's module is imported when the command is used, and torch when its arguments, names and files have
+been checked. The overview and the version need this module alone.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import ovseg
-from ovseg.apps.cli.annotate import annotate
-from ovseg.apps.cli.explain import explain
-from ovseg.apps.cli.group import OneLineGroup
-from ovseg.apps.cli.inputs import DEFAULT_OUT, Out, check_out
-from ovseg.apps.cli.lists import lists
-from ovseg.apps.cli.loading import DEFAULT, little_known, say_loading
-from ovseg.apps.cli.mask import mask
-from ovseg.apps.cli.models import models
-from ovseg.apps.cli.page import page
-from ovseg.apps.cli.recognize import recognize
-from ovseg.apps.cli.review import convert, review
-from ovseg.apps.cli.segment import segment
-from ovseg.apps.cli.serve import serve
-from ovseg.apps.cli.shared import note, reported, tell
 
-app = typer.Typer(
-    cls=OneLineGroup,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Find image regions by their names, with a frozen CLIP and no training.\n\n"
-    'Example: ovseg segment photo.jpg "sky, tree, building"\n\n'
-    "Without --model, the small embedded model is used, which is made for trying out.",
-)
-for command in (segment, explain, recognize, mask, annotate, page, review, convert, serve):
-    app.command()(command)
-app.add_typer(lists, name="list")
-app.add_typer(models, name="models")
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"ovseg {ovseg.__version__}")
-        raise typer.Exit
+COMMANDS = {
+    "segment": ("segment", "Give every pixel the name that fits best."),
+    "explain": ("explain", "Show where CLIP sees each text."),
+    "recognize": ("recognize", "Print the names that fit each image best, with their scores."),
+    "mask": ("mask", "Make masks of what a text names, or say that it is not there."),
+    "annotate": (
+        "annotate",
+        "Annotate many images with the words of a list, in the files of annotation tools.",
+    ),
+    "page": ("page", "Open a page for words and clicks: look at masks, correct, accept and export them."),
+    "review": (
+        "review",
+        "Compare a run with ground truth: IoU, precision and recall of each class, better thresholds.",
+    ),
+    "convert": (
+        "review",
+        "Write annotations in other formats: coco, yolo, labelme, label-studio, cvat, voc and others.",
+    ),
+    "serve": (
+        "serve",
+        "Answer Label Studio and X-AnyLabeling: masks for words, labels, clicks, boxes and strokes.",
+    ),
+    "demo": ("lists", "Segment, explain and mask generated scenes and a few photographs."),
+    "list": ("lists", "List the names that other commands take, one a line."),
+    "models": ("lists", "Weights: what is known, what is on disk, and fetching it."),
+}
+"""Each command's module, which holds it under its own name, and its line in the overview."""
 
 
-@app.callback()
-def _general(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    pass
+def overview() -> str:
+    """What ``ovseg --help`` prints."""
+    commands = "\n".join(f"  {name:<10} {line}" for name, (_, line) in COMMANDS.items())
+    return f"""Usage: ovseg COMMAND [ARGUMENTS]
+
+  Find image regions by their names, with a frozen CLIP and no training.
+
+  Example: ovseg segment photo.jpg "sky, tree, building"
+
+  Without --model, the small embedded model is used, which is made for trying out.
+
+Commands (ovseg COMMAND --help says more):
+{commands}
+
+Options:
+  --version             Show the version.
+  --install-completion  Let this shell complete commands and options.
+  --show-completion     Print what that would add to the shell's start file.
+  --help                Show this text."""
 
 
-@app.command()
-@reported
-def demo(out_folder: Out = DEFAULT_OUT) -> None:
-    """Segment, explain and mask generated scenes and a few photographs; print the pictures' paths.
+@contextmanager
+def whole_output() -> Iterator[None]:
+    """What the block prints is written, or the process ends with a line that says why not.
 
-    Example: ovseg demo --out pictures
-
-    The photographs come from scikit-image and matplotlib, where these are installed.
+    A reader of standard output who has gone, as with ``| head``, ends it with exit code 0. A letter that a
+    terminal cannot show appears as its code, and a stream that is closed goes nowhere.
     """
-    folder = check_out(out_folder)
-    say_loading("the embedded model")
-    from ovseg.apps.demo import missing, run
-    from ovseg.model import load_model
-    from ovseg.segmenters.load import load_segmenter
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open to the end
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    try:
+        yield
+        sys.stdout.flush()  # a full disk shows here, and not when Python shuts down
+    except BrokenPipeError:
+        discard_stdout()
+        sys.exit(0)
+    except OSError as error:
+        discard_stdout()
+        with suppress(OSError):
+            print(f"error: expected to write: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
 
-    for path, what in run(load_model(), load_segmenter(), folder):
-        tell(f"{path.resolve()}: {what}")
-    if missing():
-        note(f"note: {missing()} photographs are left out: pip install scikit-image brings them")
-    for line in little_known(DEFAULT):
-        note(line)
+
+def discard_stdout() -> None:
+    """Send what is still to come on standard output nowhere; Python would complain when it shuts down."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # it is no file, as in tests
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
 
 
 def main() -> None:
     """Run the command line of this process."""
+    words = sys.argv[1:]
+    if words in ([], ["--help"], ["--version"]) and "_OVSEG_COMPLETE" not in os.environ:
+        with whole_output():
+            print(f"ovseg {ovseg.__version__}" if words == ["--version"] else overview())
+        sys.exit(0 if words else 2)
+    from ovseg.apps.cli.commands import app
+
     app()
+
+
+def __getattr__(name: str) -> object:
+    if name == "app":  # for whoever runs commands within Python, as tests do
+        from ovseg.apps.cli.commands import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,102 +2,112 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from typing import Annotated
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ovseg.apps.cli.inputs import Recursive, check_out
-from ovseg.apps.cli.loading import (
-    DEFAULT,
-    MethodName,
-    ModelName,
-    SegmenterName,
-    SegmenterWeights,
-    encode_texts,
-    little_known,
-    load_model,
-)
-from ovseg.apps.cli.loading import load_segmenter as load_named_segmenter
-from ovseg.apps.cli.mask import DEFAULT_SEGMENTER
-from ovseg.apps.cli.options import with_options
-from ovseg.apps.cli.shared import err, note, reported, tell
+from ovseg.apps.cli.commands import LISTED, OWN, required, with_options
+from ovseg.apps.cli.inputs import check_out
+from ovseg.apps.cli.loading import check_models, encode_texts, little_known, load_model, load_segmenter
+from ovseg.apps.cli.loop import Bar
+from ovseg.apps.cli.shared import note, reported, tell
 from ovseg.errors import UsageError
 from ovseg.files.paths import shown
-from ovseg.options import FORMATS, SHAPES, AnnotateOptions, FormatOptions, LoadOptions
+from ovseg.options import (
+    FORMATS,
+    AnnotateOptions,
+    FormatOptions,
+    ModelOptions,
+    Options,
+    SegmenterOptions,
+)
 from ovseg.options.checks import check_choice
+from ovseg.options.fields import ANY_TEXT, FLAG, TEXT, choice, integer, option
+
+if TYPE_CHECKING:
+    from ovseg.annotation.classes import Classes
+    from ovseg.annotation.finder import LabelFinder, MaskFinder
+    from ovseg.annotation.run.plan import Outcome
 
 ENGINES = ("local", "ray")
-EVERY = 30.0
-"""Seconds between lines of progress where standard error is no terminal."""
-
-FormatNames = Annotated[
+FORMATS_HELP = f"{', '.join(FORMATS)}. May be repeated, or several with commas."
+Images = Annotated[
     list[str],
-    typer.Option(
-        "--format",
-        help=f"{', '.join(FORMATS)}. May be repeated, or several with commas.",
-        autocompletion=lambda incomplete: [name for name in FORMATS if name.startswith(incomplete)],
+    typer.Argument(
+        metavar="IMAGES...",
+        help="Folders, images, patterns in quotation marks, or text files that list images.",
+        show_default=False,
     ),
 ]
-Shape = Annotated[
-    str,
-    typer.Option(
-        "--shape",
-        help="mask, or polygon where a tool reads no masks (coco, labelme).",
-        autocompletion=lambda incomplete: [name for name in SHAPES if name.startswith(incomplete)],
-    ),
-]
-ImagePrefix = Annotated[
-    str, typer.Option("--image-prefix", help="What stands before an image's name in Label Studio's tasks.")
-]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenFormats(FormatOptions):
+    """Which formats are written, and their choices."""
+
+    formats: Sequence[str] = option((), LISTED, FORMATS_HELP, OWN)
+
+    def __post_init__(self) -> None:
+        """Names with commas become several, each once."""
+        super().__post_init__()
+        names = [name.strip() for one in self.formats for name in one.split(",")]
+        for name in names:
+            check_choice("format", name, FORMATS)
+        if not names:
+            raise UsageError(f"expected a format, one of {', '.join(FORMATS)}")
+        object.__setattr__(self, "formats", tuple(dict.fromkeys(names)))
+
+    @property
+    def choices(self) -> FormatOptions:
+        """The choices alone."""
+        return FormatOptions(**{name: getattr(self, name) for name in FormatOptions.names()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFormats(WrittenFormats):
+    """The formats of a run."""
+
+    formats: Sequence[str] = option(("coco",), LISTED, FORMATS_HELP, OWN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Options):
+    """How a run of ``ovseg annotate`` goes."""
+
+    classes: str = required(
+        TEXT,
+        "A file with a class a line ('car: car, automobile', 'dog >= 0.6', 'not: poster'), a vocabulary, or "
+        "'sky, tree'.",
+    )
+    out: str = required(ANY_TEXT, "The run folder; the same again goes on.")
+    thresholds: str | None = option(
+        None, TEXT, "A JSON file of thresholds by class, as ovseg review writes.", OWN
+    )
+    recursive: bool = option(False, FLAG, "Search the folders of a folder too.", OWN)
+    mix: bool = option(False, FLAG, "Go on in a run folder that has other settings.", OWN)
+    retry: bool = option(False, FLAG, "Try images again that failed before.", OWN)
+    threads: int = option(2, integer(1, 64), "Images decoded at once.", OWN)
+    engine: str = option(
+        ENGINES[0],
+        choice(ENGINES),
+        "local: this process; ray: workers of Ray, which needs the extra ray.",
+        OWN,
+    )
+    workers: int = option(2, integer(1, 4096), "Workers of Ray.", OWN)
 
 
 @reported
-@with_options(LoadOptions, AnnotateOptions)
+@with_options(ModelOptions, SegmenterOptions, AnnotateOptions, RunFormats, RunOptions, without=["overlaps"])
 def annotate(
-    loading: LoadOptions,
+    models: ModelOptions,
+    segmenter: SegmenterOptions,
     options: AnnotateOptions,
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGES...",
-            help="Folders, images, patterns in quotation marks, or text files that list images.",
-            show_default=False,
-        ),
-    ],
-    classes: Annotated[
-        str,
-        typer.Option(
-            "--classes",
-            help="A file with a class a line ('car: car, automobile', 'dog >= 0.6', 'not: poster'), "
-            "a vocabulary, or 'sky, tree'.",
-        ),
-    ],
-    out_folder: Annotated[str, typer.Option("--out", help="The run folder; the same again goes on.")],
-    formats: FormatNames = ["coco"],  # noqa: B006 - typer reads it and changes nothing
-    thresholds: Annotated[
-        str | None,
-        typer.Option("--thresholds", help="A JSON file of thresholds by class, as ovseg review writes."),
-    ] = None,
-    recursive: Recursive = False,
-    mix: Annotated[
-        bool, typer.Option("--mix", help="Go on in a run folder that has other settings.")
-    ] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Try images again that failed before.")] = False,
-    threads: Annotated[int, typer.Option("--threads", help="Images decoded at once.")] = 2,
-    engine: Annotated[
-        str,
-        typer.Option("--engine", help="local: this process; ray: workers of Ray, which needs Ray Data."),
-    ] = ENGINES[0],
-    workers: Annotated[int, typer.Option("--workers", help="Workers of Ray.")] = 2,
-    shape: Shape = FormatOptions.shape,
-    image_prefix: ImagePrefix = FormatOptions.image_prefix,
-    model: ModelName = DEFAULT,
-    method: MethodName = "clip_surgery",
-    segmenter: SegmenterName = DEFAULT_SEGMENTER,
-    segmenter_weights: SegmenterWeights = None,
+    formats: RunFormats,
+    chosen: RunOptions,
+    images: Images,
 ) -> None:
     """Annotate many images with the words of a list, in the files of annotation tools.
 
@@ -106,32 +116,18 @@ def annotate(
     A run that was stopped or killed goes on when the same command is given again. RUN/summary.txt says what
     was found; images that cannot be read are listed there, and the exit code is 1.
     """
-    from ovseg.annotation.classes import read_classes, read_thresholds
-
-    folder = check_out(out_folder)
-    check_choice("engine", engine, ENGINES)
-    listed = format_names(formats)
-    chosen = FormatOptions(shape=shape, image_prefix=image_prefix)
-    words = read_classes(classes)
-    if thresholds is not None:
-        words = words.with_thresholds(read_thresholds(thresholds))
+    folder = check_out(chosen.out)
+    named = segmenter if options.task == "instances" else None
+    check_models(models, named)
+    words = read_words(chosen)
+    from ovseg.annotation.run.annotate import annotate as run
+    from ovseg.annotation.run.annotate import check_formats
     from ovseg.annotation.run.images import find_inputs
 
-    find_inputs(images, recursive, folder)  # a wrong path is said before a model is loaded
-    ready = load_model(model, method, loading)
-    ready.check_window(options)
-    weights = as_weights("segmenter_weights", segmenter_weights) if segmenter_weights is not None else None
-    sam = load_named_segmenter(segmenter, weights, loading) if options.task == "instances" else None
-    encode_texts(ready, [*words.vocabulary.flat, *words.negatives, *options.rivals, ""], options.templates)
-    from ovseg.annotation.finder import LabelFinder, MaskFinder
-    from ovseg.annotation.run.annotate import annotate as run
-
-    finder: LabelFinder | MaskFinder
-    if sam is None:
-        finder = LabelFinder(ready, words, options)
-    else:
-        finder = MaskFinder(ready, sam, words, options)
-    bar = _Bar()
+    check_formats(formats.formats, words, formats.choices)
+    find_inputs(images, chosen.recursive, folder)  # a wrong path is said before a model is loaded
+    finder = load_finder(models, named, options, words)
+    bar = Bar("images")
     try:
         with bar:
             outcome = run(
@@ -139,98 +135,58 @@ def annotate(
                 words,
                 folder,
                 finder,
-                listed,
-                engine=engine,
-                format_options=chosen,
-                recursive=recursive,
-                mix=mix,
-                retry=retry,
-                threads=threads,
-                workers=workers,
+                formats.formats,
+                engine=chosen.engine,
+                format_options=formats.choices,
+                recursive=chosen.recursive,
+                mix=chosen.mix,
+                retry=chosen.retry,
+                threads=chosen.threads,
+                workers=chosen.workers,
                 on_note=lambda line: note(f"warning: {line}"),
-                progress=bar.to,
+                progress=bar.stage,
             )
     except KeyboardInterrupt:
         note(f"stopped: {bar.done} of {bar.total} images are done; the same command goes on")
         raise typer.Exit(130) from None
+    say_outcome(outcome, folder, little_known(models, named))
+
+
+def read_words(chosen: RunOptions) -> Classes:
+    """The classes of --classes with the thresholds of --thresholds. Raises UsageError."""
+    from ovseg.annotation.classes import read_classes, read_thresholds
+
+    words = read_classes(chosen.classes)
+    if chosen.thresholds is None:
+        return words
+    return words.with_thresholds(read_thresholds(chosen.thresholds))
+
+
+def load_finder(
+    models: ModelOptions, segmenter: SegmenterOptions | None, options: AnnotateOptions, words: Classes
+) -> LabelFinder | MaskFinder:
+    """Load the models of a run; a segmenter is for masks of objects. Raises OvsegError."""
+    model = load_model(models)
+    model.check_window(options)
+    sam = None if segmenter is None else load_segmenter(segmenter, models)
+    encode_texts(model, [*words.vocabulary.flat, *words.negatives, *options.rivals, ""], options.templates)
+    from ovseg.annotation.finder import LabelFinder, MaskFinder
+
+    return LabelFinder(model, words, options) if sam is None else MaskFinder(model, sam, words, options)
+
+
+def say_outcome(outcome: Outcome, folder: Path, notes: Sequence[str]) -> None:
+    """Print what a run did. Raises typer.Exit where an image failed."""
     if outcome.gone:
         note(
             f"warning: {len(outcome.gone)} images no longer exist and stay in the files: {outcome.gone[0]} …"
         )
     for name, reason in outcome.failed.items():
         note(f"error: {reason if name in reason else f'{name}: {reason}'}")
-    used = () if sam is None else (segmenter, weights)
-    for line in little_known(model, loading.weights, *used):
+    for line in notes:
         note(line)
     for line in outcome.lines()[: 1 + len(outcome.masks)]:
         tell(line)
     tell(f"{outcome.done} images in this run, results in {shown(folder)}")
     if outcome.failed:
         raise typer.Exit(1)
-
-
-def format_names(given: Sequence[str]) -> list[str]:
-    """The formats of a command line, each once. Raises UsageError."""
-    names = [name.strip() for one in given for name in one.split(",")]
-    for name in names:
-        check_choice("format", name, FORMATS)
-    if not names:
-        raise UsageError(f"expected a format, one of {', '.join(FORMATS)}")
-    return list(dict.fromkeys(names))
-
-
-class _Bar:
-    """Progress with rate and time left: a bar on a terminal, a line from time to time elsewhere."""
-
-    def __init__(self) -> None:
-        self._what, self.done, self.total = "images", 0, 0
-        self._first: tuple[float, int] | None = None
-        self._said = time.monotonic()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
-        self._shown = Progress(
-            *columns,
-            console=err,
-            transient=True,
-            disable=not err.is_interactive,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._task = self._shown.add_task("images", total=None, rate="")
-
-    def __enter__(self) -> None:
-        self._shown.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._shown.stop()
-
-    def to(self, what: str, done: int, total: int, failed: int) -> None:
-        """Show how many of how many images, or of their files in a format, are done, and how many failed."""
-        now = time.monotonic()
-        if what != self._what or self._first is None:
-            self._what, self._first = what, (now, done)
-        if what == "images":
-            self.done, self.total = done, total
-        elapsed, count = now - self._first[0], done - self._first[1]
-        rate = count / elapsed if elapsed > 0 and count else 0.0
-        said = f"{rate:.2f}/s" + (f", {failed} failed" if failed else "")
-        self._shown.update(self._task, description=what, completed=done, total=total, rate=said)
-        if not err.is_interactive and now - self._said > EVERY:
-            self._said = now
-            left = f", {_duration((total - done) / rate)} left" if rate else ""
-            note(f"{done} of {total} {what}, {said}{left}")
-
-
-def _duration(seconds: float) -> str:
-    """A time for people.
-
-    >>> _duration(59), _duration(3700), _duration(200000)
-    ('1 min', '1 h 2 min', '55 h 33 min')
-    """
-    minutes = max(1, round(seconds / 60))
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

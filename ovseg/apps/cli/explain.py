@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import typer
-
-from ovseg.apps.cli.caption import tokens_marked
-from ovseg.apps.cli.compare import applying, check_masks, compared, read_explanations
-from ovseg.apps.cli.explain_maps import explained
-from ovseg.apps.cli.inputs import (
-    DEFAULT_OUT,
-    Arguments,
-    Inputs,
-    Json,
-    Npz,
-    Out,
-    Recursive,
-    VocabularyName,
-    check_out,
-    read_inputs,
+from ovseg.apps.cli import sheets
+from ovseg.apps.cli.commands import LISTED, OWN, with_options
+from ovseg.apps.cli.inputs import Arguments, ArrayFiles, Inputs, check_out, open_image, read_inputs
+from ovseg.apps.cli.loading import (
+    EXPLANATIONS,
+    METHODS,
+    check_models,
+    encode_texts,
+    little_known,
+    load_model,
 )
-from ovseg.apps.cli.loading import DEFAULT, ModelName, encode_texts, little_known, load_model
-from ovseg.apps.cli.loop import run_images
-from ovseg.apps.cli.options import with_options
-from ovseg.apps.cli.outputs import Outputs
-from ovseg.apps.cli.records import record_of_run
+from ovseg.apps.cli.loop import Opened, Result, Work, run_images
+from ovseg.apps.cli.outputs import Outputs, record_of_run
 from ovseg.apps.cli.shared import note, reported
-from ovseg.errors import UsageError
-from ovseg.options import ExplainOptions, LoadOptions, SimilarityOptions
+from ovseg.errors import UnsupportedModelError, UsageError, described
+from ovseg.options import ExplainOptions, InputOptions, ModelOptions, Options, SimilarityOptions
+from ovseg.options.fields import ANY_TEXT, FLAG, choice, option
+from ovseg.options.models import SURGERIES
+from ovseg.words.names import split_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,60 +36,75 @@ if TYPE_CHECKING:
     from ovseg.model import Model
     from ovseg.results import SimilarityMap
 
+    Pairs: TypeAlias = Iterator[tuple[Path, NDArray[np.uint8]]]
+
+TAKES = 8
+"""Bytes of memory for each pixel of a large image, measured."""
+FIRST = "clip_surgery"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapOptions(ExplainOptions, InputOptions):
+    """The options of similarity maps and of explanations."""
+
+    surgery: str | None = option(
+        None,
+        choice(SURGERIES),
+        "What is taken away from the texts' features: none, empty, label_set or label_set_code. "
+        "Without it: empty; with --compare what belongs to each method.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapFiles(ArrayFiles):
+    """Which explanations are made, and which files."""
+
+    full_size: bool = option(False, FLAG, "The NPZ file also holds the maps at the image's size.", OWN)
+    compare: str | None = option(
+        None,
+        ANY_TEXT,
+        "Several explanations on one sheet: 'clip, gem, bimodal' (ovseg list explanations); NAME=FOLDER takes "
+        "maps that were saved there.",
+        OWN,
+    )
+    mask: Sequence[str] = option(
+        (),
+        LISTED,
+        "With --compare, where a text is: a mask file, or FILE:INDEX of class indices; once for each text. "
+        "Gives mSC and IoU of every map.",
+        OWN,
+    )
+    tokens: bool = option(False, FLAG, "NAMES is one caption: which of its tokens the image answers to.", OWN)
+    explained_by: str | None = option(
+        None,
+        ANY_TEXT,
+        "clip, clip_surgery, gem ..., or gradcam_cls, bimodal, plrp ... (ovseg list explanations). "
+        f"Without it: {FIRST}.",
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        super().__post_init__()
+        if self.full_size and not self.npz:
+            raise UsageError("--full-size needs --npz with it")
+        if self.full_size and (self.tokens or self.compare is not None):
+            raise UsageError("--full-size needs neither --compare nor --tokens with it")
+        if self.mask and self.compare is None:
+            raise UsageError("--mask needs --compare with it")
+        if self.tokens and (self.compare is not None or self.vocabulary is not None):
+            raise UsageError("--tokens needs a caption in place of --compare and --vocabulary")
+        if self.explained_by is not None and self.compare is not None:
+            raise UsageError("expected --method or --compare, got both")
+
+    @property
+    def kind(self) -> str:
+        """What results are called."""
+        return "tokens" if self.tokens else "explain" if self.compare is None else "compare"
+
 
 @reported
-@with_options(LoadOptions, SimilarityOptions, without=["surgery"])
-def explain(
-    loading: LoadOptions,
-    options: SimilarityOptions,
-    images: Arguments,
-    out_folder: Out = DEFAULT_OUT,
-    vocabulary: VocabularyName = None,
-    recursive: Recursive = False,
-    npz: Npz = False,
-    full_size: Annotated[
-        bool, typer.Option("--full-size", help="The NPZ file also holds the maps at the image's size.")
-    ] = False,
-    json: Json = False,
-    compare: Annotated[
-        str | None,
-        typer.Option(
-            "--compare",
-            help="Several explanations on one sheet: 'clip, gem, bimodal' (ovseg list explanations); "
-            "NAME=FOLDER takes maps that were saved there.",
-        ),
-    ] = None,
-    mask: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mask",
-            help="With --compare, where a text is: a mask file, or FILE:INDEX of class indices; once for "
-            "each text. Gives mSC and IoU of every map.",
-        ),
-    ] = None,
-    tokens: Annotated[
-        bool, typer.Option("--tokens", help="NAMES is one caption: which of its tokens the image answers to.")
-    ] = False,
-    model: ModelName = DEFAULT,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            "--method",
-            show_default="clip_surgery",
-            help="clip, clip_surgery, gem ..., or gradcam_cls, bimodal, plrp ... (ovseg list explanations).",
-            rich_help_panel="Method",
-        ),
-    ] = None,
-    surgery: Annotated[
-        str | None,
-        typer.Option(
-            "--surgery",
-            help="What is taken away from the texts' features: empty, label_set, label_set_code or none.",
-            show_default="empty; with --compare what belongs to each method",
-            rich_help_panel="Method",
-        ),
-    ] = None,
-) -> None:
+@with_options(ModelOptions, MapOptions, MapFiles, without=["method"])
+def explain(models: ModelOptions, options: MapOptions, files: MapFiles, images: Arguments) -> None:
     """Show where CLIP sees each text.
 
     Example: ovseg explain photo.jpg "tree, sky"
@@ -105,109 +115,153 @@ def explain(
     prints the three tokens of highest cosine. --npz writes the maps on the token grid. TEXTS stands for the
     texts, so a run with other texts replaces nothing.
     """
-    masks = tuple(mask or ())
-    _check_together(full_size, npz, compare, masks, tokens, vocabulary)
-    if tokens and options.templates != SimilarityOptions.templates:
+    if files.tokens and options.templates != MapOptions.templates:
         raise UsageError("--tokens takes the caption as it is: expected no --templates with it")
-    folder = check_out(out_folder)
-    given = read_inputs(images, vocabulary, recursive, caption=tokens)
-    if masks:
-        check_masks(masks, len(given.names), len(given.stems))
-    if surgery is not None:
-        options = replace(options, surgery=as_surgery("surgery", surgery))
-    rows = _rows(method, compare)
-    similar = compare is None and not tokens and rows[0].method is not None
+    folder = check_out(files.out)
+    named = check_explanations(files)
+    similar = files.kind == "explain" and named[0] in METHODS
+    models = replace(models, method=named[0] if similar else "clip")
+    check_models(models)
+    given = read_inputs(images, files, caption=files.tokens)
+    sheets.check_masks(files.mask, len(given.names), len(given.stems))
     if not similar and (options.window, options.batch) != (None, None):
         raise UsageError(
             "expected --window and --batch with a training-free method alone, got an explanation"
         )
-    ready = load_model(model, rows[0].name if similar else "clip", loading)
-    own = ExplainOptions(
-        surgery="own" if surgery is None else options.surgery,
-        size=options.size,
-        resize=options.resize,
-        templates=options.templates,
-    )
-    refused: dict[str, str] = {}
-    if compare is not None:
-        rows, refused = applying(rows, ready.clip.visual)
-        for reason in refused.values():
-            note(f"note: {reason}: its place stays empty")
-    from ovseg.explanation.run import Run
-    from ovseg.explanation.tokens import CaptionRun
+    asked = Asked(load_model(models), models, given, named, options, files, folder)
+    work = similarities(asked) if similar else explanations(asked)
     from ovseg.files.write import make_folder
 
-    kind = "tokens" if tokens else "explain" if compare is None else "compare"
-    run = record_of_run("explain", ready, loading, options if similar else own, given.names) if json else {}
-    if json and not similar:
-        run["explanations"] = [row.name for row in rows]
-        if refused:
-            run["does not apply"] = refused
-    outputs = Outputs(folder, given, kind, npz, json, run)
-    if tokens:
-        work = tokens_marked(CaptionRun(ready, given.names.names[0], rows[0], own), outputs)
-    else:
-        ready.check_window(options)
-        encode_texts(ready, given.names.flat, options.templates)
-        if similar:
-            ready.check_surgery(options.surgery, given.names)
-            work = explained(_by_model(ready, given, options), outputs, full_size)
-        else:
-            prepared = Run(ready, given.names, rows, own)
-            work = (
-                explained(prepared.first, outputs, full_size)
-                if compare is None
-                else compared(prepared, outputs, masks, list(refused))
-            )
     make_folder(folder)
-    run_images(list(given.stems), work, folder, little_known(model, loading.weights))
+    run_images(given.files, work, folder, little_known(models))
 
 
-def _rows(method: str | None, compare: str | None) -> Sequence[Explanation]:
-    """What --method or --compare name. Raises UsageError for both, or for several methods."""
-    if compare is not None:
-        if method is not None:
-            raise UsageError("expected --method or --compare, got both")
-        return read_explanations(compare)
-    rows = read_explanations("clip_surgery" if method is None else method)
-    if len(rows) > 1:
-        raise UsageError(f"expected one explanation with --method, got {len(rows)}: --compare takes several")
+@dataclass(frozen=True)
+class Asked:
+    """A command line whose arguments have been checked, and the model that was loaded for it."""
+
+    model: Model
+    models: ModelOptions
+    given: Inputs
+    named: Sequence[str]
+    options: MapOptions
+    files: MapFiles
+    folder: Path
+
+    def outputs(self, chosen: Options, **more: object) -> Outputs:
+        """Where results go, and what their records say."""
+        files, run = self.files, dict[str, object]()
+        if files.json:
+            run = record_of_run("explain", self.model, self.models, chosen, self.given.names) | more
+        return Outputs(self.folder, self.given, files.kind, files.npz, files.json, run)
+
+    def chosen(self, names: Iterable[str]) -> dict[str, object]:
+        """The options of these names."""
+        return {name: getattr(self.options, name) for name in names}
+
+
+def check_explanations(files: MapFiles) -> list[str]:
+    """The explanations that --method or --compare name; NAME=FOLDER stands for saved maps.
+
+    Raises:
+        UsageError: a name is unknown or there are several with --method.
+    """
+    text = files.explained_by if files.compare is None else files.compare
+    named = list(split_text("method", FIRST if text is None else text))
+    for name in named:
+        if "=" not in name and name not in EXPLANATIONS:
+            raise UsageError(
+                f"unknown explanation {described(name)}: expected one of {', '.join(EXPLANATIONS)}"
+            )
+    if files.compare is None and len(named) > 1:
+        raise UsageError(f"expected one explanation with --method, got {len(named)}: --compare takes several")
+    return named
+
+
+def similarities(asked: Asked) -> Work[SimilarityMap]:
+    """A training-free method: images of one size go through the encoder together."""
+    from ovseg.maps.similarity import check_surgery
+
+    model, names = asked.model, asked.given.names
+    values = asked.chosen(SimilarityOptions.names())
+    if asked.options.surgery is None:
+        del values["surgery"]
+    options = SimilarityOptions.make(None, values)
+    model.check_window(options)
+    check_surgery(options.surgery, len(names.flat))
+    encode_texts(model, names.flat, options.templates)
+
+    def each(pairs: Pairs) -> Iterator[SimilarityMap]:
+        return model.similarity_each((picture for _, picture in pairs), names, options=options)
+
+    outputs = asked.outputs(options)
+    finish = partial(sheets.write_maps, outputs=outputs, full_size=asked.files.full_size)
+    return Work(partial(open_image, takes=TAKES, side=sheets.CELL), each, finish)
+
+
+def explanations(asked: Asked) -> Work[Any]:
+    """Explanations by gradients or attention, several of them, or a caption's tokens: one image at a time."""
+    from ovseg.explanation.run import Run
+    from ovseg.explanation.tokens import CaptionRun
+
+    model, names, files = asked.model, asked.given.names, asked.files
+    options = ExplainOptions.make(None, asked.chosen(ExplainOptions.names()))
+    rows, refused = read_explanations(asked.named), dict[str, str]()
+    if files.kind == "compare":
+        rows, refused = applying(rows, model)
+    more = {"does not apply": refused} if refused else {}
+    outputs = asked.outputs(options, explanations=[row.name for row in rows], **more)
+    if files.tokens:
+        caption = CaptionRun(model, names.names[0], rows[0], options)
+        return _one_by_one(caption, partial(sheets.write_tokens, outputs=outputs))
+    encode_texts(model, names.flat, options.templates)
+    run = Run(model, names, rows, options)
+    if files.kind == "explain":
+        return _one_by_one(run.first, partial(sheets.write_maps, outputs=outputs, full_size=files.full_size))
+    write = partial(sheets.write_compared, outputs=outputs, masks=files.mask, refused=list(refused))
+    return _one_by_one(run, write)
+
+
+def _one_by_one(
+    make: Callable[[NDArray[np.uint8], Path], Result], finish: Callable[[Opened, Result], list[str]]
+) -> Work[Result]:
+    def each(pairs: Pairs) -> Iterator[Result]:
+        return (make(picture, file) for file, picture in pairs)
+
+    return Work(partial(open_image, takes=TAKES), each, finish)
+
+
+def read_explanations(named: Sequence[str]) -> list[Explanation]:
+    """The rows of some explanations; NAME=FOLDER reads maps that were saved there.
+
+    Raises:
+        UsageError: an explanation is unknown, or a folder is not there.
+    """
+    from ovseg.explanation import get_explanation, saved_maps
+
+    rows = []
+    for one in named:
+        name, equals, folder = one.partition("=")
+        rows.append(saved_maps(name.strip(), folder.strip()) if equals else get_explanation(name))
     return rows
 
 
-def _by_model(
-    model: Model, given: Inputs, options: SimilarityOptions
-) -> Callable[[NDArray[np.uint8], Path], SimilarityMap]:
-    def explain(image: NDArray[np.uint8], _: Path) -> SimilarityMap:
-        return model.similarity(
-            image,
-            given.names,
-            surgery=options.surgery,
-            size=options.size,
-            window=options.window,
-            stride=options.stride,
-            batch=options.batch,
-            resize=options.resize,
-            templates=options.templates,
-        )
+def applying(rows: Sequence[Explanation], model: Model) -> tuple[list[Explanation], dict[str, str]]:
+    """The explanations that apply to a model, and why each of the others does not, which is said.
 
-    return explain
-
-
-def _check_together(
-    full_size: bool,
-    npz: bool,
-    compare: str | None,
-    masks: tuple[str, ...],
-    tokens: bool,
-    vocabulary: str | None,
-) -> None:
-    """Raise UsageError for options that do not go together."""
-    if full_size and not npz:
-        raise UsageError("--full-size needs --npz with it")
-    if full_size and (tokens or compare is not None):
-        raise UsageError("--full-size needs neither --compare nor --tokens with it")
-    if masks and compare is None:
-        raise UsageError("--mask needs --compare with it")
-    if tokens and (compare is not None or vocabulary is not None):
-        raise UsageError("--tokens needs a caption in place of --compare and --vocabulary")
+    Raises:
+        UnsupportedModelError: none applies.
+    """
+    kept, refused = [], dict[str, str]()
+    for row in rows:
+        try:
+            row.check(model.clip.visual)
+        except UnsupportedModelError as error:
+            refused[row.name] = str(error)
+        else:
+            kept.append(row)
+    if not kept:
+        raise UnsupportedModelError(next(iter(refused.values())))
+    for reason in refused.values():
+        note(f"note: {reason}: its place stays empty")
+    return kept, refused

@@ -1,61 +1,66 @@
-"""Models and text features for the commands, with a word on what takes time."""
+"""Models, segmenters and text features for the commands: names are checked before torch is imported."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from ovseg.apps.cli.loop import progress_bar
+from ovseg.apps.cli.loop import Bar
 from ovseg.apps.cli.shared import err, note
-from ovseg.options import LoadOptions
-from ovseg.weights.known import SMALL, TINY
+from ovseg.options import ModelOptions, SegmenterOptions
+from ovseg.options.checks import check_choice
+from ovseg.segmenters.load import check_segmenter
+from ovseg.weights.known import SMALL, TINY, check_model
 
 if TYPE_CHECKING:
     from ovseg.model import Model
     from ovseg.segmenters.base import Segmenter
 
-DEFAULT = SMALL
+METHODS = (
+    "clip",
+    "maskclip",
+    "clip_surgery",
+    "gem",
+    "sclip",
+    "clearclip",
+    "naclip",
+    "segearth",
+    "clip_surgery_normalised",
+)
+EXPLANATIONS = (
+    *METHODS,
+    "rollout",
+    "bimodal",
+    "bimodal_all",
+    "legrad",
+    "legrad_all",
+    "grad_eclip",
+    "gradcam",
+    "gradcam_cls",
+    "gradcam_input",
+    "gscorecam",
+    "gscorecam_cls",
+    "plrp",
+    "rclip",
+)
+"""What the tables of ovseg.clip and ovseg.explanation hold, which need torch; a test holds them equal."""
 LITTLE = {
-    ("model", SMALL): "the embedded model 'small' is for trying out; --model and --weights take a real one",
-    (
-        "model",
-        TINY,
-    ): "the embedded model 'tiny' knows about a hundred words; --model and --weights take others",
-    ("segmenter", TINY): "the embedded segmenter 'tiny' is for trying out; --segmenter takes a real one",
+    ("model", SMALL): "'small' is for trying out; --model and --weights take a real one",
+    ("model", TINY): "'tiny' knows about a hundred words; --model and --weights take others",
+    ("segmenter", TINY): "'tiny' is for trying out; --segmenter takes a real one",
 }
 
-ModelName = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        help="small or tiny (embedded), or a name of open_clip's (ovseg list models).",
-        rich_help_panel="Model",
-    ),
-]
-MethodName = Annotated[
-    str,
-    typer.Option(
-        "--method",
-        help="clip, maskclip, clip_surgery, gem, sclip, clearclip, naclip, segearth (ovseg list methods).",
-        rich_help_panel="Method",
-    ),
-]
-SegmenterName = Annotated[
-    str,
-    typer.Option(
-        "--segmenter",
-        help="grabcut, tiny, vit_b, vit_l, vit_h, mobile, or hf: and a folder or repository.",
-        rich_help_panel="Model",
-    ),
-]
-SegmenterWeights = Annotated[
-    str | None,
-    typer.Option(
-        "--segmenter-weights", help="A checkpoint of the segmenter, or 'random'.", rich_help_panel="Model"
-    ),
-]
+
+def check_models(models: ModelOptions, segmenter: SegmenterOptions | None = None) -> None:
+    """Whatever can be said of the names of models without torch.
+
+    Raises:
+        UsageError: a name is unknown, or weights are missing or unknown.
+    """
+    check_choice("method", models.method, METHODS)
+    check_model(models.model)
+    if segmenter is not None:
+        check_segmenter(segmenter.segmenter)
 
 
 def say_loading(what: str) -> None:
@@ -64,28 +69,22 @@ def say_loading(what: str) -> None:
         note(f"loading {what} ...")
 
 
-def load_model(name: str, method: str, options: LoadOptions) -> Model:
-    """``ovseg.load_model`` with options as one object.
+def load_model(chosen: ModelOptions) -> Model:
+    """The model of a command line. Raises OvsegError as ``ovseg.load_model``."""
+    say_loading(f"the model {chosen.model}")
+    from ovseg.model import load
 
-    Raises:
-        OvsegError: as ``ovseg.load_model``.
-    """
-    say_loading(f"the model {name}")
-    from ovseg.model import load_model_with
-
-    return load_model_with(name, options, method)
+    return load.load_model(chosen.model, chosen.weights, method=chosen.method, options=chosen.loading)
 
 
-def load_segmenter(name: str, weights: str | None, options: LoadOptions) -> Segmenter:
-    """``ovseg.load_segmenter`` on the device of the model.
+def load_segmenter(chosen: SegmenterOptions, models: ModelOptions) -> Segmenter:
+    """The segmenter of a command line on the model's device. Raises OvsegError as ``ovseg.load_segmenter``."""
+    say_loading(f"the segmenter {chosen.segmenter}")
+    from ovseg.segmenters import load
 
-    Raises:
-        OvsegError: as ``ovseg.load_segmenter``.
-    """
-    say_loading(f"the segmenter {name}")
-    from ovseg.segmenters.load import load_segmenter as load
-
-    return load(name, weights, options=options)
+    return load.load_segmenter(
+        chosen.segmenter, chosen.segmenter_weights, device=models.device, offline=models.offline
+    )
 
 
 def encode_texts(model: Model, texts: Sequence[str], templates: str | Sequence[str]) -> None:
@@ -94,19 +93,19 @@ def encode_texts(model: Model, texts: Sequence[str], templates: str | Sequence[s
     Raises:
         UsageError: a text is too long, or the templates are wrong.
     """
-    with progress_bar("prompts") as bar:
+    with Bar("prompts") as bar:
         model.encode_text(texts, templates, progress=bar.to)
 
 
-def little_known(
-    model: str, weights: object = None, segmenter: str = "", segmenter_weights: object = None
-) -> list[str]:
+def little_known(models: ModelOptions, segmenter: SegmenterOptions | None = None) -> list[str]:
     """A line for each embedded or untrained model that a command used: their results are easily misread."""
-    used = {"model": (model, weights), "segmenter": (segmenter, segmenter_weights)}
+    used = [("model", models.model, models.weights)]
+    if segmenter is not None:
+        used.append(("segmenter", segmenter.segmenter, segmenter.segmenter_weights))
     lines = []
-    for what, (name, given) in used.items():
-        if given == "random":
+    for what, name, weights in used:
+        if weights == "random":
             lines.append(f"warning: the weights of the {what} {name} are random: its results mean nothing")
         elif (what, name) in LITTLE:
-            lines.append(f"note: {LITTLE[what, name]}")
+            lines.append(f"note: the embedded {what} {LITTLE[what, name]}")
     return lines

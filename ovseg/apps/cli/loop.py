@@ -1,66 +1,165 @@
-"""One image after the other: what fails is said and counted, the rest is done."""
+"""Many images through a model, and progress: what fails is said and counted, the rest is done."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ovseg.apps.cli.shared import describe, err, note, tell
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-@dataclass(frozen=True)
+    Picture: TypeAlias = NDArray[np.uint8]
+
+Result = TypeVar("Result")
+EVERY = 30.0
+"""Seconds between lines of progress where standard error is no terminal."""
+
+
 class Bar:
-    """A progress bar on standard error; nothing is drawn where that is no terminal."""
+    """Progress with rate and time left: a bar on a terminal, a line from time to time elsewhere.
 
-    progress: Progress
-    task: TaskID
+    Attributes:
+        done, total: how many of how many images, or whatever ``what`` says, are done.
+    """
 
-    def to(self, done: int, total: int) -> None:
-        """Set how much of how much is done."""
-        self.progress.update(self.task, completed=done, total=total)
+    def __init__(self, what: str, total: int | None = None) -> None:
+        self.done, self.total = 0, total or 0
+        self._what = what
+        self._first: tuple[float, int] | None = None
+        self._said = time.monotonic()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        # Standard output is left alone: what is printed there may go to a file or another program.
+        self._shown = Progress(
+            *columns,
+            console=err,
+            transient=True,
+            disable=not err.is_interactive,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._shown.add_task(what, total=total, rate="")
+
+    def __enter__(self) -> Bar:
+        self._shown.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shown.stop()
+
+    def to(self, done: int, total: int, failed: int = 0) -> None:
+        """Set how many of how many are done, and how many of them failed."""
+        self.done, self.total = done, total
+        self.stage(self._what, done, total, failed)
+
+    def stage(self, what: str, done: int, total: int, failed: int = 0) -> None:
+        """``to`` for one stage of several, such as images and then the files of each format."""
+        now = time.monotonic()
+        if what == "images":
+            self.done, self.total = done, total
+        if what != self._what or self._first is None:
+            self._what, self._first = what, (now, done)
+        elapsed, count = now - self._first[0], done - self._first[1]
+        rate = count / elapsed if elapsed > 0 else 0.0
+        said = (f"{rate:.2f}/s" if rate else "") + (f", {failed} failed" if failed else "")
+        self._shown.update(self._task, description=what, completed=done, total=total, rate=said)
+        if not err.is_interactive and now - self._said > EVERY:
+            self._said = now
+            left = f", {_duration((total - done) / rate)} left" if rate else ""
+            note(f"{done} of {total} {what}, {said}{left}")
 
 
-@contextmanager
-def progress_bar(what: str, total: int | None = None) -> Iterator[Bar]:
-    """A bar that is taken away when the block is left, by an error or Ctrl-C too."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # Standard output is left alone: what is printed there may go to a file or another program.
-    shown = Progress(
-        *columns,
-        console=err,
-        transient=True,
-        disable=not err.is_interactive,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with shown as progress:
-        yield Bar(progress, progress.add_task(what, total=total))
+def _duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> _duration(59), _duration(3700), _duration(200000)
+    ('1 min', '1 h 2 min', '55 h 33 min')
+    """
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 @contextmanager
 def bars(what: str) -> Iterator[Callable[[int, int], None]]:
-    """``progress_bar`` as a function of (done, total), for rooms that know no bar."""
-    with progress_bar(what) as bar:
+    """A ``Bar`` as a function of (done, total), for rooms that know no bar."""
+    with Bar(what) as bar:
         yield bar.to
 
 
+# ---------------------------------------------------------------------------------------------- images
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is kept of an image while it is on its way through a model.
+
+    Attributes:
+        file: where it lies.
+        size: (height, width) in pixels.
+        view: (h, w, 3), the picture itself or a smaller one for looking at.
+    """
+
+    file: Path
+    size: tuple[int, int]
+    view: Picture
+
+
+@dataclass(frozen=True)
+class Work(Generic[Result]):
+    """What a command does with each of its images.
+
+    Attributes:
+        open: reads a file: the picture (H, W, 3) for the model, and what is kept of it.
+        each: (file, picture) pairs to results in their order. It may take some pairs before it gives a
+            result, so that pictures of one size go through the encoder together.
+        finish: writes a result, and gives the lines to print.
+    """
+
+    open: Callable[[Path], tuple[Picture, Opened]]
+    each: Callable[[Iterator[tuple[Path, Picture]]], Iterator[Result]]
+    finish: Callable[[Opened, Result], Iterable[str]]
+
+    def lines(self, opened: Opened, result: Result) -> list[str] | Exception:
+        """The lines of a finished image, or why it could not be finished."""
+        try:
+            return list(self.finish(opened, result))
+        except Exception as error:
+            return error
+
+    def alone(self, file: Path) -> list[str] | Exception:
+        """One image by itself."""
+        try:
+            picture, opened = self.open(file)
+            return self.lines(opened, next(self.each(iter([(file, picture)]))))
+        except Exception as error:
+            return error
+
+
 def run_images(
-    files: Sequence[Path],
-    work: Callable[[Path], Iterable[str]],
-    folder: Path | None = None,
-    notes: Sequence[str] = (),
+    files: Sequence[Path], work: Work[Result], folder: Path | None = None, notes: Sequence[str] = ()
 ) -> None:
     """Every image through ``work``; at the end, how many were done.
 
     Args:
         files: the images.
-        work: does one image and gives the lines to print. Whatever it raises concerns this image alone: what
-            is wrong for every image has to be checked before.
+        work: what is done with them. Whatever it raises concerns single images: what is wrong for every image
+            has to be checked before.
         folder: where the results go; None for commands that only print, which end when nobody reads any more.
         notes: lines for standard error once something was done.
 
@@ -69,12 +168,10 @@ def run_images(
     """
     done = failed = 0
     try:
-        with progress_bar("images", len(files)) as bar:
-            for file in files:
-                try:
-                    lines = list(work(file))
-                except Exception as error:
-                    note(f"error: {describe(error, file)}")
+        with Bar("images", len(files)) as bar:
+            for file, lines in _through(files, work):
+                if isinstance(lines, Exception):
+                    note(f"error: {describe(lines, file)}")
                     failed += 1
                 else:
                     done += 1
@@ -92,3 +189,40 @@ def run_images(
         tell(f"{done} of {len(files)} images" + (f", results in {folder}" if done else ""))
     if failed:
         raise typer.Exit(1)
+
+
+def _through(files: Sequence[Path], work: Work[Result]) -> Iterator[tuple[Path, list[str] | Exception]]:
+    """Each image with its lines, or with what went wrong, as soon as it is finished."""
+    left = deque(files)
+    while left:
+        waiting: deque[Opened] = deque()
+        unread: deque[tuple[Path, Exception]] = deque()
+
+        def pictures(
+            waiting: deque[Opened] = waiting, unread: deque[tuple[Path, Exception]] = unread
+        ) -> Iterator[tuple[Path, Picture]]:
+            while left:
+                file = left.popleft()
+                try:
+                    picture, opened = work.open(file)
+                except Exception as error:
+                    unread.append((file, error))
+                    continue
+                waiting.append(opened)
+                yield file, picture
+                del picture  # while the next one is read nobody needs it
+
+        try:
+            for result in work.each(pictures()):
+                while unread:
+                    yield unread.popleft()
+                opened = waiting.popleft()
+                yield opened.file, work.lines(opened, result)
+        except Exception as error:  # of one of the images that wait, which are done one by one
+            if not waiting and not unread:
+                raise
+            if len(waiting) == 1:
+                yield waiting[0].file, error
+            else:
+                yield from ((opened.file, work.alone(opened.file)) for opened in waiting)
+        yield from unread

@@ -1,42 +1,31 @@
-"""``ovseg mask``: a text to masks, through points and a promptable segmenter."""
+"""``ovseg mask``: a text to masks, through points and a promptable segmenter.
+
+One JSON an image remembers every text that it was asked for, also by earlier runs.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from ovseg.apps.cli.inputs import (
-    DEFAULT_OUT,
-    Out,
-    Recursive,
-    VocabularyName,
-    check_out,
-    open_image,
-    read_inputs,
-)
-from ovseg.apps.cli.loading import (
-    DEFAULT,
-    MethodName,
-    ModelName,
-    SegmenterName,
-    SegmenterWeights,
-    little_known,
-    load_model,
-    load_segmenter,
-)
-from ovseg.apps.cli.loop import progress_bar, run_images
-from ovseg.apps.cli.mask_files import Image, remember, write_masks
-from ovseg.apps.cli.options import with_options
-from ovseg.apps.cli.records import beside, record_of_run, slug
-from ovseg.apps.cli.shared import reported
-from ovseg.files.paths import shown
-from ovseg.files.sizes import shrunk, shrunk_labels, viewing_size
-from ovseg.options import LoadOptions, MaskOptions
+from ovseg.apps.cli.commands import with_options
+from ovseg.apps.cli.inputs import ResultFiles, check_out, open_image, read_inputs
+from ovseg.apps.cli.loading import check_models, little_known, load_model, load_segmenter
+from ovseg.apps.cli.loop import Bar, Opened, Work, run_images
+from ovseg.apps.cli.outputs import beside, record_of_run, slug
+from ovseg.apps.cli.shared import note, reported
+from ovseg.files.paths import sha256_of, shown
+from ovseg.options import MaskOptions, ModelOptions, SegmenterOptions
 from ovseg.words.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -45,33 +34,25 @@ if TYPE_CHECKING:
 
     from ovseg.masks import TextMasks
 
+Content: TypeAlias = "dict[str, object]"
 VIEW = 2048
 """Long side in pixels of the picture with all masks; the masks themselves have the image's size."""
 TAKES = 30
 """Bytes of memory for each pixel of a large image, measured with GrabCut."""
-DEFAULT_SEGMENTER = "tiny"
+Texts = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE... TEXTS",
+        help="Images or folders, then the texts: 'bench, person+dog'.",
+        show_default=False,
+    ),
+]
 
 
 @reported
-@with_options(LoadOptions, MaskOptions)
+@with_options(ModelOptions, SegmenterOptions, MaskOptions, ResultFiles)
 def mask(
-    loading: LoadOptions,
-    options: MaskOptions,
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGE... TEXTS",
-            help="Images or folders, then the texts: 'bench, person+dog'.",
-            show_default=False,
-        ),
-    ],
-    out_folder: Out = DEFAULT_OUT,
-    vocabulary: VocabularyName = None,
-    recursive: Recursive = False,
-    model: ModelName = DEFAULT,
-    method: MethodName = "clip_surgery",
-    segmenter: SegmenterName = DEFAULT_SEGMENTER,
-    segmenter_weights: SegmenterWeights = None,
+    models: ModelOptions, segmenter: SegmenterOptions, options: MaskOptions, files: ResultFiles, images: Texts
 ) -> None:
     """Make masks of what a text names, or say that it is not there.
 
@@ -82,40 +63,35 @@ def mask(
     points, reasons, also of the texts of earlier runs on this image). From a vocabulary, the first text of
     each class is taken, without the background class.
     """
-    folder = check_out(out_folder)
-    given = read_inputs(images, vocabulary, recursive)
-    texts = list(given.names.names) if vocabulary is None else first_texts(given.names)
-    ready = load_model(model, method, loading)
-    chosen = as_weights("segmenter_weights", segmenter_weights) if segmenter_weights is not None else None
-    ready.check_window(options)
-    sam = load_segmenter(segmenter, chosen, loading)
-    from ovseg.files.write import make_folder, write_picture
+    folder = check_out(files.out)
+    check_models(models, segmenter)
+    given = read_inputs(images, files)
+    texts = list(given.names.names) if files.vocabulary is None else first_texts(given.names)
+    model = load_model(models)
+    sam = load_segmenter(segmenter, models)
+    from ovseg.files.write import make_folder
     from ovseg.masks import TextToMask
-    from ovseg.results.masks import draw_masks
 
-    finder = TextToMask(ready, sam, options=options)
-    with progress_bar("prompts") as bar:
+    finder = TextToMask(model, sam, options=options)
+    with Bar("prompts") as bar:
         asked = finder.ask(texts, progress=bar.to)
     run = {
-        **record_of_run("mask", ready, loading, finder.options, given.names),
+        **record_of_run("mask", model, models, finder.options, given.names),
         "segmenter": sam.name,
-        "segmenter_weights": chosen,
+        "segmenter_weights": segmenter.segmenter_weights,
     }
     make_folder(folder)
 
-    def work(file: Path) -> Iterator[str]:
-        image = open_image(file, TAKES)
-        target = folder / given.stems[file]
-        make_folder(target.parent)
-        answers = finder.predict_texts(image, asked)
-        entries = [found.describe(write_masks(target, found)) for found in answers]
-        picture = draw_masks(*for_viewing(image, answers))
-        write_picture(beside(target, f".{slug(texts)}.masks.png"), picture)
-        remember(target, Image(file, (image.shape[0], image.shape[1])), entries, run)
-        for found in answers:
-            yield f"{shown(file)}: {found.text}: {outcome(found, options.presence_threshold)}"
+    def answers(pairs: Iterator[tuple[Path, NDArray[np.uint8]]]) -> Iterator[list[TextMasks]]:
+        return finder.predict_each((picture for _, picture in pairs), asked)
 
-    run_images(list(given.stems), work, folder, little_known(model, loading.weights, segmenter, chosen))
+    def finish(opened: Opened, found: list[TextMasks]) -> list[str]:
+        write_answers(folder / given.stems[opened.file], opened, found, run)
+        least = options.presence_threshold
+        return [f"{shown(opened.file)}: {one.text}: {outcome(one, least)}" for one in found]
+
+    work = Work(partial(open_image, takes=TAKES, side=VIEW), answers, finish)
+    run_images(given.files, work, folder, little_known(models, segmenter))
 
 
 def first_texts(names: Vocabulary) -> list[str]:
@@ -140,19 +116,29 @@ def outcome(found: TextMasks, wanted: float) -> str:
     return f"no mask ({found.reason})"
 
 
-def for_viewing(
-    image: NDArray[np.uint8], answers: Sequence[TextMasks]
-) -> tuple[NDArray[np.uint8], list[TextMasks]]:
-    """An image and its masks with a long side of at most ``VIEW`` pixels."""
-    size = viewing_size(image.shape, VIEW)
-    if size == image.shape[:2]:
-        return image, list(answers)
-    return shrunk(image, size), [_shrunk(found, size) for found in answers]
+# ----------------------------------------------------------------------------------------------- files
+
+
+def write_answers(target: Path, opened: Opened, answers: Sequence[TextMasks], run: Content) -> None:
+    """Write the masks of each text, the picture with all of them, and what is remembered of them."""
+    from ovseg.files.write import make_folder, write_picture
+    from ovseg.results.masks import draw_masks
+
+    make_folder(target.parent)
+    entries = [found.describe(write_masks(target, found)) for found in answers]
+    size = (opened.view.shape[0], opened.view.shape[1])
+    picture = draw_masks(opened.view, [_shrunk(found, size) for found in answers])
+    write_picture(beside(target, f".{slug([found.text for found in answers])}.masks.png"), picture)
+    remember(target, opened, entries, run)
 
 
 def _shrunk(found: TextMasks, size: tuple[int, int]) -> TextMasks:
+    """An answer at the (height, width) of a picture for viewing."""
+    if found.masks.shape[1:] == size:
+        return found
     import numpy as np
 
+    from ovseg.files.sizes import shrunk_labels
     from ovseg.results.types import PointPrompts
 
     scale = np.array([size[1] / found.masks.shape[2], size[0] / found.masks.shape[1]], np.float32)
@@ -162,3 +148,92 @@ def _shrunk(found: TextMasks, size: tuple[int, int]) -> TextMasks:
         for one in found.candidates
     )
     return replace(found, masks=masks.reshape(-1, *size), candidates=candidates)
+
+
+def write_masks(target: Path, found: TextMasks) -> list[str]:
+    """Write the masks of one text as TARGET.TEXT.1.png ...; the files' names."""
+    from ovseg.files.write import write_mask
+
+    paths = [
+        beside(target, f".{slug([found.text])}.{number}.png") for number in range(1, len(found.masks) + 1)
+    ]
+    for path, mask in zip(paths, found.masks, strict=True):
+        write_mask(path, mask)
+    return [path.name for path in paths]
+
+
+def remember(target: Path, opened: Opened, entries: Sequence[Content], run: Content) -> None:
+    """Write TARGET.masks.json: these texts, and those of earlier runs on the same image.
+
+    A text that was asked for before is replaced, and of its files those that are not written again are
+    removed. Where the file at hand is of an image with other content, that image's texts and files go.
+
+    Args:
+        target: the results' path without an ending.
+        opened: the image.
+        entries: for each text its "text", its "masks" with a "file" each, and whatever else is to be kept.
+        run: what is the same for all of them.
+    """
+    from ovseg.files.write import locked, write_json
+
+    path = beside(target, ".masks.json")
+    digest = sha256_of(opened.file)
+    key = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()[:8]
+    with locked(path.with_name(".lock")):
+        earlier = read_earlier(path)
+        same = earlier.get("sha256") == digest
+        if earlier and not same:
+            note(f"note: {shown(path)} was of an image with other content: its masks are replaced")
+        asked = {entry["text"] for entry in entries}
+        kept = [entry for entry in _texts(earlier) if same and entry["text"] not in asked]
+        texts = [*kept, *({**entry, "run": key} for entry in entries)]
+        runs = {**_runs(earlier), key: run}
+        used = {entry.get("run") for entry in texts}
+        content = {
+            "image": os.path.abspath(opened.file),
+            "sha256": digest,
+            "size": list(opened.size),
+            "outputs": _files(texts),
+            "texts": texts,
+            "runs": {name: one for name, one in runs.items() if name in used},
+        }
+        write_json(path, content)
+        _remove(target, set(_files(_texts(earlier))) - set(_files(texts)))
+
+
+def read_earlier(path: Path) -> Content:
+    """What an earlier run wrote; empty where there is nothing, or something else than it writes."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _texts(content: Content) -> list[Content]:
+    found = content.get("texts")
+    listed = found if isinstance(found, list) else []
+    return [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("text"), str)]
+
+
+def _runs(content: Content) -> Content:
+    found = content.get("runs")
+    return found if isinstance(found, dict) else {}
+
+
+def _files(texts: Sequence[Mapping[str, object]]) -> list[str]:
+    files: list[str] = []
+    for entry in texts:
+        masks = entry.get("masks")
+        for mask in masks if isinstance(masks, list) else []:
+            if isinstance(mask, dict) and isinstance(mask.get("file"), str):
+                files.append(mask["file"])
+    return files
+
+
+def _remove(target: Path, names: set[str]) -> None:
+    """Remove files beside ``target`` that are called as its masks are; a JSON may say anything."""
+    for name in names:
+        if os.path.basename(name) == name and name.startswith(f"{target.name}.") and name.endswith(".png"):
+            with suppress(OSError, ValueError):
+                target.with_name(name).unlink()

@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 import threading
-from typing import Annotated
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import typer
-
-from ovseg.apps.cli.inputs import Recursive, check_out
-from ovseg.apps.cli.loading import (
-    DEFAULT,
-    MethodName,
-    ModelName,
-    SegmenterName,
-    SegmenterWeights,
-    little_known,
-    load_model,
-)
-from ovseg.apps.cli.loading import load_segmenter as load_named_segmenter
-from ovseg.apps.cli.mask import DEFAULT_SEGMENTER
-from ovseg.apps.cli.options import with_options
+from ovseg.apps.cli.commands import OWN, with_options
+from ovseg.apps.cli.inputs import check_out
+from ovseg.apps.cli.loading import check_models, little_known, load_model, load_segmenter
 from ovseg.apps.cli.shared import note, reported, tell
 from ovseg.files.paths import shown
-from ovseg.options import AnnotateOptions, LoadOptions
-from ovseg.options.checks import check_integer
+from ovseg.options import AnnotateOptions, ModelOptions, Options, SegmenterOptions
+from ovseg.options.fields import ANY_TEXT, FLAG, TEXT, integer, option
 
-DEFAULT_RUN = "ovseg-page"
-HOST, PORT = "127.0.0.1", 7860
-NOT_ASKED = ("task", "logit_scale", "background", "area_threshold", "synonyms", "batch")
+if TYPE_CHECKING:
+    from ovseg.annotation.classes import Classes
+
+NOT_ASKED = (
+    "task",
+    "logit_scale",
+    "background",
+    "background_threshold",
+    "area_threshold",
+    "synonyms",
+    "edges",
+    "batch",
+)
 """Options of ``ovseg annotate`` that a page of masks has no use for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageOptions(Options):
+    """What a page shows, and where it is."""
+
+    folder: str | None = option(None, TEXT, "The photos to go through: a folder, a pattern or a list.", OWN)
+    classes: str | None = option(
+        None, TEXT, "The words to begin with, as for ovseg annotate: a file or 'sky, tree'.", OWN
+    )
+    out: str = option(
+        "ovseg-page", ANY_TEXT, "The run folder of what is accepted; the same again goes on.", OWN
+    )
+    recursive: bool = option(False, FLAG, "Search the folders of a folder too.", OWN)
+    port: int = option(7860, integer(0, 65_535), "The TCP port; 0 for any that is free.", OWN)
+    host: str = option("127.0.0.1", TEXT, "The address to listen at; the default is this machine alone.", OWN)
 
 
 def wait(_: str) -> None:
@@ -37,69 +53,60 @@ def wait(_: str) -> None:
 
 
 @reported
-@with_options(LoadOptions, AnnotateOptions, without=NOT_ASKED)
+@with_options(ModelOptions, SegmenterOptions, AnnotateOptions, PageOptions, without=NOT_ASKED)
 def page(
-    loading: LoadOptions,
-    options: AnnotateOptions,
-    folder: Annotated[
-        str | None, typer.Option("--folder", help="The photos to go through: a folder, a pattern or a list.")
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes", help="The words to begin with, as for ovseg annotate: a file or 'sky, tree'."
-        ),
-    ] = None,
-    out_folder: Annotated[
-        str, typer.Option("--out", help="The run folder of what is accepted; the same again goes on.")
-    ] = DEFAULT_RUN,
-    recursive: Recursive = False,
-    port: Annotated[int, typer.Option("--port", help="The TCP port; 0 for any that is free.")] = PORT,
-    host: Annotated[
-        str, typer.Option("--host", help="The address to listen at; the default is this machine alone.")
-    ] = HOST,
-    model: ModelName = DEFAULT,
-    method: MethodName = "clip_surgery",
-    segmenter: SegmenterName = DEFAULT_SEGMENTER,
-    segmenter_weights: SegmenterWeights = None,
+    models: ModelOptions, segmenter: SegmenterOptions, options: AnnotateOptions, chosen: PageOptions
 ) -> None:
-    """Open a page for words and clicks: look at the masks, correct them, accept them, export them.
+    """Open a page for words and clicks: look at masks, correct, accept and export them.
 
     Example: ovseg page --folder photos --classes "sky, tree" --out run
 
     What is accepted is kept in a run folder as that of ovseg annotate. A page that is started again with the
     same --out goes on. It needs Gradio: pip install '.[page]' in the folder of ovseg.
     """
+    out = check_out(chosen.out)
+    check_models(models, segmenter)
+    words = read_words(chosen, out)
     from ovseg.apps.page.serve import LOCAL, check_address, check_gradio, served
 
     check_gradio()
-    out = check_out(out_folder)
-    check_address(host, check_integer("port", port, 0, 65535))
-    from ovseg.annotation.classes import read_classes
-    from ovseg.apps.page.photos import find_photos
-    from ovseg.apps.page.words import check_words_of_page
+    check_address(chosen.host, chosen.port)
+    if words is not None:
+        from ovseg.apps.page.words import check_words_of_page
 
-    words = None if classes is None else check_words_of_page(read_classes(classes))
-    if folder is not None:
-        find_photos(folder, recursive, out)  # a wrong path is said before a model is loaded
-    ready = load_model(model, method, loading)
-    weights = None if segmenter_weights is None else as_weights("segmenter_weights", segmenter_weights)
-    sam = load_named_segmenter(segmenter, weights, loading)
+        check_words_of_page(words)
+    model = load_model(models)
+    sam = load_segmenter(segmenter, models)
     from ovseg.apps.page.session import PageSession
 
-    session = PageSession(ready, sam, out, options)
+    session = PageSession(model, sam, out, options)
     try:
         if words is not None:
             session.set_words(words)
-        if folder is not None:
-            for line in session.open_folder(folder, recursive):
+        if chosen.folder is not None:
+            for line in session.open_folder(chosen.folder, chosen.recursive):
                 note(f"warning: {line}")
-        for line in little_known(model, loading.weights, segmenter, weights):
+        for line in little_known(models, segmenter):
             note(line)
-        if host not in LOCAL:
-            note(f"warning: whoever reaches {host} can use this page; it asks for no password")
-        with served(session, host, port) as address:
+        if chosen.host not in LOCAL:
+            note(f"warning: whoever reaches {chosen.host} can use this page; it asks for no password")
+        with served(session, chosen.host, chosen.port) as address:
             tell(f"the page is at {address}, results in {shown(out)}; Ctrl+C ends it")
             wait(address)
     finally:
         session.close()
+
+
+def read_words(chosen: PageOptions, out: Path) -> Classes | None:
+    """The words to begin with; a wrong list and a wrong folder are said before torch is imported.
+
+    Raises:
+        UsageError: the words or the folder are wrong.
+    """
+    from ovseg.annotation.classes import read_classes
+    from ovseg.annotation.run.images import find_inputs
+
+    words = None if chosen.classes is None else read_classes(chosen.classes)
+    if chosen.folder is not None:
+        find_inputs([chosen.folder], chosen.recursive, out)
+    return words

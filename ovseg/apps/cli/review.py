@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from ovseg.apps.cli.annotate import FormatNames, ImagePrefix, Shape, format_names
+from ovseg.apps.cli.annotate import WrittenFormats
+from ovseg.apps.cli.commands import with_options
 from ovseg.apps.cli.inputs import check_out
-from ovseg.apps.cli.loop import progress_bar
+from ovseg.apps.cli.loop import Bar
 from ovseg.apps.cli.shared import note, reported, tell
 from ovseg.files.paths import shown
-from ovseg.options import FormatOptions
 
 Kind = Annotated[
     str | None,
@@ -69,17 +69,16 @@ def review(
 
 
 @reported
+@with_options(WrittenFormats, without=["overlaps"])
 def convert(
+    formats: WrittenFormats,
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="A run folder, or annotations in any format.")
     ],
     out_folder: Annotated[str, typer.Option("--out", help="Folder for the results.")],
-    formats: FormatNames,
     kind: Kind = None,
     images: ImagesFolder = None,
     classes: ClassNames = None,
-    shape: Shape = FormatOptions.shape,
-    image_prefix: ImagePrefix = FormatOptions.image_prefix,
 ) -> None:
     """Write annotations in other formats: coco, yolo, labelme, label-studio, cvat, voc and others.
 
@@ -87,15 +86,15 @@ def convert(
 
     Shapes that have no pixels, such as lines and points, are left out and counted: exit code 1 says so.
     """
-    folder, listed = check_out(out_folder), format_names(formats)
-    chosen = FormatOptions(shape=shape, image_prefix=image_prefix)
+    folder = check_out(out_folder)
     from ovseg.annotation.convert import convert as write
     from ovseg.annotation.formats import read_annotations
 
     annotations = read_annotations(source, kind, images, classes)
-    with progress_bar("images") as bar:
-        count = write(annotations, folder, listed, chosen, lambda done: bar.to(done, done))
-    tell(f"{count} images from {annotations.format} to {', '.join(listed)}, results in {shown(folder)}")
+    with Bar("images") as bar:
+        count = write(annotations, folder, formats.formats, formats.choices, lambda done: bar.to(done, done))
+    listed = ", ".join(formats.formats)
+    tell(f"{count} images from {annotations.format} to {listed}, results in {shown(folder)}")
     for line in annotations.skipped.lines():
         note(f"note: {line}")
     if annotations.skipped:

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from ovseg.apps.cli.inputs import (
-    DEFAULT_OUT,
-    Arguments,
-    Json,
-    Npz,
-    Out,
-    Recursive,
-    VocabularyName,
-    check_out,
-    open_image,
-    read_inputs,
-)
-from ovseg.apps.cli.loading import DEFAULT, MethodName, ModelName, encode_texts, little_known, load_model
-from ovseg.apps.cli.loop import run_images
-from ovseg.apps.cli.options import with_options
-from ovseg.apps.cli.records import beside, record_of_image, record_of_run
+from ovseg.apps.cli.commands import OWN, with_options
+from ovseg.apps.cli.inputs import Arguments, ArrayFiles, Inputs, check_out, open_image, read_inputs
+from ovseg.apps.cli.loading import check_models, encode_texts, little_known, load_model
+from ovseg.apps.cli.loop import Opened, Work, run_images
+from ovseg.apps.cli.outputs import beside, record_of_image, record_of_run
 from ovseg.apps.cli.shared import reported
 from ovseg.errors import UsageError
-from ovseg.files.sizes import shrunk, shrunk_labels, viewing_size
-from ovseg.options import LoadOptions, SegmentOptions
+from ovseg.options import ModelOptions, SegmentOptions
+from ovseg.options.fields import FLAG, option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,23 +30,16 @@ VIEW = 2048
 """Long side in pixels of the picture with the labels over the image; label files have the image's size."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelFiles(ArrayFiles):
+    """Which files ``ovseg segment`` writes."""
+
+    probabilities: bool = option(False, FLAG, "The NPZ file also holds every class's probabilities.", OWN)
+
+
 @reported
-@with_options(LoadOptions, SegmentOptions)
-def segment(
-    loading: LoadOptions,
-    options: SegmentOptions,
-    images: Arguments,
-    out_folder: Out = DEFAULT_OUT,
-    vocabulary: VocabularyName = None,
-    recursive: Recursive = False,
-    npz: Npz = False,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="The NPZ file also holds every class's probabilities.")
-    ] = False,
-    json: Json = False,
-    model: ModelName = DEFAULT,
-    method: MethodName = "clip_surgery",
-) -> None:
+@with_options(ModelOptions, SegmentOptions, LabelFiles)
+def segment(models: ModelOptions, options: SegmentOptions, files: LabelFiles, images: Arguments) -> None:
     """Give every pixel the name that fits best.
 
     Example: ovseg segment photo.jpg "sky, tree, building"
@@ -66,45 +48,55 @@ def segment(
     with a legend) for each image; with --npz NAME.labels.npz, with --json NAME.labels.json. A later run with
     other names replaces them.
     """
-    if probabilities and not npz:
+    if files.probabilities and not files.npz:
         raise UsageError("--probabilities needs --npz with it")
-    folder = check_out(out_folder)
-    given = read_inputs(images, vocabulary, recursive)
-    ready = load_model(model, method, loading)
-    from ovseg.files.write import make_folder, write_json, write_picture
-
-    ready.check_window(options)
+    folder = check_out(files.out)
+    check_models(models)
+    given = read_inputs(images, files)
     names = given.names.with_background(options.background)
-    encode_texts(ready, names.flat, options.templates)
-    run = record_of_run("segment", ready, loading, options, given.names) if json else {}
+    model = load_model(models)
+    from ovseg.files.write import make_folder
+
+    model.check_window(options)
+    encode_texts(model, names.flat, options.templates)
+    run = record_of_run("segment", model, models, options, given.names) if files.json else {}
     make_folder(folder)
 
-    def work(file: Path) -> Iterator[str]:
-        image = open_image(file, TAKES)
-        target = folder / given.stems[file]
-        make_folder(target.parent)
-        (found,) = ready.segment_with([image], given.names, options, probabilities=probabilities)
-        written = [beside(target, ".labels.png"), beside(target, ".overlay.png")]
-        found.save(written[0])
-        write_picture(written[1], overlay(image, found))
-        if npz:
-            written.append(beside(target, ".labels.npz"))
-            found.save(written[-1])
-        if json:
-            result = {"names": found.names, "void": found.void, "shares": found.shares, "areas": found.areas}
-            content = {**record_of_image(file, found.labels.shape, written), **result, **run}
-            write_json(beside(target, ".labels.json"), content)
-        return iter(())
+    def labels(pairs: Iterator[tuple[Path, NDArray[np.uint8]]]) -> Iterator[LabelMap]:
+        pictures = (picture for _, picture in pairs)
+        return model.segment_each(pictures, given.names, options=options, probabilities=files.probabilities)
 
-    run_images(list(given.stems), work, folder, little_known(model, loading.weights))
+    finish = partial(write_labels, folder=folder, given=given, files=files, run=run)
+    work = Work(partial(open_image, takes=TAKES, side=VIEW), labels, finish)
+    run_images(given.files, work, folder, little_known(models))
 
 
-def overlay(image: NDArray[np.uint8], found: LabelMap) -> NDArray[np.uint8]:
-    """The labels as colours over the image with a legend, at most ``VIEW`` pixels wide or high."""
+def write_labels(
+    opened: Opened, found: LabelMap, folder: Path, given: Inputs, files: LabelFiles, run: dict[str, object]
+) -> list[str]:
+    """Write a label map, its picture, and what else is asked for."""
+    from ovseg.files.write import make_folder, write_json, write_picture
+
+    target = folder / given.stems[opened.file]
+    make_folder(target.parent)
+    written = [beside(target, ".labels.png"), beside(target, ".overlay.png")]
+    found.save(written[0])
+    write_picture(written[1], overlay(opened.view, found))
+    if files.npz:
+        written.append(beside(target, ".labels.npz"))
+        found.save(written[-1])
+    if files.json:
+        result = {"names": found.names, "void": found.void, "shares": found.shares, "areas": found.areas}
+        write_json(beside(target, ".labels.json"), {**record_of_image(opened, written), **result, **run})
+    return []
+
+
+def overlay(view: NDArray[np.uint8], found: LabelMap) -> NDArray[np.uint8]:
+    """The labels as colours over a picture for viewing, with a legend."""
+    from ovseg.files.sizes import shrunk_labels
     from ovseg.results import figures
 
     colours = figures.palette(len(found.names))
-    size = viewing_size(image.shape, VIEW)
     entries = [(name, tuple(colours[found.index(name)].tolist())) for name in found.shares]
-    labels = shrunk_labels(found.labels, size)
-    return figures.with_legend(figures.overlay_labels(shrunk(image, size), labels, colours), entries)
+    labels = shrunk_labels(found.array, (view.shape[0], view.shape[1]))
+    return figures.with_legend(figures.overlay_labels(view, labels, colours), entries)

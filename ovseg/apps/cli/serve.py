@@ -5,100 +5,79 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from threading import Event
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from ovseg.apps.cli.loading import (
-    DEFAULT,
-    MethodName,
-    ModelName,
-    SegmenterName,
-    SegmenterWeights,
-    encode_texts,
-    little_known,
-    load_model,
-)
-from ovseg.apps.cli.loading import load_segmenter as load_named_segmenter
-from ovseg.apps.cli.mask import DEFAULT_SEGMENTER
-from ovseg.apps.cli.options import with_options
+from ovseg.apps.cli.commands import LISTED, with_options
+from ovseg.apps.cli.loading import check_models, encode_texts, little_known, load_model, load_segmenter
 from ovseg.apps.cli.shared import note, reported, tell
 from ovseg.errors import MissingPackageError, OvsegError, UsageError, extra
 from ovseg.files.paths import expand, shown
-from ovseg.options import AnnotateOptions, LoadOptions, ServeOptions
-from ovseg.options.checks import check_integer, check_text
+from ovseg.options import AnnotateOptions, ModelOptions, Options, SegmenterOptions, ServeOptions
+from ovseg.options.fields import FLAG, TEXT, integer, option
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-HERE = "127.0.0.1"
-PORT = 9090
-"""Where Label Studio's own backends listen."""
+    from ovseg.apps.serve.images import Sources
+
 CONNECTIONS = 512
 """Connections at the same time; a request beyond them gets status 503."""
 SERVER = "Server"
-TASK_FIELDS = ("task", "logit_scale", "background", "area_threshold", "synonyms")
+TASK_FIELDS = (
+    "task",
+    "logit_scale",
+    "background",
+    "background_threshold",
+    "area_threshold",
+    "synonyms",
+    "edges",
+)
 """Options of label maps, which a server does not make."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions(Options):
+    """Where a server listens, and which images it reads."""
+
+    host: str = option("127.0.0.1", TEXT, "The address to listen on; 0.0.0.0 for all networks.", SERVER)
+    port: int = option(
+        9090, integer(0, 65_535), "The port to listen on, Label Studio's own; 0 for a free one.", SERVER
+    )
+    token: str | None = option(
+        None, TEXT, "What tools have to send: in Label Studio the password of HTTP Basic.", SERVER
+    )
+    root: str | None = option(None, TEXT, "The folder below which local files may be read as images.", SERVER)
+    hosts: Sequence[str] = option(
+        (),
+        LISTED,
+        "Hosts that images may be downloaded from: localhost:8080. The first is Label Studio's. "
+        "May be repeated, or several with commas.",
+        SERVER,
+    )
+    label_studio_token: str | None = option(
+        None,
+        TEXT,
+        "An access token of Label Studio, for its images. Without it: what it sends at setup.",
+        SERVER,
+    )
+    log_requests: bool = option(False, FLAG, "Print a line for each request.", SERVER)
+
+
 @reported
-@with_options(LoadOptions, AnnotateOptions, ServeOptions, without=TASK_FIELDS)
+@with_options(
+    ModelOptions, SegmenterOptions, AnnotateOptions, ServeOptions, ServerOptions, without=TASK_FIELDS
+)
 def serve(
-    loading: LoadOptions,
+    models: ModelOptions,
+    segmenter: SegmenterOptions,
     options: AnnotateOptions,
     limits: ServeOptions,
-    host: Annotated[
-        str,
-        typer.Option(
-            "--host", help="The address to listen on; 0.0.0.0 for all networks.", rich_help_panel=SERVER
-        ),
-    ] = HERE,
-    port: Annotated[
-        int, typer.Option("--port", help="The port to listen on; 0 for a free one.", rich_help_panel=SERVER)
-    ] = PORT,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token",
-            envvar="OVSEG_SERVE_TOKEN",
-            help="What tools have to send: in Label Studio the password of HTTP Basic.",
-            rich_help_panel=SERVER,
-        ),
-    ] = None,
-    root: Annotated[
-        str | None,
-        typer.Option(
-            "--root", help="The folder below which local files may be read as images.", rich_help_panel=SERVER
-        ),
-    ] = None,
-    hosts: Annotated[
-        list[str],
-        typer.Option(
-            "--hosts",
-            help="Hosts that images may be downloaded from: localhost:8080. The first is Label Studio's. "
-            "May be repeated, or several with commas.",
-            rich_help_panel=SERVER,
-        ),
-    ] = [],  # noqa: B006 - typer reads it and changes nothing
-    studio_token: Annotated[
-        str | None,
-        typer.Option(
-            "--label-studio-token",
-            envvar="OVSEG_LABEL_STUDIO_TOKEN",
-            help="An access token of Label Studio, for its images. Without it: what it sends at setup.",
-            rich_help_panel=SERVER,
-        ),
-    ] = None,
-    log_requests: Annotated[
-        bool, typer.Option("--log-requests", help="Print a line for each request.", rich_help_panel=SERVER)
-    ] = False,
-    model: ModelName = DEFAULT,
-    method: MethodName = "clip_surgery",
-    segmenter: SegmenterName = DEFAULT_SEGMENTER,
-    segmenter_weights: SegmenterWeights = None,
+    server: ServerOptions,
 ) -> None:
     """Answer Label Studio and X-AnyLabeling: masks for words, labels, clicks, boxes and strokes.
 
@@ -106,43 +85,52 @@ def serve(
 
     Prints its address, and ends with Ctrl-C. docs/serve.md says how the tools are connected.
     """
-    try:
-        import uvicorn  # noqa: F401 - said before models are loaded
-        from fastapi import FastAPI  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError(
-            f"ovseg serve needs FastAPI and uvicorn ({error}): {extra('serve')}"
-        ) from None
-    from ovseg.apps.serve.hosts import Hosts
-    from ovseg.apps.serve.images import Sources
-
-    check_integer("port", port, 0, 65_535)
-    for name, value in (("token", token), ("label_studio_token", studio_token)):
-        if value is not None:
-            check_text(name, value)
-    names = [name.strip() for one in hosts for name in one.split(",")]
-    sources = Sources(_folder(root), Hosts(names, limits.max_bytes, studio_token), limits.max_bytes)
-    with listening(host, port) as opened:
-        ready = load_model(model, method, loading)
-        ready.check_window(options)
-        weights = (
-            as_weights("segmenter_weights", segmenter_weights) if segmenter_weights is not None else None
-        )
-        sam = load_named_segmenter(segmenter, weights, loading)
-        encode_texts(ready, [*options.rivals, ""], options.templates)
+    check_packages()
+    check_models(models, segmenter)
+    sources = find_sources(server, limits)
+    with listening(server.host, server.port) as opened:
+        model = load_model(models)
+        model.check_window(options)
+        sam = load_segmenter(segmenter, models)
+        encode_texts(model, [*options.rivals, ""], options.templates)
         from ovseg.apps.serve.app import create_app
         from ovseg.apps.serve.core import Core
 
-        core = Core(ready, sam, options, limits.max_pixels, limits.keep)
+        core = Core(model, sam, options, limits.max_pixels, limits.keep)
         stop = Event()
-        app = create_app(core, sources=sources, token=token, options=limits, stop=stop)
-        for line in little_known(model, loading.weights, segmenter, weights):
+        app = create_app(core, sources=sources, token=server.token, options=limits, stop=stop)
+        for line in little_known(models, segmenter):
             note(line)
-        if token is None and not ipaddress.ip_address(opened.getsockname()[0]).is_loopback:
+        address, port = opened.getsockname()[:2]
+        if server.token is None and not ipaddress.ip_address(address).is_loopback:
             note("warning: whoever reaches this address may use the server: --token sets a password")
-        shown_host = f"[{host}]" if ":" in host else host
-        tell(f"{core.version} serves on http://{shown_host}:{opened.getsockname()[1]} (Ctrl-C ends it)")
-        run_server(app, opened, stop, log_requests)
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        tell(f"{core.version} serves on http://{host}:{port} (Ctrl-C ends it)")
+        run_server(app, opened, stop, server.log_requests)
+
+
+def check_packages() -> None:
+    """Raise MissingPackageError where a package of the extra is missing."""
+    for name in ("fastapi", "uvicorn"):
+        try:
+            found = find_spec(name)
+        except ValueError:  # its import was blocked
+            found = None
+        if found is None:
+            raise MissingPackageError(f"ovseg serve needs FastAPI and uvicorn ({name}): {extra('serve')}")
+
+
+def find_sources(server: ServerOptions, limits: ServeOptions) -> Sources:
+    """Where images may come from. Raises UsageError for a host or a folder that is none."""
+    from ovseg.apps.serve.hosts import Hosts
+    from ovseg.apps.serve.images import Sources
+
+    root = None if server.root is None else expand(server.root)
+    if root is not None and not root.is_dir():
+        raise UsageError(f"expected root as a folder, got {shown(root)}")
+    names = [name.strip() for one in server.hosts for name in one.split(",")]
+    hosts = Hosts(names, limits.max_bytes, server.label_studio_token)
+    return Sources(root, hosts, limits.max_bytes)
 
 
 def run_server(app: FastAPI, opened: socket.socket, stop: Event, log_requests: bool) -> None:
@@ -195,15 +183,6 @@ def listening(host: str, port: int) -> socket.socket:
         opened.close()
         raise OvsegError(f"expected a free port, {shown(host)}:{port}: {error.strerror}") from None
     return opened
-
-
-def _folder(root: str | None) -> Path | None:
-    if root is None:
-        return None
-    path = expand(root)
-    if not path.is_dir():
-        raise UsageError(f"expected root as a folder, got {shown(root)}")
-    return path
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -14,42 +14,20 @@ import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields
-from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from ovseg.apps.cli import discard_stdout
 from ovseg.errors import OvsegError, OvsegWarning, UsageError, one_line
 from ovseg.files.paths import shown
-from ovseg.options import (
-    AnnotateOptions,
-    FormatOptions,
-    LoadOptions,
-    MaskOptions,
-    RecognitionOptions,
-    SegmentOptions,
-    ServeOptions,
-    SimilarityOptions,
-)
 
 LONGEST = 800
 """Characters of an error's line; what was typed may be of any length."""
 DEBUG = "OVSEG_DEBUG"
 """Environment variable: anything but empty prints the traceback of an unexpected error."""
-CLASSES = (
-    LoadOptions,
-    SegmentOptions,
-    SimilarityOptions,
-    RecognitionOptions,
-    MaskOptions,
-    AnnotateOptions,
-    FormatOptions,
-    ServeOptions,
-)
-OF_COMMANDS = {"method", "segmenter", "token", "label_studio_token", "root", "host", "port"}
-"""Options of single commands that belong to no class."""
-OPTION_NAMES = {field.name for options in CLASSES for field in fields(options)} | OF_COMMANDS
+FLAGS: dict[str, str] = {}
+"""The flag of each option of the command that runs, by its name in Python."""
 
 
 class _Terminal(Console):
@@ -62,8 +40,6 @@ class _Terminal(Console):
 # Paths are printed as they are: ":cat:" in one is no emoji.
 out, err = _Terminal(soft_wrap=True, emoji=False), _Terminal(stderr=True, soft_wrap=True, emoji=False)
 
-Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
-
 
 def reported(command: Callable[..., None]) -> Callable[..., None]:
     """``command`` with every error on one line and its exit code; ovseg's warnings are lines too."""
@@ -74,6 +50,7 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
             warnings.simplefilter("ignore")  # other packages' warnings are for developers
             warnings.simplefilter("always", OvsegWarning)
             warnings.showwarning = lambda message, *_, **__: note(f"warning: {message}")
+            FLAGS.clear()
             try:
                 command(*args, **options)
                 sys.stdout.flush()  # a full disk shows here, and not when Python shuts down
@@ -87,10 +64,9 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
             except BrokenPipeError:
                 discard_stdout()
                 raise typer.Exit(0) from None
-            except OSError as error:
-                discard_stdout()
-                raise end(unexpected(error), 1) from None
             except Exception as error:
+                if isinstance(error, OSError):
+                    discard_stdout()
                 raise end(unexpected(error), 1) from None
 
     return run
@@ -122,14 +98,6 @@ def tell(line: str) -> bool:
     return True
 
 
-def discard_stdout() -> None:
-    """Send what is still to come on standard output nowhere; Python would complain when it shuts down."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # it is no file, as in tests
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
-
-
 def describe(error: Exception, file: str | os.PathLike[str]) -> str:
     """What went wrong with one image, in one line that names the file."""
     message = one_line(error) if isinstance(error, OvsegError) else unexpected(error)
@@ -141,19 +109,17 @@ def unexpected(error: Exception) -> str:
     if os.environ.get(DEBUG):
         note("".join(traceback.format_exception(error)))
     if isinstance(error, OSError) and error.strerror:
-        return (
-            f"{shown(error.filename)}: {error.strerror}"
-            if error.filename
-            else f"expected to write: {error.strerror}"
-        )
+        what = shown(error.filename) if error.filename else "expected to write"
+        return f"{what}: {error.strerror}"
     if isinstance(error, MemoryError):
         return "not enough memory"
     return f"unexpected {type(error).__name__}: {one_line(error)} ({DEBUG}=1 shows where)"
 
 
 def command_line_form(error: OvsegError) -> str:
-    """An error's message with options as one types them: ``--logit-scale``, ``--surgery empty``.
+    """An error's message with the options of the commands as one types them.
 
+    >>> FLAGS.update({"logit_scale": "--logit-scale", "surgery": "--surgery"})
     >>> command_line_form(UsageError("expected logit_scale above 0, got 0: use surgery='empty'"))
     'expected --logit-scale above 0, got 0: use --surgery empty'
     """
@@ -162,22 +128,11 @@ def command_line_form(error: OvsegError) -> str:
         return message
 
     def flag(name: str) -> str:
-        return f"--{name.replace('_', '-')}" if name in OPTION_NAMES else name
+        return FLAGS.get(name, name)
 
     message = re.sub(r"\b(expected|unknown|got) (\w+)\b", lambda m: f"{m[1]} {flag(m[2])}", message)
     message = re.sub(r"^(\w+) needs\b", lambda m: f"{flag(m[1])} needs", message)
     message = re.sub(
-        r"\b(\w+)='([\w-]+)'", lambda m: f"{flag(m[1])} {m[2]}" if m[1] in OPTION_NAMES else m[0], message
+        r"\b(\w+)='([\w-]+)'", lambda m: f"{flag(m[1])} {m[2]}" if m[1] in FLAGS else m[0], message
     )
-    return message.replace(", None", ", none" if "surgery" in message else "")
-
-
-def prepare_streams() -> None:
-    """Let a terminal that cannot show a letter show its code; a stream that is closed goes nowhere."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # `>&-`
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open to the end
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+    return message.replace(", None", "")

@@ -1,0 +1,268 @@
+"""How a function becomes a command: its options from the option classes, its module imported when it is used.
+
+A command names its option classes, ``@with_options(ModelOptions, SegmentOptions)``, and gets their objects.
+Names, defaults, checks, help lines and how a value is typed are the classes' own.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+import ovseg
+from ovseg.apps.cli import COMMANDS, overview, whole_output
+from ovseg.apps.cli.shared import FLAGS, LONGEST, note
+from ovseg.options import Options
+from ovseg.options.fields import Kind, Option, option_of
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context, HelpFormatter
+
+OWN = "Options"
+"""The heading of a command's own options."""
+
+
+def _listed(name: str, value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+LISTED = Kind(_listed, several=True)
+"""Texts, each by an option of its own."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """How an option is typed where its name does not say it.
+
+    Attributes:
+        flags: in place of ``--name``.
+        envvar: an environment variable that stands for it.
+        values: what a shell completes it with.
+    """
+
+    flags: tuple[str, ...] = ()
+    envvar: str | None = None
+    values: Callable[[], Sequence[str]] | None = None
+
+
+def _methods() -> Sequence[str]:
+    from ovseg.apps.cli.loading import METHODS
+
+    return METHODS
+
+
+def _explanations() -> Sequence[str]:
+    from ovseg.apps.cli.loading import EXPLANATIONS
+
+    return EXPLANATIONS
+
+
+def _segmenters() -> Sequence[str]:
+    from ovseg.segmenters.load import list_segmenters
+
+    return list_segmenters()
+
+
+def _vocabularies() -> Sequence[str]:
+    from ovseg.words.vocabulary import list_vocabularies
+
+    return list_vocabularies()
+
+
+TYPED = {
+    "recursive": Typed(("--recursive", "-r")),
+    "explained_by": Typed(("--method",), values=_explanations),
+    "formats": Typed(("--format",)),
+    "source_format": Typed(("--from",)),
+    "token": Typed(envvar="OVSEG_SERVE_TOKEN"),
+    "label_studio_token": Typed(envvar="OVSEG_LABEL_STUDIO_TOKEN"),
+    "method": Typed(values=_methods),
+    "segmenter": Typed(values=_segmenters),
+    "vocabulary": Typed(values=_vocabularies),
+}
+
+
+def required(kind: Kind, help: str) -> str:
+    """A field of a command's own option class that has to be given."""
+    return field(metadata={"option": Option(kind, help, OWN)})
+
+
+def with_options(
+    *classes: type[Options], without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of some classes, and their objects as its first arguments.
+
+    Args:
+        classes: option classes.
+        without: fields that this command has no use for.
+    """
+    listed = [[one for one in fields(made) if one.name not in without] for made in classes]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**given: object) -> None:
+            FLAGS.update({one.name: _flags(one)[0].split("/")[0] for options in listed for one in options})
+            objects = [made(**_read(own, given)) for made, own in zip(classes, listed, strict=True)]
+            command(*objects, **given)
+
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[len(classes) :]
+        added = [parameter(one) for options in listed for one in options]
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in [*own, *added]]
+        vars(run)["__signature__"] = inspect.Signature(parameters)
+        run.__doc__ = _unwrapped(command.__doc__ or "")
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run
+
+    return decorate
+
+
+def _unwrapped(text: str) -> str:
+    """Paragraphs of one line each, which the help wraps to the terminal."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+def _read(options: Sequence[Field[object]], given: dict[str, object]) -> dict[str, object]:
+    """The values of an option class's fields, taken out of what was typed; what was not is left out."""
+    values: dict[str, object] = {}
+    for one in options:
+        value = given.pop(one.name)
+        if isinstance(value, str):
+            values[one.name] = option_of(one).kind.read(one.name, value)
+        elif isinstance(value, (list, tuple)):
+            if value:
+                values[one.name] = value[0] if len(value) == 1 else tuple(value)
+        elif value is not None:
+            values[one.name] = value
+    return values
+
+
+def _flags(one: Field[object]) -> tuple[str, ...]:
+    """How an option is written; one that is on has a way to be off."""
+    flag = f"--{one.name.replace('_', '-')}"
+    switch = f"{flag}/--no-{flag[2:]}" if one.default is True else flag
+    return TYPED.get(one.name, Typed()).flags or (switch,)
+
+
+def parameter(one: Field[object]) -> inspect.Parameter:
+    """A field of an option class as an option of the command line, with the class's default."""
+    row, typed, default = option_of(one), TYPED.get(one.name, Typed()), one.default
+    kind: Any = list[str] if row.kind.several else str | None
+    if row.kind.several:
+        default = [default] if isinstance(default, str) else [*cast("Sequence[str]", default)]
+    elif isinstance(default, bool):
+        kind = bool
+    elif isinstance(default, (int, float)):
+        default = str(default) if isinstance(default, int) else f"{default:g}"
+    elif default is MISSING:
+        kind, default = str, inspect.Parameter.empty
+    elif not isinstance(default, str):  # None, or words that would fill the screen
+        default = None
+    info = typer.Option(
+        *_flags(one),
+        help=row.help,
+        rich_help_panel=row.panel,
+        autocompletion=_completion(typed.values or (lambda: row.kind.choices)),
+        metavar=row.kind.metavar,
+        envvar=typed.envvar,
+    )
+    annotation = Annotated[kind, info]
+    return inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _completion(values: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values() if value.startswith(incomplete)]
+
+    return complete
+
+
+# -------------------------------------------------------------------------------------------- the group
+
+
+class Commands(TyperGroup):
+    """The commands by name. Wrong arguments end in one line "error: …" and exit code 2, without a usage screen."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """The names, in the order of the overview."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        """A command, whose module is imported here."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"ovseg.apps.cli.{COMMANDS[cmd_name][0]}")
+        found = getattr(module, "lists" if cmd_name == "list" else cmd_name)  # "list" is Python's own
+        if not isinstance(found, typer.Typer):
+            function, found = found, typer.Typer(add_completion=False)
+            found.command(cmd_name)(function)
+        command = get_command(found)
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """The overview, for which no command is imported."""
+        formatter.write(overview() + "\n")
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: object,
+    ) -> NoReturn:
+        """Run a command line and end the process; ``standalone_mode`` is always on."""
+        with whole_output():
+            try:
+                code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            except SystemExit as stop:
+                # rich and typer end with 1 where the reader has gone, as with `--help | head -1`
+                if isinstance(stop.__context__, BrokenPipeError):
+                    raise stop.__context__ from None
+                raise
+            except OSError:
+                raise
+            except Exception as error:
+                code = _said(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _said(error: Exception) -> int:
+    """Print what is wrong with the command line, and give the exit code. Other errors are raised again."""
+    message = getattr(error, "format_message", None)
+    if message is None:
+        raise error
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help was shown already
+        return 2
+    text = " ".join(message().split())
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    note(f"error: {text[:1].lower()}{text[1:].rstrip('.')} (--help lists what there is)")
+    return 2
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ovseg {ovseg.__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _general(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
