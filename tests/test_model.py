@@ -280,3 +280,9 @@ def test_the_callers_autocast_changes_nothing(model, scene):
     wanted = [call(scene.image, names) for call in calls]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert [call(scene.image, names) for call in calls] == wanted
+
+
+def test_bf16_without_its_instructions_is_slow_and_said_so(monkeypatch):
+    monkeypatch.setattr("ovseg.weights.device.has_bf16", lambda: False)
+    with pytest.warns(ovseg.errors.OvsegWarning, match="no bf16 instructions"):
+        ovseg.load_model("tiny", precision="bf16", cache=False)

@@ -116,7 +116,7 @@ class LabelFinder:
         classes, options = with_background(classes, options or AnnotateOptions(task="labels"))
         model.check_window(options)
         if classes.thresholds:
-            raise UsageError("thresholds of classes expected the task 'instances', got 'labels'")
+            raise UsageError("thresholds of classes need the task 'instances', got 'labels'")
         self.model, self.options = model, options
         self.classes, self.names = classes, classes.names
         self.batch, self.device = options.batch or GROUP, model.device

@@ -19,6 +19,7 @@ from ovseg.files.write import make_folder, write_json
 from ovseg.mmseg.checks import Checked
 from ovseg.mmseg.metrics import ExactIoUMetric
 from ovseg.mmseg.segmentor import OpenVocabularySegmentor
+from ovseg.weights.device import has_bf16
 from ovseg.weights.files import state_digest
 
 FILE = "results.json"
@@ -124,7 +125,8 @@ def device_name(device: torch.device) -> str:
     """The accelerator's name as its driver gives it, or the processor's as the system does."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
+    name = platform.processor() or platform.machine()
+    return name if has_bf16() else f"{name} without bf16 instructions"
 
 
 def versions() -> dict[str, str]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import platform
+import warnings
+
 import torch
 
-from ovseg.errors import UsageError, described
+from ovseg.errors import OvsegWarning, UsageError, described
 from ovseg.options.checks import DEVICES
+
+NO_BF16 = "this processor has no bf16 instructions: bf16 takes 1.6 to 2.5 times as long as fp32 here"
 
 
 def check_device(device: str, precision: str = "fp32") -> torch.device:
@@ -29,10 +34,18 @@ def check_device(device: str, precision: str = "fp32") -> torch.device:
     if target.type == "cpu":
         if precision == "fp16":
             raise UsageError("fp16 needs a GPU, got cpu: use fp32 or bf16")
+        if precision == "bf16" and not has_bf16():
+            warnings.warn(NO_BF16, OvsegWarning, stacklevel=2)
         return torch.device("cpu")
     if target.type not in DEVICES or not _computes(target):
         raise UsageError(f"expected device {device}, this machine offers {_offered()}")
     return target
+
+
+def has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 by itself; True where that is not known."""
+    asked = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return platform.machine() not in ("x86_64", "AMD64") or None in asked or any(one() for one in asked if one)
 
 
 def _computes(target: torch.device) -> bool:
