@@ -44,8 +44,12 @@ def check_device(device: str, precision: str = "fp32") -> torch.device:
 
 def has_bf16() -> bool:
     """Whether the processor multiplies bfloat16 by itself; True where that is not known."""
-    asked = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
-    return platform.machine() not in ("x86_64", "AMD64") or None in asked or any(one() for one in asked if one)
+    asked = [
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    ]
+    return (
+        platform.machine() not in ("x86_64", "AMD64") or None in asked or any(one() for one in asked if one)
+    )
 
 
 def _computes(target: torch.device) -> bool:
