@@ -39,18 +39,18 @@ def parse() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> str:
     """What was converted, in words."""
-    from ovseg.evaluation.data import convert
+    from ovseg.evaluation.data import cityscapes, coco, context
 
     if args.dataset == "coco-stuff":
-        return str(convert.convert_coco_stuff(args.source, args.out))
+        return str(coco.convert_coco_stuff(args.source, args.out))
     if args.dataset == "coco-object":
-        return str(convert.convert_coco_object(args.source, args.out))
+        return str(coco.convert_coco_object(args.source, args.out))
     if args.dataset == "cityscapes":
-        return str(convert.convert_cityscapes(args.source))
+        return str(cityscapes.convert_cityscapes(args.source))
     if args.source.suffix == ".json":
-        return str(convert.convert_context_json(args.source, args.out, args.split))
+        return str(context.convert_context_json(args.source, args.out, args.split))
     labels = args.labels or args.source.parent / "labels.txt"
-    return str(convert.convert_context_mat(args.source, labels, args.out, args.split))
+    return str(context.convert_context_mat(args.source, labels, args.out, args.split))
 
 
 @reported

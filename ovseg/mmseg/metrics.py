@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ovseg.errors import DataError, UsageError
-from ovseg.evaluation.data.convert.cityscapes import CLASS_IDS, LABEL_IDS, TRAIN_IDS
+from ovseg.evaluation.data.cityscapes import CLASS_IDS, LABEL_IDS, TRAIN_IDS
 from ovseg.files.write import make_folder, write_labels, write_picture
 from ovseg.metrics import check_labels, confusion
 from ovseg.mmseg.outputs import OutputNames, to_array

@@ -150,10 +150,9 @@ sys.meta_path.insert(0, Blocked())
 
 def test_converters_need_neither_torch_nor_mmsegmentation():
     packages = {"torch", "mmseg", "mmengine", "mmcv", "cityscapesscripts", "scipy", "open_clip"}
-    code = "import ovseg.evaluation.data.convert as convert; print(len(convert.__all__))"
+    code = "from ovseg.evaluation.data import cityscapes, coco, context, convert"
     done = blocked(packages, code)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) >= 6
 
 
 @pytest.mark.parametrize("package", ["mmseg", "mmengine", "mmcv", "cityscapesscripts"])

@@ -15,8 +15,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from ovseg.errors import DataError
-from ovseg.evaluation.data import convert
-from ovseg.evaluation.data.convert import coco, context, write
+from ovseg.evaluation.data import cityscapes, coco, context, convert
 
 TOOL = Path(__file__).parents[2] / "tools" / "convert_datasets.py"
 
@@ -64,11 +63,9 @@ def test_ids_are_those_of_mmsegmentation():
 def test_coco_stuff(trees, tmp_path):
     folder = trees.write_tree("coco_stuff164k", tmp_path) / "annotations/val2017"
     wanted = moved(folder, "*_labelTrainIds.png", tmp_path / "away")
-    assert convert.convert_coco_stuff(folder, folder) == convert.Converted(4, 0)
+    assert coco.convert_coco_stuff(folder, folder) == convert.Converted(4, 0)
     assert_same(folder, wanted)
-    assert convert.convert_coco_stuff(folder, folder) == convert.Converted(
-        0, 4
-    )  # its own files are no source
+    assert coco.convert_coco_stuff(folder, folder) == convert.Converted(0, 4)  # its own files are no source
 
 
 def test_coco_object_from_instances(trees, tmp_path):
@@ -76,13 +73,13 @@ def test_coco_object_from_instances(trees, tmp_path):
     source = root / "annotations/instances_val2017.json"
     assert len(trees.write_instances(root, source)) == 80
     wanted = moved(root / "annotations/val2017", "*.png", tmp_path / "away")
-    assert convert.convert_coco_object(source, root / "annotations/val2017").written == 4
+    assert coco.convert_coco_object(source, root / "annotations/val2017").written == 4
     assert_same(root / "annotations/val2017", wanted)
 
 
 def test_coco_object_from_stuffthingmaps(trees, tmp_path):
     folder = trees.write_tree("coco_stuff164k", tmp_path) / "annotations/val2017"
-    assert convert.convert_coco_object(folder, tmp_path / "objects").written == 4
+    assert coco.convert_coco_object(folder, tmp_path / "objects").written == 4
     count = 0
     for path in (tmp_path / "objects").iterdir():
         stuff = np.asarray(Image.open(folder / path.name.replace("instance", "label"))).astype(int)
@@ -122,9 +119,9 @@ def test_context(trees, tmp_path, form):
     del wanted[trained]
     sources = tmp_path / "sources"
     if form == "mat":
-        done = convert.convert_context_mat(sources / "trainval", sources / "labels.txt", folder)
+        done = context.convert_context_mat(sources / "trainval", sources / "labels.txt", folder)
     else:
-        done = convert.convert_context_json(sources / "trainval_merged.json", folder)
+        done = context.convert_context_json(sources / "trainval_merged.json", folder)
     assert done == convert.Converted(4, 0)
     assert_same(folder / "SegmentationClassContext", wanted)
     assert not (folder / "SegmentationClassContext" / trained).exists()
@@ -147,7 +144,7 @@ def test_cityscapes(trees, tmp_path):
     assert len(wanted) == 6
     for path in wanted:
         path.unlink()
-    assert convert.convert_cityscapes(root) == convert.Converted(6, 0)
+    assert cityscapes.convert_cityscapes(root) == convert.Converted(6, 0)
     for path, labels in wanted.items():
         np.testing.assert_array_equal(np.asarray(Image.open(path)), labels)
 
@@ -163,12 +160,12 @@ def test_an_interrupted_conversion_goes_on_and_overwrites_nothing(trees, tmp_pat
         calls.append(path)
         path.write_bytes(b"mine")
 
-    monkeypatch.setattr(write, "write_picture", write_picture)
+    monkeypatch.setattr(convert, "write_picture", write_picture)
     with pytest.raises(KeyboardInterrupt):
-        convert.convert_coco_stuff(folder, out)
+        coco.convert_coco_stuff(folder, out)
     assert sorted(out.iterdir()) == sorted(calls)
     monkeypatch.undo()
-    assert convert.convert_coco_stuff(folder, out) == convert.Converted(2, 2)
+    assert coco.convert_coco_stuff(folder, out) == convert.Converted(2, 2)
     assert [path.read_bytes() for path in calls] == [b"mine", b"mine"]
     assert not list(out.glob("*.partial"))
 
@@ -176,10 +173,10 @@ def test_an_interrupted_conversion_goes_on_and_overwrites_nothing(trees, tmp_pat
 def test_a_list_of_other_images_is_not_overwritten(tmp_path):
     path = tmp_path / "val.txt"
     path.write_text("b\na\n")
-    write.write_list(path, ["a", "b"])
+    convert.write_list(path, ["a", "b"])
     assert path.read_text() == "b\na\n"
     with pytest.raises(DataError, match="expected .* to list the 1 images of this split, it lists others"):
-        write.write_list(path, ["a"])
+        convert.write_list(path, ["a"])
 
 
 def test_the_command(trees, tmp_path, monkeypatch, capsys):

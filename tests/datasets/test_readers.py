@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from ovseg.errors import DataError, OvsegError, UsageError
-from ovseg.evaluation.data.coco import read_coco2017
+from ovseg.evaluation.data.cityscapes import read_cityscapes
+from ovseg.evaluation.data.coco import read_coco2017, read_coco_stuff
+from ovseg.evaluation.data.context import read_context
 from ovseg.evaluation.data.imagenet_s import WORDNET_IDS, read_ids, read_imagenet_s50
 from ovseg.evaluation.data.items import ItemSet
-from ovseg.evaluation.data.pairs import read_cityscapes, read_coco_stuff
 from ovseg.evaluation.data.registry import DATA_SETS, SCENES, parse_source, parse_sources, read_scenes
-from ovseg.evaluation.data.samples import read_context, read_photos, read_voc
+from ovseg.evaluation.data.samples import read_photos, read_voc
 from ovseg.evaluation.data.tags import read_nus_wide, read_tags, tags_of
 from ovseg.words.vocabulary import load_vocabulary
 
@@ -285,7 +286,7 @@ def test_a_wrong_data_set_is_misuse(text, message):
 @pytest.mark.parametrize("kind", DATA_SETS)
 def test_every_kind_says_what_is_missing(tmp_path, kind):
     for root in (tmp_path / "none", tmp_path):
-        with pytest.raises(OvsegError, match="wanted") as caught:
+        with pytest.raises(OvsegError, match="expected") as caught:
             source = parse_source(f"{kind}={root}")
             source.tags()
         assert "\n" not in str(caught.value)

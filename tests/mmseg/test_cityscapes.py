@@ -15,7 +15,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from ovseg.errors import DataError, UsageError
-from ovseg.evaluation.data.convert.cityscapes import to_train_ids
+from ovseg.evaluation.data.cityscapes import to_train_ids
 from ovseg.metrics import SegmentationScore
 from ovseg.mmseg.metrics import score_files, to_label_ids
 from ovseg.words.vocabulary import load_vocabulary

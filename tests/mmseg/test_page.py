@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.evaluation.data.convert import context
+from ovseg.evaluation.data import context
 from ovseg.words.vocabulary import load_vocabulary
 
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovseg.errors import UsageError
-from ovseg.evaluation.data.coco import read_coco2017
+from ovseg.evaluation.data.cityscapes import read_cityscapes
+from ovseg.evaluation.data.coco import read_coco2017, read_coco_stuff
+from ovseg.evaluation.data.context import read_context
 from ovseg.evaluation.data.imagenet_s import read_imagenet_s50
-from ovseg.evaluation.data.pairs import read_cityscapes, read_coco_stuff
-from ovseg.evaluation.data.samples import Sample, SampleSet, from_labels, read_context, read_photos, read_voc
+from ovseg.evaluation.data.samples import Sample, SampleSet, from_labels, read_photos, read_voc
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.evaluation.data.tags import TagSet, read_nus_wide, read_tags, tags_of
 from ovseg.files.paths import expand
@@ -44,7 +45,7 @@ DATA_SETS: dict[str, DataSet] = {
     "coco_stuff164k": DataSet("COCO Stuff", "val2017", read_coco_stuff),
     "cityscapes": DataSet("Cityscapes", "val", read_cityscapes),
     "nus_wide": DataSet("NUS-WIDE", "test", None, read_nus_wide),
-    "photos": DataSet("", "val", lambda root, split: read_photos(root, split)),
+    "photos": DataSet("", "val", read_photos),
     "tags": DataSet("", "names", None, read_tags),
 }
 """Every kind of data set; "scenes" is made and has no folder."""

@@ -17,10 +17,8 @@ from ovseg.errors import DataError, UsageError
 from ovseg.evaluation.data.items import ItemSet
 from ovseg.files.labels import check_labels_fit, load_labels
 from ovseg.files.pictures import load_image
-from ovseg.metrics import VOID
-from ovseg.words.vocabulary import load_vocabulary
+from ovseg.results import void_value
 
-LARGE_VOID = 65535
 SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 
 
@@ -45,15 +43,6 @@ SampleSet = ItemSet[Sample]
 """A named set of samples; each iteration reads it from the start."""
 
 
-def void_index(classes: int) -> int:
-    """The index of pixels that belong to no class: 255, and 65535 where 255 is a class.
-
-    >>> void_index(21), void_index(459)
-    (255, 65535)
-    """
-    return VOID if classes <= VOID else LARGE_VOID
-
-
 def from_labels(
     name: str,
     image: NDArray[np.uint8],
@@ -66,7 +55,7 @@ def from_labels(
     Args:
         name: of the sample.
         image: (H, W, 3) uint8 RGB.
-        labels: (H, W) indices; ``void_index(len(names))`` marks pixels that do not count.
+        labels: (H, W) indices; ``void_value(len(names))`` marks pixels that do not count.
         names: the name of each index.
         ignored: names that are no labels, such as "background"; their pixels count.
 
@@ -79,7 +68,7 @@ def from_labels(
     (['sky', 'tree'], [[True, True, False]])
     """
     check_labels_fit(labels, image.shape, name)
-    void = void_index(len(names))
+    void = void_value(len(names))
     known = [int(k) for k in np.unique(labels) if k != void]
     wrong = [k for k in known if not 0 <= k < len(names)]
     if wrong:
@@ -127,6 +116,30 @@ def read_folder(
     return SampleSet(title or images.parent.name, used, list(stems), load, files)
 
 
+def read_pairs(
+    title: str,
+    names: tuple[str, ...],
+    stems: Sequence[str],
+    pictures: Sequence[Path],
+    masks: Sequence[Path],
+    folder: Path,
+    wanted: str,
+) -> SampleSet:
+    """Pictures and label maps that belong together by their names. Raises UsageError where there are none."""
+    if not masks:
+        problem = "has none" if folder.is_dir() else "does not exist"
+        raise UsageError(f"expected {title} with {wanted}, {folder} {problem}")
+
+    def load(index: int) -> Sample:
+        image = load_image(pictures[index])
+        return from_labels(stems[index], image, load_labels(masks[index]), names)
+
+    def files(index: int) -> tuple[Path, Path]:
+        return pictures[index], masks[index]
+
+    return SampleSet(title, names, list(stems), load, files)
+
+
 def find_picture(folder: Path, stem: str) -> Path:
     """The file STEM with one of ``SUFFIXES``; the first of them where there is none."""
     choices = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
@@ -143,21 +156,6 @@ def read_voc(
     """
     stems = read_lines(root / "ImageSets" / "Segmentation" / f"{split}.txt")
     return read_folder(root / "JPEGImages", root / "SegmentationClass", stems, names, ignored, root.name)
-
-
-def read_context(root: Path, split: str = "val") -> SampleSet:
-    """Read PASCAL Context with its 59 classes: VOCdevkit/VOC2010 with SegmentationClassContext.
-
-    ``ovseg.evaluation.data.convert`` makes the label maps and ImageSets/SegmentationContext/SPLIT.txt from either form
-    in which the data set was published. Index 0 is what none of the 59 classes covers; it counts as ground.
-
-    Raises:
-        UsageError: the list of the split is missing or empty.
-    """
-    stems = read_lines(root / "ImageSets" / "SegmentationContext" / f"{split}.txt")
-    names = load_vocabulary("pascal_context60").names
-    folders = (root / "JPEGImages", root / "SegmentationClassContext")
-    return read_folder(*folders, stems, names, ("background",), "PASCAL Context")
 
 
 def read_photos(

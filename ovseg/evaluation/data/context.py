@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import DataError, MissingPackageError, UsageError, described, extra
-from ovseg.evaluation.data.convert.write import Converted, look_up, read_json, write_all, write_list
+from ovseg.evaluation.data.convert import Converted, look_up, read_json, write_all, write_list
+from ovseg.evaluation.data.samples import SampleSet, read_folder, read_lines
 from ovseg.results.coco import Mask
 from ovseg.words.vocabulary import load_vocabulary
 
@@ -34,6 +35,21 @@ OTHER_NAMES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "clo
 """Names of the list of 59 that differ from the list of 459, where a class has both."""
 
 SPLITS = ("train", "val")
+
+
+def read_context(root: Path, split: str = "val") -> SampleSet:
+    """Read PASCAL Context with its 59 classes: VOCdevkit/VOC2010 with SegmentationClassContext.
+
+    ``convert_context_mat`` or ``convert_context_json`` makes the label maps and
+    ImageSets/SegmentationContext/SPLIT.txt. Index 0 is what none of the 59 classes covers; it counts as ground.
+
+    Raises:
+        UsageError: the list of the split is missing or empty.
+    """
+    stems = read_lines(root / "ImageSets" / "SegmentationContext" / f"{split}.txt")
+    names = load_vocabulary("pascal_context60").names
+    folders = (root / "JPEGImages", root / "SegmentationClassContext")
+    return read_folder(*folders, stems, names, ("background",), "PASCAL Context")
 
 
 def class_table() -> NDArray[np.int_]:

@@ -1,4 +1,4 @@
-"""Cityscapes' labelTrainIds from its labelIds: no polygons are drawn anew."""
+"""Cityscapes: its pictures with masks, and labelTrainIds from its labelIds, without drawing polygons anew."""
 
 from __future__ import annotations
 
@@ -8,13 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import DataError, UsageError
-from ovseg.evaluation.data.convert.write import Converted, read_labels, write_all
+from ovseg.evaluation.data.convert import Converted, write_all
+from ovseg.evaluation.data.samples import SampleSet, read_pairs
+from ovseg.files.labels import load_labels
 from ovseg.metrics import VOID
+from ovseg.words.vocabulary import load_vocabulary
 
 TRAIN_IDS, LABEL_IDS = "_labelTrainIds.png", "_labelIds.png"
 CLASS_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """The labelId of each of the 19 classes, in the classes' order, as cityscapesscripts has them."""
 LARGEST_ID = 33
+
+
+def read_cityscapes(root: Path, split: str = "val") -> SampleSet:
+    """Read Cityscapes: leftImg8bit/SPLIT/CITY/*, gtFine/SPLIT/CITY/*_gtFine_labelTrainIds.png (19 classes).
+
+    ``tools/convert_datasets.py`` makes the label maps. Raises UsageError where there are none.
+    """
+    ending = "_gtFine_labelTrainIds.png"
+    folder = root / "gtFine" / split
+    masks = sorted(folder.glob(f"*/*{ending}"))
+    names = load_vocabulary("cityscapes").names
+    stems = [f"{path.parent.name}/{path.name.removesuffix(ending)}" for path in masks]
+    pictures = [root / "leftImg8bit" / split / f"{stem}_leftImg8bit.png" for stem in stems]
+    return read_pairs("Cityscapes", names, stems, pictures, masks, folder, f"CITY/*{ending}")
 
 
 def convert_cityscapes(labels: Path) -> Converted:
@@ -36,7 +53,7 @@ def convert_cityscapes(labels: Path) -> Converted:
     jobs = [
         (
             path.with_name(path.name.replace(LABEL_IDS, TRAIN_IDS)),
-            lambda path=path: to_train_ids(read_labels(path), path),
+            lambda path=path: to_train_ids(load_labels(path), path),
         )
         for path in sources
     ]
