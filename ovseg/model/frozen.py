@@ -16,7 +16,7 @@ from ovseg.clip.attention import Method, get_method
 from ovseg.clip.encoder import Trace, encode_image
 from ovseg.clip.loaded import LoadedClip
 from ovseg.clip.text import Progress, TextCache, TextEncoder
-from ovseg.clip.towers import check_method, patch_size
+from ovseg.clip.towers import check_method, tower_of
 from ovseg.errors import UsageError, described
 from ovseg.files.pictures import ImageLike, OnError, Pictures
 from ovseg.maps.similarity import cosine, place_features
@@ -58,7 +58,7 @@ class FrozenClip:
         check_method(loaded.clip.visual, method)
         self.loaded, self.method = loaded, method
         self.origin: Callable[..., FrozenClip] | None = None
-        self.size, self.patch_size = loaded.size, patch_size(loaded.clip.visual)
+        self.size, self.patch_size = loaded.size, tower_of(loaded.clip.visual).patch_size
         self._text = text or TextEncoder(loaded, cache)
 
     @property

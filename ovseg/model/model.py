@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ovseg.clip.towers import native_size
+from ovseg.clip.towers import tower_of
 from ovseg.files.pictures import ImageLike, OnError
 from ovseg.maps import recognition
 from ovseg.maps.labels import merge_synonyms
@@ -214,6 +214,6 @@ class Model(FrozenClip):
                 merge_synonyms(scores, vocabulary.owners)[:, 0, 0].cpu().numpy(), vocabulary.names
             )
 
-        size = chosen.size if chosen.size is not None else native_size(self.clip.visual)
+        size = chosen.size if chosen.size is not None else tower_of(self.clip.visual).native_size
         inputs = InputOptions(size=size, resize=chosen.resize)
         return self._stream(images, inputs, None, on_error, finish)

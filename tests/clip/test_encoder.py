@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from ovseg.clip.attention import METHODS, Heads, attend, gaussian_bias, get_method
 from ovseg.clip.attention import weights as attention_weights
 from ovseg.clip.encoder import Trace, encode_image
-from ovseg.clip.towers import patch_size, resize_positions, tower_of
+from ovseg.clip.towers import resize_positions, tower_of
 from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.maps.similarity import cosine, place_features
 
@@ -530,7 +530,7 @@ def test_wrong_shapes_say_what_was_wanted(vit: SimpleNamespace, shape: tuple[int
 
 
 def test_resnet_wants_multiples_of_its_stride(resnet: SimpleNamespace) -> None:
-    assert patch_size(resnet.visual) == (32, 32)
+    assert tower_of(resnet.visual).patch_size == (32, 32)
     with pytest.raises(UsageError, match="multiples of"):
         encode_image(resnet.visual, torch.zeros(1, 3, 48, 64), SURGERY)
 

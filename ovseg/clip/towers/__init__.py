@@ -21,7 +21,7 @@ from ovseg.errors import UnsupportedModelError
 
 __all__ = [
     "BlockTower", "CellTower", "OpenClipViT", "PooledTrunkTower", "PoolingTower", "ResNetTower", "Tower",
-    "check_method", "native_size", "patch_size", "resize_positions", "tower_of",
+    "check_method", "resize_positions", "tower_of",
 ]  # fmt: skip
 
 
@@ -63,13 +63,3 @@ def check_method(visual: nn.Module, method: Method) -> None:
     tower = tower_of(visual)
     if isinstance(tower, CellTower):
         tower.check_method(method)
-
-
-def patch_size(visual: nn.Module) -> tuple[int, int]:
-    """Pixels of one place, (height, width): the patch of a ViT, the total stride of convolutions."""
-    return tower_of(visual).patch_size
-
-
-def native_size(visual: nn.Module) -> tuple[int, int]:
-    """The input (height, width) in pixels that the tower was built for, in whole patches."""
-    return tower_of(visual).native_size

@@ -12,7 +12,7 @@ import ovseg
 from ovseg.clip.attention import get_method
 from ovseg.clip.models import load_clip
 from ovseg.clip.text import TextCache
-from ovseg.clip.towers import native_size
+from ovseg.clip.towers import tower_of
 from ovseg.errors import UnsupportedModelError, UsageError
 from ovseg.evaluation.data.items import ItemSet
 from ovseg.evaluation.data.registry import DATA_SETS, Source
@@ -117,7 +117,7 @@ class Setup:
     def recognition_size(self) -> tuple[int, int]:
         """The same for the class token: by default the size that the tower was built for."""
         model, size = self.backbone.model, self.protocol.size
-        return model.input_size((1, 1), native_size(model.clip.visual) if size is None else size)
+        return model.input_size((1, 1), tower_of(model.clip.visual).native_size if size is None else size)
 
     def unit(self, task: str, system: System, more: Mapping[str, Plain] = {}) -> dict[str, Plain]:
         """The settings that decide about the rows of a system; ``more`` are those of one task alone."""

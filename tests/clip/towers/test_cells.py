@@ -8,7 +8,7 @@ from small_towers import CELLS, close, pixels, tower
 
 from ovseg.clip.attention import METHODS
 from ovseg.clip.encoder import Trace, encode_image
-from ovseg.clip.towers import check_method, patch_size, tower_of
+from ovseg.clip.towers import check_method, tower_of
 from ovseg.errors import UnsupportedModelError
 
 
@@ -16,7 +16,7 @@ from ovseg.errors import UnsupportedModelError
 @pytest.mark.parametrize("family", CELLS)
 def test_cells_and_feature_are_the_towers_own(family: str, name: str) -> None:
     visual = tower(family)
-    height, width = (2 * side for side in patch_size(visual))
+    height, width = (2 * side for side in tower_of(visual).patch_size)
     x = pixels(2, 3, height, width)
     found = encode_image(visual, x, METHODS[name])
     assert found.grid == (2, 2)
@@ -43,7 +43,7 @@ def test_the_mean_of_fastvits_cells_is_its_feature() -> None:
 def test_a_batch_is_its_images_and_leaves_no_trace(family: str) -> None:
     visual = tower(family)
     before = {k: v.clone() for k, v in visual.state_dict().items()}
-    side = patch_size(visual)[0]
+    side = tower_of(visual).patch_size[0]
     x = pixels(2, 3, side, 3 * side)
     together = encode_image(visual, x, METHODS["clip"])
     assert together.grid == (1, 3)

@@ -13,7 +13,7 @@ from ovseg.clip.attention import METHODS
 from ovseg.clip.build import unfilled_tower
 from ovseg.clip.encoder import encode_image
 from ovseg.clip.models import list_models, load_clip
-from ovseg.clip.towers import patch_size
+from ovseg.clip.towers import tower_of
 from ovseg.errors import UnsupportedModelError
 
 ROOT = Path(__file__).parents[3]
@@ -70,6 +70,6 @@ def test_the_largest_of_each_family_is_encoded_without_memory(name):
     config = open_clip.get_model_config(name)
     visual = unfilled_tower(config)
     with torch.device("meta"), torch.no_grad():
-        height, width = patch_size(visual)
+        height, width = tower_of(visual).patch_size
         found = encode_image(visual, torch.empty(2, 3, 3 * height, 5 * width), METHODS[GIANTS[name]])
     assert found.grid == (3, 5) and found.patches.shape == (2, 15, config["embed_dim"])
