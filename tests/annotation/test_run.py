@@ -22,13 +22,14 @@ from PIL import Image
 import ovseg
 import ovseg.files.write
 from ovseg.annotation.classes import read_classes
-from ovseg.annotation.finder import MaskFinder
+from ovseg.annotation.finder import LabelFinder, MaskFinder
 from ovseg.annotation.run import reading
 from ovseg.annotation.run.folder import RunFolder, read_run
 from ovseg.annotation.run.images import find_inputs, recognise
 from ovseg.annotation.run.rows import read_rows
 from ovseg.errors import DataError, OvsegError, UsageError
 from ovseg.evaluation.data.scenes import make_scene
+from ovseg.options import AnnotateOptions
 
 HERE = Path(__file__).parent
 SCRIPT = HERE / "slow_finder.py"
@@ -97,7 +98,7 @@ def test_kills_at_random_moments_leave_the_bytes_of_an_undisturbed_run(tmp_path,
             break
         kills += 1
         before = rows(tmp_path / "killed")
-    assert kills >= 2 and before > 3
+    assert kills >= 2 and before >= kills
     slow.run(photos, tmp_path / "killed", slow.Brightness(), slow.FORMATS)
     whole, killed = tree(tmp_path / "whole"), tree(tmp_path / "killed")
     assert len(whole) > 200 and killed == whole
@@ -594,3 +595,13 @@ def test_no_images_is_misuse(tmp_path, monkeypatch, given):
     (tmp_path / "list.txt").write_text("# nothing\n")
     with pytest.raises(UsageError, match="expected"):
         find_inputs([given])
+
+
+def test_label_maps_of_a_run_follow_edges_where_asked(tmp_path, models):
+    names, picture = ["bricks", "gravel", "waves"], make_scene(3, (48, 64)).image
+    options = AnnotateOptions(task="labels", edges="guided", templates="plain")
+    (found,) = LabelFinder(models[0], read_classes(names), options).find([picture])
+    wanted = models[0].segment(picture, names, edges="guided", templates="plain")
+    plain = models[0].segment(picture, names, templates="plain")
+    assert wanted != plain and {one.label for one in found.regions} == set(wanted.areas)
+    assert all(np.array_equal(one.mask.array(), wanted[one.label]) for one in found.regions)

@@ -101,10 +101,10 @@ def make_plan(images: Sequence[ImageFile], folder: RunFolder, group: int, retry:
     """
     known = {image.stem: row for image in images if (row := _current(image, folder, retry)) is not None}
     needed = frozenset(image.stem for image in images if image.stem not in known)
-    has_result = {stem for stem, row in folder.rows.items() if "error" not in row}
+    readable = needed | {stem for stem, row in folder.rows.items() if "error" not in row}
     groups = [images[start : start + group] for start in range(0, len(images), group)]
     todo = [
-        [image for image in part if image.stem in needed | has_result]
+        [image for image in part if image.stem in readable]
         for part in groups
         if any(image.stem in needed for image in part)
     ]
