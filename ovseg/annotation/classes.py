@@ -15,6 +15,7 @@ A class list is a text file, a line a class:
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -28,7 +29,7 @@ from ovseg.files.paths import read_text
 from ovseg.options import Plain
 from ovseg.options.checks import check_number
 from ovseg.words.names import check_name, fold
-from ovseg.words.vocabulary import Names, Vocabulary, as_vocabulary, find_vocabulary, list_vocabularies
+from ovseg.words.vocabulary import Names, Vocabulary, as_vocabulary, list_vocabularies, load_vocabulary
 
 NOT = "not"
 """The name of the line whose texts are not wanted."""
@@ -105,33 +106,41 @@ class Classes:
         }
 
 
+_PATH = re.compile(r"^~[^,]*$|^[^,]*[/\\][^,]*$|^[^,]*\.\w{2,5}$")
+"""A text that is written like a path."""
+
+
 def read_classes(given: Names | os.PathLike[str] | Classes) -> Classes:
     """The classes of a file, a data set's vocabulary, or of names.
 
     Args:
         given: a text file as this module describes; a JSON file with a list of names or an object of names
-            and their texts; the name of a vocabulary (``ovseg list vocabularies``); "sky, tree"; names in
-            any form that ``as_vocabulary`` reads; or ``Classes``.
+            and their texts; the name of a vocabulary (``ovseg list vocabularies``); "sky, tree" or "sky"; names
+            in any form that ``as_vocabulary`` reads; or ``Classes``.
 
     Raises:
-        UsageError: there is no such file, or it is something else.
+        UsageError: there is no such file, or it is something else; a text is nearly a vocabulary's name.
 
-    >>> read_classes("sky, tree").names, len(read_classes("voc20").names)
-    (('sky', 'tree'), 20)
+    >>> read_classes("sky, tree").names, read_classes("person").names, len(read_classes("voc20").names)
+    (('sky', 'tree'), ('person',), 20)
     """
     if isinstance(given, Classes):
         return given
     if not isinstance(given, (str, os.PathLike)):
         return Classes(as_vocabulary(given))
     text = os.fspath(given)
-    if isinstance(given, str) and (("," in text and not os.path.isfile(text)) or text in list_vocabularies()):
-        return Classes(find_vocabulary(text))
+    if isinstance(given, str) and text in list_vocabularies():
+        return Classes(load_vocabulary(text))
     path = Path(text).expanduser() if text.startswith("~/") else Path(text)
     if not text.strip() or not os.path.lexists(path):
-        raise UsageError(
-            f"expected a file of classes, a vocabulary (ovseg list vocabularies) or 'sky, tree', "
-            f"got {short_repr(text)}"
-        )
+        if not text.strip() or isinstance(given, os.PathLike) or _PATH.search(text):
+            raise UsageError(
+                f"expected a file of classes, a vocabulary (ovseg list vocabularies) or words, "
+                f"{short_repr(text)} does not exist"
+            )
+        if near := difflib.get_close_matches(text, list_vocabularies(), n=1, cutoff=0.8):
+            raise UsageError(f"unknown vocabulary {short_repr(text)}: did you mean {near[0]}?")
+        return Classes(as_vocabulary(text.rstrip().removesuffix(",")))  # "book," is one word
     content = read_text(path, "a file of classes")
     if path.suffix.lower() == ".json":
         return _from_json(content, path)

@@ -83,6 +83,22 @@ def test_labels_for_every_pixel_are_scored_as_mmseg_would(run, labelled, tmp_pat
     assert content["mean IoU"] == pytest.approx(score.compute(), abs=1e-9)
 
 
+@pytest.mark.parametrize("words", ["stripes", "stripes,"])
+def test_one_class_needs_no_comma(run, picture, tmp_path, words):
+    done = run("annotate", picture, "--classes", words, "--out", tmp_path / "run", *WORDS)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "run/summary.json").read_text())["images"] == 1
+    assert list(json.loads((tmp_path / "run/summary.json").read_text())["masks"]) in ([], ["stripes"])
+
+
+@pytest.mark.parametrize("command", ["annotate", "page"])
+def test_a_mistyped_folder_makes_no_run_folder(run, tmp_path, command):
+    place = ("--folder", tmp_path / "phtos") if command == "page" else (tmp_path / "phtos",)
+    done = run(command, *place, "--classes", "a, b", "--out", tmp_path / "run")
+    assert done.exit_code == 2 and "phtos does not exist" in done.errors[0] and len(done.errors) == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_bad_images_are_lines_and_exit_code_1(run, pictures, tmp_path):
     out = tmp_path / "run"
     done = run("annotate", pictures, "--classes", "stripes, waves", "--out", out, *WORDS)
@@ -164,7 +180,8 @@ def header_only(width, height):
     ("words", "said"),
     [
         (["--classes", "a, b", "--format", "pascal"], "unknown format 'pascal'"),
-        (["--classes", "nothing here"], "expected a file of classes, a vocabulary"),
+        (["--classes", "nothing.txt"], "expected a file of classes, a vocabulary"),
+        (["--classes", "voc22"], "unknown vocabulary 'voc22': did you mean voc2"),
         (["--classes", "a, b", "--format", "cityscapes"], "Cityscapes' classes"),
         (["--classes", "voc20", "--task", "boxes"], "unknown --task"),
         (["--classes", "a, b", "--threads", "0"], "expected --threads in 1..64"),

@@ -12,9 +12,12 @@ import pytest
 from PIL import Image
 
 import ovseg.files.pictures
+import ovseg.masks.predictor
 import ovseg.model.load
 from ovseg.apps.cli import shared
+from ovseg.apps.cli.inputs import NamedImages, read_inputs
 from ovseg.apps.cli.loop import Opened
+from ovseg.errors import UsageError
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.model import Model
 
@@ -241,6 +244,79 @@ def test_texts_are_encoded_once_for_all_images(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Model, "encode_text", counted)
     assert run("segment", tmp_path, "bricks", "--out", tmp_path / "o", *PLAIN).exit_code == 0
     assert calls == [True, False]  # with progress, and again for all images, when it is in memory
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_images_of_one_size_go_through_the_encoder_together(run, tmp_path, monkeypatch, name):
+    for seed in range(6):
+        Image.fromarray(make_scene(seed, (64, 80)).image).save(tmp_path / f"{seed}.png")
+    sizes = []
+    encode = Model.encode_image
+
+    def counted(self, pixels, **others):
+        sizes.append(len(pixels))
+        return encode(self, pixels, **others)
+
+    monkeypatch.setattr(Model, "encode_image", counted)
+    done = run(*command(name, tmp_path, "bricks, waves", out=tmp_path / "o"))
+    assert done.exit_code == 0 and sizes == [6], done.output
+
+
+def test_an_error_of_the_encoder_concerns_one_image_of_a_batch(run, tmp_path, monkeypatch):
+    for seed in range(3):
+        Image.fromarray(make_scene(seed, (64, 80)).image).save(tmp_path / f"{seed}.png")
+    bad = Model.encode_image
+    calls = []
+
+    def fails(self, pixels, **others):
+        calls.append(len(pixels))
+        if len(pixels) > 1 or len(calls) == 3:
+            raise MemoryError
+        return bad(self, pixels, **others)
+
+    monkeypatch.setattr(Model, "encode_image", fails)
+    done = run("segment", tmp_path, "bricks", "--out", tmp_path / "o", *PLAIN)
+    assert calls == [3, 1, 1, 1] and done.exit_code == 1 and "2 of 3 images" in done.stdout
+    assert done.errors == [f"error: {tmp_path / '1.png'}: not enough memory"]
+
+
+def test_one_picture_and_one_word_are_read_and_encoded_once(run, picture, tmp_path, monkeypatch):
+    counts = {"parsed": 0, "encoded": 0, "decoded": 0}
+
+    def counting(what, function):
+        def counted(*words, **others):
+            counts[what] += 1
+            return function(*words, **others)
+
+        return counted
+
+    monkeypatch.setattr(Model, "encode_text", counting("encoded", Model.encode_text))
+    decode = ovseg.files.pictures.decode
+    monkeypatch.setattr(ovseg.files.pictures, "decode", counting("decoded", decode))
+    parse = ovseg.masks.predictor.parse_words
+    monkeypatch.setattr(ovseg.masks.predictor, "parse_words", counting("parsed", parse))
+    assert run(*command("mask", picture, "bricks", out=tmp_path / "o")).exit_code == 0
+    assert counts == {"parsed": 1, "encoded": 1, "decoded": 1}
+
+
+@pytest.mark.parametrize(
+    "words, names",
+    [
+        (["sky", "cow"], ["sky", "cow"]),
+        (["sky,", "red cow"], ["sky", "red cow"]),
+        (["sky, cow"], ["sky", "cow"]),
+    ],
+)
+def test_words_after_the_images_need_no_quotation_marks(picture, words, names):
+    given = read_inputs([str(picture), *words], NamedImages())
+    assert given.files == [picture] and list(given.names.names) == names
+
+
+@pytest.mark.parametrize("words", [["a.png", "b.png", "sky"], ["phtos", "sky", "cow"], ["in/phtos", "sky"]])
+def test_paths_of_which_none_exists_are_said_before_anything_else(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"{words[0]} does not exist"):
+        read_inputs(words, NamedImages())
 
 
 def test_random_weights_are_told_and_not_taken_for_the_embedded_ones(pictures, tmp_path, run):

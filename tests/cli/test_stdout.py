@@ -78,11 +78,23 @@ def test_images_are_done_although_nobody_reads_the_lines(run, pictures, tmp_path
     assert done.exit_code == 0  # it ends, whatever b.jpg is
 
 
-@pytest.mark.parametrize("words", [*LIGHT, ["segment", "--help"], ["segment", "nothing"]], ids=" ".join)
+WRONG = (
+    ["segment", "nothing"],
+    ["mask", "nothing.png", "sky"],
+    ["mask", __file__, "sky", "--segmenter", "sam"],
+    ["explain", __file__, "sky", "--method", "grad"],
+    ["segment", __file__, "sky", "--model", "ViT-B-61"],
+    ["annotate", "nothing", "--classes", "sky", "--out", "nowhere"],
+)
+
+
+@pytest.mark.parametrize(
+    "words", [*LIGHT, ["segment", "--help"], *WRONG], ids=lambda words: " ".join(words)[-40:]
+)
 def test_no_torch_is_loaded_for_what_needs_none(words):
     code = (
         "import sys\nfrom ovseg.apps.cli import app\ntry: app(sys.argv[1:])\nexcept SystemExit: pass\n"
-        "sys.exit(bool({'torch', 'open_clip', 'matplotlib'} & set(sys.modules)))"
+        "sys.exit(bool({'torch', 'open_clip', 'matplotlib', 'cv2'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

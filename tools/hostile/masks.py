@@ -17,9 +17,9 @@ from ovseg.segmenters.prompts import Prompt
 
 OPTIONS = {
     **INPUT,
-    "rule": ("components", "paper", *WORDS),
-    "threshold": NUMBERS,
-    "halve": (True, False, None, 1, "yes"),
+    "point_rule": ("components", "paper", *WORDS),
+    "map_threshold": NUMBERS,
+    "halve_grid": (True, False, None, 1, "yes"),
     "prompt_with": ("points", "map", "box", *WORDS),
     "mask_choice": ("score", "agreement", "both", *WORDS),
     "refine": (True, False, None, 1),

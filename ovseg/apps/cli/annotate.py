@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ovseg.apps.cli.commands import LISTED, OWN, required, with_options
-from ovseg.apps.cli.inputs import check_out
+from ovseg.apps.cli.inputs import check_out, check_paths
 from ovseg.apps.cli.loading import check_models, encode_texts, little_known, load_model, load_segmenter
 from ovseg.apps.cli.loop import Bar
 from ovseg.apps.cli.shared import note, reported, tell
@@ -117,6 +118,7 @@ def annotate(
     was found; images that cannot be read are listed there, and the exit code is 1.
     """
     folder = check_out(chosen.out)
+    check_paths([path for path in images if not has_magic(path)])
     named = segmenter if options.task == "instances" else None
     check_models(models, named)
     words = read_words(chosen)

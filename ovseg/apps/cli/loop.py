@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ovseg.apps.cli.shared import describe, err, note, tell
 
@@ -34,6 +33,8 @@ class Bar:
     """
 
     def __init__(self, what: str, total: int | None = None) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self.done, self.total = 0, total or 0
         self._what = what
         self._first: tuple[float, int] | None = None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovseg.apps.cli.commands import OWN, with_options
-from ovseg.apps.cli.inputs import check_out
+from ovseg.apps.cli.inputs import check_out, check_paths
 from ovseg.apps.cli.loading import check_models, little_known, load_model, load_segmenter
 from ovseg.apps.cli.shared import note, reported, tell
 from ovseg.files.paths import shown
@@ -104,9 +105,11 @@ def read_words(chosen: PageOptions, out: Path) -> Classes | None:
         UsageError: the words or the folder are wrong.
     """
     from ovseg.annotation.classes import read_classes
-    from ovseg.annotation.run.images import find_inputs
 
     words = None if chosen.classes is None else read_classes(chosen.classes)
     if chosen.folder is not None:
+        check_paths([] if has_magic(chosen.folder) else [chosen.folder])
+        from ovseg.annotation.run.images import find_inputs
+
         find_inputs([chosen.folder], chosen.recursive, out)
     return words
