@@ -23,17 +23,17 @@ from ovseg.options import (
     FormatOptions,
     ModelOptions,
     Options,
+    RunOptions,
     SegmenterOptions,
 )
 from ovseg.options.checks import check_choice
-from ovseg.options.fields import ANY_TEXT, FLAG, TEXT, choice, integer, option
+from ovseg.options.fields import ANY_TEXT, TEXT, option
 
 if TYPE_CHECKING:
     from ovseg.annotation.classes import Classes
     from ovseg.annotation.finder import LabelFinder, MaskFinder
     from ovseg.annotation.run.plan import Outcome
 
-ENGINES = ("local", "ray")
 FORMATS_HELP = f"{', '.join(FORMATS)}. May be repeated, or several with commas."
 Images = Annotated[
     list[str],
@@ -75,8 +75,8 @@ class RunFormats(WrittenFormats):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(Options):
-    """How a run of ``ovseg annotate`` goes."""
+class RunWords(Options):
+    """What a run of ``ovseg annotate`` looks for, and where its results go."""
 
     classes: str = required(
         TEXT,
@@ -87,26 +87,18 @@ class RunOptions(Options):
     thresholds: str | None = option(
         None, TEXT, "A JSON file of thresholds by class, as ovseg review writes.", OWN
     )
-    recursive: bool = option(False, FLAG, "Search the folders of a folder too.", OWN)
-    mix: bool = option(False, FLAG, "Go on in a run folder that has other settings.", OWN)
-    retry: bool = option(False, FLAG, "Try images again that failed before.", OWN)
-    threads: int = option(2, integer(1, 64), "Images decoded at once.", OWN)
-    engine: str = option(
-        ENGINES[0],
-        choice(ENGINES),
-        "local: this process; ray: workers of Ray, which needs the extra ray.",
-        OWN,
-    )
-    workers: int = option(2, integer(1, 4096), "Workers of Ray.", OWN)
 
 
 @reported
-@with_options(ModelOptions, SegmenterOptions, AnnotateOptions, RunFormats, RunOptions, without=["overlaps"])
+@with_options(
+    ModelOptions, SegmenterOptions, AnnotateOptions, RunFormats, RunWords, RunOptions, without=["overlaps"]
+)
 def annotate(
     models: ModelOptions,
     segmenter: SegmenterOptions,
     options: AnnotateOptions,
     formats: RunFormats,
+    asked: RunWords,
     chosen: RunOptions,
     images: Images,
 ) -> None:
@@ -117,11 +109,11 @@ def annotate(
     A run that was stopped or killed goes on when the same command is given again. RUN/summary.txt says what
     was found; images that cannot be read are listed there, and the exit code is 1.
     """
-    folder = check_out(chosen.out)
+    folder = check_out(asked.out)
     check_paths([path for path in images if not has_magic(path)])
     named = segmenter if options.task == "instances" else None
     check_models(models, named)
-    words = read_words(chosen)
+    words = read_words(asked)
     from ovseg.annotation.run.annotate import annotate as run
     from ovseg.annotation.run.annotate import check_formats
     from ovseg.annotation.run.images import find_inputs
@@ -138,13 +130,8 @@ def annotate(
                 folder,
                 finder,
                 formats.formats,
-                engine=chosen.engine,
                 format_options=formats.choices,
-                recursive=chosen.recursive,
-                mix=chosen.mix,
-                retry=chosen.retry,
-                threads=chosen.threads,
-                workers=chosen.workers,
+                options=chosen,
                 on_note=lambda line: note(f"warning: {line}"),
                 progress=bar.stage,
             )
@@ -154,14 +141,14 @@ def annotate(
     say_outcome(outcome, folder, little_known(models, named))
 
 
-def read_words(chosen: RunOptions) -> Classes:
+def read_words(asked: RunWords) -> Classes:
     """The classes of --classes with the thresholds of --thresholds. Raises UsageError."""
     from ovseg.annotation.classes import read_classes, read_thresholds
 
-    words = read_classes(chosen.classes)
-    if chosen.thresholds is None:
+    words = read_classes(asked.classes)
+    if asked.thresholds is None:
         return words
-    return words.with_thresholds(read_thresholds(chosen.thresholds))
+    return words.with_thresholds(read_thresholds(asked.thresholds))
 
 
 def load_finder(
