@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 import ovseg
 from ovseg.annotation.classes import parse_classes, read_classes
 from ovseg.annotation.finder import LabelFinder, MaskFinder
 from ovseg.errors import UsageError
 from ovseg.evaluation.data.scenes import NAMES
-from ovseg.masks.words import rate
 from ovseg.options import AnnotateOptions
 
 PLAIN = AnnotateOptions(templates="plain")
@@ -48,18 +46,6 @@ def test_masks_and_presence_are_those_of_text_to_mask(model, segmenter, pictures
     assert compared > 5
 
 
-def test_the_best_of_several_texts_counts(model, segmenter, pictures):
-    one = MaskFinder(model, segmenter, read_classes({"x": ["red circle", "stripes"]}), PLAIN)
-    several = MaskFinder(model, segmenter, read_classes(["red circle", "stripes"]), PLAIN)
-    for features in model.dense_features_each(pictures, options=one.setup.options):
-        (best,) = rate(one.setup, one.asked, features)
-        each = rate(several.setup, several.asked, features)
-        np.testing.assert_allclose(best.maps[0], np.max([rated.maps[0] for rated in each], axis=0))
-        assert best.presence["x"] == pytest.approx(
-            max(share for rated in each for share in rated.presence.values())
-        )
-
-
 def test_each_picture_goes_once_through_each_encoder(model, segmenter, pictures, monkeypatch):
     clip, sam = [], []
     encode, embed = model.encode_image, segmenter._encode
@@ -70,26 +56,6 @@ def test_each_picture_goes_once_through_each_encoder(model, segmenter, pictures,
     assert len(list(finder.find(other))) == 3
     assert clip == [3] and len(sam) == 3
     assert list(finder.find(pictures, [False, True, False]))[::2] == [None, None]
-
-
-def test_a_model_of_the_sigmoid_loss_says_itself_how_likely_a_class_is(
-    model, segmenter, pictures, monkeypatch
-):
-    """SigLIP: σ(scale · cos + bias), the best of a class's texts; the same as TextToMask gives."""
-    monkeypatch.setattr(model.clip, "logit_bias", torch.tensor(-2.5), raising=False)
-    classes = parse_classes("x: red circle, stripes\ngravel\nnot: waves")
-    finder = MaskFinder(model, segmenter, classes, PLAIN)
-    asked = ovseg.TextToMask(model, segmenter, templates="plain")
-    text = model.encode_text(["red circle", "stripes", "gravel"], "plain")
-    for features in model.dense_features_each(pictures, options=finder.setup.options):
-        wanted = torch.sigmoid(model.logit_scale * (features.class_tokens @ text.T)[0] - 2.5)
-        shares = [
-            share for one in rate(finder.setup, finder.asked, features) for share in one.presence.values()
-        ]
-        assert shares == pytest.approx([float(wanted[:2].max()), float(wanted[2])], abs=1e-5)
-    for picture, found in zip(pictures, finder.find(pictures), strict=True):
-        (answer,) = asked.predict_texts(picture, ["gravel"])
-        assert found.presence.get("gravel", 0) == pytest.approx(answer.presence["gravel"], abs=0.0101)
 
 
 @pytest.mark.parametrize("by", ["score", "agreement"])

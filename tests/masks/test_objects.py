@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import pytest
 
 from ovseg.evaluation.data.scenes import NAMES, make_scene
-from ovseg.masks import TextToMask
-from ovseg.masks.prompts import PromptSet, join, prompt_sets
 from ovseg.masks.shapes import expected_iou, objects, tidy
-from ovseg.masks.words import Rated, parse_words
-from ovseg.segmenters.load import load_segmenter
 
 
-def things(scene):
-    return [name for name in scene.present if NAMES.index(name) >= 6]
-
-
-@pytest.mark.parametrize("name", ["grabcut", "tiny"])
-def test_two_alike_are_two_masks(model, name):
+def test_two_alike_are_two_masks(always, things):
     """A scene beside its mirror image: the same thing twice, and neither mask lies on both."""
-    t2m = TextToMask(model, load_segmenter(name), presence_threshold=0)
     counts = []
     for seed in range(707, 717):
         scene = make_scene(seed, things=1)
@@ -33,28 +21,11 @@ def test_two_alike_are_two_masks(model, name):
         if truth[:, -1].any():
             continue  # the two would touch
         image = np.concatenate([scene.image, scene.image[:, ::-1]], axis=1)
-        found = t2m.predict(image, things(scene)[0])
+        found = always.predict(image, things(scene)[0])
         counts.append(len(found))
         halves = [(mask[:, :128].any(), mask[:, 128:].any()) for mask in found.masks]
         assert (True, True) not in halves or len(found) == 1
     assert len(counts) >= 4 and np.mean(np.array(counts) == 2) >= 0.75, counts
-
-
-def test_parts_of_one_map_are_also_decoded_together(always):
-    """The joint set has every point of the others, and is taken only if it is nearer to the map."""
-    scene = make_scene(502, things=2)
-    encoded = always.session(scene.image)._encoded
-    spots = np.zeros((1, *encoded.features.grid), np.float32)
-    spots[0, 2:5, 2:5] = spots[0, -5:-2, -5:-2] = 1  # a map with two components
-    (word,) = parse_words("cat")
-    sets, _ = prompt_sets(always._setup, Rated(word, spots, {"cat": 1.0}), encoded.size)
-    assert len(sets) == 2
-    whole = join([replace(one, clicks=((3.0, 4.0, True),)) for one in sets])
-    assert sorted(whole.prompts.xy.tolist()) == sorted(xy for one in sets for xy in one.prompts.xy.tolist())
-    positives = [xy for one in sets for xy in one.prompts.positives.tolist()]
-    assert whole.prompts.positives.tolist() == positives and whole.clicks == ((3.0, 4.0, True),)
-    assert whole.region is sets[0].whole and join(sets[:1]) is None
-    assert join([PromptSet(whole.prompts)] * 2) is None  # clicks alone come from no map
 
 
 def test_objects_are_the_parts_with_points_and_lose_nothing():

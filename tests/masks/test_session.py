@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ovseg.errors import UsageError
-from ovseg.evaluation.data.scenes import NAMES, make_scene
+from ovseg.evaluation.data.scenes import make_scene
 from ovseg.masks import TextToMask
 from ovseg.masks.session import KEPT
 from ovseg.segmenters.grabcut import GrabCut
@@ -19,11 +19,12 @@ def iou(one, two):
     return float((one & two).sum() / max(1, (one | two).sum()))
 
 
-def things(scene):
-    return [name for name in scene.present if NAMES.index(name) >= 6]
+@pytest.fixture(scope="module")
+def small(t2m):
+    return t2m.session(make_scene(1, (40, 60)).image)
 
 
-def test_a_session_says_and_takes_back(always):
+def test_a_session_says_and_takes_back(always, things):
     scene = make_scene(507, things=2)
     session = always.session(scene.image)
     assert len(session.result) == 0 and session.result.reason.startswith("nothing asked yet")
@@ -43,11 +44,10 @@ def test_a_session_says_and_takes_back(always):
     assert session.undo().reason.startswith("nothing asked yet")  # at the beginning: stays there
 
 
-@pytest.mark.parametrize("seed", [501, 503, 504])
-def test_what_was_clicked_is_not_tidied_away(always, seed):
+def test_what_was_clicked_is_not_tidied_away(model, things):
     """GrabCut keeps every click; what it puts there is small, as specks and holes are."""
-    scene = make_scene(seed, things=2)
-    session = always.session(scene.image)
+    scene = make_scene(501, things=2)
+    session = TextToMask(model, GrabCut(), presence_threshold=0).session(scene.image)
     first = session.text(things(scene)[0])
     middle = np.argwhere(first.masks[0])
     y, x = middle[np.abs(middle - middle.mean(0)).sum(1).argmin()]
@@ -111,8 +111,8 @@ def test_a_call_that_raises_changes_nothing(t2m):
         assert session.result is before
 
 
-def test_an_absent_text_still_takes_clicks(model):
-    strict = TextToMask(model, GrabCut(), presence_threshold=1.0)
+def test_an_absent_text_still_takes_clicks(model, segmenter):
+    strict = TextToMask(model, segmenter, presence_threshold=1.0)
     session = strict.session(make_scene(507).image)
     assert len(session.text("red circle")) == 0
     assert "presence" in session.result.reason
@@ -163,24 +163,41 @@ def test_a_session_takes_one_text_at_a_time(t2m):
 
 
 @pytest.mark.parametrize("rule", ["components", "paper"])
-def test_a_click_makes_one_mask_at_the_images_size(model, rule, monkeypatch):
+def test_a_click_makes_one_mask_at_the_images_size(model, segmenter, things, rule, monkeypatch):
     """Two of three candidates are not needed; on 12 megapixels they were two thirds of the time."""
-    t2m = TextToMask(model, GrabCut(), point_rule=rule, presence_threshold=0)
-    image = cv2.resize(make_scene(507, things=2).image, (1200, 900))
+    t2m = TextToMask(model, segmenter, point_rule=rule, presence_threshold=0)
+    image = cv2.resize(make_scene(507, things=2).image, (600, 450))
     session = t2m.session(image)
-    sizes = []
-    resize = cv2.resize
-
-    def counted(source, size, **options):
-        sizes.extend([tuple(size)] if source.dtype == np.float32 else [])
-        return resize(source, size, **options)
-
-    monkeypatch.setattr("ovseg.segmenters.grabcut.cv2.resize", counted)
-    for x, y in ((600, 450), (200, 300), (900, 700)):
-        sizes.clear()
-        found = session.click(x, y)
-        assert len(found) == 1 and sizes.count((1200, 900)) == 1
-    sizes.clear()
+    enlarged, enlarge = [], segmenter._enlarge
+    monkeypatch.setattr(segmenter, "_enlarge", lambda *a: enlarged.append((len(a[1]), a[2])) or enlarge(*a))
+    for x, y in ((300, 225), (100, 150), (450, 350)):
+        enlarged.clear()
+        assert len(session.click(x, y)) == 1
+        assert [one for one in enlarged if one[1] == (450, 600)] == [(1, (450, 600))]
+    enlarged.clear()
     found = session.text(things(make_scene(507, things=2))[0])
-    assert 1 <= sizes.count((1200, 900)) <= max(8, len(found))
-    assert all(size == (1200, 900) or max(size) <= 256 for size in sizes)
+    assert 1 <= sum(size == (450, 600) for _, size in enlarged) <= max(8, len(found))
+    assert all(size == (450, 600) or max(size) <= 256 for _, size in enlarged)
+
+
+NOTHINGS = ["3", b"3", None, float("nan"), float("inf"), -1, 60, [3], np.zeros(2), 3j, object()]
+
+
+@pytest.mark.parametrize("value", NOTHINGS, ids=lambda value: type(value).__name__)
+def test_wrong_clicks_boxes_and_texts_are_one_line_and_change_nothing(small, value):
+    before = small.result
+    calls = [
+        lambda: small.click(value, 3),
+        lambda: small.click(3, value),
+        lambda: small.click(3, 3, value),
+        lambda: small.remove_click(value),
+    ]
+    if not isinstance(value, (int, float)) or value != value:
+        calls.append(lambda: small.box(1, 1, value, 30))
+    if value is not None and not isinstance(value, str):
+        calls.append(lambda: small.text(value))
+    for call in calls:
+        with pytest.raises(UsageError, match="expected") as caught:
+            call()
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    assert small.result is before
