@@ -118,9 +118,15 @@ def test_coco_instances_of_a_category_are_one_mask_and_crowds_do_not_count(tmp_p
     (tmp_path / "other.json").write_text("{}")
     (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
-    wrong = [(name, "cannot be read") for name in ("other.json", "list.json", "bytes.json", "7.jpg")]
-    for name, message in (*wrong, ("none.json", "does not exist")):
-        with pytest.raises(UsageError, match=message):
+    (tmp_path / "rows.json").write_text('{"images": [1], "annotations": [], "categories": []}')
+    for name, error, message in (
+        ("other.json", DataError, "lacks images"),
+        ("list.json", DataError, "lacks images"),
+        ("bytes.json", DataError, "cannot be read"),
+        ("rows.json", DataError, "cannot be read"),
+        ("none.json", UsageError, "does not exist"),
+    ):
+        with pytest.raises(error, match=message):
             read_coco(tmp_path / name, tmp_path)
 
 

@@ -51,9 +51,9 @@ def test_what_is_wrong_is_said_before_anything_is_written(trees, tmp_path):
 
     with pytest.raises(DataError, match="the vocabulary has 'unicorn', which is none of them"):
         arrange("sky, unicorn")
-    with pytest.raises(UsageError, match="expected a folder with classes.txt, .*nowhere"):
+    with pytest.raises(UsageError, match="expected a list, .*nowhere.classes.txt does not exist"):
         arrange(source="nowhere")
-    with pytest.raises(UsageError, match="expected a folder with test.txt, .*set.test.txt does not exist"):
+    with pytest.raises(UsageError, match="expected a list, .*set.test.txt does not exist"):
         arrange(split="test")
     (tmp_path / "set/masks/photo_1.png").unlink()
     with pytest.raises(DataError, match="expected .*photo_1.png, which val.txt lists, it does not exist"):
