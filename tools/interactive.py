@@ -37,7 +37,7 @@ from ovseg.words.vocabulary import load_vocabulary
 
 WAYS = {
     "box": {"prompt_with": "box"},
-    "paper's points": {"rule": "paper", "prompt_with": "points"},
+    "paper's points": {"point_rule": "paper", "prompt_with": "points"},
     "our points": {"prompt_with": "points"},
     "our points and map": {"prompt_with": "map"},
 }
@@ -58,7 +58,7 @@ def measure(model: ovseg.Model, segmenter: Segmenter, samples: SampleSet, option
         if not names:
             continue
         maps = model.similarity(sample.image, names, **inputs)
-        answers = {way: t2m.predict(sample.image, names) for way, t2m in ways.items()}
+        answers = {way: t2m.predict_texts(sample.image, names) for way, t2m in ways.items()}
         for index, name in enumerate(names):
             truth = sample.masks[name]
             threshold.update(name, maps[name], truth, sample.valid)
@@ -85,7 +85,7 @@ def presence(model: ovseg.Model, segmenter: Segmenter, samples: SampleSet, optio
     )  # no presence reaches 1, so nothing is decoded
     there, absent = [], []
     for sample in samples:
-        for found in t2m.predict(sample.image, list(samples.names)):
+        for found in t2m.predict_texts(sample.image, list(samples.names)):
             (there if found.text in sample.masks else absent).append(found.presence[found.text])
     if not there or not absent:
         return {"present": float("nan"), "absent": float("nan")}

@@ -55,7 +55,7 @@ def measure(
     Feature surgery over the set's names, over the image's own, or against the empty string.
     """
     kinds = {
-        "": (None, "own"),
+        "": ("none", "own"),
         ", set": ("label_set", "all"),
         ", own": ("label_set", "own"),
         ", empty": ("empty", "own"),

@@ -11,9 +11,9 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from ovseg.clip.attention import METHODS
 from ovseg.clip.loaded import LoadedClip
-from ovseg.evaluation.tables.protocol import Protocol
+from ovseg.evaluation.tables.protocol import Protocol, Wanted
 from ovseg.evaluation.tables.publish import run_experiment
-from ovseg.evaluation.tables.run import Backbone, Named, Run, Wanted
+from ovseg.evaluation.tables.run import Backbone, Named, Run
 from ovseg.model import Model
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}

@@ -15,12 +15,11 @@ from PIL import Image
 from ovseg.errors import UsageError
 from ovseg.evaluation.tables import ablation, paper
 from ovseg.evaluation.tables.maps import MapScore, map_values
-from ovseg.evaluation.tables.protocol import FIXED, WITH_METHODS
+from ovseg.evaluation.tables.protocol import FIXED, WITH_METHODS, parse_backbone
 from ovseg.evaluation.tables.publish import COMPARING, PAPERS, _own_device
 from ovseg.evaluation.tables.recognition import parse_files, published
 from ovseg.evaluation.tables.report import Cell, Report
 from ovseg.evaluation.tables.rows import World
-from ovseg.evaluation.tables.run import parse_backbone
 from ovseg.evaluation.tables.systems import _folder_digest, parse_system
 from ovseg.explanation import remove_explanation
 from ovseg.model import Model

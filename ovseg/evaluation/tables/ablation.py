@@ -99,12 +99,9 @@ def table3(run: Run, sets: Samples, segmenter: Segmenter | None = None, size: in
         size: the encoder's input for label maps, a square; the paper takes 512.
     """
     check_size("size", size)
-    settings: dict[str, Plain] = {
-        "run": run.describe(),
-        "segmenter": None if segmenter is None else segmenter.name,
-        "size of label maps": size,
-    }
-    report = Report("table3", "Table 3: architecture and feature surgery", settings)
+    name = None if segmenter is None else segmenter.name
+    title = "Table 3: architecture and feature surgery"
+    report = run.report("table3", title, more={"segmenter": name, "size of label maps": size})
     for backbone in run.loaded():
         for one in sets:
             columns = _measured(run, backbone, one, segmenter, size, report)

@@ -145,24 +145,22 @@ def score_randomisation(
     """
     backbone = setup.backbone
     scores = {system.name: (MeanPerClass(), Counted()) for system in systems}
-    by_name = {system.name: system for system in systems}
     for stage, title in stages_of(backbone.model).items():
         other = replace(setup, backbone=replace(backbone, model=randomised(backbone.model, stage, seed)))
         makers = MapMaker(setup, systems), MapMaker(other, systems)
 
         def measure(
-            group: Sequence[Sample], wanted: Sequence[str], makers: tuple[MapMaker, MapMaker] = makers
+            group: Sequence[Sample], wanted: Sequence[System], makers: tuple[MapMaker, MapMaker] = makers
         ) -> dict[str, list[Plain]]:
-            before, after = (maker.maps(group, [by_name[name] for name in wanted]) for maker in makers)
+            before, after = (maker.maps(group, wanted) for maker in makers)
             return {
-                name: [_correlations(*pair) for pair in zip(before[name], after[name], strict=True)]
-                for name in wanted
+                name: [_correlations(*pair) for pair in zip(maps, after[name], strict=True)]
+                for name, maps in before.items()
             }
 
-        units = {
-            one.name: setup.unit("randomisation", one, {"stage": stage, "seed": seed}) for one in systems
-        }
-        for name, found in setup.rows(samples, units, measure).items():
+        settings: dict[str, Plain] = {"stage": stage, "seed": seed}
+        rows = setup.systems_rows(samples, systems, "randomisation", measure, settings)
+        for name, found in rows.items():
             score, counted = scores[name]
             for row in found.into(counted):
                 for value in table(row).values():
@@ -184,7 +182,7 @@ def _correlations(before: Grids | str, after: Grids | str) -> Plain:
 
 def faithful(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
     """Deletion and insertion of every label in an image (Petsiuk et al., BMVC 2018)."""
-    report = Report("faithful", "Deletion and insertion", {"run": run.describe()})
+    report = run.report("faithful", "Deletion and insertion")
     systems = parse_systems(methods or METHODS)
 
     def score(setup: Setup, samples: SampleSet) -> dict[str, Faithful]:
@@ -210,7 +208,7 @@ def faithful(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> R
 
 def randomisation(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
     """How far a map keeps its ranks as the last layers get random weights (Adebayo et al., 2018)."""
-    report = Report("randomisation", "Rank correlation after random weights", {"run": run.describe()})
+    report = run.report("randomisation", "Rank correlation after random weights")
     bars: dict[str, dict[str, float]] = {}
     stages: dict[str, None] = {}
     systems = parse_systems(methods or METHODS)

@@ -54,15 +54,13 @@ def _rows_of_systems(
 ) -> dict[str, Found]:
     """What is measured of each system, by the system's name."""
     maker = MapMaker(setup, systems)
-    by_name = {system.name: system for system in systems}
 
-    def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
+    def measure(group: Sequence[Sample], wanted: Sequence[System]) -> dict[str, list[Plain]]:
         images = [one.image for one in group]
         pixels = maker.model.preprocess(images, maker.size, setup.protocol.resize)
-        return {name: rows_of(maker, by_name[name], pixels, group) for name in wanted}
+        return {system.name: rows_of(maker, system, pixels, group) for system in wanted}
 
-    units = {one.name: setup.unit(task, one) for one in systems}
-    return setup.rows(samples, units, measure)
+    return setup.systems_rows(samples, systems, task, measure)
 
 
 def score_attention(
@@ -222,7 +220,7 @@ def _redundancy_rows(maker: MapMaker, system: System, pixels: Tensor, group: Seq
 
 def figure4(run: Run, sets: Samples) -> Report:
     """Fig. 4b: how much of the attention lies on the foreground, for raw and consistent self-attention."""
-    report = Report("figure4", "Fig. 4: attention on the foreground", {"run": run.describe()})
+    report = run.report("figure4", "Fig. 4: attention on the foreground")
     lines: dict[str, dict[str, dict[str, Line]]] = {}  # by backbone and attention
     for backbone, one, scores in run.measured(report, sets, score_attention):
         for name, (score, skipped) in scores.items():
@@ -248,7 +246,7 @@ def figure4(run: Run, sets: Samples) -> Report:
 def figure5(run: Run, sets: Samples) -> Report:
     """Fig. 5: the cosine of every module's contribution with the labels in the image."""
     title = "Fig. 5: affinity of modules with the labels in the image"
-    report = Report("figure5", title, {"run": run.describe()}, ("backbone", "module"))
+    report = run.report("figure5", title, ("backbone", "module"))
     for backbone, one, (score, skipped) in run.measured(report, sets, score_affinity):
         means = score.per_class()
         found = {name: means.get(name, math.nan) for name in module_names(backbone)}
@@ -278,7 +276,7 @@ def figure5(run: Run, sets: Samples) -> Report:
 def figure6(run: Run, sets: Samples) -> Report:
     """Fig. 6: the L1 distance of the labels' maps from the empty string's map and from zero."""
     title = "Fig. 6: labels' maps and the map of the empty string"
-    report = Report("figure6", title, {"run": run.describe()})
+    report = run.report("figure6", title)
     bars: dict[str, list[float]] = {"to the empty string's map": [], "to zero": []}
     groups: list[str] = []
     for backbone, one, scores in run.measured(report, sets, score_redundancy):

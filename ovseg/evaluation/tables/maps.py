@@ -91,20 +91,17 @@ def measure_maps(
         OvsegError: a system does not apply, or the rows cannot be written.
     """
     maker = MapMaker(setup, systems)
-    by_name = {system.name: system for system in systems}
 
-    def measure(group: Sequence[Sample], wanted: Sequence[str]) -> dict[str, list[Plain]]:
-        found = maker.maps(group, [by_name[name] for name in wanted])
+    def measure(group: Sequence[Sample], wanted: Sequence[System]) -> dict[str, list[Plain]]:
         return {
             name: [
                 skip(maps) if isinstance(maps, str) else row_of(maker, maps, one)
                 for maps, one in zip(rows, group, strict=True)
             ]
-            for name, rows in found.items()
+            for name, rows in maker.maps(group, wanted).items()
         }
 
-    units = {system.name: setup.unit(task, system, more) for system in systems}
-    return setup.rows(samples, units, measure)
+    return setup.systems_rows(samples, systems, task, measure, more)
 
 
 def score_maps(setup: Setup, samples: SampleSet, systems: Sequence[System]) -> dict[str, MapScore]:
@@ -223,7 +220,7 @@ def _map_table(
     choose: Choose,
     published: Callable[[str, str, str], dict[str, float]] = paper.map_scores,
 ) -> Report:
-    report = Report(name, title, {"run": run.describe()}, notes=[_threshold_note(run)])
+    report = run.report(name, title)
 
     def score(
         setup: Setup, samples: SampleSet
@@ -252,6 +249,7 @@ def _map_table(
             else:
                 report.records.append(record | found.describe())
                 report.skipped += [f"{system.name}: {line}" for line in found.skipped]
+    report.note(_threshold_note(run))
     return report
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
+from ovseg.errors import UsageError
 from ovseg.metrics import THRESHOLDS_PER
 from ovseg.options import ImageOptions, LoadOptions, Options
 from ovseg.options.checks import Size
@@ -81,6 +82,29 @@ class RunOptions(LoadOptions):
     limit: int | None = option(
         None, integer(1, MOST), "Take at most so many images of each set, after every."
     )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A backbone as it was asked for.
+
+    >>> parse_backbone("ViT-B-16-quickgelu=openai")
+    Wanted(name='ViT-B-16-quickgelu', weights='openai')
+    """
+
+    name: str
+    weights: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.weights}" if self.weights else self.name
+
+
+def parse_backbone(text: str) -> Wanted:
+    """NAME for the embedded model or NAME=WEIGHTS. Raises UsageError for an empty part."""
+    name, equals, weights = text.partition("=")
+    if not name or (equals and not weights):
+        raise UsageError(f"expected a backbone as NAME or NAME=WEIGHTS, got {text!r}")
+    return Wanted(name, weights or None)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

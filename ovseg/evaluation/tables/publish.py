@@ -14,10 +14,16 @@ from ovseg.errors import UsageError, one_line
 from ovseg.evaluation.tables.faithful import faithful, randomisation
 from ovseg.evaluation.tables.inside import figure4, figure5, figure6
 from ovseg.evaluation.tables.maps import depth_report, table1, table2, table4_report
-from ovseg.evaluation.tables.protocol import Protocol, RunOptions, default_backbones, options_of
+from ovseg.evaluation.tables.protocol import (
+    Protocol,
+    RunOptions,
+    default_backbones,
+    options_of,
+    parse_backbone,
+)
 from ovseg.evaluation.tables.report import Report
 from ovseg.evaluation.tables.rows import World, join, leave
-from ovseg.evaluation.tables.run import Bars, Run, Samples, no_bar, parse_backbone
+from ovseg.evaluation.tables.run import Bars, Run, Samples, no_bar
 from ovseg.evaluation.tables.semantic import table5
 from ovseg.files.write import make_folder
 from ovseg.words.vocabulary import load_vocabulary

@@ -261,8 +261,7 @@ def table6(
     """
     if files and len(sets) != 1:
         raise UsageError(f"expected one data set beside files of scores, got {len(sets)}")
-    settings: dict[str, Plain] = {"run": run.describe(), "scale of files": scale}
-    report = Report("table6", "Table 6: multi-label recognition", settings)
+    report = run.report("table6", "Table 6: multi-label recognition", more={"scale of files": scale})
     rules = list(methods or TABLE6)
 
     def add(backbone: str, name: str, one: Named[TagSet], tagged: Tagged, weights: Plain = None) -> None:
@@ -296,4 +295,4 @@ def published(backbone: str, name: str, kind: str) -> float | None:
     """The paper's figure, None where it has none."""
     if kind != "nus_wide":
         return None
-    return paper.TABLE6.get((paper.plain_backbone(backbone), name))
+    return paper.TABLE6.get(f"{paper.plain_backbone(backbone)}|{name}")

@@ -18,8 +18,8 @@ from ovseg.evaluation.data.items import ItemSet
 from ovseg.evaluation.data.registry import DATA_SETS, Source
 from ovseg.evaluation.data.samples import SampleSet
 from ovseg.evaluation.data.tags import TagSet
-from ovseg.evaluation.tables.protocol import Protocol, RunOptions
-from ovseg.evaluation.tables.report import Report
+from ovseg.evaluation.tables.protocol import Protocol, RunOptions, Wanted
+from ovseg.evaluation.tables.report import CORNER, Report
 from ovseg.evaluation.tables.rows import Found, Measure, World, measure_rows
 from ovseg.evaluation.tables.systems import System
 from ovseg.model import Model
@@ -131,6 +131,21 @@ class Setup:
             **more,
         }
 
+    def systems_rows(
+        self,
+        items: ItemSet[Item],
+        systems: Sequence[System],
+        task: str,
+        measure: Callable[[Sequence[Item], list[System]], Mapping[str, Sequence[Plain]]],
+        more: Mapping[str, Plain] = {},
+    ) -> dict[str, Found]:
+        """The rows of each system, by its name; ``measure`` gives those of some pictures and systems."""
+        by_name = {system.name: system for system in systems}
+        units = {name: self.unit(task, system, more) for name, system in by_name.items()}
+        return self.rows(
+            items, units, lambda group, wanted: measure(group, [by_name[name] for name in wanted])
+        )
+
     def rows(
         self, items: ItemSet[Item], units: Mapping[str, Mapping[str, Plain]], measure: Measure[Item]
     ) -> dict[str, Found]:
@@ -160,29 +175,6 @@ class Named(Generic[Items]):
 
 
 Samples: TypeAlias = "Sequence[Named[SampleSet]]"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A backbone as it was asked for.
-
-    >>> parse_backbone("ViT-B-16-quickgelu=openai")
-    Wanted(name='ViT-B-16-quickgelu', weights='openai')
-    """
-
-    name: str
-    weights: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.weights}" if self.weights else self.name
-
-
-def parse_backbone(text: str) -> Wanted:
-    """NAME for the embedded model or NAME=WEIGHTS. Raises UsageError for an empty part."""
-    name, equals, weights = text.partition("=")
-    if not name or (equals and not weights):
-        raise UsageError(f"expected a backbone as NAME or NAME=WEIGHTS, got {text!r}")
-    return Wanted(name, weights or None)
 
 
 @dataclass
@@ -275,6 +267,12 @@ class Run:
                     report.note(f"{backbone.name}: {error}.")
                     break
                 yield backbone, one, found
+
+    def report(
+        self, name: str, title: str, corner: tuple[str, ...] = CORNER, more: Mapping[str, Plain] = {}
+    ) -> Report:
+        """An empty report of an experiment, with the settings of the run and ``more`` for its JSON file."""
+        return Report(name, title, {"run": self.describe(), **more}, corner)
 
     def describe(self) -> dict[str, Plain]:
         """The settings of the run as JSON can hold them."""

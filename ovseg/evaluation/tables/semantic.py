@@ -177,7 +177,7 @@ def table5(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Rep
     The input is 512 x 512 where the run's protocol says nothing else; Cityscapes goes in at its own size, in
     windows of 512 without overlap.
     """
-    report = Report("table5", "Table 5: semantic segmentation", {"run": run.describe()})
+    report = run.report("table5", "Table 5: semantic segmentation")
     systems = parse_systems(methods or ("clip", "maskclip", "clip_surgery:none"))
     for number, backbone in enumerate(run.loaded()):
         wanted = [system for system in systems if system.saved is None or number == 0]
