@@ -94,9 +94,10 @@ def text_to_mask(place: Place, rng: Random) -> Call:
 def predict(place: Place, rng: Random) -> Call:
     finder = rng.choice(place.finders)
     image, text = images(place, rng), hostile(rng, TEXTS)
-    more = {"on_error": hostile(rng, (None, ignored, 5))} if rng.random() < 0.2 else {}
-    words = f"predict({told(image)}, {told(text)}{told_options(more)}) with {finder.segmenter.name}"
-    return Call(words, lambda: through(finder.predict(image, text, **more)))
+    verb = rng.choice(("predict", "predict_texts", "predict_each"))
+    more = {"on_error": hostile(rng, (None, ignored, 5))} if verb == "predict_each" else {}
+    words = f"{verb}({told(image)}, {told(text)}{told_options(more)}) with {finder.segmenter.name}"
+    return Call(words, lambda: through(getattr(finder, verb)(image, text, **more)))
 
 
 def session(place: Place, rng: Random) -> Call:
