@@ -43,7 +43,8 @@ def flags():
     waiting = [typer.main.get_command(app)]
     while waiting:
         command = waiting.pop()
-        waiting += getattr(command, "commands", {}).values()
+        if hasattr(command, "list_commands"):
+            waiting += [command.get_command(None, name) for name in command.list_commands(None)]
         found |= {flag for option in command.params for flag in [*option.opts, *option.secondary_opts]}
     for script in [*(ROOT / "tools").glob("*.py"), ROOT / "ovseg/evaluation/tables/protocol.py"]:
         found |= set(re.findall(r'"(--[a-z][\w-]*)"', script.read_text(encoding="utf-8")))

@@ -109,21 +109,14 @@ def annotate(
     A run that was stopped or killed goes on when the same command is given again. RUN/summary.txt says what
     was found; images that cannot be read are listed there, and the exit code is 1.
     """
-    folder = check_out(asked.out)
-    check_paths([path for path in images if not has_magic(path)])
-    named = segmenter if options.task == "instances" else None
+    folder, named = check_out(asked.out), segmenter if options.task == "instances" else None
     check_models(models, named)
-    words = read_words(asked)
-    from ovseg.annotation.run.annotate import annotate as run
-    from ovseg.annotation.run.annotate import check_formats
-    from ovseg.annotation.run.images import find_inputs
-
-    check_formats(formats.formats, words, formats.choices)
-    find_inputs(images, chosen.recursive, folder)  # a wrong path is said before a model is loaded
+    words = check_run(images, folder, formats, asked, chosen.recursive)
     finder = load_finder(models, named, options, words)
-    bar = Bar("images")
+    from ovseg.annotation.run.annotate import annotate as run
+
     try:
-        with bar:
+        with Bar("images") as bar:
             outcome = run(
                 images,
                 words,
@@ -141,14 +134,26 @@ def annotate(
     say_outcome(outcome, folder, little_known(models, named))
 
 
-def read_words(asked: RunWords) -> Classes:
-    """The classes of --classes with the thresholds of --thresholds. Raises UsageError."""
+def check_run(
+    images: Sequence[str], folder: Path, formats: RunFormats, asked: RunWords, recursive: bool
+) -> Classes:
+    """The classes of a run; whatever is wrong with them, the images and the formats is said here.
+
+    Raises:
+        UsageError: an argument is wrong.
+    """
     from ovseg.annotation.classes import read_classes, read_thresholds
 
+    check_paths([path for path in images if not has_magic(path)])
     words = read_classes(asked.classes)
-    if asked.thresholds is None:
-        return words
-    return words.with_thresholds(read_thresholds(asked.thresholds))
+    if asked.thresholds is not None:
+        words = words.with_thresholds(read_thresholds(asked.thresholds))
+    from ovseg.annotation.run.annotate import check_formats
+    from ovseg.annotation.run.images import find_inputs
+
+    check_formats(formats.formats, words, formats.choices)
+    find_inputs(images, recursive, folder)
+    return words
 
 
 def load_finder(

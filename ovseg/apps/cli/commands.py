@@ -20,9 +20,12 @@ from typer.main import get_command
 
 import ovseg
 from ovseg.apps.cli import COMMANDS, overview, whole_output
+from ovseg.apps.cli.loading import EXPLANATIONS, METHODS
 from ovseg.apps.cli.shared import FLAGS, LONGEST, note
 from ovseg.options import Options
 from ovseg.options.fields import Kind, Option, option_of
+from ovseg.segmenters.load import list_segmenters
+from ovseg.words.vocabulary import list_vocabularies
 
 if TYPE_CHECKING:
     from typer._click import Command, Context, HelpFormatter
@@ -54,40 +57,16 @@ class Typed:
     values: Callable[[], Sequence[str]] | None = None
 
 
-def _methods() -> Sequence[str]:
-    from ovseg.apps.cli.loading import METHODS
-
-    return METHODS
-
-
-def _explanations() -> Sequence[str]:
-    from ovseg.apps.cli.loading import EXPLANATIONS
-
-    return EXPLANATIONS
-
-
-def _segmenters() -> Sequence[str]:
-    from ovseg.segmenters.load import list_segmenters
-
-    return list_segmenters()
-
-
-def _vocabularies() -> Sequence[str]:
-    from ovseg.words.vocabulary import list_vocabularies
-
-    return list_vocabularies()
-
-
 TYPED = {
     "recursive": Typed(("--recursive", "-r")),
-    "explained_by": Typed(("--method",), values=_explanations),
+    "explained_by": Typed(("--method",), values=lambda: EXPLANATIONS),
     "formats": Typed(("--format",)),
     "source_format": Typed(("--from",)),
     "token": Typed(envvar="OVSEG_SERVE_TOKEN"),
     "label_studio_token": Typed(envvar="OVSEG_LABEL_STUDIO_TOKEN"),
-    "method": Typed(values=_methods),
-    "segmenter": Typed(values=_segmenters),
-    "vocabulary": Typed(values=_vocabularies),
+    "method": Typed(values=lambda: METHODS),
+    "segmenter": Typed(values=list_segmenters),
+    "vocabulary": Typed(values=list_vocabularies),
 }
 
 

@@ -67,8 +67,7 @@ def mask(
     check_models(models, segmenter)
     given = read_inputs(images, files)
     texts = list(given.names.names) if files.vocabulary is None else first_texts(given.names)
-    model = load_model(models)
-    sam = load_segmenter(segmenter, models)
+    model, sam = load_model(models), load_segmenter(segmenter, models)
     from ovseg.files.write import make_folder
     from ovseg.masks import TextToMask
 

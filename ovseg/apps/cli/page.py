@@ -87,10 +87,11 @@ def page(
         if chosen.folder is not None:
             for line in session.open_folder(chosen.folder, chosen.recursive):
                 note(f"warning: {line}")
-        for line in little_known(models, segmenter):
-            note(line)
+        notes = little_known(models, segmenter)
         if chosen.host not in LOCAL:
-            note(f"warning: whoever reaches {chosen.host} can use this page; it asks for no password")
+            notes.append(f"warning: whoever reaches {chosen.host} can use this page; it asks for no password")
+        for line in notes:
+            note(line)
         with served(session, chosen.host, chosen.port) as address:
             tell(f"the page is at {address}, results in {shown(out)}; Ctrl+C ends it")
             wait(address)
