@@ -257,7 +257,7 @@ def test_a_leaf_gives_every_pixel_a_class(family, dataset, loaded_once):
 
 def test_sclips_area_rule_is_in_its_leaf_of_voc_21(loaded_once):
     path = leaf("sclip", "voc21")
-    fields = {"background": None, "window": 32, "stride": 16}
+    fields = {"background_threshold": None, "window": 32, "stride": 16}
     before = predict(path, (96, 128), area_threshold=0.0, **fields)
     after = predict(path, (96, 128), **fields)
     counts = torch.bincount(before.flatten(), minlength=21)
