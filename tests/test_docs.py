@@ -37,7 +37,7 @@ from ovseg.words.vocabulary import parse_vocabulary
 
 ROOT = Path(__file__).parents[1]
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
-CARDS = sorted((ROOT / "ovseg" / "assets").glob("*.md"))
+CARDS = sorted((ROOT / "ovseg" / "weights" / "assets").glob("*.md"))
 PAGES = [README, CONTRIBUTING, *sorted((ROOT / "docs").glob("*.md")), *CARDS]
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
 KINDS = (
@@ -260,7 +260,7 @@ def test_commands_of_cvat_run_one_after_the_other(photo, monkeypatch, tmp_path):
     to do."""
     from cvat_cli.__main__ import main
 
-    from .annotate.cvat_server import CvatServer, lead_to_cvat
+    from .annotation.cvat_server import CvatServer, lead_to_cvat
 
     lead_to_cvat(monkeypatch, tmp_path / "cache")
     own = [block for block in BLOCKS if block.note == "cvat"]

@@ -165,7 +165,7 @@ def test_what_is_unambiguous_is_taken(model):
     wanted = model.segment(IMAGE, "sky, tree", size=(32, 48), logit_scale=40).array
     for image in (IMAGE.tolist() and IMAGE, IMAGE[..., 0], torch.from_numpy(IMAGE), IMAGE.transpose(2, 0, 1)):
         found = model.segment(image, ["sky", "tree"], size=[np.int64(32), 48], logit_scale=np.float32(40))
-        assert np.array_equal(found.labels, wanted)
+        assert np.array_equal(found.array, wanted)
     assert model.segment(IMAGE, {"sky": "sky, clouds", "tree": ["tree"]}).names == ("sky", "tree")
 
 

@@ -118,7 +118,7 @@ def test_eight_threads_get_what_one_gets(what):
         if what in ("grabcut", "tiny"):
             assert one == other
         elif what == "segment":
-            assert one.names == other.names and np.mean(one.labels == other.labels) > 0.999
+            assert one.names == other.names and np.mean(one.array == other.array) > 0.999
         else:
-            values = ("grid_values", "scores")[what == "recognize"]
+            values = ("grid", "scores")[what == "recognize"]
             np.testing.assert_allclose(getattr(one, values), getattr(other, values), atol=1e-5)

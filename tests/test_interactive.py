@@ -33,7 +33,7 @@ def scores(tool, model):
 def test_scores_are_those_of_the_answers(tool, model, scores):
     scores = scores["clip_surgery"]
     assert set(scores) == {"paper's points, right", "our points, right", "map", *tool.WAYS}
-    t2m = ovseg.TextToMask(model, GrabCut(), rule="paper", prompt_with="points", presence_threshold=0)
+    t2m = ovseg.TextToMask(model, GrabCut(), point_rule="paper", prompt_with="points", presence_threshold=0)
     overlap, right = {}, {}
     for sample in tool.scenes(2):
         for name, truth in sample.masks.items():

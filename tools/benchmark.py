@@ -183,8 +183,8 @@ def labels(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
     """Pixels whose label is the same in bf16 and in fp32: embedded model, generated scenes."""
     full, half = ovseg.load_model(cache=False), ovseg.load_model(cache=False, precision="bf16")
     images = [make_scene(seed, (256, 256)).image for seed in range(args.scenes)]
-    pairs = zip(full.segment(images, NAMES), half.segment(images, NAMES), strict=True)
-    same = [float((a.labels == b.labels).mean()) for a, b in pairs]
+    pairs = zip(full.segment_each(images, NAMES), half.segment_each(images, NAMES), strict=True)
+    same = [float((a.array == b.array).mean()) for a, b in pairs]
     yield Row(f"label maps of {len(same)} scenes: bf16 equal to fp32", "%", 100 * statistics.mean(same))
 
 

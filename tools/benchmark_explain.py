@@ -69,7 +69,7 @@ def surgery_against_encoding(model: ovseg.Model, args: argparse.Namespace) -> No
             model.encode_image(model.preprocess([image], size))
 
     def explain() -> None:
-        for found in model.similarity(iter(images), listed, size=size, templates="plain", batch=1):
+        for found in model.similarity_each(images, listed, size=size, templates="plain", batch=1):
             assert len(found) == len(listed)
 
     explain()  # the texts' features

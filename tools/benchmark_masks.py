@@ -39,7 +39,7 @@ def rows(
     t2m: ovseg.TextToMask, texts: list[str], side: int, rounds: int
 ) -> Iterator[tuple[str, str, float, float]]:
     fresh = pictures(side)
-    t2m.predict(next(fresh), texts)  # warm up, and the texts' features with it
+    t2m.predict_texts(next(fresh), texts)  # warm up, and the texts' features with it
     times: dict[str, list[float]] = {"first": [], "second": [], "click": [], "together": [], "one by one": []}
     for _ in range(rounds):
         image = next(fresh)
@@ -49,7 +49,7 @@ def rows(
         session.text(texts[0])
         times["click"].append(seconds(lambda session=session: session.click(side // 2, side // 4)))
         image = next(fresh)
-        times["together"].append(seconds(lambda image=image: t2m.predict(image, texts)))
+        times["together"].append(seconds(lambda image=image: t2m.predict_texts(image, texts)))
         new = [next(fresh) for _ in texts]
         times["one by one"].append(
             seconds(lambda new=new: [t2m.predict(image, text) for image, text in zip(new, texts)])

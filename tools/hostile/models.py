@@ -47,31 +47,18 @@ OPTIONS = {
     "segment": {
         **INPUT,
         "logit_scale": NUMBERS,
-        "background": (
-            *NUMBERS,
-            "wall",
-            "wall, floor",
-            ["wall"],
-            [],
-            ",",
-            "background",
-            {"a": 1},
-            ["a", "a"],
-        ),
+        "background_threshold": NUMBERS,
+        "background": ("wall", "wall, floor", ["wall"], [], ",", "background", {"a": 1}, ["a", "a"]),
         "area_threshold": NUMBERS,
         "synonyms": ("probability", "cosine", *WORDS),
+        "edges": (None, "guided", *WORDS),
         "probabilities": (True, False, None, 1, "yes"),
-        "on_error": (None, 5, ignored, "skip"),
     },
-    "similarity": {
-        **INPUT,
-        "surgery": (None, "label_set_code", "softmax", *WORDS),
-        "on_error": (None, 5, ignored),
-    },
+    "similarity": {**INPUT, "surgery": ("none", "label_set_code", *WORDS)},
     "recognize": {
-        "surgery": (None, "softmax", "label_set_code", *WORDS),
+        "surgery": (None, "none", "label_set_code", *WORDS),
+        "scores": ("similarity", "softmax", *WORDS),
         **{name: INPUT[name] for name in ("size", "resize", "templates")},
-        "on_error": (None, 5, ignored),
     },
 }
 ODD_NAMES = ("", " ", ",", "sky,", ",sky", ["a", "a"], ["a", "A"], ["a", " a "], ["sky", "a\0b"],
@@ -122,9 +109,12 @@ def load_model(place: Place, rng: Random) -> Call:
 
 
 def one_method(place: Place, rng: Random) -> Call:
-    """segment, similarity or recognize with any picture, names and options."""
+    """segment, similarity or recognize, of one image or of each, with any picture, names and options."""
     method = rng.choice(sorted(OPTIONS))
     options = {"size": 32, "templates": "plain", **some_options(rng, OPTIONS[method])}
+    if rng.random() < 0.3:
+        method += "_each"
+        options |= some_options(rng, {"on_error": (None, 5, "skip", ignored)})
     if isinstance(options["size"], int) and isinstance(options.get("window"), int) and options["size"] > 64:
         del options["window"]
     image, wanted = images(place, rng), names(rng) if rng.random() < 0.5 else "sky, tree"

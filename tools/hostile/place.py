@@ -7,7 +7,6 @@ from contextlib import ExitStack, suppress
 from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -17,7 +16,7 @@ from segment_anything import sam_model_registry
 import ovseg
 import ovseg.apps.cli
 import ovseg.masks
-import ovseg.model.model
+import ovseg.model.load
 import ovseg.segmenters.load
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.segmenters import mobile, tiny
@@ -46,15 +45,8 @@ class Place:
         self.folder = folder.resolve()
         self.here = self.folder / "here"
         self._undo = ExitStack()
-        self._load_model = ovseg.model.model.load_model_with
-        self._load_segmenter = ovseg.segmenters.load.load_segmenter
-
-    def load_model(self, *given: Any, **options: Any) -> ovseg.Model:
-        with patch.object(ovseg.model.model, "load_model_with", self._load_model):
-            return ovseg.model.model.load_model(*given, **options)
-
-    def load_segmenter(self, *given: Any, **options: Any) -> ovseg.segmenters.base.Segmenter:
-        return self._load_segmenter(*given, **options)
+        self.load_model = ovseg.load_model
+        self.load_segmenter = ovseg.load_segmenter
 
     def __enter__(self) -> Place:
         for name in ("here", "home", "given"):
@@ -67,8 +59,8 @@ class Place:
         self._undo.callback(os.chdir, os.getcwd())
         os.chdir(self.here)
         once = patch.object
-        self._undo.enter_context(once(ovseg.model.model, "load_model_with", cache(self._load_model)))
-        self._undo.enter_context(once(ovseg.segmenters.load, "load_segmenter", cache(self._load_segmenter)))
+        self._undo.enter_context(once(ovseg.model.load, "load_model", cache(self.load_model)))
+        self._undo.enter_context(once(ovseg.segmenters.load, "load_segmenter", cache(self.load_segmenter)))
         self._undo.enter_context(patch.dict(sam_model_registry, vit_b=small_sam))
         self._undo.enter_context(once(mobile, "build", small_sam))
         self._files()

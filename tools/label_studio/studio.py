@@ -48,7 +48,8 @@ def make_environment(folder: Path) -> Path:
             [python, "-m", "pip", "install", "-q", *PACKAGES], capture_output=True, text=True, check=False
         )
         if done.returncode:
-            raise OvsegError(f"expected Label Studio, pip said: {one_line(done.stderr[-400:])}")
+            said = " ".join(done.stderr[-400:].split())
+            raise OvsegError(f"expected Label Studio, pip said: {said}")
     return python
 
 
@@ -109,9 +110,8 @@ class Studio:
             with urllib.request.urlopen(request, timeout=ANSWER) as answer:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
-            raise OvsegError(
-                f"{route}: status {error.code}, {one_line(error.read().decode(errors='replace'))[:300]}"
-            ) from None
+            said = " ".join(error.read().decode(errors="replace").split())
+            raise OvsegError(f"{route}: status {error.code}, {said[:300]}") from None
         except OSError as error:
             raise OvsegError(f"{route}: {one_line(error)}") from None
 
