@@ -72,7 +72,7 @@ def prompt_sets(setup: Setup, rated: Rated, size: tuple[int, int]) -> tuple[list
     """
     wanted = rated.word.threshold
     absent = ", ".join(
-        f"{name!r} (presence {share:.2f}, expected {wanted:g})"
+        f"{name!r} (presence {share:.2f}, needs {wanted:g})"
         for name, share in rated.presence.items()
         if share < wanted
     )
