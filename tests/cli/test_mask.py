@@ -54,7 +54,7 @@ def test_a_line_for_each_text_says_what_came_of_it(run, picture, tmp_path, texts
     words = ("--segmenter", "grabcut", "--out", tmp_path / "o")
     first, second, last = run("mask", picture, f"{texts[0]}, a cow", *words).stdout.splitlines()
     assert first.startswith(f"{picture}: {texts[0]}: 1 mask, score 0.") and last.startswith("1 of 1 images")
-    assert second == f"{picture}: a cow: not there (presence 0.00, expected 0.5)"
+    assert second == f"{picture}: a cow: not there (presence 0.00, needs 0.5)"
     (line, _) = run("mask", picture, "a cow+sheep", *words, "--templates", "plain").stdout.splitlines()
     assert (
         "not there (a cow: presence 0." in line

@@ -111,7 +111,7 @@ def outcome(found: TextMasks, wanted: float) -> str:
             f"{name + ': ' if len(found.presence) > 1 else ''}presence {math.floor(share * 100) / 100:.2f}"
             for name, share in found.presence.items()
         ]
-        return f"not there ({', '.join(shares)}, expected {wanted:g})"
+        return f"not there ({', '.join(shares)}, needs {wanted:g})"
     return f"no mask ({found.reason})"
 
 
