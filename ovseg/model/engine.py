@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -28,6 +28,7 @@ from ovseg.maps.labels import kept_classes, label_map, probabilities
 from ovseg.maps.scores import GridScores, ScoreMap, WindowScores, bands, render
 from ovseg.maps.similarity import resize, to_grid
 from ovseg.maps.tiling import Box, windows
+from ovseg.model.inputs import whole_patches
 from ovseg.options import InputOptions, SegmentOptions
 from ovseg.options.checks import pair
 from ovseg.results import void_value
@@ -67,11 +68,18 @@ class _Job(Generic[Key]):
     size: tuple[int, int]
     boxes: list[Box]
     whole: bool
-    grids: list[Tensor | None] = field(default_factory=list)
-    tokens: list[Tensor | None] = field(default_factory=list)
-    missing: int = 0
     guide: Tensor | None = None  # (3, H, W), kept where the scores are to follow its edges
     patch: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        self.missing = len(self.boxes)
+        self.grids: list[Tensor | None] = [None] * self.missing
+        self.tokens: list[Tensor | None] = [None] * self.missing
+
+    def missing_size(self) -> tuple[int, int]:
+        """The (height, width) of its first crop that is not encoded."""
+        top, left, bottom, right = self.boxes[self.grids.index(None)]
+        return bottom - top, right - left
 
     @property
     def pixels(self) -> int:
@@ -99,26 +107,6 @@ class _Crop(Generic[Key]):
     pixels: Tensor  # (3, h, w)
 
 
-@contextmanager
-def exact(device: torch.device) -> Iterator[None]:
-    """Switch off the caller's autocast, which would compute cosines in half precision."""
-    with ExitStack() as stack:
-        for kind in {"cpu", device.type}:
-            if torch.amp.is_autocast_available(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-        yield
-
-
-def whole_patches(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
-    """The nearest (height, width) made of whole patches, at least one.
-
-    >>> whole_patches((500, 375), (16, 16)), whole_patches((3, 3), (16, 16))
-    ((496, 368), (16, 16))
-    """
-    height, width = (max(1, round(side / step)) * step for side, step in zip(size, patch, strict=True))
-    return height, width
-
-
 def stream(
     encode: Callable[[Tensor], ImageTokens],
     patch: tuple[int, int],
@@ -142,42 +130,62 @@ def stream(
     Yields:
         A result for each image, as soon as it and all before it are there.
     """
-    line: deque[_Job[Key]] = deque()
-    queues: dict[tuple[int, int], list[_Crop[Key]]] = {}
-    waiting = 0
-
-    def encode_next(size: tuple[int, int]) -> None:
-        count = options.batch or max(1, BATCH_PIXELS // (size[0] * size[1]))
-        crops, queues[size] = queues[size][:count], queues[size][count:]
-        _encode(encode, patch, crops, score)
-
-    def finished() -> Iterator[Dense[Key]]:
-        nonlocal waiting
-        while line and not line[0].missing:
-            waiting -= line[0].pixels
-            yield line.popleft().result()
-
+    line: _Line[Key] = _Line(encode, patch, score, options.batch)
     for key, pixels in images:
         job = _Job(key, (pixels.shape[1], pixels.shape[2]), *_boxes(pixels, options))
-        job.missing = len(job.boxes)
         if follow_edges:
             job.guide, job.patch = pixels, patch
-        job.grids, job.tokens = [None] * job.missing, [None] * job.missing
-        line.append(job)
-        waiting += job.pixels
+        line.add(job, pixels)
+        yield from line.ready(WAITING_PIXELS)
+    yield from line.ready(0)
+
+
+class _Line(Generic[Key]):
+    """Images in order, and their crops in a queue for each size until there are enough for a batch."""
+
+    def __init__(
+        self,
+        encode: Callable[[Tensor], ImageTokens],
+        patch: tuple[int, int],
+        score: Callable[[ImageTokens], Tensor] | None,
+        batch: int | None,
+    ) -> None:
+        self._encode = partial(_encode, encode, patch, score=score)
+        self._batch = batch
+        self._jobs: deque[_Job[Key]] = deque()
+        self._queues: dict[tuple[int, int], list[_Crop[Key]]] = {}
+        self._pixels = 0
+
+    def add(self, job: _Job[Key], pixels: Tensor) -> None:
+        """Queue the crops of an image; every size of which there are enough is encoded."""
+        self._jobs.append(job)
+        self._pixels += job.pixels
         for index, (top, left, bottom, right) in enumerate(job.boxes):
             size = (bottom - top, right - left)
-            queues.setdefault(size, []).append(_Crop(job, index, pixels[:, top:bottom, left:right]))
-            if len(queues[size]) >= (options.batch or max(1, BATCH_PIXELS // (size[0] * size[1]))):
-                encode_next(size)
-        # The line itself is bounded, with what is encoded and cannot go yet: its head may be of a rare size.
-        while waiting > WAITING_PIXELS and line[0].missing:
-            encode_next(_missing_size(line[0]))
-        yield from finished()
-    while line:
-        while line[0].missing:
-            encode_next(_missing_size(line[0]))
-        yield from finished()
+            queue = self._queues.setdefault(size, [])
+            queue.append(_Crop(job, index, pixels[:, top:bottom, left:right]))
+            if len(queue) >= self._count(size):
+                self._encode_some(size)
+
+    def ready(self, most: int) -> Iterator[Dense[Key]]:
+        """The results at the head of the line; more is encoded until at most ``most`` pixels wait.
+
+        What is encoded and cannot go yet counts too: the head may be of a rare size.
+        """
+        while self._jobs and (self._pixels > most or not self._jobs[0].missing):
+            head = self._jobs[0]
+            while head.missing:
+                self._encode_some(head.missing_size())
+            self._pixels -= self._jobs.popleft().pixels
+            yield head.result()
+
+    def _count(self, size: tuple[int, int]) -> int:
+        return self._batch or max(1, BATCH_PIXELS // (size[0] * size[1]))
+
+    def _encode_some(self, size: tuple[int, int]) -> None:
+        count = self._count(size)
+        crops, self._queues[size] = self._queues[size][:count], self._queues[size][count:]
+        self._encode(crops)
 
 
 def _boxes(pixels: Tensor, options: InputOptions) -> tuple[list[Box], bool]:
@@ -190,16 +198,12 @@ def _boxes(pixels: Tensor, options: InputOptions) -> tuple[list[Box], bool]:
     return windows(size, window, stride), False
 
 
-def _missing_size(job: _Job[Key]) -> tuple[int, int]:
-    top, left, bottom, right = job.boxes[job.grids.index(None)]
-    return (bottom - top, right - left)
-
-
 @torch.no_grad()
 def _encode(
     encode: Callable[[Tensor], ImageTokens],
     patch: tuple[int, int],
     crops: list[_Crop[Key]],
+    *,
     score: Callable[[ImageTokens], Tensor] | None,
 ) -> None:
     pixels = torch.stack([crop.pixels for crop in crops])

@@ -20,8 +20,8 @@ from ovseg.clip.towers import check_method, tower_of
 from ovseg.errors import UsageError, described
 from ovseg.files.pictures import ImageLike, OnError, Pictures
 from ovseg.maps.similarity import cosine, place_features
-from ovseg.model.engine import Dense, exact, on_token_grid, stream
-from ovseg.model.inputs import check_window, input_size, preprocess
+from ovseg.model.engine import Dense, on_token_grid, stream
+from ovseg.model.inputs import check_window, exact, input_size, preprocess
 from ovseg.options import InputOptions
 from ovseg.options.checks import Size, Templates
 from ovseg.results.types import ImageFeatures, ImageTokens

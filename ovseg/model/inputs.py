@@ -1,8 +1,9 @@
-"""How large an image is when it enters the encoder, and the image as pixels."""
+"""How large an image is when it enters the encoder, the image as pixels, and in which precision all is computed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -11,12 +12,21 @@ from torch import Tensor
 
 from ovseg.errors import UsageError, described
 from ovseg.files.sizes import resize_image
-from ovseg.model.engine import whole_patches
 from ovseg.options import InputOptions
 from ovseg.options.checks import Size, check_size, pair
 
 WIDEST = 4.0
 """Beyond this ratio of the sides an image is squeezed, so that a strip does not become a giant."""
+
+
+def whole_patches(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, int]:
+    """The nearest (height, width) made of whole patches, at least one.
+
+    >>> whole_patches((500, 375), (16, 16)), whole_patches((3, 3), (16, 16))
+    ((496, 368), (16, 16))
+    """
+    height, width = (max(1, round(side / step)) * step for side, step in zip(size, patch, strict=True))
+    return height, width
 
 
 def input_size(
@@ -75,3 +85,13 @@ def preprocess(
     resized = np.stack([resize_image(image, size, resize) for image in images])
     pixels = torch.from_numpy(resized).to(mean.device).permute(0, 3, 1, 2).float() / 255
     return (pixels - mean) / std
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """Switch off the caller's autocast, which would compute cosines in half precision."""
+    with ExitStack() as stack:
+        for kind in {"cpu", device.type}:
+            if torch.amp.is_autocast_available(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
