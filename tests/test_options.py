@@ -92,6 +92,7 @@ def test_nonsense_is_one_line_for_every_option(options):
         (SegmentOptions, {"background_threshold": 1.5}, "background_threshold in 0..1, got 1.5"),
         (SegmentOptions, {"background_threshold": np.bool_(True)}, "background_threshold as a number"),
         (SegmentOptions, {"background": 0.1}, "background as words, got 0.1"),
+        (SegmentOptions, {"background": "0.5"}, "got '0.5': a probability is background_threshold"),
         (SegmentOptions, {"background": ["sky", 5]}, "each word of background as a text, got 5"),
         (SegmentOptions, {"background": "sky,"}, "each word of background as a text, got ''"),
         (SegmentOptions, {"area_threshold": 2}, "area_threshold in 0..1, got 2"),

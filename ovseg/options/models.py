@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-from ovseg.errors import UsageError
+from ovseg.errors import UsageError, described
 from ovseg.options.checks import Size, Templates, pair
 from ovseg.options.fields import (
     DEVICE,
@@ -26,6 +26,7 @@ from ovseg.options.fields import (
     integer,
     number,
     option,
+    read_number,
 )
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -186,6 +187,15 @@ class SegmentOptions(InputOptions):
         choice(EDGES, none=True),
         "Boundaries follow the image's edges: guided (filter of He et al., 2013, on the cosines).",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for word in self.background or ():
+            if isinstance(read_number("background", word), float):
+                raise UsageError(
+                    f"expected background as words, got {described(word)}: "
+                    "a probability is background_threshold"
+                )
 
 
 @documented
