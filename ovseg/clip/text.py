@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.clip.plain import open_clip_file
 from ovseg.clip.text_cache import TextCache as TextCache
 from ovseg.clip.text_tower import check_lengths, text_device, text_tower
-from ovseg.clip.upstream import open_clip_file
 from ovseg.errors import UsageError, WeightsError, short_repr
 from ovseg.options import InputOptions
 from ovseg.words.names import in_order, is_unicode

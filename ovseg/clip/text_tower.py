@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovseg.clip.plain import Clip
-from ovseg.clip.upstream import is_a, open_clip_file
+from ovseg.clip.plain import Clip, is_a, open_clip_file
 from ovseg.errors import UnsupportedModelError, UsageError, short_repr
 
 START, END = "[start]", "[end]"

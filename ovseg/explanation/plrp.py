@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovseg.clip.plain import is_exactly
 from ovseg.clip.towers import BlockTower, OpenClipViT
 from ovseg.clip.towers.base import merge_heads
-from ovseg.clip.upstream import is_exactly
 from ovseg.errors import UnsupportedModelError
 from ovseg.explanation.registry import explanation
 from ovseg.explanation.subject import Subject

@@ -11,12 +11,11 @@ from typing import Any
 from torch import nn
 
 from ovseg.clip.attention import Method
-from ovseg.clip.plain import VisionTransformer
+from ovseg.clip.plain import VisionTransformer, is_a, is_exactly
 from ovseg.clip.pooled import PooledTrunk
 from ovseg.clip.towers.base import BlockTower, Tower, resize_positions
 from ovseg.clip.towers.convolutions import CellTower, PooledTrunkTower, PoolingTower, ResNetTower
 from ovseg.clip.towers.openclip import OpenClipViT
-from ovseg.clip.upstream import is_a, is_exactly
 from ovseg.errors import UnsupportedModelError
 
 __all__ = [

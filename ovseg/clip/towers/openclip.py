@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from ovseg.clip import plain
 from ovseg.clip.attention import Heads
+from ovseg.clip.plain import is_a
 from ovseg.clip.towers.base import BlockTower, Layout, merge_heads, resize_positions, split_heads
-from ovseg.clip.upstream import is_a
 from ovseg.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
