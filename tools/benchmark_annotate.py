@@ -111,7 +111,7 @@ def main() -> None:
             annotate(photos, names, out, several, FORMATS, progress=seen)
 
         def seen(what: str, done: int, total: int, failed: int) -> None:
-            if what == "images" and done in (total // 10, total):
+            if what == "images" and done >= total / 10:
                 memory.append(resident())
 
         for number in range(args.rounds):  # in turn, so that other work on the machine meets all
@@ -127,7 +127,9 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     print(line(f"bare loop, {args.words} words", times["bare"], "bare loop, one word", times["one"]))
     print(line(f"run, {args.words} words", times["run"], f"bare loop, {args.words} words", times["bare"]))
-    print(f"\nResident: {memory[0]:.0f} MB after a tenth of the first run, {memory[1]:.0f} MB at its end.")
+    print(
+        f"\nResident: {memory[0]:.0f} MB after a tenth of the first run, {memory[-1]:.0f} MB at the end of the last."
+    )
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ _ROWS = (
     Method("segearth", qq_kk_vv, 1, 1, False, False, "bicubic", "Li et al., CVPR 2025", 0.3),
 )
 METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
-# The option of the public code for ResNets (METHOD.md, section 1), reachable by name.
+# The option of the public code for ResNets (docs/methods.md), reachable by name.
 METHODS["clip_surgery_normalised"] = replace(
     METHODS["clip_surgery"], name="clip_surgery_normalised", form=vv_normalised
 )

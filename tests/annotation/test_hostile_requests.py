@@ -1,6 +1,6 @@
 """300 malformed requests, drawn from a seed, to a real server in a process of its own, which Ctrl-C ends.
 
-The requests and their judge are in tools/hostile_http; tools/hostile_requests.py sends more of them.
+The requests and their judge are in tools/hostile_http; tools/hostile_calls.py --server sends more of them.
 """
 
 from __future__ import annotations

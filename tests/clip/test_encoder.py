@@ -198,7 +198,7 @@ def normalised_weights(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor, grid: tu
 
 S = 64**-0.5
 Weights = Callable[[Tensor, Tensor, Tensor, Tensor, tuple[int, int]], Tensor]
-# METHOD.md, section 6, once more and by hand: blocks, residual, FFN, position resize, attention.
+# The table of docs/methods.md once more and by hand: blocks, residual, FFN, position resize, attention.
 LITERAL: dict[str, tuple[int, bool, bool, str, Weights]] = {
     "clip": (0, True, True, "bilinear", lambda q, k, v, h, g: soft(q, k, S)),
     "maskclip": (1, False, False, "bicubic", lambda q, k, v, h, g: torch.eye(v.shape[2])),

@@ -1,6 +1,6 @@
 """CLIP Surgery written down literally, slowly and without regard for what is read in the end.
 
-From METHOD.md, sections 1 to 3, and independent of the package: every formula in the order of the
+Independent of the package: every formula in the order of the
 paper, every tensor in full. The tests compare ovseg with it, tools/benchmark.py measures against it.
 """
 
