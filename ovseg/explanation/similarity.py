@@ -18,6 +18,7 @@ OWN = {"clip_surgery": "empty", "clip_surgery_normalised": "empty"}
 def own_surgery(method: Method, surgery: str | None) -> str:
     """``surgery``, or for None what belongs to the method.
 
+    >>> from ovseg.clip.attention import METHODS
     >>> own_surgery(METHODS["clip_surgery"], None), own_surgery(METHODS["gem"], None)
     ('empty', 'none')
     """

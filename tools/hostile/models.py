@@ -148,7 +148,10 @@ def encoders(place: Place, rng: Random) -> Call:
         (f"preprocess([{told(value)}], (8, 8))", lambda: model.preprocess([value], (8, 8))),
         (f"input_size({told(value)}, {told(size)})", lambda: model.input_size(value, size)),
         (f"with_method({told(value)})", lambda: model.with_method(value)),
-        (f"dense_features(image, {told(value)})", lambda: model.dense_features(place.image, value)),
+        (
+            f"dense_features(image, options={told(value)})",
+            lambda: model.dense_features(place.image, options=value),
+        ),
         (f"dense_features({told(value)})", lambda: model.dense_features(value)),
         (f"make_scene({told(value)}, {told(other)})", lambda: ovseg.make_scene(value, other)),
     )

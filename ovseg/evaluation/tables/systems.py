@@ -105,7 +105,7 @@ def parse_system(text: str) -> System:
         UsageError: none of these.
 
     >>> parse_system("clip_surgery").surgery, parse_system("clip:empty").surgery, parse_system("gem").surgery
-    ('label_set', 'empty', None)
+    ('label_set', 'empty', 'none')
     """
     name, equals, folder = text.partition("=")
     if equals:
