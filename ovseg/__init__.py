@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from ovseg.results import Recognition as Recognition
     from ovseg.results import SimilarityMap as SimilarityMap
     from ovseg.results import figures as figures
-    from ovseg.results.types import ImageTokens as ImageTokens
-    from ovseg.results.types import PointPrompts as PointPrompts
+    from ovseg.results.base import ImageTokens as ImageTokens
+    from ovseg.results.base import PointPrompts as PointPrompts
     from ovseg.segmenters.base import Segmenter as Segmenter
     from ovseg.segmenters.load import list_segmenters as list_segmenters
     from ovseg.segmenters.load import load_segmenter as load_segmenter
@@ -79,8 +79,8 @@ _ROOMS = {
     "LabelMap": "results",
     "Recognition": "results",
     "SimilarityMap": "results",
-    "ImageTokens": "results.types",
-    "PointPrompts": "results.types",
+    "ImageTokens": "results.base",
+    "PointPrompts": "results.base",
     "Segmenter": "segmenters.base",
     "list_segmenters": "segmenters.load",
     "load_segmenter": "segmenters.load",

@@ -14,7 +14,7 @@ from ovseg.maps.scores import GridScores, WindowScores
 from ovseg.model.engine import classify, on_token_grid, stream
 from ovseg.model.inputs import whole_patches
 from ovseg.options import InputOptions, SegmentOptions
-from ovseg.results.types import ImageTokens
+from ovseg.results.base import ImageTokens
 from ovseg.words.vocabulary import Vocabulary
 
 

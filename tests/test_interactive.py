@@ -69,7 +69,7 @@ def test_presence_is_counted_over_all_names(tool, model, monkeypatch):
     # an always-yes would have 100 and 0, an always-no 0 and 100
     assert scores["present"] + scores["absent"] > 110
     assert scores["at best"] >= (scores["present"] + scores["absent"]) / 2
-    monkeypatch.setattr("ovseg.maps.presence.BORDER", scores["best border"] - 1e-6)
+    monkeypatch.setattr("ovseg.maps.recognition.BORDER", scores["best border"] - 1e-6)
     moved = tool.presence(model, GrabCut(), samples, {})
     assert (moved["present"] + moved["absent"]) / 2 == pytest.approx(scores["at best"])
 

@@ -26,7 +26,7 @@ FLOORS = [
     {"errors"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-STRANGERS = {"maps.labels", "maps.points", "maps.recognition", "maps.tiling", "metrics", "results.figures"}
+STRANGERS = {"maps.labels", "maps.points", "maps.recognition", "metrics", "results.figures"}
 
 
 def imports(path: Path) -> set[str]:

@@ -28,7 +28,7 @@ from ovseg.evaluation.data.coco import read_coco
 from ovseg.evaluation.data.registry import read_scenes as scenes
 from ovseg.evaluation.data.samples import SampleSet, read_photos, read_voc
 from ovseg.files.write import make_folder, write_json, write_picture
-from ovseg.maps.presence import BORDER, WIDTH
+from ovseg.maps.recognition import BORDER, WIDTH
 from ovseg.metrics import MeanPerClass, PerLabelScore, mask_iou, point_accuracy
 from ovseg.results import figures
 from ovseg.segmenters.base import Segmenter
@@ -77,7 +77,7 @@ def measure(model: ovseg.Model, segmenter: Segmenter, samples: SampleSet, option
 def presence(model: ovseg.Model, segmenter: Segmenter, samples: SampleSet, options: dict) -> dict[str, float]:
     """How often presence is right, in percent: for labels in the image, and for names that are not in it.
 
-    "best border" is the value of ``maps.presence.BORDER`` at which the mean of both would be highest on this
+    "best border" is the value of ``maps.recognition.BORDER`` at which the mean of both would be highest on this
     set, "at best" that mean.
     """
     t2m = ovseg.TextToMask(

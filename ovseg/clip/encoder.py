@@ -31,7 +31,7 @@ from ovseg.clip.attention import Form, Heads, Method, attend, qk, weights
 from ovseg.clip.towers import BlockTower, CellTower, PoolingTower, tower_of
 from ovseg.clip.towers.base import Layout
 from ovseg.errors import UnsupportedModelError, UsageError, WeightsError
-from ovseg.results.types import ImageTokens
+from ovseg.results.base import ImageTokens
 
 
 @dataclass

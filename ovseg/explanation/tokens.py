@@ -18,7 +18,7 @@ from ovseg.model import Model
 from ovseg.options import ExplainOptions
 from ovseg.options.checks import check_integer
 from ovseg.results import SimilarityMap
-from ovseg.results.types import read_only
+from ovseg.results.base import read_only
 from ovseg.words.names import check_name
 from ovseg.words.vocabulary import as_vocabulary
 

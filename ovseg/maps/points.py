@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ovseg.errors import UsageError
 from ovseg.options import MAP_THRESHOLDS
-from ovseg.results.types import PointPrompts
+from ovseg.results.base import PointPrompts
 
 Floats: TypeAlias = "NDArray[np.floating[Any]]"
 Mask: TypeAlias = "NDArray[np.bool_]"

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.errors import UsageError, described
-from ovseg.results.types import ImageTokens
+from ovseg.results.base import ImageTokens
 
 
 def place_features(tokens: ImageTokens, class_token_weight: float = 0.0) -> Tensor:

@@ -19,8 +19,8 @@ from ovseg.masks.encoded import EncodedImage, Setup
 from ovseg.masks.prompts import PromptSet
 from ovseg.masks.shapes import bounds, centred, inside, tidy
 from ovseg.metrics import mask_iou
+from ovseg.results.base import PointPrompts
 from ovseg.results.masks import Candidates
-from ovseg.results.types import PointPrompts
 from ovseg.segmenters.base import Embedding, Enlarge, MaskSet
 from ovseg.segmenters.prompts import Prompt
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ovseg.files.cache import frozen
 from ovseg.model import Model
 from ovseg.options import MAP_THRESHOLDS, MaskOptions
-from ovseg.results.types import ImageFeatures
+from ovseg.results.base import ImageFeatures
 from ovseg.segmenters.base import Embedding, Segmenter
 
 

@@ -18,8 +18,8 @@ from ovseg.masks.session import Session
 from ovseg.masks.words import Asked, parse_words
 from ovseg.model import Model
 from ovseg.options import MaskOptions
+from ovseg.results.base import ImageFeatures
 from ovseg.results.masks import TextMasks
-from ovseg.results.types import ImageFeatures
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.load import load_segmenter
 

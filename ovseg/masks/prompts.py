@@ -20,7 +20,7 @@ from ovseg.maps.points import (
 )
 from ovseg.masks.encoded import Setup
 from ovseg.masks.words import Rated
-from ovseg.results.types import PointPrompts
+from ovseg.results.base import PointPrompts
 from ovseg.segmenters.prompts import Box, check_box
 
 Click: TypeAlias = "tuple[float, float, bool]"

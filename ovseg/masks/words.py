@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ovseg.clip.text import Progress
 from ovseg.errors import UsageError
-from ovseg.maps.presence import Floats, level, presences, sigmoid_presences
+from ovseg.maps.recognition import Floats, level, presences, sigmoid_presences
 from ovseg.maps.similarity import empty_text_surgery
 from ovseg.masks.encoded import Setup
-from ovseg.results.types import ImageFeatures
+from ovseg.results.base import ImageFeatures
 from ovseg.words.names import check_name, fold, in_order, split_text
 from ovseg.words.vocabulary import Vocabulary, as_vocabulary
 

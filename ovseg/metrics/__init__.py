@@ -1,12 +1,12 @@
 """Scores of label maps, similarity maps, attention, points and masks: functions of arrays, and accumulators.
 
-    segmentation   confusion matrix, IoU of each class, mean IoU of a data set
-    maps           contrast (mSC) and IoU of similarity maps against the mask of a label
+    segmentation   confusion matrix, IoU of each class, mean IoU of a data set; accuracy of point prompts, the
+                   pointing game, IoU of two masks
+    maps           contrast (mSC) and IoU of similarity maps against the mask of a label; means over the samples
+                   of a class and then over the classes
     inside         share of attention on the foreground (mFSR), affinity of modules, redundancy of maps
     multilabel     mean average precision of scores for several labels at once
-    points         accuracy of point prompts, the pointing game, IoU of two masks
     faithful       deletion and insertion, rank correlation after random weights
-    means          means over the samples of a class and then over the classes
 
 An accumulator holds the state of a score over many images. ``update`` adds one image, ``merge`` adds what
 another accumulator (of another process, say) has counted, and ``compute`` gives the score of everything so
@@ -18,22 +18,24 @@ from ovseg.metrics.inside import ForegroundScore, affinity, foreground_share, re
 from ovseg.metrics.maps import (
     THRESHOLDS_PER,
     MapSample,
+    MeanPerClass,
     PerLabelScore,
     default_thresholds,
     iou_at_thresholds,
     score_contrast,
     score_map,
 )
-from ovseg.metrics.means import MeanPerClass
 from ovseg.metrics.multilabel import MultiLabelScore, average_precision
-from ovseg.metrics.points import mask_iou, point_accuracy, pointing_game
 from ovseg.metrics.segmentation import (
     VOID,
     SegmentationScore,
     check_labels,
     confusion,
     iou_per_class,
+    mask_iou,
     mean_iou,
+    point_accuracy,
+    pointing_game,
 )
 
 __all__ = [

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import UsageError
-from ovseg.metrics.means import MeanPerClass
+from ovseg.metrics.maps import MeanPerClass
 
 
 def cell_shares(mask: NDArray[np.bool_], grid: tuple[int, int]) -> NDArray[np.float64]:

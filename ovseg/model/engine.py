@@ -25,14 +25,13 @@ from torch import Tensor
 
 from ovseg.maps.guided import Guided, guided
 from ovseg.maps.labels import kept_classes, label_map, probabilities
-from ovseg.maps.scores import GridScores, ScoreMap, WindowScores, bands, render
+from ovseg.maps.scores import Box, GridScores, ScoreMap, WindowScores, bands, render, windows
 from ovseg.maps.similarity import resize, to_grid
-from ovseg.maps.tiling import Box, windows
 from ovseg.model.inputs import whole_patches
 from ovseg.options import InputOptions, SegmentOptions
 from ovseg.options.checks import pair
 from ovseg.results import void_value
-from ovseg.results.types import ImageTokens
+from ovseg.results.base import ImageTokens
 from ovseg.words.vocabulary import Vocabulary
 
 Key = TypeVar("Key")

@@ -24,7 +24,7 @@ from ovseg.model.engine import Dense, on_token_grid, stream
 from ovseg.model.inputs import check_window, exact, input_size, preprocess
 from ovseg.options import InputOptions
 from ovseg.options.checks import Size, Templates
-from ovseg.results.types import ImageFeatures, ImageTokens
+from ovseg.results.base import ImageFeatures, ImageTokens
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack

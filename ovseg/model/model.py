@@ -22,7 +22,7 @@ from ovseg.model.frozen import FrozenClip, Shape
 from ovseg.options import InputOptions, RecognitionOptions, SegmentOptions, SimilarityOptions
 from ovseg.options.checks import check_flag
 from ovseg.results import LabelMap, Recognition, SimilarityMap
-from ovseg.results.types import ImageTokens
+from ovseg.results.base import ImageTokens
 from ovseg.words.vocabulary import Names, as_vocabulary
 
 if TYPE_CHECKING:

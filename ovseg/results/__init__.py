@@ -8,8 +8,7 @@ names and arrays are. They save themselves and show themselves in a notebook.
 from ovseg.results.base import bounds, void_value
 from ovseg.results.coco import Mask, coco_annotation
 from ovseg.results.labels import LabelMap
-from ovseg.results.recognition import Recognition
-from ovseg.results.similarity import MAX_VALUES, SimilarityMap
+from ovseg.results.similarity import MAX_VALUES, Recognition, SimilarityMap
 
 __all__ = [
     "MAX_VALUES",

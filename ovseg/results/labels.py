@@ -10,9 +10,17 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ovseg.errors import UsageError
-from ovseg.results.base import NamedResult, as_detections, as_html, bounds, check_ending, check_names
+from ovseg.results.base import (
+    NamedResult,
+    as_detections,
+    as_html,
+    bounds,
+    check_array,
+    check_ending,
+    check_names,
+    read_only,
+)
 from ovseg.results.coco import Mask, coco_annotation
-from ovseg.results.types import check_array, read_only
 
 if TYPE_CHECKING:
     import supervision

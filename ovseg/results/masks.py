@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from ovseg.errors import UsageError
 from ovseg.files.paths import shown
 from ovseg.options.checks import check_integer, check_name_or_path
-from ovseg.results.base import as_detections, as_html, as_png, bounds
+from ovseg.results.base import PointPrompts, as_detections, as_html, as_png, bounds, read_only
 from ovseg.results.coco import Mask, coco_annotation
-from ovseg.results.types import PointPrompts, read_only
 
 if TYPE_CHECKING:
     import supervision

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ovseg.errors import UsageError, described
 from ovseg.files.cache import ContentCache
-from ovseg.results.types import check_array
+from ovseg.results.base import check_array
 from ovseg.segmenters.prompts import CheckedPrompt, Prompt, check_boxes, check_prompt
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from ovseg.errors import UsageError
 from ovseg.maps import similarity as sim
 from ovseg.maps.labels import kept_classes, label_map, merge_synonyms, probabilities
 from ovseg.maps.recognition import recognizer
-from ovseg.maps.scores import Cropped, Flipped, GridScores, Resized, WindowScores, render
-from ovseg.maps.tiling import windows
+from ovseg.maps.scores import Cropped, Flipped, GridScores, Resized, WindowScores, render, windows
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -23,11 +22,11 @@ def unit(*shape, seed=0):
     return torch.nn.functional.normalize(torch.randn(*shape, generator=generator), dim=-1)
 
 
-@pytest.mark.parametrize("form", ["paper", "code"])
+@pytest.mark.parametrize(("surgery", "form"), [("label_set", "paper"), ("label_set_code", "code")])
 @pytest.mark.parametrize("texts", [2, 7, 171])
-def test_label_set_surgery_equals_the_literal_product(reference, form, texts):
+def test_label_set_surgery_equals_the_literal_product(reference, surgery, form, texts):
     patches, text, token = unit(2, 30, 48), unit(texts, 48, seed=1), unit(2, 48, seed=2)
-    got = sim.label_set_surgery(sim.cosine(patches, text), sim.class_weights(token, text), form)
+    got = sim.label_set_surgery(sim.cosine(patches, text), sim.class_weights(token, text), surgery)
     wanted = torch.stack([reference.label_set(p, text, c, form=form) for p, c in zip(patches, token)])
     np.testing.assert_allclose(got.numpy(), wanted.numpy(), atol=1e-6)
 
@@ -46,7 +45,7 @@ def test_surgery_and_maps_equal_the_original_implementation(side):
     tokens, text, empty = (torch.from_numpy(golden[k]) for k in (f"tokens{side}", "text", "empty"))
     weights = sim.class_weights(tokens[:, 0], text)
     tokens = torch.nn.functional.normalize(tokens, dim=-1)
-    got = sim.label_set_surgery(sim.cosine(tokens, text), weights, "code")
+    got = sim.label_set_surgery(sim.cosine(tokens, text), weights, "label_set_code")
     np.testing.assert_allclose(got.numpy(), golden[f"label_set_surgery{side}"], atol=1e-5)
     single = sim.empty_text_surgery(tokens, text[:1], empty)
     np.testing.assert_allclose(single.numpy(), golden[f"single_text_surgery{side}"], atol=1e-5)
@@ -85,7 +84,7 @@ def test_the_papers_form_keeps_the_ranking_and_the_codes_does_not():
     weights = weights / weights.mean()
     ranking = cosines.argsort(dim=-1)
     assert torch.equal(sim.label_set_surgery(cosines, weights).argsort(dim=-1), ranking)
-    assert not torch.equal(sim.label_set_surgery(cosines, weights, "code").argsort(dim=-1), ranking)
+    assert not torch.equal(sim.label_set_surgery(cosines, weights, "label_set_code").argsort(dim=-1), ranking)
 
 
 def test_one_text_or_an_unknown_form_is_misuse():

@@ -10,7 +10,7 @@ import pytest
 from ovseg.errors import UsageError
 from ovseg.maps import points as rules
 from ovseg.maps.points import paper_points, paper_points_of_several
-from ovseg.results.types import PointPrompts
+from ovseg.results.base import PointPrompts
 
 GOLDEN = Path(__file__).parents[1] / "data" / "vit.npz"
 

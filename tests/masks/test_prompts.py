@@ -8,7 +8,7 @@ import pytest
 from ovseg.maps.points import no_points
 from ovseg.masks.prompts import PromptSet, add_box, add_clicks, cut_box, join, prompt_sets
 from ovseg.masks.words import Rated, parse_words
-from ovseg.results.types import PointPrompts
+from ovseg.results.base import PointPrompts
 
 SIZE = (160, 240)
 

@@ -15,7 +15,7 @@ from pycocotools import mask as rle
 from ovseg.errors import MissingPackageError, UsageError
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.masks import Candidates, TextMasks
-from ovseg.results.types import PointPrompts
+from ovseg.results.base import PointPrompts
 
 
 def no_masks(text, size, presence, maps, reason):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ovseg.evaluation.data.scenes import COLOURS, make_scene
-from ovseg.maps.presence import level, presences
+from ovseg.maps.recognition import level, presences
 from ovseg.masks import TextToMask
 from ovseg.masks.words import rate
 from ovseg.segmenters.load import load_segmenter

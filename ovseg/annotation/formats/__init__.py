@@ -14,12 +14,11 @@ from typing import NamedTuple
 
 from ovseg.annotation.classes import read_classes
 from ovseg.annotation.formats.base import Target, Writer
-from ovseg.annotation.formats.cityscapes import Cityscapes, read_cityscapes
 from ovseg.annotation.formats.coco import Coco, CocoPanoptic, read_coco, read_panoptic
 from ovseg.annotation.formats.cvat import Cvat, read_cvat
+from ovseg.annotation.formats.label_maps import Cityscapes, Mmseg, read_cityscapes, read_mmseg
 from ovseg.annotation.formats.label_studio import LabelStudio, read_label_studio
 from ovseg.annotation.formats.labelme import LabelMe, read_labelme
-from ovseg.annotation.formats.mmseg import Mmseg, read_mmseg
 from ovseg.annotation.formats.source import Annotations, Source
 from ovseg.annotation.formats.voc import Voc, read_voc
 from ovseg.annotation.formats.yolo import Yolo, read_yolo

@@ -138,7 +138,7 @@ def _shrunk(found: TextMasks, size: tuple[int, int]) -> TextMasks:
     import numpy as np
 
     from ovseg.files.sizes import shrunk_labels
-    from ovseg.results.types import PointPrompts
+    from ovseg.results.base import PointPrompts
 
     scale = np.array([size[1] / found.masks.shape[2], size[0] / found.masks.shape[1]], np.float32)
     masks = np.array([shrunk_labels(one.view(np.uint8), size) for one in found.masks], bool)

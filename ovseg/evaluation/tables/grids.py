@@ -27,7 +27,7 @@ from ovseg.explanation import explain, get_explanation
 from ovseg.explanation.saved import read_maps
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import apply_surgery, to_grid
-from ovseg.results.types import ImageTokens
+from ovseg.results.base import ImageTokens
 from ovseg.words.names import fold
 from ovseg.words.vocabulary import Vocabulary
 

@@ -26,7 +26,7 @@ from ovseg.model.engine import classify, stream
 from ovseg.options import Plain, SegmentOptions
 from ovseg.options.checks import Size
 from ovseg.results import void_value
-from ovseg.results.types import ImageTokens
+from ovseg.results.base import ImageTokens
 
 INPUT = 512
 """The side of the encoder's input in the paper."""
