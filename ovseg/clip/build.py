@@ -26,7 +26,7 @@ from ovseg.clip.config import Config, check_config, part
 from ovseg.clip.text_tower import BytePairs, Tokenizer
 from ovseg.clip.towers import Tower, check_method, tower_of
 from ovseg.errors import OvsegError, WeightsError
-from ovseg.weights import hub, store
+from ovseg.weights import network, store
 from ovseg.weights.files import brief, file_digest
 
 PARTS = {
@@ -146,7 +146,7 @@ def build_tokenizer(config: Config, what: str, *, offline: bool, folder: Path | 
     assert isinstance(length, int)  # check_config has seen to it
     repository = text.get("hf_tokenizer_name")
     place = folder
-    if repository and (folder is None or not hub.has_tokenizer(folder)):
+    if repository and (folder is None or not network.has_tokenizer(folder)):
         place = text_folder(repository, what, offline)
     try:
         if not repository:
@@ -170,7 +170,7 @@ def text_identity(config: Config, clip: nn.Module, tokenizer: Tokenizer) -> str:
     if isinstance(tokenizer, HFTokenizer):
         packages += ["transformers", "tokenizers"]
         folder = Path(tokenizer.tokenizer.name_or_path)
-        found = {file for pattern in hub.TEXT_FILES for file in folder.glob(pattern)}
+        found = {file for pattern in network.TEXT_FILES for file in folder.glob(pattern)}
         files = {file.name: file_digest(file) for file in found}
     tower = getattr(getattr(clip, "text", None), "config", None)  # of transformers
     settings = {key: value for key, value in config.items() if key != "vision_cfg"}

@@ -23,8 +23,8 @@ from ovseg.clip.text_tower import Tokenizer
 from ovseg.errors import OvsegError, UsageError, WeightsError, described
 from ovseg.weights import checkpoints, known, store
 from ovseg.weights.files import RANDOM, WeightsRecord, brief, read_json
-from ovseg.weights.hub import CLIP_CONFIG, CLIP_WEIGHTS
 from ovseg.weights.known import CLIP_FOLDER, CLIP_HUB
+from ovseg.weights.network import CLIP_CONFIG, CLIP_WEIGHTS
 
 
 @dataclass(frozen=True)

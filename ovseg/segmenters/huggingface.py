@@ -29,7 +29,7 @@ from ovseg.options import DeviceOptions
 from ovseg.options.checks import MAX_SIDE
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, above, framed
 from ovseg.segmenters.prompts import CheckedPrompt
-from ovseg.weights import checkpoints, hub, store
+from ovseg.weights import checkpoints, network, store
 from ovseg.weights.checkpoints import State
 from ovseg.weights.files import RANDOM, brief, file_state, read_json
 
@@ -164,7 +164,7 @@ def load(name: str, weights: str | Path | None, options: DeviceOptions) -> Huggi
     builder = getattr(transformers, family.model)
     with _quiet():
         processor = _processor(folder, family)
-        files = [] if weights == RANDOM else hub.weight_files(folder)
+        files = [] if weights == RANDOM else network.weight_files(folder)
         try:
             config = builder.config_class.from_pretrained(folder, local_files_only=True)
             _check_sides(config, folder)

@@ -29,7 +29,7 @@ FAMILIES = {
     "vit_b": "sam",
     "vit_l": "sam",
     "vit_h": "sam",
-    "mobile": "mobile",
+    "mobile": "sam",
     HUB: "huggingface",
 }
 """Names to modules of this folder; each has ``load(name, weights, options)``."""

@@ -1,12 +1,19 @@
-"""SAM (Kirillov et al., 2023) behind the protocol, and the released vit_b, vit_l and vit_h.
+"""SAM (Kirillov et al., 2023) behind the protocol: the released vit_b, vit_l and vit_h, and MobileSAM.
 
 segment-anything's predictor holds one image; here the parts of a SAM are called without state, so that several
 images and threads share one model. The package is imported where a released SAM is loaded: it imports
 torchvision, which takes seconds.
+
+MobileSAM (Zhang et al., 2023), "mobile", has 10 M parameters: SAM's decoder on TinyViT. Its own package is not
+on PyPI. Its prompt encoder and mask decoder are SAM's, and its image encoder is timm's TinyViT-5M, except that
+the last stage keeps its 1/16 of the input and a neck follows; so it is put together from those, and its authors'
+checkpoint, mobile_sam.pt, is read by translating its names. tests/segmenters/test_mobile.py compares it with the
+original's outputs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,15 +31,16 @@ from ovseg.errors import ImageError
 from ovseg.options import DeviceOptions
 from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, above, framed
 from ovseg.segmenters.prompts import CheckedPrompt
-from ovseg.segmenters.sam_modules import Sam
+from ovseg.segmenters.sam_modules import MaskDecoder, PromptEncoder, Sam, SquareEncoder, make_neck
 from ovseg.weights import checkpoints, store
-from ovseg.weights.checkpoints import State
 from ovseg.weights.files import RANDOM, file_state
 
 BATCH = 32
 """Prompts in one call of the mask decoder."""
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
+MOBILE_SIDE = 1024
+_MOBILE_WIDTH = 256  # channels between encoder and decoder
 
 
 @dataclass(frozen=True)
@@ -154,38 +162,89 @@ def _mask_input(mask: NDArray[np.float32] | None, size: tuple[int, int]) -> Tens
     return low if low.shape[1:] == size else F.interpolate(low[None], size, mode="bilinear")[0]
 
 
+# ----------------------------------------------------------------------------------------- MobileSAM
+
+
+class TinyEncoder(SquareEncoder):
+    """(B, 3, side, side) normalised pixels to (B, 256, side / 16, side / 16)."""
+
+    def __init__(self, side: int = MOBILE_SIDE) -> None:
+        from timm.models.tiny_vit import TinyVit  # only here: timm takes seconds to import
+
+        super().__init__(side)
+        self.body = TinyVit(
+            embed_dims=(64, 128, 160, 320),
+            depths=(2, 2, 6, 2),
+            num_heads=(2, 4, 5, 10),
+            window_sizes=(7, 7, 14, 7),
+            drop_path_rate=0.0,
+        )
+        last: Any = self.body.stages[3]
+        last.downsample.conv2.conv.stride = (1, 1)
+        self.neck = make_neck(320, _MOBILE_WIDTH)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        # The classifier head is in the checkpoint and stays unused.
+        out: Tensor = self.neck(self.body.forward_features(pixels))
+        return out
+
+
+def build_mobile(side: int = MOBILE_SIDE) -> Sam:
+    """An untrained MobileSAM for a square input of ``side`` pixels."""
+    decoder = MaskDecoder(_MOBILE_WIDTH, heads=8, hidden=2048, iou_hidden=256)
+    return Sam(TinyEncoder(side), PromptEncoder(_MOBILE_WIDTH, side, 16), decoder)
+
+
+_NAMES = [
+    (r"^image_encoder\.patch_embed\.seq\.0\.", "image_encoder.body.patch_embed.conv1."),
+    (r"^image_encoder\.patch_embed\.seq\.2\.", "image_encoder.body.patch_embed.conv2."),
+    (r"^image_encoder\.norm_head\.", "image_encoder.body.head.norm."),
+    (r"^image_encoder\.head\.", "image_encoder.body.head.fc."),
+    (r"^(image_encoder\.body\..+)\.c\.weight$", r"\1.conv.weight"),
+]
+
+
+def timm_name(name: str) -> str:
+    """The name in ``build_mobile()`` of a tensor in the authors' checkpoint."""
+    # There a stage ends with the reduction for the next one, in timm it begins with its own.
+    found = re.match(r"image_encoder\.layers\.(\d+)\.(downsample|blocks)\.(.+)", name)
+    if found:
+        stage = int(found[1]) + (found[2] == "downsample")
+        name = f"image_encoder.body.stages.{stage}.{found[2]}.{found[3]}"
+    for pattern, new in _NAMES:
+        name = re.sub(pattern, new, name)
+    return name
+
+
 # ------------------------------------------------------------------------------------------- loading
 
 
 def load(name: str, weights: str | Path | None, options: DeviceOptions) -> SegmentAnything:
-    """The released "vit_b", "vit_l" or "vit_h". See ``load_segmenter``."""
-    from segment_anything import sam_model_registry
-
-    return load_with(sam_model_registry[name], name, weights, options)
-
-
-def load_with(
-    build: Callable[[], Sam],
-    name: str,
-    weights: str | Path | None,
-    options: DeviceOptions,
-    rename: Callable[[State], State] = lambda state: state,
-) -> SegmentAnything:
-    """What ``build`` makes, filled with the tensors of a file under the names that ``rename`` gives them.
+    """The released "vit_b", "vit_l" or "vit_h", or "mobile". See ``load_segmenter``.
 
     Args:
+        name: one of these.
         weights: a file; None for the official one, "random" for untrained weights.
+        options: where it computes, and whether the weights may be downloaded.
 
     Raises:
         WeightsError: the file is missing, damaged, holds more than tensors, or is of another architecture.
     """
+    if name == "mobile":
+        build: Callable[[], Sam] = build_mobile
+    else:
+        from segment_anything import sam_model_registry
+
+        build = sam_model_registry[name]
     if weights == RANDOM:
         return SegmentAnything(build(), f"{name} random", options.device)
     if weights is None:
         file = store.pull(name, offline=options.offline)
     else:
         file = Path(weights).expanduser()
-    state = rename(checkpoints.read(file, f"weights of {name}").state)
+    state = checkpoints.read(file, f"weights of {name}").state
+    if name == "mobile":
+        state = {timm_name(key): value for key, value in state.items()}
     sam = build()
     checkpoints.fill(sam, state, name, file)
     return SegmentAnything(sam, f"{name} {file_state([file])}", options.device)

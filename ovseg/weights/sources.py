@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ovseg.errors import WeightsError
-from ovseg.weights import hub
-from ovseg.weights.download import Progress, Unreachable, download
+from ovseg.weights import network
 from ovseg.weights.files import check_file, file_digest
+from ovseg.weights.network import Progress, Unreachable, download
 
 ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
 """Of files with weights."""
@@ -47,7 +47,7 @@ class Source(ABC):
 
     def checksum(self, file: Path) -> str | None:
         """The SHA-256 that a file should have, or its first digits; None where it is not known."""
-        return hub.checksum(file)
+        return network.checksum(file)
 
     def pull(self, *, offline: bool = False, progress: Progress | None = None) -> Path:
         """The weights, downloaded where they are missing and can be.
@@ -143,22 +143,22 @@ class ClipRepository(Source):
     """
 
     repository: str
-    files: tuple[str, ...] = hub.CLIP_WEIGHTS
+    files: tuple[str, ...] = network.CLIP_WEIGHTS
     with_config: bool = False
 
     def path(self) -> Path:
-        return hub.cached(self.repository)
+        return network.cached(self.repository)
 
     def find(self) -> Path | None:
-        weights = hub.find_file(self.repository, self.files)
+        weights = network.find_file(self.repository, self.files)
         if not self.with_config:
             return weights
-        config = hub.find_file(self.repository, (hub.CLIP_CONFIG,))
+        config = network.find_file(self.repository, (network.CLIP_CONFIG,))
         return config.parent if config and weights else None
 
     def fetch(self, progress: Progress | None) -> Path:
-        config = hub.fetch_file(self.repository, (hub.CLIP_CONFIG,)) if self.with_config else None
-        weights = hub.fetch_file(self.repository, self.files)
+        config = network.fetch_file(self.repository, (network.CLIP_CONFIG,)) if self.with_config else None
+        weights = network.fetch_file(self.repository, self.files)
         return config.parent if config else weights
 
     def how(self) -> str:
@@ -173,15 +173,15 @@ class SegmenterRepository(Source):
     repository: str
 
     def path(self) -> Path:
-        return hub.cached(self.repository)
+        return network.cached(self.repository)
 
     def find(self) -> Path | None:
-        found = hub.snapshot(self.repository)
-        return found if found is not None and hub.missing_part(found) is None else None
+        found = network.snapshot(self.repository)
+        return found if found is not None and network.missing_part(found) is None else None
 
     def fetch(self, progress: Progress | None) -> Path:
-        found = hub.fetch_folder(self.repository, hub.SEGMENTER_FILES)
-        if gap := hub.missing_part(found):
+        found = network.fetch_folder(self.repository, network.SEGMENTER_FILES)
+        if gap := network.missing_part(found):
             raise WeightsError(f"expected {self.repository} of the hub with {gap}, it has none")
         return found
 
@@ -194,15 +194,15 @@ class TextRepository(Source):
     """Config and tokenizer of a text tower in a repository of the hub: their folder."""
 
     def path(self) -> Path:
-        return hub.cached(self.name)
+        return network.cached(self.name)
 
     def find(self) -> Path | None:
-        found = hub.snapshot(self.name)
-        return found if found is not None and hub.has_tokenizer(found) else None
+        found = network.snapshot(self.name)
+        return found if found is not None and network.has_tokenizer(found) else None
 
     def fetch(self, progress: Progress | None) -> Path:
-        found = hub.fetch_folder(self.name, hub.TEXT_FILES)
-        if not hub.has_tokenizer(found):
+        found = network.fetch_folder(self.name, network.TEXT_FILES)
+        if not network.has_tokenizer(found):
             raise WeightsError(f"expected {self.name} of the hub with a tokenizer, it has none")
         return found
 

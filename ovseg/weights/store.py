@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ovseg.errors import UsageError, described
 from ovseg.files.paths import home
-from ovseg.weights import hub, known
+from ovseg.weights import known, network
 from ovseg.weights.known import ASSETS, CLIP_FOLDER, CLIP_HUB, EMBEDDED, HUB, KNOWN, OFFICIAL, TINY
 from ovseg.weights.sources import (
     Address,
@@ -79,7 +79,7 @@ def text_parts(repository: str, *, offline: bool) -> Path:
         UsageError: the repository cannot have this name.
         WeightsError: it is not in the cache and ``offline`` is True, or it cannot be had.
     """
-    return TextRepository(hub.check_repository(repository)).pull(offline=offline)
+    return TextRepository(network.check_repository(repository)).pull(offline=offline)
 
 
 def pull(name: str, tag: str | None = None, *, offline: bool = False) -> Path:
@@ -104,7 +104,7 @@ def _open_clip(name: str, tag: str) -> Source:
     if not identifier:
         raise UsageError(f"expected weights with an address, open_clip has none for {title}")
     repository, _, file_name = identifier.rpartition("/")
-    return ClipRepository(title, repository, (file_name,) if file_name else hub.CLIP_WEIGHTS)
+    return ClipRepository(title, repository, (file_name,) if file_name else network.CLIP_WEIGHTS)
 
 
 def _checksum_in(url: str) -> str | None:
@@ -120,7 +120,7 @@ def _prefixed(name: str, prefix: str, rest: str) -> Source:
     if prefix == CLIP_FOLDER or (prefix == HUB and rest and _is_folder(given)):
         return Local(name, given, "name a folder with a model")
     try:
-        hub.check_repository(rest)
+        network.check_repository(rest)
     except UsageError:
         raise UsageError(
             f"expected {prefix} and a repository of the hub or an existing folder, got {described(name)}"

@@ -24,7 +24,7 @@ from ovseg.clip.loaded import MEAN, STD
 from ovseg.clip.models import list_models, load_clip
 from ovseg.errors import UnsupportedModelError, UsageError, WeightsError
 from ovseg.segmenters.load import load_segmenter
-from ovseg.weights import checkpoints, hub, store
+from ovseg.weights import checkpoints, network, store
 from ovseg.weights.files import file_digest, state_digest
 
 CONFIG = {
@@ -413,7 +413,7 @@ def test_a_model_in_a_folder_may_have_a_tower_of_timm(tmp_path, asked):
 
 
 def test_a_repository_of_the_hub_is_found_offline(weights, home, asked):
-    root = hub.cached("someone/clip")
+    root = network.cached("someone/clip")
     (root / "refs").mkdir(parents=True)
     (root / "refs" / "main").write_text("0" * 40)
     folder_of(root / "snapshots" / ("0" * 40), weights)

@@ -1,4 +1,4 @@
-"""Golden outputs of MobileSAM's own code on 256 px, for tests/sam/test_mobile.py.
+"""Golden outputs of MobileSAM's own code on 256 px, for tests/segmenters/test_mobile.py.
 
 Made once with the package mobilesam-mirror 1.0.0 (the authors' modules unchanged; not a dependency):
     python tests/reference/mobile.py tests/data/mobile_sam.npz

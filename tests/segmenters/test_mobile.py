@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-import ovseg.segmenters.mobile as family
+import ovseg.segmenters.sam as family
 from ovseg.errors import WeightsError
 from ovseg.segmenters.load import load_segmenter
-from ovseg.segmenters.mobile import build, timm_name
-from ovseg.segmenters.sam import SegmentAnything
+from ovseg.segmenters.sam import SegmentAnything, build_mobile, timm_name
 
 TESTS = Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("reference_mobile", TESTS / "reference" / "mobile.py")
@@ -34,7 +33,7 @@ def official(golden) -> dict[str, torch.Tensor]:
 
 
 def test_every_tensor_of_the_authors_has_its_place_and_no_place_is_left(official):
-    wanted = {name: value.shape for name, value in build().state_dict().items()}
+    wanted = {name: value.shape for name, value in build_mobile().state_dict().items()}
     assert {timm_name(name): value.shape for name, value in official.items()} == wanted
     assert len(wanted) == len(official) == 439
     assert sum(value.numel() for value in official.values()) == 10_140_231
@@ -42,7 +41,7 @@ def test_every_tensor_of_the_authors_has_its_place_and_no_place_is_left(official
 
 def test_the_authors_outputs(golden, official, tmp_path, monkeypatch):
     torch.save(official, tmp_path / "mobile_sam.pt")
-    monkeypatch.setattr(family, "build", lambda: build(reference.SIDE))
+    monkeypatch.setattr(family, "build_mobile", lambda: build_mobile(reference.SIDE))
     segmenter = load_segmenter("mobile", tmp_path / "mobile_sam.pt")
     embedding = segmenter.encode(reference.image())
     features = embedding.features.image[0, ::16].numpy()

@@ -12,7 +12,7 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
 from ovseg.evaluation.data.scenes import make_scene
-from ovseg.segmenters import mobile, tiny
+from ovseg.segmenters import sam, tiny
 from ovseg.segmenters.load import load_segmenter
 
 SMALL = tiny.Shape(side=64, patch=16, width=32, depth=2, heads=2, channels=32)
@@ -78,7 +78,7 @@ def test_keys_embeddings_and_masks_are_segment_anythings(shape):
 
 
 def test_the_decoder_in_mobile_sams_size_is_segment_anythings():
-    ours = mobile.MaskDecoder(256, heads=8, hidden=2048, iou_hidden=256).eval()
+    ours = sam.MaskDecoder(256, heads=8, hidden=2048, iou_hidden=256).eval()
     wanted = MaskDecoder(transformer_dim=256, transformer=TwoWayTransformer(2, 256, 8, 2048)).eval()
     assert list(ours.state_dict()) == list(wanted.state_dict())
     wanted.load_state_dict(ours.state_dict())

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from ovseg.clip import embedded
 from ovseg.clip.models import load_clip
 from ovseg.errors import WeightsError
-from ovseg.segmenters import mobile, tiny
+from ovseg.segmenters import sam, tiny
 from ovseg.segmenters.load import load_segmenter
 from ovseg.weights import checkpoints
 
@@ -118,8 +118,8 @@ def wholes(tmp_path_factory, add_model_configs) -> dict[str, Whole]:
 def whole(request, wholes, monkeypatch) -> Whole:
     """The loader that a test names, by default ``read`` and ``fill`` alone."""
     monkeypatch.setitem(segment_anything.sam_model_registry, "vit_b", small_sam)
-    monkeypatch.setattr(mobile, "build", small_sam)
-    monkeypatch.setattr(mobile, "timm_name", lambda name: name)
+    monkeypatch.setattr(sam, "build_mobile", small_sam)
+    monkeypatch.setattr(sam, "timm_name", lambda name: name)
     return wholes[getattr(request, "param", "fill")]
 
 

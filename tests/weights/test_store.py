@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from ovseg.apps import cli
 from ovseg.errors import UsageError, WeightsError
 from ovseg.segmenters.load import load_segmenter
-from ovseg.weights import hub, known, store
+from ovseg.weights import known, network, store
 from ovseg.weights.known import OFFICIAL
 
 HERE = Path(__file__).parent
@@ -129,15 +129,18 @@ def test_a_repository_in_the_cache_needs_no_network(cached, asked):
 
 def test_a_repository_that_came_in_part_is_not_taken_for_whole(cached):
     (cached / "model.safetensors").unlink()
-    assert hub.missing_part(cached) == "model.safetensors" and store.source(f"hf:{REPOSITORY}").find() is None
+    assert (
+        network.missing_part(cached) == "model.safetensors"
+        and store.source(f"hf:{REPOSITORY}").find() is None
+    )
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
     (cached / "model.safetensors.index.json").write_text(json.dumps(index))
     (cached / "model-1.safetensors").write_bytes(b"")
-    assert hub.missing_part(cached) == "model-2.safetensors"
+    assert network.missing_part(cached) == "model-2.safetensors"
     (cached / "model-2.safetensors").write_bytes(b"")
-    assert hub.missing_part(cached) is None
+    assert network.missing_part(cached) is None
     (cached / "config.json").unlink()
-    assert hub.missing_part(cached) == "config.json"
+    assert network.missing_part(cached) == "config.json"
 
 
 def test_a_repository_that_is_not_here_without_network_is_one_clear_line(no_network, home):
@@ -264,7 +267,7 @@ INDEX = {
 @pytest.mark.parametrize("content", INDEX.values(), ids=INDEX)
 def test_a_damaged_index_of_a_sharded_model_is_one_line(small_model, tmp_path, content):
     folder = shutil.copytree(small_model, tmp_path / "sharded")
-    (folder / hub.INDEX).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (folder / network.INDEX).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(WeightsError, match="expected .*index") as caught:
         load_segmenter(f"hf:{folder}")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
@@ -274,7 +277,7 @@ def test_a_sharded_model_is_loaded_whole(small_model, tmp_path):
     folder = tmp_path / "sharded"
     small = module("small_transformers").model("sam")
     small.save_pretrained(folder, max_shard_size="30KB")
-    assert len(hub.shards(folder)) > 1
+    assert len(network.shards(folder)) > 1
     loaded = load_segmenter(f"hf:{folder}").model.state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in small.state_dict().items())
 

@@ -19,7 +19,7 @@ import ovseg.masks
 import ovseg.model.load
 import ovseg.segmenters.load
 from ovseg.evaluation.data.scenes import make_scene
-from ovseg.segmenters import mobile, tiny
+from ovseg.segmenters import sam, tiny
 from ovseg.segmenters.sam_modules import Sam
 
 NAMES = ("sky", "tree", "stripes", "red circle", "gravel", "cow", "background")
@@ -62,7 +62,7 @@ class Place:
         self._undo.enter_context(once(ovseg.model.load, "load_model", cache(self.load_model)))
         self._undo.enter_context(once(ovseg.segmenters.load, "load_segmenter", cache(self.load_segmenter)))
         self._undo.enter_context(patch.dict(sam_model_registry, vit_b=small_sam))
-        self._undo.enter_context(once(mobile, "build", small_sam))
+        self._undo.enter_context(once(sam, "build_mobile", small_sam))
         self._files()
         return self
 
