@@ -151,7 +151,7 @@ def test_options_cannot_be_changed_and_unknown_ones_are_told():
     "options, choices",
     [
         (one, getattr(module, one.__name__.replace("Options", "Choices")))
-        for module in (ovseg.options.models, ovseg.options.masks, ovseg.options.annotation)
+        for module in (ovseg.options.models, ovseg.options.annotation)
         for one in vars(module).values()
         if hasattr(one, "describe") and hasattr(module, one.__name__.replace("Options", "Choices"))
     ],

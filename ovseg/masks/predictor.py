@@ -26,7 +26,7 @@ from ovseg.segmenters.load import load_segmenter
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ovseg.options.masks import MaskChoices
+    from ovseg.options.annotation import MaskChoices
 
 GROUP = 8
 """Images that go through CLIP together where no batch size is given."""

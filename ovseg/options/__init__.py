@@ -12,71 +12,37 @@ This room imports no torch: the command line reads its defaults before any model
     ovseg.errors.UsageError: unknown option 'sise': did you mean 'size'?
 """
 
-from ovseg.options.annotation import (
-    CVAT_FUNCTIONS,
-    ENGINES,
-    FORMATS,
-    SHAPES,
-    TASKS,
-    AnnotateOptions,
-    CvatOptions,
-    FormatOptions,
-    RunOptions,
-    ServeOptions,
-)
-from ovseg.options.fields import Options, Plain, check_known
-from ovseg.options.masks import MAP_THRESHOLDS, MASK_CHOICES, POINT_RULES, PROMPTS, RIVALS, MaskOptions
-from ovseg.options.models import (
-    MAX_BATCH,
-    PRECISIONS,
-    RESIZES,
-    SURGERIES,
-    SYNONYMS,
-    DeviceOptions,
-    ExplainOptions,
-    ImageOptions,
-    InputOptions,
-    LoadOptions,
-    ModelOptions,
-    RecognitionOptions,
-    SegmenterOptions,
-    SegmentOptions,
-    SimilarityOptions,
-)
-
-__all__ = [
-    "CVAT_FUNCTIONS",
-    "ENGINES",
-    "FORMATS",
-    "MAP_THRESHOLDS",
-    "MASK_CHOICES",
-    "MAX_BATCH",
-    "POINT_RULES",
-    "PRECISIONS",
-    "PROMPTS",
-    "RESIZES",
-    "RIVALS",
-    "SHAPES",
-    "SURGERIES",
-    "SYNONYMS",
-    "TASKS",
-    "AnnotateOptions",
-    "CvatOptions",
-    "DeviceOptions",
-    "ExplainOptions",
-    "FormatOptions",
-    "ImageOptions",
-    "InputOptions",
-    "LoadOptions",
-    "MaskOptions",
-    "ModelOptions",
-    "Options",
-    "Plain",
-    "RecognitionOptions",
-    "RunOptions",
-    "SegmentOptions",
-    "SegmenterOptions",
-    "ServeOptions",
-    "SimilarityOptions",
-    "check_known",
-]
+from ovseg.options.annotation import CVAT_FUNCTIONS as CVAT_FUNCTIONS
+from ovseg.options.annotation import ENGINES as ENGINES
+from ovseg.options.annotation import FORMATS as FORMATS
+from ovseg.options.annotation import MAP_THRESHOLDS as MAP_THRESHOLDS
+from ovseg.options.annotation import MASK_CHOICES as MASK_CHOICES
+from ovseg.options.annotation import POINT_RULES as POINT_RULES
+from ovseg.options.annotation import PROMPTS as PROMPTS
+from ovseg.options.annotation import RIVALS as RIVALS
+from ovseg.options.annotation import SHAPES as SHAPES
+from ovseg.options.annotation import TASKS as TASKS
+from ovseg.options.annotation import AnnotateOptions as AnnotateOptions
+from ovseg.options.annotation import CvatOptions as CvatOptions
+from ovseg.options.annotation import FormatOptions as FormatOptions
+from ovseg.options.annotation import MaskOptions as MaskOptions
+from ovseg.options.annotation import RunOptions as RunOptions
+from ovseg.options.annotation import ServeOptions as ServeOptions
+from ovseg.options.fields import Options as Options
+from ovseg.options.fields import Plain as Plain
+from ovseg.options.fields import check_known as check_known
+from ovseg.options.models import MAX_BATCH as MAX_BATCH
+from ovseg.options.models import PRECISIONS as PRECISIONS
+from ovseg.options.models import RESIZES as RESIZES
+from ovseg.options.models import SURGERIES as SURGERIES
+from ovseg.options.models import SYNONYMS as SYNONYMS
+from ovseg.options.models import DeviceOptions as DeviceOptions
+from ovseg.options.models import ExplainOptions as ExplainOptions
+from ovseg.options.models import ImageOptions as ImageOptions
+from ovseg.options.models import InputOptions as InputOptions
+from ovseg.options.models import LoadOptions as LoadOptions
+from ovseg.options.models import ModelOptions as ModelOptions
+from ovseg.options.models import RecognitionOptions as RecognitionOptions
+from ovseg.options.models import SegmenterOptions as SegmenterOptions
+from ovseg.options.models import SegmentOptions as SegmentOptions
+from ovseg.options.models import SimilarityOptions as SimilarityOptions

@@ -5,18 +5,11 @@ names, ``name in result`` and ``result[name]``. Their arrays cannot be written t
 names and arrays are. They save themselves and show themselves in a notebook.
 """
 
-from ovseg.results.base import bounds, void_value
-from ovseg.results.coco import Mask, coco_annotation
-from ovseg.results.labels import LabelMap
-from ovseg.results.similarity import MAX_VALUES, Recognition, SimilarityMap
-
-__all__ = [
-    "MAX_VALUES",
-    "LabelMap",
-    "Mask",
-    "Recognition",
-    "SimilarityMap",
-    "bounds",
-    "coco_annotation",
-    "void_value",
-]
+from ovseg.results.base import bounds as bounds
+from ovseg.results.base import void_value as void_value
+from ovseg.results.coco import Mask as Mask
+from ovseg.results.coco import coco_annotation as coco_annotation
+from ovseg.results.labels import LabelMap as LabelMap
+from ovseg.results.similarity import MAX_VALUES as MAX_VALUES
+from ovseg.results.similarity import Recognition as Recognition
+from ovseg.results.similarity import SimilarityMap as SimilarityMap

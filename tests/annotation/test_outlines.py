@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image, ImageDraw
 from pycocotools import mask as rle
 
-from ovseg.annotation.outlines import centre_polygons, edge_polygons
+from ovseg.annotation.formats.shapes import centre_polygons, edge_polygons
 
 
 def by_pycocotools(polygons, size):

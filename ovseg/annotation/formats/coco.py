@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ovseg.annotation.formats.base import Records, Writer, as_json, json_list
-from ovseg.annotation.formats.shapes import box_mask
+from ovseg.annotation.formats.shapes import box_mask, edge_polygons
 from ovseg.annotation.formats.source import Annotations, Source, as_score, reading, records_of
-from ovseg.annotation.outlines import edge_polygons
 from ovseg.annotation.records import Record, Region, check_size
 from ovseg.errors import DataError
 from ovseg.files.paths import shown

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ovseg.annotation.formats.base import Records, Writer, as_json
-from ovseg.annotation.formats.shapes import drawn_mask, ellipse_mask
+from ovseg.annotation.formats.shapes import centre_polygons, drawn_mask, ellipse_mask
 from ovseg.annotation.formats.source import (
     Annotations,
     Source,
@@ -26,7 +26,6 @@ from ovseg.annotation.formats.source import (
     stem_below,
     with_others,
 )
-from ovseg.annotation.outlines import centre_polygons
 from ovseg.annotation.records import Record, Region, check_size
 from ovseg.errors import DataError
 from ovseg.files.find import suffixes

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from ovseg.annotation.formats.base import Records, Writer, image_name
-from ovseg.annotation.formats.shapes import box_mask, filled_mask
+from ovseg.annotation.formats.shapes import Point, box_mask, centre_polygons, filled_mask, join_rings
 from ovseg.annotation.formats.source import (
     Annotations,
     Source,
@@ -21,7 +21,6 @@ from ovseg.annotation.formats.source import (
     records_of,
     stem_below,
 )
-from ovseg.annotation.outlines import Point, centre_polygons, join_rings
 from ovseg.annotation.records import Record, Region
 from ovseg.errors import DataError, described, one_line
 from ovseg.files.formats import upright_size

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.annotation.outlines import Point, centre_polygons, edge_polygons
+from ovseg.annotation.formats.shapes import Point, centre_polygons, edge_polygons
 
 NEAR = 0.75
 """Pixels by which an outline may leave the mask's where no other number is given."""
