@@ -1,8 +1,8 @@
 """Attention forms as pure functions, and the table of methods built from them.
 
 Every form is a sum of terms ``softmax(scale * a bᵀ + bias) v``; a term names its ``a``, ``b``
-and ``bias``, so the fast path (fused attention) and the explicit path (attention weights that
-can be looked at) are computed from the same description.
+and ``bias``, so the fast path (fused attention) and the explicit path (inspectable attention
+weights) are computed from the same description.
 
 Shapes: ``q``, ``k``, ``v`` are (B, heads, P+N, head_dim) with P leading tokens first: the class token, or
 none in towers without one; N is the grid h x w, row-major.
@@ -210,11 +210,11 @@ METHODS["clip_surgery_normalised"] = replace(
 
 
 def add_method(row: Method) -> None:
-    """Put a method into the table, under which everything then knows it.
+    """Register a method under its name.
 
     Raises:
-        UsageError: the name is taken, unless by an earlier definition of the same form, or of another form
-            than letters, digits and "_"; or a field is wrong.
+        UsageError: the name belongs to another form or is not made of letters, digits and "_", or a field
+            is out of range.
     """
     check_text("the name of a method", row.name)
     if not re.fullmatch(r"[A-Za-z]\w*", row.name, re.ASCII):
@@ -230,7 +230,7 @@ def add_method(row: Method) -> None:
 
 
 def remove_method(name: str) -> None:
-    """Take a method out of the table. Raises UsageError for an unknown name."""
+    """Remove a method. Raises UsageError for an unknown name."""
     del METHODS[get_method(name).name]
 
 

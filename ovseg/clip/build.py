@@ -1,4 +1,4 @@
-"""From a config in open_clip's form to a model: checked, the image tower first, then built by open_clip.
+"""Build a model from open_clip's config: config and image tower are checked first.
 
 open_clip's ``create_model`` and ``get_tokenizer`` ask the hub for some text towers, and write to the log of
 the whole process; here their parts are called directly, with folders in place of the hub's names.
@@ -33,11 +33,11 @@ PARTS = {
     "vision_cfg": set(inspect.signature(CLIPVisionCfg).parameters),
     "text_cfg": set(inspect.signature(CLIPTextCfg).parameters),
 }
-"""The keys that open_clip knows."""
+"""Keys that open_clip accepts."""
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves tensors as they were made: on the meta device, torch takes up to a second to draw no values."""
+    """Skips the initialisation of weights: on the meta device, torch spends up to a second on drawing none."""
 
     _FILLING = (
         "add_",
@@ -67,10 +67,10 @@ def unfilled_tower(config: Config) -> nn.Module:
 
 
 def check_tower(config: Config, what: str, method: Method | None = None) -> Tower:
-    """The image tower of a config without its memory, checked before anything of the texts is made.
+    """Build a config's image tower on the meta device and check it, before any part of the text tower.
 
     Raises:
-        UnsupportedModelError: it has no tokens that ovseg reads, or nothing that ``method`` could change.
+        UnsupportedModelError: ovseg cannot read its tokens, or ``method`` has nothing to change in it.
         WeightsError: the config is not one of open_clip's, or cannot be built.
     """
     check_config(config, what, PARTS)
@@ -86,7 +86,7 @@ def check_tower(config: Config, what: str, method: Method | None = None) -> Towe
 
 
 def _vision(config: Config) -> dict[str, object]:
-    """A copy of the image tower's config, without the weights that timm would fetch for its part."""
+    """A copy of the image tower's config that keeps timm from fetching weights."""
     return {**deepcopy(dict(part(config, "vision_cfg"))), "timm_model_pretrained": False}
 
 
@@ -101,7 +101,7 @@ def build_clip(
         offline: never ask the hub for the parts of a text tower.
 
     Raises:
-        WeightsError: the config cannot be built, or a text tower's parts cannot be had.
+        WeightsError: the config cannot be built, or a text tower's files cannot be fetched.
     """
     values = deepcopy({**config, "vision_cfg": _vision(config)})
     text = values["text_cfg"]
@@ -120,7 +120,7 @@ def build_clip(
 
 
 def text_folder(repository: object, what: str, offline: bool) -> Path:
-    """The folder of a text tower of the hub, without its weights. Raises WeightsError if it cannot be had."""
+    """The folder with config and tokenizer of a text tower of the hub. Raises WeightsError."""
     try:
         return store.text_parts(str(repository), offline=offline)
     except OvsegError as error:
@@ -134,16 +134,16 @@ def build_tokenizer(config: Config, what: str, *, offline: bool, folder: Path | 
         config: open_clip's.
         what: the model's name, for messages.
         offline: never ask the hub.
-        folder: of a model on disk, where its tokenizer is looked for first.
+        folder: of a model on disk, searched for a tokenizer first.
 
     Raises:
-        WeightsError: the tokenizer cannot be had or cannot be built.
+        WeightsError: the tokenizer cannot be fetched or built.
     """
     text = part(config, "text_cfg")
     options, length = text.get("tokenizer_kwargs") or {}, text.get("context_length", 77)
     if not isinstance(options, Mapping):
         raise WeightsError(f"expected tokenizer_kwargs of {what} by name, got {options!r:.60}")
-    assert isinstance(length, int)  # check_config has seen to it
+    assert isinstance(length, int)  # checked by check_config
     repository = text.get("hf_tokenizer_name")
     place = folder
     if repository and (folder is None or not network.has_tokenizer(folder)):
@@ -152,7 +152,7 @@ def build_tokenizer(config: Config, what: str, *, offline: bool, folder: Path | 
         if not repository:
             made = BytePairs(length, **options)
             if options:
-                made.own  # noqa: B018 - wrong options are found now
+                made.own  # noqa: B018 - wrong options raise now, not at the first text
             return made
         mode = text.get("tokenizer_mode")
         return HFTokenizer(str(place), context_length=length, tokenizer_mode=mode, **options)
@@ -161,10 +161,9 @@ def build_tokenizer(config: Config, what: str, *, offline: bool, folder: Path | 
 
 
 def text_identity(config: Config, clip: nn.Module, tokenizer: Tokenizer) -> str:
-    """What features of texts depend on besides weights, templates and texts, equal in every process.
+    """What text features depend on besides weights, templates and texts; equal in every process.
 
-    That is the config, a text tower's and a tokenizer's own files where they come from the hub, and the
-    versions of the packages whose code they are.
+    It holds the config, the hub's files of text tower and tokenizer, and the versions of their packages.
     """
     packages, files = ["open_clip_torch"], {}
     if isinstance(tokenizer, HFTokenizer):

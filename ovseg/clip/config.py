@@ -1,4 +1,4 @@
-"""Checks of a model's config before anything is built from it: a damaged one could allocate without end."""
+"""Check a model's config before anything is built from it: a damaged one could allocate all memory."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _LARGEST = 10_000_000  # of any number in a config; open_clip's largest is a voc
 
 
 def part(config: Config, name: str) -> Mapping[str, object]:
-    """``config["vision_cfg"]`` or ``config["text_cfg"]``, once it is known to be there."""
+    """``config["vision_cfg"]`` or ``config["text_cfg"]`` of a checked config."""
     found = config[name]
-    assert isinstance(found, Mapping)  # check_config has seen to it
+    assert isinstance(found, Mapping)  # checked by check_config
     return found
 
 
 def check_config(config: Config, what: str, known: Mapping[str, Collection[str]]) -> None:
-    """Raise WeightsError unless ``config`` has the parts and the plain values of a model.
+    """Raise WeightsError unless ``config`` has both parts, known keys and numbers within bounds.
 
     Args:
-        config: of a file.
+        config: as read from a file.
         what: the model's name, for messages.
         known: the keys that its "vision_cfg" and its "text_cfg" may have.
     """
@@ -86,7 +86,7 @@ def _listed(value: object) -> list[object]:
 
 
 def _sides(value: object) -> tuple[int, ...]:
-    """(height, width), or the side of a square; nothing where a config leaves the size to its classes."""
+    """(height, width), or the side of a square; () where the config gives no size."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,) if isinstance(value, int) else ()
 
 

@@ -1,7 +1,7 @@
 """The embedded models' files: small CLIPs, each one safetensors asset.
 
-``small`` has a convolutional trunk under CLIP's attention pooling (``pooled.py``) and is what is used where
-no model is named; its large matrices are stored in 8 bits, whole numbers with one scale for each row. ``tiny``
+``small`` has a convolutional trunk under CLIP's attention pooling (``pooled.py``) and is the default
+model; its large matrices are stored in 8 bits, whole numbers with one scale for each row. ``tiny``
 is a ViT of six blocks, stored in 16 bits. Both are computed with in float32. Of the token embedding only the
 rows that training touched are stored; every other row is zero, so words the model never saw add nothing.
 """
@@ -35,13 +35,13 @@ _VIT = {"layers", "width", "head_width", "patch_size", "image_size"}
 _POOLED = {"image_size": 1024, "hidden": 8192, "heads": 64}  # the largest of each
 _TEXT = {"layers", "width", "heads"}
 _PACKED = 50_000
-"""Values from which on a matrix is stored in 8 bits. Smaller ones, such as the kernels of the first layers,
-cost little and suffer most."""
+"""Matrices of at least this many values are stored in 8 bits. Smaller ones, such as the kernels of the first
+layers, take little space and lose most by rounding."""
 _STEPS = 127  # of 8 bits; the rounding error of a weight is at most half a step
 
 
 def asset_path(name: str) -> Path:
-    """Where the installed package keeps an embedded model, "small" or "tiny"."""
+    """The file of an embedded model, "small" or "tiny", in the installed package."""
     return store.embedded("clip", name).path()
 
 
@@ -92,7 +92,7 @@ def load(name: str, path: Path | None = None, *, untrained: bool = False) -> Cli
 
     Args:
         name: "small" or "tiny".
-        path: another file that ``save`` wrote; None for the package's own.
+        path: a file that ``save`` wrote; None for the package's own.
         untrained: build the model of the file's config with untrained weights.
 
     Raises:
@@ -121,7 +121,7 @@ def load(name: str, path: Path | None = None, *, untrained: bool = False) -> Cli
 
 
 def _config(checkpoint: checkpoints.Checkpoint, what: str) -> Config:
-    """The model's config in the metadata of its file, checked, as ``build`` wants it."""
+    """The checked config in a file's metadata, for ``build``."""
     config = checkpoints.config_of(checkpoint, what)
     if strange := sorted(set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}):
         raise WeightsError(f"expected a config of {what}, it has the unknown part {strange[0][:60]!r}")
@@ -152,7 +152,7 @@ def _config(checkpoint: checkpoints.Checkpoint, what: str) -> Config:
 
 
 def _fitting_rows(state: Mapping[str, Tensor], table: Tensor, file: Path, what: str) -> Tensor:
-    """The stored rows of the token embedding, once they and their ids fit the table they go into."""
+    """The stored rows of the token embedding, after checking that rows and ids fit the table."""
     problem, ids = f"expected weights of {what}, {file} does not fit:", state.get(_IDS)
     if ids is None or _EMBEDDING not in state:
         raise WeightsError(f"{problem} Missing key of the token embedding")
@@ -188,7 +188,7 @@ def pack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def unpack(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
-    """What ``pack`` was given, rounded; its large matrices in float32.
+    """Undo ``pack``, up to rounding; the large matrices come back in float32.
 
     Args:
         state: of a file.

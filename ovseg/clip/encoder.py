@@ -1,4 +1,4 @@
-"""Images to tokens: the changed path is computed beside open_clip's own modules, which are only read.
+"""Encode images as tokens: the changed path is computed beside open_clip's own modules, which are only read.
 
     pixels ─ patch embedding + position ─ blocks ─┬─ original path ─> class token
                                                   └─ changed path ──> patch tokens
@@ -12,7 +12,7 @@ both are carried along: the original tokens ``x`` run through every block unchan
 ``new`` start as a copy of ``x`` at the first changed block and collect ``P(attention)`` from there on (Eq.
 6-7). A method with one path feeds its changed tokens back into the next changed block instead. Of the last
 block only what is read is computed: one query and one feed-forward token for the class token, and attention
-    rows of patches for the changed path.
+rows of patches for the changed path.
 
 Towers without a class token, or that pool otherwise (SigLIP, CLIPA, CoCa, PE-Core), have the same two paths:
 the tower's own pooling of the original path is handed out as the class token, and all of its last block is
@@ -36,7 +36,7 @@ from ovseg.results.base import ImageTokens
 
 @dataclass
 class Trace:
-    """What happened inside, one entry for each traced block; filled by ``encode_image(..., trace=Trace())``.
+    """Intermediate results, one entry for each traced block; filled by ``encode_image(..., trace=Trace())``.
 
     Everything stays in the autograd graph. Nothing is skipped while tracing, so it costs at least what plain
     CLIP costs.

@@ -1,4 +1,4 @@
-"""A model that is loaded, what its inputs need, and what keys of its text features are made of."""
+"""A loaded model, how its inputs are prepared, and the key of its text features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Triple = tuple[float, float, float]
 SIZE = 512
 """The default short side in pixels of inputs for dense maps, except for the embedded models."""
 MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
-"""OpenAI's, of RGB in 0..1, for models that say no other."""
+"""OpenAI's mean of RGB in 0..1, used where a model states no other."""
 STD: Triple = (0.26862954, 0.26130258, 0.27577711)
 _VERSION = 3
 """Part of every key of a text feature: raised when the same inputs give other features."""
@@ -28,18 +28,18 @@ _VERSION = 3
 
 @dataclass(frozen=True)
 class LoadedClip:
-    """A model in eval mode and what its inputs need. It does not change after loading.
+    """A model in eval mode and how its inputs are prepared. It does not change after loading.
 
     Attributes:
-        clip: the embedded model or open_clip's, on the device that was asked for.
+        clip: the embedded model or open_clip's, on its device.
         tokenizer: for its texts.
         name: the name that it was loaded by.
         mean: of RGB in 0..1, for normalisation.
         std: likewise.
         size: default short side in pixels of the input for dense maps.
-        weights: what was asked for, the file and its SHA-256, or that they are untrained.
-        text: what features of texts depend on besides weights, templates and texts; None where nobody says,
-            and features are not kept on disk.
+        weights: the argument, the file and its SHA-256, or that they are untrained.
+        text: what text features depend on besides weights, templates and texts; None where that is unknown,
+            and features are not cached on disk.
         tuned: whether other weights were loaded over those of ``weights``.
     """
 
@@ -60,9 +60,9 @@ class LoadedClip:
 
     @cached_property
     def text_key(self) -> str | None:
-        """The part of a text feature's key on disk that all features of the model share; None as ``text``.
+        """The part of the disk cache's keys that all text features of the model share; None as ``text``.
 
-        The file is read once for it, or the weights in memory where no file holds them.
+        It hashes the file once, or the weights in memory where no file holds them.
         """
         if self.text is None:
             return None
@@ -72,7 +72,7 @@ class LoadedClip:
 
 
 def looks_like_file(weights: str) -> bool:
-    """Whether weights given as a text are a file and no tag: by their shape, or because the file is there."""
+    """Whether ``weights`` is a file and not a tag: it looks like a path, or the file exists."""
     try:
         return "/" in weights or "\\" in weights or "." in weights or Path(weights).expanduser().is_file()
     except (OSError, RuntimeError, ValueError):  # a name that no file system takes, or an unknown home

@@ -1,4 +1,4 @@
-"""A name to a model, its tokenizer, its normalisation, and a record of its weights."""
+"""Load a model by name, with its tokenizer, its normalisation and a record of its weights."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 def list_models() -> dict[str, tuple[str, ...]]:
     """Every model by name with the tags of its weights: the embedded ones and all that open_clip lists.
 
-    Not every image tower of open_clip's has tokens that can be read: ``load_clip`` says so, by the config
-    alone.
+    ovseg cannot read the tokens of every image tower: ``load_clip`` then raises, from the config alone.
 
     Example:
         >>> list_models()["tiny"], "openai" in list_models()["ViT-B-16"]
@@ -48,7 +47,7 @@ def load_clip(
     offline: bool = LoadOptions.offline,
     method: Method | None = None,
 ) -> LoadedClip:
-    """A model by name, its weights loaded whole, ready for ``encode_image``.
+    """Load a model by name, ready for ``encode_image``.
 
     Args:
         name: "small" or "tiny" (embedded), a name of open_clip's, "hf-hub:org/name" or "local-dir:FOLDER".
@@ -57,12 +56,12 @@ def load_clip(
         device: "cpu", "cuda", "cuda:1" …
         precision: "fp32", "bf16" or "fp16", of the image tower; the text tower stays in fp32.
         offline: never touch the network.
-        method: what it is loaded for, refused before any download where the image tower cannot take it.
+        method: that it is loaded for; if the image tower does not support it, nothing is downloaded.
 
     Raises:
         UsageError: an argument is wrong, or the name or tag is unknown.
-        UnsupportedModelError: the image tower has no tokens that ovseg reads, or nothing that ``method``
-            could change. Known from the config, before anything is downloaded.
+        UnsupportedModelError: ovseg cannot read the image tower's tokens, or ``method`` has nothing to change
+            in it. Known from the config, before anything is downloaded.
         WeightsError: the weights are missing, damaged or of another model.
 
     Example:

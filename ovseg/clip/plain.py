@@ -1,4 +1,4 @@
-"""CLIP as the embedded models need it, in torch alone: open_clip takes longer to import than they to load.
+"""CLIP for the embedded models in torch alone: importing open_clip takes longer than loading them.
 
 Names of modules and weights, and each operation, are those of open_clip: a state dict fits both, and both give
 the same bits.
@@ -54,7 +54,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Blocks one after the other."""
+    """Blocks in sequence."""
 
     def __init__(self, width: int, layers: int, heads: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class VisionTransformer(nn.Module):
         output_dim: D, of the common space.
     """
 
-    # How its pooling differs from open_clip's other transformers: not at all.
+    # Read by the adapter of open_clip's transformers, whose pooling may differ.
     attn_pool = None
     pool_type = "tok"
     final_ln_after_pool = False
@@ -117,7 +117,7 @@ class Clip(nn.Module):
         layers: of the text transformer.
         heads: likewise.
         context_length: tokens of a text, padding included.
-        vocab_size: number of tokens that there are.
+        vocab_size: number of distinct tokens.
     """
 
     logit_bias = None
@@ -192,6 +192,6 @@ def open_clip_file(name: str) -> ModuleType:
         try:
             spec.loader.exec_module(module)
             return module
-        except (ImportError, OSError):  # another open_clip, in which it does not stand alone
+        except (ImportError, OSError):  # in another version of open_clip it may import its package
             pass
     return importlib.import_module(f"open_clip.{name}")

@@ -1,4 +1,4 @@
-"""Models of open_clip's: a name to a config, a file and a tokenizer, and a checkpoint's tensors into the model.
+"""Load open_clip's models: a name leads to config, tokenizer and file, whose tensors fill the model.
 
 Imported when such a model is loaded: importing open_clip takes longer than loading an embedded model.
 """
@@ -29,7 +29,7 @@ from ovseg.weights.network import CLIP_CONFIG, CLIP_WEIGHTS
 
 @dataclass(frozen=True)
 class _Origin:
-    """What a name and its weights mean: a config, a file or none, and how its images are normalised."""
+    """What a name and its weights lead to; ``file`` is None for untrained weights."""
 
     config: Config
     tokenizer: Tokenizer
@@ -69,7 +69,7 @@ def _named_origin(name: str, given: str | Path | None, offline: bool, method: Me
     entry = open_clip.get_pretrained_cfg(name, given) if isinstance(given, str) else {}
     is_file = not entry and (isinstance(given, Path) or (given != RANDOM and looks_like_file(given)))
     if not entry and not is_file and given != RANDOM:
-        known.entry(name, str(given))  # raises, with the tags that there are
+        known.entry(name, str(given))  # raises and lists the known tags
     tokenizer = build_tokenizer(config, name, offline=offline)
     if given == RANDOM:
         return _Origin(config, tokenizer, None, RANDOM)
@@ -137,7 +137,7 @@ def _triple(values: Mapping[str, object], key: str, name: str) -> Triple:
 
 
 def _fill(clip: nn.Module, checkpoint: checkpoints.Checkpoint, name: str) -> None:
-    """The checkpoint's tensors into the model, after open_clip's conversions of names."""
+    """Load the checkpoint's tensors into the model, after open_clip's conversions of names."""
     try:
         state = _converted(clip, checkpoint)
     except OvsegError:

@@ -1,4 +1,4 @@
-"""Names to features: prompt ensembles on the untouched text tower, kept in memory and on disk.
+"""Encode names as prompt ensembles with the unchanged text tower, cached in memory and on disk.
 
 Each name fills every template; each prompt's feature is normalised, their mean is normalised. Prompts are
 sorted by length, and each batch is cut to its longest prompt.
@@ -44,23 +44,23 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 }
 TOKENS_PER_BATCH = 8192
 PROMPTS_AT_ONCE = 16_384
-"""Prompts that are tokenized and sorted together: bounds the memory, whatever the number of names."""
+"""Prompts that are tokenized and sorted together; bounds the memory for any number of names."""
 REMEMBERED = 10_000
-"""Ensembles that are kept in memory, 2 KB each for ViT-B."""
+"""Features cached in memory, 2 KB each for ViT-B."""
 Progress: TypeAlias = "Callable[[int, int], None]"
-"""Called with the number of prompts that are done and of all that this call encodes."""
-_LOCK = threading.RLock()  # tokenizers of the hub must not be used by two threads at once
+"""Called with the number of encoded prompts and the total of this call."""
+_LOCK = threading.RLock()  # the hub's tokenizers are not thread-safe
 
 
 def resolve_templates(templates: str | Iterable[str]) -> tuple[str, ...]:
-    """Prompt templates by name, or one's own.
+    """Look up prompt templates by name, or check the caller's own.
 
     Args:
         templates: "paper" (85), "imagenet" (80), "plain" (the name alone), one template, or several. Each
             template has exactly one ``{}``, where the name goes.
 
     Raises:
-        UsageError: an unknown name, no template, one that is no text or has not exactly one ``{}``.
+        UsageError: an unknown name, no template, one that is not text or lacks exactly one ``{}``.
 
     >>> len(resolve_templates("paper")), resolve_templates("a photo of {}")
     (85, ('a photo of {}',))
@@ -86,13 +86,11 @@ def resolve_templates(templates: str | Iterable[str]) -> tuple[str, ...]:
 class TextEncoder:
     """Prompt ensembles of one model's text tower, which is only read. May be used by several threads.
 
-    Features that were asked for before are kept and cost a look-up. The model does not change: whoever loads
-    other weights makes a new encoder.
+    Known features cost a look-up. After loading other weights into a model, make a new encoder.
 
     Args:
         loaded: the model.
-        cache: where features are kept on disk; None for nowhere. It is not used for a model without a
-            ``text_key``.
+        cache: on disk, or None. It is not used for a model without a ``text_key``.
     """
 
     def __init__(self, loaded: LoadedClip, cache: TextCache | None = None) -> None:
@@ -109,16 +107,16 @@ class TextEncoder:
         """The feature of each name's prompt ensemble.
 
         Args:
-            names: K names; "" is one too.
+            names: K names; "" is allowed.
             templates: see ``resolve_templates``.
-            progress: called with (prompts done, prompts in all), first with 0, then after each batch. Names
-                that are known already are not counted; where all are, it is not called.
+            progress: called with (prompts done, prompts in all), first with 0, then after each batch. Known
+                names are not counted; where all are known, it is not called.
 
         Returns:
             (K, D) float32 on the CPU, each row L2-normalised.
 
         Raises:
-            UsageError: no names, one that is no text, or one with a prompt longer than the model's context.
+            UsageError: no names, one that is not text, or one with a prompt longer than the model's context.
             WeightsError: the text tower gives values that are not finite.
 
         >>> from ovseg.clip.models import load_clip
@@ -139,8 +137,8 @@ class TextEncoder:
     def _complete(
         self, known: dict[str, Tensor], names: list[str], frames: tuple[str, ...], progress: Progress | None
     ) -> None:
-        """Add the features of ``names`` to ``known``, from the cache or in one go through the text tower."""
-        if sum(map(len, self._known.values())) > REMEMBERED:  # a call that goes on has its own ``known``
+        """Add the features of ``names`` to ``known``, from the cache or from the text tower."""
+        if sum(map(len, self._known.values())) > REMEMBERED:  # calls in progress hold their own ``known``
             self._known = {frames: known} if len(known) <= REMEMBERED else {}
         cache = self.cache if self.cache and self.loaded.text_key else None
         missing = [name for name in names if name not in known]
@@ -152,7 +150,7 @@ class TextEncoder:
         for encoded in self._encode_all(missing, frames, progress):
             for name, feature in encoded.items():
                 known[name] = feature
-                if cache:  # at once: what was encoded is kept when the rest is interrupted
+                if cache:  # at once: an interrupted call keeps what it encoded
                     cache.write(keys[name], feature.numpy())
         if cache and missing:
             cache.trim()
@@ -160,7 +158,7 @@ class TextEncoder:
     def _encode_all(
         self, names: list[str], frames: tuple[str, ...], progress: Progress | None
     ) -> Iterator[dict[str, Tensor]]:
-        """The features (D,) of some names after the other, as soon as they are there."""
+        """Yield {name: feature (D,)} for some names at a time, as soon as they are encoded."""
         if not names:
             return
         check_lengths(self.loaded.tokenizer, names, frames)
@@ -202,7 +200,7 @@ class TextEncoder:
 
 
 def feature_key(text_key: str | None, templates: Sequence[str], name: str) -> str:
-    """The key of a feature on disk: SHA-256 of JSON, so that no two inputs are written down alike.
+    """The key of a feature on disk: SHA-256 of JSON, in which different inputs never look alike.
 
     >>> feature_key("", ["a {}"], "b") == feature_key("", ["a {}", "b"], "")
     False
@@ -226,7 +224,7 @@ def _batches(ends: Tensor) -> Iterator[Tensor]:
 
 @contextmanager
 def _plain_arithmetic(device: torch.device) -> Iterator[None]:
-    """No gradients, and neither the caller's inference mode nor its autocast: kept features outlive both."""
+    """Turn off gradients, inference mode and autocast: cached features outlive the caller's contexts."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
@@ -236,7 +234,7 @@ def _plain_arithmetic(device: torch.device) -> Iterator[None]:
 
 
 def _check_text(what: str, value: object) -> str:
-    """``value`` if it is text that can be encoded; "" is. Raises UsageError."""
+    """``value`` if it is Unicode text; "" is allowed. Raises UsageError."""
     if not isinstance(value, str):
         raise UsageError(f"expected each {what} as a text, got {type(value).__name__} {short_repr(value)}")
     if not is_unicode(value):

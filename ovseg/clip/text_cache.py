@@ -1,4 +1,4 @@
-"""Text features on disk: one small file each, checked whenever it is read."""
+"""A cache of text features on disk: one small file each, checked at every read."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from ovseg.files.write import write_file
 
 _MAGIC = b"ovseg text feature 2\n"
 _DIGEST = hashlib.sha256().digest_size
-_OWN = re.compile(r"[0-9a-f]{64}\.(feature|npy)|.*\.partial|\.ovseg-.*")
-"""Entries, those of earlier versions (.npy), and what a process that was killed left half written."""
+_OWN = re.compile(r"[0-9a-f]{64}\.feature|\.ovseg-.*")
+"""Entries, and temporary files of processes that were killed."""
 MAX_LENGTH = 2**16
-"""A feature of more values than this is no feature; a file that would hold it is not read."""
+"""The most values of a feature; a larger file is not read."""
 
 
 class TextCache:
     """Text features on disk, safe for several processes and threads at once.
 
-    An entry is a file: a first line that names the format, the SHA-256 of key and values, and the values as
-    float32. Whatever does not hold to that (cut off, changed, another kind of file, another key's entry, not
-    of unit norm) counts as absent and is written again. Files appear whole or not at all. A folder that
-    cannot be written costs only time, and warns once.
+    An entry is a file: a line that names the format, the SHA-256 of key and values, and the values as
+    float32. Any other file (cut off, changed, of another kind, of another key, not of unit norm) counts as
+    absent and is replaced. Writes are atomic. A folder that cannot be written only costs time, and warns
+    once.
 
     Args:
         folder: where the entries are; the folder ``text`` in ovseg's home by default.
-        limit: bytes that the entries may take; beyond it the ones written longest ago are removed.
+        limit: bytes of all entries; beyond it the oldest are evicted.
 
     >>> import tempfile
     >>> cache = TextCache(Path(tempfile.mkdtemp()))
@@ -52,7 +52,7 @@ class TextCache:
         self._unmeasured = limit  # bytes written since the folder was last measured; at first it is unknown
 
     def read(self, key: str) -> NDArray[np.float32] | None:
-        """The feature of ``key``, (D,) float32 of unit norm, or None where there is no sound entry.
+        """The feature of ``key``, (D,) float32 of unit norm, or None where there is no valid entry.
 
         Args:
             key: 64 hexadecimal digits.
@@ -67,7 +67,7 @@ class TextCache:
         return feature if _is_unit(feature) else None
 
     def write(self, key: str, feature: NDArray[np.float32]) -> None:
-        """Keep the feature (D,) of ``key``; one that is not of unit norm is not kept. Never raises."""
+        """Store the feature (D,) of ``key`` if it is of unit norm. Never raises."""
         if not _is_unit(feature):
             return
         values = np.ascontiguousarray(feature, "<f4").tobytes()
@@ -83,10 +83,10 @@ class TextCache:
             self._unmeasured += len(content)
 
     def trim(self) -> None:
-        """Remove the entries written longest ago until the rest is within the limit. Never raises.
+        """Evict the oldest entries until the rest is within the limit. Never raises.
 
-        Looking at every file takes time: it is done at a process's first call, and then whenever a share of
-        the limit was written.
+        Measuring the folder takes time: it is done at a process's first call, and then after each 1/64 of
+        the limit that is written.
         """
         if self._unmeasured < self.limit // 64:
             return
@@ -137,7 +137,7 @@ def _regular_file(path: Path, limit: int) -> bytes | None:
 
 
 def _make_way(path: Path) -> None:
-    """Remove what is no file in an entry's place, such as a pipe: it would be left there by the writer."""
+    """Remove a pipe or the like at an entry's path, which ``write_file`` would not replace."""
     with suppress(OSError):
         mode = path.lstat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -145,7 +145,7 @@ def _make_way(path: Path) -> None:
 
 
 def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:
-    """Time, size and path of everything in the folder that this cache wrote."""
+    """Time, size and path of every file that this cache wrote."""
     for path in folder.glob("[0-9a-f][0-9a-f]/*"):
         if not _OWN.fullmatch(path.name):
             continue

@@ -1,4 +1,4 @@
-"""Prompts to tokens to features: tokenizers, how many tokens a prompt takes, towers read without padding."""
+"""Tokenize prompts, check their length, and run text towers without padding."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ovseg.errors import UnsupportedModelError, UsageError, short_repr
 
 START, END = "[start]", "[end]"
 CLOSE = 8
-"""Of a name whose longest prompt has fewer tokens to spare than this, every prompt is counted."""
+"""All prompts of a name are counted where the longest leaves fewer spare tokens than this."""
 ROWS = 4096
-"""Prompts that are tokenized at a time when lengths are checked."""
+"""Prompts that the length check tokenizes at once."""
 
 
 # ------------------------------------------------------------------------------------------ tokenizers
 
 
 class Tokenizer(Protocol):
-    """What every tokenizer of open_clip offers, those of the hub too: prompts to rows of token ids."""
+    """The interface of open_clip's tokenizers, the hub's included."""
 
     context_length: int
 
@@ -34,7 +34,7 @@ class Tokenizer(Protocol):
 
 
 class BytePairs:
-    """CLIP's own tokenizer, open_clip's SimpleTokenizer: its vocabulary is read when a text first needs it.
+    """CLIP's own tokenizer, open_clip's SimpleTokenizer; its vocabulary is read at the first text.
 
     Args:
         context_length: L, tokens of a prompt with its start, its end and its padding.
@@ -58,10 +58,10 @@ class BytePairs:
 
 
 def check_lengths(tokenizer: Tokenizer, names: Sequence[str], templates: Sequence[str]) -> None:
-    """Raise UsageError for the first name of which a prompt does not fit into the model's context.
+    """Raise UsageError for the first name with a prompt that exceeds the model's context.
 
-    A tokenizer cuts what is too long without a word. Here the prompts are tokenized once more with twice the
-    room: of a prompt that fits, both give the same tokens.
+    Tokenizers truncate silently. Here prompts are tokenized again at twice the length: a prompt that fits
+    gives the same tokens both times.
     """
     limit = tokenizer.context_length
     bare = [template.replace("{}", "") for template in templates]
@@ -90,7 +90,7 @@ def _check_prompts(tokenizer: Tokenizer, name: str, prompts: list[str]) -> None:
 def _tokenize(tokenizer: Tokenizer, prompts: list[str], length: int) -> tuple[Tensor, Tensor]:
     """Token ids (P, L) at ``length``, and how many of them (P,) come before the padding.
 
-    Padding is what the empty prompt has in the same place: no tokenizer need say which id it pads with.
+    Padding is what the empty prompt has in the same column, as tokenizers need not name their padding id.
     """
     rows = tokenizer([*prompts, ""], context_length=length).cpu()
     return rows[:-1], _columns(rows[:-1] != rows[-1])
@@ -181,7 +181,7 @@ def _causal(tower: Any, places: Callable[[Tensor], Tensor]) -> TextTower:
 
 
 def token_features(clip: nn.Module, tokenizer: Tokenizer, text: str) -> tuple[tuple[str, ...], Tensor]:
-    """The tokens of a text, and the feature of each in the common space.
+    """Split a text into tokens and compute the feature of each in the common space.
 
     The text transformer is causal: the feature of a token depends on the tokens up to it. That of the end
     token is the text's own feature.
@@ -189,14 +189,14 @@ def token_features(clip: nn.Module, tokenizer: Tokenizer, text: str) -> tuple[tu
     Args:
         clip: a model.
         tokenizer: the tokenizer that belongs to it.
-        text: one text, as it is.
+        text: one text, used without a template.
 
     Returns:
         L tokens, "[start]" first and "[end]" last, a piece of a word that goes on in the next token with "-"
         behind it; and (L, D) float32, each row L2-normalised, on the text tower's device.
 
     Raises:
-        UsageError: the text has more tokens than fit into the model's context.
+        UsageError: the text exceeds the model's context.
         UnsupportedModelError: the text tower has no feature of single tokens.
 
     >>> import ovseg

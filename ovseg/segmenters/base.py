@@ -1,4 +1,4 @@
-"""What every segmenter can do: ``encode(image)`` once, which is costly, then ``decode(prompts)`` many times."""
+"""The interface of a segmenter: a costly ``encode(image)`` once, then ``decode(prompts)`` many times."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Enlarge = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
 
 @dataclass(frozen=True, eq=False)
 class Embedding(Generic[Features]):
-    """What a segmenter computed of one image.
+    """An image as one segmenter encoded it.
 
     Attributes:
-        owner: the name of the segmenter that made it; no other one can decode it.
+        owner: the name of the segmenter that made it and alone can decode it.
         size: (height, width) of the image in pixels.
         features: the family's own.
     """
@@ -41,7 +41,7 @@ class Embedding(Generic[Features]):
 
 @dataclass(frozen=True, eq=False)
 class MaskSet:
-    """The candidate masks for one prompt, kept in low resolution and enlarged when they are asked for.
+    """The candidate masks for one prompt, stored in low resolution and upsampled on access.
 
     Attributes:
         logits: (M, h, w) float32 in the segmenter's low resolution, positive inside; one of them can be given
@@ -88,20 +88,19 @@ class MaskSet:
 
 
 class Segmenter(ABC, Generic[Features]):
-    """A promptable segmenter; ``ovseg.load_segmenter`` gives one by its name.
+    """A promptable segmenter; ``ovseg.load_segmenter`` loads one by name.
 
-    ``encode`` does the costly work on an image once, and ``decode`` answers prompts on what it gave. Points are
-    (x, y) and boxes (x0, y0, x1, y1), in pixels of the image that was encoded; a family brings them into the
-    frame of its model. Nothing is kept of an image but the last embeddings, by content, so threads and sessions
-    can share a segmenter.
+    ``encode`` does the costly work on an image once, and ``decode`` answers prompts on its embedding. Points are
+    (x, y) and boxes (x0, y0, x1, y1), in pixels of the encoded image; a family maps them to its model's
+    input. The last embeddings are cached by the image's content, so threads and sessions can share a segmenter.
 
     A segmenter of your own sets ``name`` and implements ``_encode``, ``_decode`` and ``_prior``; and
     ``_decode_many`` where its decoder takes several prompts in one call.
 
     Attributes:
-        name: says which one it is and with which weights; equal names give equal masks.
-        origin: loads the same segmenter again; None for one that was put together.
-        accepts_mask_prompt: whether it was made for coarse maps as a first mask, see ``prior``.
+        name: identifies segmenter and weights; equal names give equal masks.
+        origin: loads the same segmenter again; None for one that was constructed directly.
+        accepts_mask_prompt: whether it works with coarse maps as mask prompts, see ``prior``.
         predicts_iou: whether its scores were learned from the IoU of its masks.
 
     Example:
@@ -123,13 +122,13 @@ class Segmenter(ABC, Generic[Features]):
         self._embeddings: ContentCache[Embedding[Features]] = ContentCache()
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        """A segmenter goes to another process by its name; there, the same weights are loaded."""
+        """A segmenter is pickled by its name; the other process loads the same weights."""
         if self.origin is None:
             raise UsageError("expected a segmenter that can be loaded again by its name and weights")
         return self.origin, ()
 
     def encode(self, image: NDArray[np.uint8]) -> Embedding[Features]:
-        """The embedding of an image; the same pixels are encoded once.
+        """Encode an image; equal pixels are encoded once.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -161,17 +160,17 @@ class Segmenter(ABC, Generic[Features]):
         """Candidate masks for one object.
 
         Args:
-            embedding: what ``encode`` gave for the image.
+            embedding: the image's, from ``encode``.
             points: (P, 2), (x, y) in pixels of the image.
             labels: (P,), 1 on the object and 0 beside it; None: all on it.
             box: (x0, y0, x1, y1) in pixels of the image, cut to it.
-            mask: (h, w) logits that an earlier answer or ``prior`` gave.
+            mask: (h, w) logits from an earlier MaskSet or ``prior``.
 
         Returns:
-            The candidates, three of them in the families that ovseg has.
+            The candidates, three in each of ovseg's families.
 
         Raises:
-            UsageError: nothing says what the object is, a point is outside the image, a box has no area, an
+            UsageError: no prompt is given, a point is outside the image, a box has no area, an
                 array has another shape, or the embedding is of another segmenter.
         """
         return self.decode_many(embedding, [Prompt(points, labels, box, mask)])[0]
@@ -183,7 +182,7 @@ class Segmenter(ABC, Generic[Features]):
         prompts are never padded, because padding changes the masks.
 
         Args:
-            embedding: what ``encode`` gave for the image.
+            embedding: the image's, from ``encode``.
             prompts: one for each object, as in ``decode``.
 
         Returns:
@@ -215,7 +214,7 @@ class Segmenter(ABC, Generic[Features]):
         return self.decode_many(embedding, [Prompt(box=box) for box in found])
 
     def prior(self, embedding: Embedding[Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A coarse map as a mask prompt.
+        """Convert a coarse map to a mask prompt.
 
         Args:
             embedding: of the image.
@@ -241,7 +240,7 @@ class Segmenter(ABC, Generic[Features]):
 
     @abstractmethod
     def _encode(self, image: NDArray[np.uint8]) -> Features:
-        """What ``_decode`` needs to know of an image (H, W, 3) RGB, which is contiguous and read-only."""
+        """Features of a contiguous, read-only image (H, W, 3) RGB for ``_decode``."""
 
     @abstractmethod
     def _decode(self, embedding: Embedding[Features], prompt: CheckedPrompt) -> MaskSet:
@@ -261,7 +260,7 @@ def _listed(prompts: Iterable[Prompt]) -> list[Prompt]:
         if isinstance(prompts, (str, bytes)):
             raise TypeError
         return list(prompts)
-    except TypeError:  # an array without axes calls itself iterable and is not
+    except TypeError:  # a 0-d array has __iter__, which raises
         raise UsageError(f"expected a list of prompts, got {described(prompts)}") from None
 
 

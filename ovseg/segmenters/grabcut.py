@@ -1,4 +1,4 @@
-"""GrabCut (Rother et al., 2004) behind the segmenter's protocol: no weights, no GPU, the default.
+"""GrabCut (Rother et al., 2004) as a segmenter: no weights, no GPU, the default.
 
 The image is reduced. Colours at the points start the two colour models of object and background, and graph
 cuts find the border. Three candidates differ in how much an unlabelled pixel is judged by its colour, and how

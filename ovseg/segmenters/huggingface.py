@@ -1,7 +1,7 @@
 """SAM, SAM-HQ, SAM 2 and EdgeTAM through Hugging Face's transformers: "hf:" and a folder or repository.
 
 transformers' processors prepare images and prompts of one call together; here an image is prepared
-and encoded once, and a prompt is put into the model's frame beside it. SAM and SAM-HQ pad an image
+and encoded once, and prompts are mapped to the model's input separately. SAM and SAM-HQ pad an image
 to a square, SAM 2 and EdgeTAM stretch it.
 """
 
@@ -51,7 +51,7 @@ FAMILIES = {
     "edgetam": _Family("EdgeTamModel", *_STRETCHES),
     "edgetam_video": _Family("EdgeTamModel", *_STRETCHES),
 }
-"""``model_type`` of a config.json to transformers' classes. What only tracks in videos is not loaded."""
+"""``model_type`` of a config.json to transformers' classes. Modules for tracking in videos are not loaded."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def load(name: str, weights: str | Path | None, options: DeviceOptions) -> Huggi
             return HuggingFace(model, processor, family.pads, title, options.device)
         except OvsegError:
             raise
-        except Exception as error:  # transformers raises whatever the values of a config lead to
+        except Exception as error:  # a config's values may make transformers raise anything
             raise WeightsError(f"expected weights of {kind}, {folder} does not fit: {brief(error)}") from None
 
 
@@ -235,7 +235,7 @@ def _filled(
 
 
 def _check_values(state: State, kind: str, folder: Path) -> None:
-    """Refuse integers, NaN and infinity, which transformers would convert or load without a word."""
+    """Reject integers, NaN and infinity, which transformers would convert or load silently."""
     for key, value in state.items():
         if not value.is_floating_point() and not key.endswith("num_batches_tracked"):
             got = str(value.dtype).removeprefix("torch.")
@@ -246,7 +246,7 @@ def _check_values(state: State, kind: str, folder: Path) -> None:
 
 
 def _processor(folder: Path, family: _Family) -> Any:
-    """The one saved beside the model, for its mean and deviation, or the family's own."""
+    """The processor saved beside the model, for its mean and deviation, or the family's default."""
     kept = [folder / name for name in ("preprocessor_config.json", "processor_config.json")]
     builder = getattr(transformers, family.processor)
     if not any(file.is_file() for file in kept):
@@ -266,9 +266,9 @@ _quieting = Lock()
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers' reports and bars are for developers; what matters of them is raised instead.
+    """Silence transformers' logs and progress bars; problems are raised instead.
 
-    Its settings are the process's: one thread at a time, so that each puts back what it found.
+    The settings are global to the process: one thread at a time changes and restores them.
     """
     logging = transformers.utils.logging
     with _quieting:

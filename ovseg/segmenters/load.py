@@ -1,6 +1,6 @@
-"""``load_segmenter(name)``: the segmenter of that name, its module imported only then.
+"""Load a segmenter by name; its module is imported only then.
 
-``check_segmenter`` knows the names alone: neither torch nor OpenCV is imported for it.
+``check_segmenter`` needs only the names, and imports neither torch nor OpenCV.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def list_segmenters() -> tuple[str, ...]:
 
 
 def check_segmenter(name: object) -> str:
-    """``name`` if it is a segmenter's; what an "hf:" name leads to is not looked at.
+    """``name`` if a segmenter has it; the folder or repository of an "hf:" name is not checked.
 
     Raises:
-        UsageError: it is none.
+        UsageError: there is no such segmenter.
 
     Example:
         >>> check_segmenter("hf:facebook/sam-vit-base")
@@ -93,7 +93,7 @@ def load_segmenter(
     family = FAMILIES[HUB if check_segmenter(name).startswith(HUB) else name]
     given = None if weights is None else str(check_name_or_path("weights", weights))
     if name != GRABCUT:
-        from ovseg.weights.device import check_device  # torch comes only with a segmenter that needs it
+        from ovseg.weights.device import check_device  # imports torch, which GrabCut does not need
 
         check_device(loading.device)
     try:

@@ -1,4 +1,4 @@
-"""Prompts as a caller gives them (lists, arrays, tensors) to checked arrays, or one clear line why not."""
+"""Check prompts and convert them from lists, arrays or tensors to arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Box: TypeAlias = "tuple[float, float, float, float]"
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What says which object is meant, as ``Segmenter.decode_many`` takes it; it is checked there.
+    """The prompt for one object; ``Segmenter.decode_many`` checks it.
 
     Attributes:
         points: (P, 2), (x, y) in pixels of the image.
@@ -33,7 +33,7 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class CheckedPrompt:
-    """A prompt that fits the image: ``points`` (P, 2), ``labels`` (P,), ``box`` (4,), ``mask`` (h, w)."""
+    """A prompt checked against its image: ``points`` (P, 2), ``labels`` (P,), ``box`` (4,), ``mask`` (h, w)."""
 
     points: NDArray[np.float32]
     labels: NDArray[np.uint8]
@@ -96,16 +96,16 @@ def check_boxes(boxes: object, size: tuple[int, int]) -> NDArray[np.float32]:
 def as_numbers(what: str, value: object, kinds: str = "iuf") -> NDArray[np.float64]:
     """Lists, NumPy's arrays and scalars, and tensors on any device as a float64 array.
 
-    ``kinds`` are the letters of NumPy's kinds of types that are taken. Raises UsageError.
+    ``kinds``: the accepted kinds of NumPy's dtypes. Raises UsageError.
     """
     try:
-        if hasattr(value, "detach"):  # a tensor may need gradients, or be of a type that NumPy does not have
+        if hasattr(value, "detach"):  # a tensor may require gradients, or have a dtype that NumPy lacks
             value = value.detach().cpu().double()
         array = np.asarray(value)
         if array.dtype.kind not in kinds:
             raise TypeError
         return array.astype(np.float64)
-    except Exception:  # whatever an object of any kind raises when it is asked for numbers
+    except Exception:  # an arbitrary object may raise anything
         raise UsageError(f"expected {what} as numbers, got {described(value)}") from None
 
 
@@ -136,7 +136,7 @@ def _check_inside(places: NDArray[np.float64], size: tuple[int, int]) -> None:
 
 
 def _in_float32(places: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Rounding must not carry a point on the last pixel over the image's edge."""
+    """Round to float32 without moving a point on the last pixel over the image's edge."""
     edge = np.nextafter(np.array([size[1], size[0]], np.float32), np.float32(0))
     return np.minimum(places.astype(np.float32), edge)
 

@@ -54,7 +54,7 @@ class SegmentAnything(Segmenter[_Features]):
 
     Args:
         sam: with its three parts; segment-anything's own ``Sam`` has the same.
-        name: says which one it is and with which weights.
+        name: identifies segmenter and weights.
         device: where it computes.
     """
 
@@ -127,7 +127,7 @@ class SegmentAnything(Segmenter[_Features]):
         )
 
     def _stacked(self, embedding: Embedding[_Features], prompts: Sequence[CheckedPrompt]) -> dict[str, Any]:
-        """What the prompt encoder takes: prompts of one form in the frame of the square input."""
+        """The prompt encoder's arguments: prompts of one form in pixels of the square input."""
         size, input_size = embedding.size, embedding.features.input_size
         scale = np.array([input_size[1] / size[1], input_size[0] / size[0]])  # of (x, y)
         count, has_box, has_mask = prompts[0].form

@@ -1,6 +1,6 @@
 """A very small SAM, shipped with the package as one safetensors file.
 
-The file holds half precision, computed with in float32. Trained by tools/train_tiny_sam.py.
+The file stores half precision; the model computes in float32. Trained by tools/train_tiny_sam.py.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class TinySam(SegmentAnything):
 
 
 def asset_path() -> Path:
-    """Where the installed package keeps the embedded SAM."""
+    """The file of the embedded SAM in the installed package."""
     return store.embedded("segmenter").path()
 
 
@@ -155,7 +155,7 @@ def load(name: str, weights: str | Path | None, options: DeviceOptions) -> TinyS
 
 
 def _shape_of(checkpoint: checkpoints.Checkpoint) -> Shape:
-    """The shape in a file's config, held against its tensors before that much memory is asked for."""
+    """The shape in a file's config, compared with its tensors before memory is allocated for it."""
     config = checkpoints.config_of(checkpoint, _WHAT)
     problem = f"expected weights of {_WHAT}, {checkpoint.file} does not fit"
     try:

@@ -1,6 +1,6 @@
-"""Weight files of every family: what is known, where it lies, how it comes and whether it is whole.
+"""Weight files of every family: known models, places on disk, downloads and checksums.
 
-``store`` is the way in: find, path, pull and verify by a model's name and, for open_clip's models, a tag.
-``checkpoints`` reads the tensors of a file without running code from it; ``digest`` says what a model's
-weights are.
+``store`` finds, pulls and verifies weights by a model's name and, for open_clip's models, a tag.
+``checkpoints`` reads the tensors of a file without running code from it; ``files`` computes the digests that
+identify weights.
 """

@@ -1,7 +1,7 @@
-"""The one reader of checkpoints: tensors out of a file, and into a model, for every family.
+"""Read the tensors of a checkpoint and load them into a model, for every family.
 
-Files of torch.save (zip or older), TorchScript archives and safetensors are told by their content, not by
-their ending. No code of a file runs. Whatever is wrong with a file is one ``WeightsError`` in one line.
+Files of torch.save (zip or older), TorchScript archives and safetensors are recognised by content, not by
+suffix. No code of a file runs. Any problem with a file is a ``WeightsError`` of one line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SHOWN = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         file: where it was read from.
@@ -47,17 +47,17 @@ class Checkpoint:
 
 
 def read(file: Path, what: str = "a checkpoint") -> Checkpoint:
-    """The tensors of a file, none of its code run.
+    """Read the tensors of a file without running its code.
 
     Args:
         file: of torch.save, torch.jit.save or safetensors.
-        what: what is wanted, for the message.
+        what: the expected content, for messages.
 
     Returns:
-        The tensors. Wrappers such as ``{"state_dict": …}`` and the prefix "module." are taken off.
+        The tensors. Wrappers such as ``{"state_dict": …}`` and the prefix "module." are removed.
 
     Raises:
-        WeightsError: the file is missing, damaged, of another kind, or holds other things than named tensors.
+        WeightsError: the file is missing, damaged, of another kind, or holds anything but named tensors.
     """
     check_file(file, what)
     metadata: dict[str, str] = {}
@@ -76,9 +76,9 @@ def read(file: Path, what: str = "a checkpoint") -> Checkpoint:
         raise
     except pickle.UnpicklingError as error:
         raise _unpicklable(file, error) from None
-    except (LookupError, EOFError, AttributeError, TypeError):  # a damaged pickle; their messages say nothing
+    except (LookupError, EOFError, AttributeError, TypeError):  # a damaged pickle, with meaningless messages
         raise WeightsError(f"expected {what}, {file} cannot be read: it is damaged") from None
-    except Exception as error:  # on damage the readers raise whatever they stumble over
+    except Exception as error:  # on damage the readers may raise anything
         raise WeightsError(f"expected {what}, {file} cannot be read: {brief(error)}") from None
     return Checkpoint(file, unwrap(found, file), metadata, scripted)
 
@@ -93,7 +93,7 @@ def _unpicklable(file: Path, error: Exception) -> WeightsError:
 
 
 def _is_safetensors(file: Path) -> bool:
-    """Whether the file begins with the length of a JSON header and that header's brace, or is named so."""
+    """Whether the file begins with the length of a JSON header and that header's brace, or has the suffix."""
     with file.open("rb") as stream:
         head = stream.read(9)
     return file.suffix == ".safetensors" or (
@@ -152,7 +152,7 @@ def _wrapped(found: object) -> object | None:
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], what: str, file: Path) -> None:
-    """Copy ``state`` into ``module``: every tensor of the model, and none left over.
+    """Copy ``state`` into ``module``: every tensor of the model, without missing or surplus names.
 
     Args:
         module: the model; its own types and device stay.
@@ -178,7 +178,7 @@ def fitted(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str,
 
 
 def mismatch(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
-    """How names, shapes and types of ``state`` differ from the model's, in one line; None where they fit."""
+    """The first difference in names, shapes or types from the model, in one line; None where all fit."""
     if missing := [key for key in wanted if key not in state]:
         return f"Missing key {_some(missing)}"
     if more := [key for key in state if key not in wanted]:
@@ -207,7 +207,7 @@ def _other_kind(value: object, wanted: Tensor) -> str | None:
 
 def finite(key: str, value: Tensor, what: str, file: Path | str) -> Tensor:
     """``value`` if none of its numbers is NaN or infinite. Raises WeightsError."""
-    # NaN and infinity reach the sum, which is several times as fast; so can finite values that are too large.
+    # NaN and infinity reach the sum, which is several times as fast; but finite values may overflow it too.
     suspect = value.is_floating_point() and not math.isfinite(float(value.sum()))
     if suspect and not bool(torch.isfinite(value).all()):
         count = int((~torch.isfinite(value)).sum())

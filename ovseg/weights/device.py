@@ -1,4 +1,4 @@
-"""The one check of a device: it is known, this machine has it, and it computes."""
+"""Check a device: the name is known, this machine has it, and it computes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_BF16 = "this processor has no bf16 instructions: bf16 takes 1.6 to 2.5 times 
 
 
 def check_device(device: str, precision: str = "fp32") -> torch.device:
-    """The device of a name, tried with one addition.
+    """The device of a name, tested with one addition.
 
     Args:
         device: "cpu", "cuda", "cuda:1" or another device of this machine.
@@ -43,7 +43,7 @@ def check_device(device: str, precision: str = "fp32") -> torch.device:
 
 
 def has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 by itself; True where that is not known."""
+    """Whether the processor has bfloat16 instructions; True where that is unknown."""
     asked = [
         getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     ]
@@ -55,7 +55,7 @@ def has_bf16() -> bool:
 def _computes(target: torch.device) -> bool:
     try:
         return float((torch.ones(1, device=target) + 1).cpu()) == 2
-    except Exception:  # a build without it raises AssertionError, ImportError, NotImplementedError and others
+    except Exception:  # builds without it raise AssertionError, ImportError, NotImplementedError and others
         return False
 
 

@@ -1,4 +1,4 @@
-"""Weight files: looked at before they are opened, told apart by digests, and JSON read with one kind of error."""
+"""Check weight files before they are opened, identify weights by digests, and read JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 RANDOM = "random"
-"""The word for untrained weights, wherever weights are named."""
+"""The value of ``weights`` for an untrained model."""
 LARGEST_JSON = 64 << 20
 """Bytes; an index of a sharded model takes some hundred kilobytes."""
 _TEXT = re.compile(r"[^\x00-\x08\x0e-\x1f]+")
@@ -41,10 +41,10 @@ def brief(error: BaseException, most: int = 160) -> str:
 
 
 def check_file(file: Path, what: str) -> None:
-    """Raise WeightsError unless ``file`` is a regular file with content that may be read, and no text.
+    """Raise WeightsError unless ``file`` is a readable regular file with content other than text.
 
-    A FIFO or a device is told by its kind and never opened, as opening it could wait forever. Text is what
-    Git LFS leaves in a file's place, or a web page that was saved instead of a file.
+    A FIFO or device is never opened, as that could block forever. Text is a pointer of Git LFS, or a web
+    page that was saved in the file's place.
     """
     _check_kind(file, what)
     with file.open("rb") as stream:
@@ -95,7 +95,7 @@ class WeightsRecord:
     A checkpoint that is loaded over them later is not in the record: see ``state_digest``.
 
     Attributes:
-        given: what was asked for: a tag, a file's path, "random", or "embedded".
+        given: a tag, a file's path, "random", or "embedded".
         file: the file that the weights were read from; None for untrained weights.
 
     Example:
@@ -113,10 +113,10 @@ class WeightsRecord:
 
     @property
     def sha256(self) -> str | None:
-        """SHA-256 of the file in hexadecimal, computed when first asked for; None for untrained weights.
+        """SHA-256 of the file in hexadecimal, computed at first access; None for untrained weights.
 
         Raises:
-            WeightsError: the file has gone or cannot be read.
+            WeightsError: the file is missing or cannot be read.
         """
         return None if self.file is None else file_digest(self.file)
 
@@ -127,7 +127,7 @@ class WeightsRecord:
 
 
 def file_digest(file: Path) -> str:
-    """SHA-256 of a file as 64 hexadecimal digits, computed once for a path, size and time of change.
+    """SHA-256 of a file as 64 hexadecimal digits, computed once for a path, size and modification time.
 
     Raises:
         WeightsError: the file cannot be read.
@@ -147,7 +147,7 @@ def file_digest(file: Path) -> str:
 
 
 def file_state(files: Sequence[Path]) -> str:
-    """Paths, sizes and times of change of files: tells their versions apart without reading them."""
+    """Paths, sizes and modification times, which identify versions of files without reading them."""
     stats = [(file.resolve(), file.stat()) for file in files]
     return " ".join(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in stats)
 
@@ -155,8 +155,8 @@ def file_state(files: Sequence[Path]) -> str:
 def state_digest(module: nn.Module) -> str:
     """SHA-256 of the tensors that are in ``module`` now: names, types, shapes and values.
 
-    Two modules have the same digest if and only if their ``state_dict()`` are equal. It says what predicted,
-    also where a checkpoint was loaded over the first weights. It depends on the precision, not on the device.
+    Two modules have the same digest if and only if their ``state_dict()`` are equal. Unlike the file's
+    digest it covers a checkpoint loaded later. It depends on the precision, not on the device.
 
     Returns:
         64 hexadecimal digits.

@@ -1,4 +1,4 @@
-"""What is known by name: weights with licence, size and checksum, and the tables of open_clip. No torch.
+"""Known models by name: weights with licence, size and checksum, and open_clip's tables. No torch.
 
 Names, addresses and checksums of CLIP's weights are open_clip's own and are not repeated here; a row only says
 what open_clip does not: licence and size. Any other model and tag of open_clip works as well.
@@ -24,7 +24,7 @@ from ovseg.options.checks import check_text
 
 SMALL, TINY = "small", "tiny"
 EMBEDDED = (SMALL, TINY)
-"""The embedded CLIPs; the embedded SAM is "tiny" too. The first is what is used where no model is named."""
+"""The embedded CLIPs; the embedded SAM is "tiny" too. The first is the default model."""
 DEFAULT_TAG = "openai"
 HUB = "hf:"
 """Before a repository or folder of transformers' segmenters."""

@@ -25,7 +25,7 @@ CHUNK = 1 << 20
 TIMEOUT = 30
 """Seconds without a byte until a connection counts as broken."""
 Progress = Callable[[int, int], None]
-"""Called with the bytes that are here and the bytes in all, 0 where that is unknown."""
+"""Called with the bytes on disk and the total, 0 where that is unknown."""
 _NETWORK = (http.client.HTTPException, OSError, ValueError)  # urllib's own are among the OSErrors
 SEGMENTER_FILES = ("config.json", "preprocessor_config.json", "processor_config.json", "model*.safetensors*")
 TEXT_FILES = (
@@ -45,24 +45,24 @@ INDEX = "model.safetensors.index.json"
 
 
 class Unreachable(WeightsError):
-    """The network or the server did not give a file. The message is the reason alone, for another message."""
+    """A file could not be fetched. The message is the reason only, to be part of another message."""
 
 
 def download(url: str, target: Path, sha256: str | None, progress: Progress | None = None) -> None:
-    """Fetch ``url`` to ``target``, going on from ``target.partial`` where a download was cut off.
+    """Fetch ``url`` to ``target``; resumes an interrupted download from ``target.partial``.
 
     Processes that want the same file wait for each other. A file with the wrong checksum is kept as
     ``target.bad``; the next call starts over.
 
     Args:
         url: the address.
-        target: the file to make; its folder is made too.
+        target: the file to write; its folder is created.
         sha256: the checksum or its first digits; None where none is published.
-        progress: called after each part.
+        progress: called after each chunk.
 
     Raises:
-        Unreachable: the network or the server.
-        WeightsError: the disk or the checksum, in one line.
+        Unreachable: the network or the server failed.
+        WeightsError: the disk failed or the checksum differs.
     """
     partial = target.with_name(target.name + ".partial")
     try:
@@ -92,7 +92,7 @@ def _check(partial: Path, target: Path, sha256: str | None) -> None:
 
 def _fetch(url: str, partial: Path, progress: Progress | None) -> None:
     answer, done = _open(url, partial.stat().st_size if partial.is_file() else 0)
-    if answer is None:  # the server has nothing beyond what is here: the checksum decides
+    if answer is None:  # the file is complete: the checksum decides
         return
     with answer, partial.open("ab" if done else "wb") as file:
         size = str(answer.headers.get("Content-Length", ""))
@@ -107,9 +107,9 @@ def _fetch(url: str, partial: Path, progress: Progress | None) -> None:
 
 
 def _open(url: str, have: int) -> tuple[http.client.HTTPResponse | None, int]:
-    """The server's answer, and which bytes it leaves out: the first ``have``, or none.
+    """The server's response, and how many leading bytes it skips: ``have`` or 0.
 
-    The answer is None where the server says that ``have`` bytes are all.
+    The response is None where the server says that the file has ``have`` bytes.
     """
     try:
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
@@ -128,12 +128,12 @@ def _open(url: str, have: int) -> tuple[http.client.HTTPResponse | None, int]:
     start = str(answer.headers.get("Content-Range", f"bytes {have}-")).removeprefix("bytes ")
     if start.partition("-")[0].strip() == str(have):
         return answer, have
-    answer.close()  # another part than the one asked for
+    answer.close()  # not the requested part
     return _open(url, 0)
 
 
 def _chunks(answer: http.client.HTTPResponse, done: int) -> Iterator[bytes]:
-    """What the server sends. Raises Unreachable where it breaks off, after what came."""
+    """Yield the response's bytes. Raises Unreachable when the connection breaks, after what had come."""
     while True:
         try:
             chunk = answer.read(CHUNK)
@@ -159,7 +159,7 @@ def _unreachable(error: BaseException, have: int) -> Unreachable:
 
 
 def check_repository(name: str) -> str:
-    """``name`` if it can be a repository's. Raises UsageError."""
+    """``name`` if it is a valid name of a repository. Raises UsageError."""
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith(".") or ".." in name:
         raise UsageError(f"expected a repository of the hub or an existing folder, got {described(name)}")
     return name
@@ -171,27 +171,27 @@ def cache() -> Path:
 
 
 def cached(repository: str) -> Path:
-    """The folder of one repository in the cache; it need not exist."""
+    """The folder of a repository in the cache, which may not exist."""
     return cache() / f"models--{repository.replace('/', '--')}"
 
 
 def snapshot(repository: str) -> Path | None:
-    """The folder of the newest version that was fetched, or None.
+    """The folder of the version fetched last, or None.
 
-    The cache is read here and not by huggingface_hub, which fetches a list of agents from the network before
-    it looks into its cache, also when it is told to use local files only.
+    huggingface_hub does not read it: even for local files only, it first fetches a list of agents from the
+    network.
     """
     root = cached(repository)
     try:
         commit = (root / "refs" / "main").read_text(encoding="utf-8").strip()
         found = root / "snapshots" / commit
         return found if re.fullmatch(r"\w+", commit) and found.is_dir() else None
-    except (OSError, ValueError):  # not there, or damaged: it is fetched again
+    except (OSError, ValueError):  # missing or damaged: it is fetched again
         return None
 
 
 def find_file(repository: str, choices: Sequence[str]) -> Path | None:
-    """The first of ``choices`` that the cache has of a repository, or None; the network is not used."""
+    """The first of ``choices`` that the cache holds of a repository, or None."""
     found = snapshot(repository)
     files = [found / choice for choice in choices] if found else []
     return next((one for one in files if one.is_file()), None)
@@ -221,7 +221,7 @@ def fetch_folder(repository: str, patterns: Sequence[str]) -> Path:
 
 
 def missing_part(found: Path) -> str | None:
-    """A file that a folder of transformers' lacks: its config or a part of its weights as safetensors.
+    """The name of a missing file of a transformers folder, config or safetensors; None if it is complete.
 
     Raises WeightsError where the index of a sharded model is damaged.
     """

@@ -1,7 +1,7 @@
 """Where weights come from, one class a kind: an address, the hub, or a place on this disk.
 
-Each answers the same questions: where the weights lie or would, whether they are there, how to get them, and which
-checksums their files should have. What is said of missing weights is written here alone.
+Each gives the weights' place, whether they are on disk, how to fetch them, and the checksums of their files.
+Messages about missing weights are written only here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Source(ABC):
 
     @abstractmethod
     def path(self) -> Path:
-        """Where the weights lie, or would."""
+        """Where the weights are, or would be stored."""
 
     @abstractmethod
     def find(self) -> Path | None:
@@ -43,25 +43,24 @@ class Source(ABC):
 
     @abstractmethod
     def how(self) -> str:
-        """What to do where the weights are missing."""
+        """What the user can do about missing weights."""
 
     def checksum(self, file: Path) -> str | None:
         """The SHA-256 that a file should have, or its first digits; None where it is not known."""
         return network.checksum(file)
 
     def pull(self, *, offline: bool = False, progress: Progress | None = None) -> Path:
-        """The weights, downloaded where they are missing and can be.
+        """The weights on disk, downloaded if they are missing.
 
         Args:
             offline: never touch the network.
-            progress: called with the bytes that are here and the bytes in all, while a file of an address
-                comes.
+            progress: called during the download from an address, see ``network.Progress``.
 
         Returns:
             The file, or the folder of a repository.
 
         Raises:
-            WeightsError: they are missing and ``offline`` is True, cannot be had, or have another checksum.
+            WeightsError: they are missing and ``offline`` is True, cannot be fetched, or have another checksum.
         """
         found = self.find()
         if found is not None:
@@ -74,7 +73,7 @@ class Source(ABC):
             raise self.missing(str(error)) from None
 
     def verify(self) -> str:
-        """One line for each file on whether it is as published.
+        """Compare each file with its checksum: one line a file.
 
         Raises:
             WeightsError: nothing is on disk, or a file differs from its checksum.
@@ -88,7 +87,7 @@ class Source(ABC):
         return "\n".join(compare(file, self.checksum(file)) for file in sorted(files))
 
     def missing(self, problem: str) -> WeightsError:
-        """The message for weights that are not there: which, where they belong, why, and what to do."""
+        """The error for missing weights: which, their place, the reason, and what to do."""
         return WeightsError(f"expected {self.name} at {self.path()}, {problem}: {self.how()}")
 
 
@@ -119,7 +118,7 @@ class Address(Source):
         return self.file
 
     def pull(self, *, offline: bool = False, progress: Progress | None = None) -> Path:
-        """As ``Source.pull``; a file that is here may have been put there by hand, and is compared."""
+        """As ``Source.pull``; a file on disk may have been copied by hand, so its checksum is compared."""
         if self.find() is not None:
             compare(self.file, self.sha256)
         return super().pull(offline=offline, progress=progress)
@@ -138,8 +137,8 @@ class ClipRepository(Source):
 
     Attributes:
         repository: "org/name".
-        files: names of the weights' file; the first that there is counts.
-        with_config: whether the folder with config and weights is found, not the weights' file.
+        files: names of the weights' file, of which the first that exists is used.
+        with_config: find the folder with config and weights instead of the weights' file.
     """
 
     repository: str
@@ -212,11 +211,11 @@ class TextRepository(Source):
 
 @dataclass(frozen=True)
 class Local(Source):
-    """A file or folder that is here or nowhere: of the installed package, or of the user's own.
+    """A file or folder that cannot be downloaded: the installed package's or the user's own.
 
     Attributes:
         place: where it is.
-        hint: what to do where it is missing.
+        hint: what to do if it is missing.
         sha256: of the file; None where it is not known.
     """
 
@@ -241,12 +240,12 @@ class Local(Source):
 
 
 def _fetch_or(name: str, by_hand: str) -> str:
-    """What to do for weights that can be downloaded, with a network and without."""
+    """What to do about downloadable weights, online and offline."""
     return f"`ovseg models pull {name}` fetches it (behind a proxy set HTTPS_PROXY); offline, {by_hand}"
 
 
 def compare(file: Path, wanted: str | None) -> str:
-    """One line on a file and its checksum. Raises WeightsError where they differ; the file stays."""
+    """Compare a file with its checksum, in one line. Raises WeightsError where they differ; the file stays."""
     check_file(file, "weights")
     got = file_digest(file)
     if wanted is None:

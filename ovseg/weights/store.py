@@ -1,4 +1,4 @@
-"""The one store of weights: a name leads to its source, which finds, pulls and verifies. Imports no torch.
+"""Resolve a model's name to the source of its weights, which finds, pulls and verifies. Imports no torch.
 
 A name is a model's name as in ``load_model`` and ``load_segmenter``; models of open_clip need a tag beside it.
 """
@@ -24,7 +24,7 @@ from ovseg.weights.sources import (
 
 
 def folder() -> Path:
-    """Where weights lie that are not in the hub's cache."""
+    """The folder of weights that are not in the hub's cache."""
     return home() / "weights"
 
 
@@ -77,13 +77,13 @@ def text_parts(repository: str, *, offline: bool) -> Path:
 
     Raises:
         UsageError: the repository cannot have this name.
-        WeightsError: it is not in the cache and ``offline`` is True, or it cannot be had.
+        WeightsError: it is not in the cache and ``offline`` is True, or it cannot be fetched.
     """
     return TextRepository(network.check_repository(repository)).pull(offline=offline)
 
 
 def pull(name: str, tag: str | None = None, *, offline: bool = False) -> Path:
-    """The weights of a name, downloaded where they are missing and can be.
+    """The weights of a name, downloaded if they are missing.
 
     Raises:
         UsageError: the name or the tag is unknown.

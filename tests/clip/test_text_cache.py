@@ -310,25 +310,16 @@ def test_what_is_no_unit_vector_is_not_kept(tmp_path, unit):
         assert cache.read(KEY) is None
 
 
-def test_entries_of_earlier_versions_are_not_read_and_go_first(encoder, clip, tokenizer, tmp_path):
-    old = tmp_path / "ab" / f"{KEY}.npy"
+def test_what_a_killed_process_left_goes_first_and_other_files_stay(encoder, clip, tokenizer, tmp_path):
     mine = tmp_path / "ab" / "mine.txt"
-    old.parent.mkdir(parents=True)
-    np.save(old, np.full(128, 128**-0.5, np.float32))
+    mine.parent.mkdir(parents=True)
     mine.write_text("not an entry")
-    left = tmp_path / "ab" / ".ovseg-12-34"  # by a process that was killed
+    left = tmp_path / "ab" / ".ovseg-12-34"
     left.write_bytes(bytes(100))
-    for path in (old, mine, left):
+    for path in (mine, left):
         os.utime(path, (1, 1))
-    cache = TextCache(tmp_path, limit=600)
-    assert cache.read(KEY) is None
-    encoder(clip, tokenizer, cache).encode(["tree"])
-    assert (
-        not old.exists()
-        and not left.exists()
-        and mine.exists()
-        and len(list(tmp_path.rglob("*.feature"))) == 1
-    )
+    encoder(clip, tokenizer, TextCache(tmp_path, limit=600)).encode(["tree"])
+    assert not left.exists() and mine.exists() and len(list(tmp_path.rglob("*.feature"))) == 1
 
 
 def test_the_oldest_go_first_when_it_is_full(tmp_path, unit):

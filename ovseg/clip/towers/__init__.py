@@ -31,7 +31,7 @@ def tower_of(visual: nn.Module) -> Tower:
         visual: the image tower of an embedded model, or of one of open_clip's.
 
     Raises:
-        UnsupportedModelError: its tokens cannot be read here.
+        UnsupportedModelError: ovseg cannot read its tokens.
     """
     model: Any = visual  # nn.Module declares none of the attributes of these classes
     if isinstance(visual, PooledTrunk):

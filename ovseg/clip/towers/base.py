@@ -1,4 +1,4 @@
-"""What the encoder asks of an image tower, whichever family it belongs to.
+"""The interface between the encoder and an image tower of any family.
 
 What a place means in the common space. The tower's own pooling makes one feature of all its tokens, and only
 that feature was trained to be compared with texts. **The feature of a place is what the tower would answer if
@@ -8,9 +8,8 @@ its pooling saw this place's token alone.** For each pooling this is what the li
 - mean of the places (CLIPA, ViTamin, ConvNeXt, FastViT): the mean of one token is that token, so
   ``head(norm(x_i))``. Where the norm comes before the mean and the head is linear, the mean of the places is
   the image's own feature;
-- attention pooling (CLIP's ResNets, CoCa, SigLIP, PE-Core): the softmax over one token is 1 whatever the
-query,
-  so the value path alone is left: ``head(W_o W_v norm(x_i))``, and SigLIP's feed-forward network after it.
+- attention pooling (CLIP's ResNets, CoCa, SigLIP, PE-Core): the softmax over one token is 1 for any
+  query, so only the value path is left: ``head(W_o W_v norm(x_i))``, and SigLIP's feed-forward network after it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from ovseg.clip.attention import Heads
 
 
 class Layout(NamedTuple):
-    """Where the places of a batch are.
+    """The grid of a batch's places.
 
     Attributes:
         grid: (h, w).
@@ -71,8 +70,7 @@ class BlockTower(Tower):
 
     @abstractmethod
     def heads(self, block: nn.Module, x: Tensor, layout: Layout, queries: bool = True) -> Heads:
-        """Queries, keys and values as the block's own attention reads them: normalised and turned, where it
-        does.
+        """Queries, keys and values as the block's own attention compares them, after its norms and rotation.
 
         ``queries=False`` computes the first token's query only.
         """
@@ -100,7 +98,7 @@ class BlockTower(Tower):
 def resize_positions(
     positions: Tensor, native: tuple[int, int], grid: tuple[int, int], how: str, prefix: int = 1
 ) -> Tensor:
-    """The position embedding for another grid, as a new tensor.
+    """Resize a position embedding to another grid, as a new tensor.
 
     It is interpolated in float32; the rows of leading tokens stay as they are. The native grid gives the
     input back, so a model at its own size is exactly its own.
