@@ -7,7 +7,7 @@ import signal
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -58,7 +58,7 @@ class Report:
 
 
 def run_calls(
-    folder: Path, seed: int, numbers: range | list[int], seen: Callable[[int], None] = lambda number: None
+    folder: Path, seed: int, numbers: Sequence[int], seen: Callable[[int], None] = lambda number: None
 ) -> Report:
     """Make the calls with these numbers. A number and the seed give the same call whatever was made before.
 

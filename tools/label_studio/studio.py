@@ -77,9 +77,9 @@ class Studio:
 
     def __enter__(self) -> Studio:
         command = [
-            *(self.python.parent / "label-studio", "start", "--no-browser"),
+            *(str(self.python.parent / "label-studio"), "start", "--no-browser"),
             *("--internal-host", "127.0.0.1", "-p", str(self.port)),
-            *("--data-dir", self.folder / "data", "--username", USER, "--password", PASSWORD),
+            *("--data-dir", str(self.folder / "data"), "--username", USER, "--password", PASSWORD),
             *("--user-token", self.token, "--enable-legacy-api-token"),
         ]
         (self.folder / "data").mkdir(exist_ok=True)
