@@ -5,9 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -15,9 +14,6 @@ from ovseg.errors import UsageError, described
 from ovseg.files.cache import ContentCache
 from ovseg.results.base import check_array
 from ovseg.segmenters.prompts import CheckedPrompt, Prompt, check_boxes, check_prompt
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Features = TypeVar("Features")
 Enlarge = Callable[[NDArray[np.float32], tuple[int, int]], NDArray[np.bool_]]
@@ -262,21 +258,3 @@ def _listed(prompts: Iterable[Prompt]) -> list[Prompt]:
         return list(prompts)
     except TypeError:  # a 0-d array has __iter__, which raises
         raise UsageError(f"expected a list of prompts, got {described(prompts)}") from None
-
-
-def framed(values: NDArray[np.float32], size: tuple[float, float], side: int) -> NDArray[np.float32]:
-    """A map (H, W) in 0..1 as logits (side, side) of SAM, which pads images below and on the right.
-
-    The map fills the upper left ``size`` (height, width) of the logits; the padding is not the object.
-    """
-    logits = np.full((side, side), -10, np.float32)
-    height, width = (max(1, round(length)) for length in size)
-    logits[:height, :width] = cv2.resize((values - 0.5) * 20, (width, height))
-    return logits
-
-
-def above(values: Tensor, threshold: float) -> NDArray[np.bool_]:
-    """Where a tensor is above a threshold. On the CPU, NumPy compares ten times faster than torch does."""
-    if values.device.type == "cpu":
-        return np.asarray(values.numpy() > threshold)
-    return np.asarray((values > threshold).cpu())

@@ -20,15 +20,15 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from torch.nn import functional as F
 from transformers import BaseImageProcessor, PretrainedConfig, PreTrainedModel
 
-from ovseg.errors import ImageError, OvsegError, UsageError, WeightsError
+from ovseg.errors import OvsegError, UsageError, WeightsError
 from ovseg.files.paths import shown
 from ovseg.options import DeviceOptions
 from ovseg.options.checks import MAX_SIDE
-from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, above, framed
+from ovseg.segmenters.base import Embedding, MaskSet
 from ovseg.segmenters.prompts import CheckedPrompt
+from ovseg.segmenters.sam import SquareFeatures, SquareSegmenter
 from ovseg.weights import checkpoints, network, store
 from ovseg.weights.checkpoints import State
 from ovseg.weights.files import RANDOM, brief, file_state, read_json
@@ -54,58 +54,33 @@ FAMILIES = {
 """``model_type`` of a config.json to transformers' classes. Modules for tracking in videos are not loaded."""
 
 
-@dataclass(frozen=True)
-class _Features:
-    image: dict[str, Any]  # what the model's forward takes instead of pixels
-    input_size: tuple[int, int]  # (height, width) of the image in the square input, without padding
-
-
-class HuggingFace(Segmenter[_Features]):
+class HuggingFace(SquareSegmenter):
     """One model of transformers with its image processor; ``name`` keys its embeddings."""
 
     def __init__(self, model: Any, processor: Any, pads: bool, name: str, device: str = "cpu") -> None:
-        super().__init__()
-        self.name = name
+        prompts = model.config.prompt_encoder_config
+        side = int(prompts.image_size)
+        super().__init__(name, device, side, 4 * side // int(prompts.patch_size), pads)
         self.model = model.to(device).eval()
         self.processor = processor
-        self.pads = pads
-        prompts = model.config.prompt_encoder_config
-        self.side = int(prompts.image_size)
-        self.low_side = 4 * self.side // int(prompts.patch_size)
-
-    def _prior(self, embedding: Embedding[_Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
-        height, width = embedding.features.input_size
-        share = self.low_side / self.side
-        return framed(values, (height * share, width * share), self.low_side)
-
-    def _input_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        if not self.pads:
-            return self.side, self.side
-        scale = self.side / max(size)
-        height, width = (int(length * scale + 0.5) for length in size)
-        return height, width
 
     @torch.no_grad()
-    def _encode(self, image: NDArray[np.uint8]) -> _Features:
-        size = (image.shape[0], image.shape[1])
-        if min(self._input_size(size)) < 1:
-            raise ImageError(
-                f"expected sides within 1:{2 * self.side} for SAM, got {size[1]} x {size[0]} pixels"
-            )
+    def _encode(self, image: NDArray[np.uint8]) -> SquareFeatures:
+        input_size = self._input_size(image)
         square = {"height": self.side, "width": self.side}
         options = {"size": {"longest_edge": self.side}, "pad_size": square} if self.pads else {"size": square}
         image = image.copy()  # torch, within the processor, warns of arrays that are read-only
         prepared = self.processor(image, input_data_format="channels_last", return_tensors="pt", **options)
-        found = self.model.get_image_embeddings(prepared["pixel_values"].to(self.model.device))
+        found = self.model.get_image_embeddings(prepared["pixel_values"].to(self.device))
         if isinstance(found, tuple):  # SAM-HQ's decoder also looks at the first block with global attention
             features = {"image_embeddings": found[0], "intermediate_embeddings": list(found[1][:1])}
         else:
             features = {"image_embeddings": found}
-        return _Features(features, self._input_size(size))
+        return SquareFeatures(features, input_size)
 
     @torch.no_grad()
-    def _decode(self, embedding: Embedding[_Features], prompt: CheckedPrompt) -> MaskSet:
-        size, input_size, device = embedding.size, embedding.features.input_size, self.model.device
+    def _decode(self, embedding: Embedding[SquareFeatures], prompt: CheckedPrompt) -> MaskSet:
+        size, input_size, device = embedding.size, embedding.features.input_size, self.device
         scale = np.array([input_size[1] / size[1], input_size[0] / size[0]])  # of (x, y)
         given: dict[str, torch.Tensor] = {}
         if len(prompt.points):
@@ -114,27 +89,12 @@ class HuggingFace(Segmenter[_Features]):
         if prompt.box is not None:
             given["input_boxes"] = torch.tensor(prompt.box * np.tile(scale, 2), dtype=torch.float)[None, None]
         if prompt.mask is not None:
-            low = torch.tensor(prompt.mask, dtype=torch.float)[None, None]
-            wanted = (self.low_side, self.low_side)
-            given["input_masks"] = (
-                low if low.shape[2:] == wanted else F.interpolate(low, wanted, mode="bilinear")
-            )
+            given["input_masks"] = self._mask_input(prompt.mask)[None]
         given = {key: value.to(device) for key, value in given.items()}
         found = self.model(**embedding.features.image, **given, multimask_output=True)
         logits = found.pred_masks[:, 0].float()  # (1, M, h, w)
         scores = found.iou_scores[0, 0].float().cpu().numpy()
         return MaskSet(logits[0].cpu().numpy(), scores, size, partial(self._enlarge, input_size))
-
-    @torch.no_grad()
-    def _enlarge(
-        self, input_size: tuple[int, int], logits: NDArray[np.float32], size: tuple[int, int]
-    ) -> NDArray[np.bool_]:
-        full = torch.from_numpy(logits)[None].to(self.model.device)
-        if self.pads:
-            full = F.interpolate(full, (self.side, self.side), mode="bilinear")
-            full = full[..., : input_size[0], : input_size[1]]
-        full = F.interpolate(full, size, mode="bilinear")
-        return above(full[0], 0.0)
 
 
 # ------------------------------------------------------------------------------------------- loading

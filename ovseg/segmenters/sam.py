@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from torch.nn import functional as F
 
 from ovseg.errors import ImageError
 from ovseg.options import DeviceOptions
-from ovseg.segmenters.base import Embedding, MaskSet, Segmenter, above, framed
+from ovseg.segmenters.base import Embedding, MaskSet, Segmenter
 from ovseg.segmenters.prompts import CheckedPrompt
 from ovseg.segmenters.sam_modules import MaskDecoder, PromptEncoder, Sam, SquareEncoder, make_neck
 from ovseg.weights import checkpoints, store
@@ -44,12 +45,69 @@ _MOBILE_WIDTH = 256  # channels between encoder and decoder
 
 
 @dataclass(frozen=True)
-class _Features:
-    image: Tensor  # (1, C, h, w)
-    input_size: tuple[int, int]  # (height, width) before padding to the square
+class SquareFeatures:
+    """Features of an image that was resized into a square.
+
+    Attributes:
+        image: the model's own: (1, C, h, w), or the arguments by name that transformers' models take for it.
+        input_size: (height, width) of the image in the square, without padding.
+    """
+
+    image: Any
+    input_size: tuple[int, int]
 
 
-class SegmentAnything(Segmenter[_Features]):
+class SquareSegmenter(Segmenter[SquareFeatures]):
+    """A segmenter whose model takes a square of ``side`` pixels and gives logits (low_side, low_side).
+
+    The image is padded below and on the right; with ``pads=False`` it is stretched.
+    """
+
+    def __init__(self, name: str, device: str, side: int, low_side: int, pads: bool = True) -> None:
+        super().__init__()
+        self.name, self.device = name, torch.device(device)
+        self.side, self.low_side, self.pads = side, low_side, pads
+
+    def _prior(
+        self, embedding: Embedding[SquareFeatures], values: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        share = self.low_side / self.side
+        height, width = (max(1, round(length * share)) for length in embedding.features.input_size)
+        logits = np.full((self.low_side, self.low_side), -10, np.float32)  # the padding is not the object
+        logits[:height, :width] = cv2.resize((values - 0.5) * 20, (width, height))
+        return logits
+
+    def _input_size(self, image: NDArray[np.uint8]) -> tuple[int, int]:
+        """(height, width) of an image in the square. Raises ImageError where a side would vanish."""
+        if not self.pads:
+            return self.side, self.side
+        scale = self.side / max(image.shape[:2])
+        height, width = (int(length * scale + 0.5) for length in image.shape[:2])
+        if min(height, width) < 1:
+            got = f"{image.shape[1]} x {image.shape[0]}"
+            raise ImageError(f"expected sides within 1:{2 * self.side} for SAM, got {got} pixels")
+        return height, width
+
+    def _mask_input(self, mask: NDArray[np.float32]) -> Tensor:
+        """(1, low_side, low_side) logits for the prompt encoder."""
+        low, size = torch.from_numpy(mask.copy())[None], (self.low_side, self.low_side)
+        return low if low.shape[1:] == size else F.interpolate(low[None], size, mode="bilinear")[0]
+
+    @torch.no_grad()
+    def _enlarge(
+        self, input_size: tuple[int, int], logits: NDArray[np.float32], size: tuple[int, int]
+    ) -> NDArray[np.bool_]:
+        full = torch.from_numpy(logits)[None].to(self.device)
+        if self.pads:
+            full = F.interpolate(full, (self.side, self.side), mode="bilinear")
+            full = full[..., : input_size[0], : input_size[1]]
+        full = F.interpolate(full, size, mode="bilinear")[0]
+        if full.is_cpu:  # there, NumPy compares ten times faster than torch does
+            return np.asarray(full.numpy() > 0)
+        return np.asarray((full > 0).cpu())
+
+
+class SegmentAnything(SquareSegmenter):
     """One built SAM; ``name`` keys its embeddings, so give each set of weights its own.
 
     Args:
@@ -59,43 +117,23 @@ class SegmentAnything(Segmenter[_Features]):
     """
 
     def __init__(self, sam: Sam, name: str, device: str = "cpu") -> None:
-        super().__init__()
-        self.name = name
+        super().__init__(name, device, sam.image_encoder.img_size, sam.prompt_encoder.mask_input_size[0])
         self.sam = sam.to(device).eval()
-        self.device = torch.device(device)
-        self.side = sam.image_encoder.img_size
-        self._low = sam.prompt_encoder.mask_input_size
-
-    def _prior(self, embedding: Embedding[_Features], values: NDArray[np.float32]) -> NDArray[np.float32]:
-        height, width = embedding.features.input_size
-        share = self._low[0] / self.side
-        return framed(values, (height * share, width * share), self._low[0])
-
-    def _input_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) at which an image of ``size`` fills the square, long side to long side."""
-        scale = self.side / max(size)
-        height, width = (int(length * scale + 0.5) for length in size)
-        return height, width
 
     @torch.no_grad()
-    def _encode(self, image: NDArray[np.uint8]) -> _Features:
-        size = (image.shape[0], image.shape[1])
-        height, width = self._input_size(size)
-        if min(height, width) < 1:
-            raise ImageError(
-                f"expected sides within 1:{2 * self.side} for SAM, got {size[1]} x {size[0]} pixels"
-            )
+    def _encode(self, image: NDArray[np.uint8]) -> SquareFeatures:
+        height, width = self._input_size(image)
         resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         pixels = torch.from_numpy(np.array(resized)).to(self.device).permute(2, 0, 1)[None].float()
         mean, std = (torch.tensor(row, device=self.device).view(3, 1, 1) for row in (PIXEL_MEAN, PIXEL_STD))
         square = F.pad((pixels - mean) / std, (0, self.side - width, 0, self.side - height))
-        return _Features(self.sam.image_encoder(square), (height, width))
+        return SquareFeatures(self.sam.image_encoder(square), (height, width))
 
-    def _decode(self, embedding: Embedding[_Features], prompt: CheckedPrompt) -> MaskSet:
+    def _decode(self, embedding: Embedding[SquareFeatures], prompt: CheckedPrompt) -> MaskSet:
         return self._decode_many(embedding, [prompt])[0]
 
     def _decode_many(
-        self, embedding: Embedding[_Features], prompts: Sequence[CheckedPrompt]
+        self, embedding: Embedding[SquareFeatures], prompts: Sequence[CheckedPrompt]
     ) -> list[MaskSet]:
         """Prompts of equal form in one call of the decoder, at most ``BATCH`` at once."""
         found: dict[int, MaskSet] = {}
@@ -110,7 +148,7 @@ class SegmentAnything(Segmenter[_Features]):
 
     @torch.no_grad()
     def _decode_alike(
-        self, embedding: Embedding[_Features], prompts: Sequence[CheckedPrompt]
+        self, embedding: Embedding[SquareFeatures], prompts: Sequence[CheckedPrompt]
     ) -> Iterator[MaskSet]:
         sparse, dense = self.sam.prompt_encoder(**self._stacked(embedding, prompts))
         logits, scores = self.sam.mask_decoder(
@@ -126,7 +164,9 @@ class SegmentAnything(Segmenter[_Features]):
             for one, score in zip(logits.float().cpu().numpy(), scores.float().cpu().numpy(), strict=True)
         )
 
-    def _stacked(self, embedding: Embedding[_Features], prompts: Sequence[CheckedPrompt]) -> dict[str, Any]:
+    def _stacked(
+        self, embedding: Embedding[SquareFeatures], prompts: Sequence[CheckedPrompt]
+    ) -> dict[str, Any]:
         """The prompt encoder's arguments: prompts of one form in pixels of the square input."""
         size, input_size = embedding.size, embedding.features.input_size
         scale = np.array([input_size[1] / size[1], input_size[0] / size[0]])  # of (x, y)
@@ -143,23 +183,10 @@ class SegmentAnything(Segmenter[_Features]):
             corners = np.stack([prompt.box for prompt in prompts if prompt.box is not None])
             boxes = torch.as_tensor(corners * np.tile(scale, 2), dtype=torch.float, device=self.device)
         if has_mask:
-            masks = torch.stack([_mask_input(prompt.mask, self._low) for prompt in prompts]).to(self.device)
+            masks = torch.stack(
+                [self._mask_input(prompt.mask) for prompt in prompts if prompt.mask is not None]
+            ).to(self.device)
         return {"points": points, "boxes": boxes, "masks": masks}
-
-    @torch.no_grad()
-    def _enlarge(
-        self, input_size: tuple[int, int], logits: NDArray[np.float32], size: tuple[int, int]
-    ) -> NDArray[np.bool_]:
-        low = torch.from_numpy(logits)[None].to(self.device)
-        square = F.interpolate(low, (self.side, self.side), mode="bilinear")
-        inside = square[..., : input_size[0], : input_size[1]]
-        return above(F.interpolate(inside, size, mode="bilinear")[0], 0.0)
-
-
-def _mask_input(mask: NDArray[np.float32] | None, size: tuple[int, int]) -> Tensor:
-    """(1, h, w) logits at the size that the prompt encoder takes."""
-    low = torch.from_numpy(np.array(mask, np.float32))[None]
-    return low if low.shape[1:] == size else F.interpolate(low[None], size, mode="bilinear")[0]
 
 
 # ----------------------------------------------------------------------------------------- MobileSAM
