@@ -89,7 +89,7 @@ def on_meta():
 def test_every_method_stays_on_its_device(on_meta, name):
     model = on_meta.with_method(name)
     words = as_vocabulary({"background": "sky", "a": ["b", "c"], "d": "e"})
-    text = torch.zeros(len(words.flat), model.clip.visual.output_dim, device="meta")
+    text = torch.zeros(len(words.flat), 128, device="meta")
     empty = text[:1]
     images = [((40, 60), torch.zeros(3, 64, 96, device="meta"))] * 2
     for options in (

@@ -147,7 +147,7 @@ def test_an_image_may_come_without_a_head(port):
     "changed, code, line",
     [
         ({"model": "yolo"}, "MODEL_NOT_FOUND", "expected the model 'ovseg', got 'yolo'"),
-        ({"image": "data:image/png;base64,AAAA"}, "INVALID_IMAGE", "wanted"),
+        ({"image": "data:image/png;base64,AAAA"}, "INVALID_IMAGE", "expected"),
         ({"image": 5, "text_prompt": "a"}, "INVALID_IMAGE", "expected an image as a data URI or in base64"),
         ({"image": "!"}, "INFERENCE_ERROR", "expected an image in base64"),
         ({"image": "/data/local-files/?d=a.png"}, "INFERENCE_ERROR", "expected an image in base64"),
