@@ -28,6 +28,7 @@ from ovseg.errors import UsageError, short_repr
 from ovseg.files.paths import read_text
 from ovseg.options import Plain
 from ovseg.options.checks import check_number
+from ovseg.options.fields import read_number
 from ovseg.words.names import check_name, fold
 from ovseg.words.vocabulary import Names, Vocabulary, as_vocabulary, list_vocabularies, load_vocabulary
 
@@ -77,7 +78,7 @@ class Classes:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every class, "background" too, (K,)."""
+        """Every class, including "background", (K,)."""
         return self.vocabulary.names
 
     @property
@@ -93,7 +94,7 @@ class Classes:
         )
 
     def with_thresholds(self, thresholds: Mapping[str, float]) -> Classes:
-        """The same classes with other thresholds for those that are named. Raises UsageError."""
+        """The same classes, with the given thresholds replaced. Raises UsageError."""
         return replace(self, thresholds={**self.thresholds, **thresholds})
 
     def describe(self) -> dict[str, Plain]:
@@ -172,7 +173,7 @@ def parse_classes(text: str, source: str = "") -> Classes:
                 continue
             rows.append((name, texts))
             if threshold is not None:
-                thresholds[name] = check_number("a threshold", _as_number(threshold), 0, 1)
+                thresholds[name] = check_number("a threshold", read_number(name, threshold), 0, 1)
         except UsageError as error:
             raise UsageError(f"{where}line {number}: {error}") from None
     try:
@@ -200,7 +201,7 @@ def read_thresholds(path: str | os.PathLike[str]) -> dict[str, float]:
 
 
 def _parse_line(line: str) -> tuple[str | None, str | None, tuple[str, ...]] | None:
-    """Name, threshold and texts of a line, None for an empty one; the name None for texts after "not"."""
+    """Name, threshold and texts of a line; None for an empty line; the name is None for "not: …"."""
     kept: list[str] = []
 
     def keep(found: re.Match[str]) -> str:
@@ -229,13 +230,6 @@ def _parse_line(line: str) -> tuple[str | None, str | None, tuple[str, ...]] | N
     if colon and fold(head) == NOT:
         return None, None, texts
     return restored(head), threshold, texts
-
-
-def _as_number(text: str) -> object:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _from_json(content: str, path: Path) -> Classes:

@@ -1,4 +1,4 @@
-"""Annotations of one format to others, by the same readers and writers as everywhere."""
+"""Convert annotations between formats, with the readers and writers of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def convert(
 ) -> int:
     """Write annotations in other formats, each in a new folder of its name below ``out``.
 
-    What readers and formats do not take is left out and counted in ``annotations.skipped``.
+    Content that a reader or format does not support is left out and counted in ``annotations.skipped``.
 
     Args:
         annotations: what ``read_annotations`` gives.
@@ -95,7 +95,7 @@ def distinct(records: Iterator[Record]) -> Iterator[Record]:
 
 
 def safe_name(name: str) -> str:
-    """A name from a foreign file as a path that stays below a folder.
+    """Turn a name from a foreign file into a relative path that stays below its folder.
 
     >>> safe_name("/etc/../a//b.jpg"), safe_name("..\\\\..")
     ('etc/a/b.jpg', 'image')

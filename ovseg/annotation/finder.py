@@ -58,7 +58,7 @@ class MaskFinder:
     def find(
         self, pictures: Sequence[NDArray[np.uint8]], wanted: Sequence[bool] | None = None
     ) -> Iterator[Picture | None]:
-        """What is in each of several pictures, which go through CLIP together.
+        """The regions in each of several pictures, encoded by CLIP as one batch.
 
         Args:
             pictures: (H, W, 3) uint8 RGB each.
@@ -74,7 +74,7 @@ class MaskFinder:
             yield self.find_in(setup.encode(picture, one)) if asked else None
 
     def find_in(self, encoded: EncodedImage) -> Picture:
-        """What is in a picture that has been through both encoders with these models and options."""
+        """The regions in a picture that both encoders have encoded with these models and options."""
         answers = find(self.setup, encoded, self.asked)
         rated = [one.question.rated for one in answers if one.question.rated is not None]
         found = [mask for one in answers for mask in one.objects]
@@ -95,7 +95,7 @@ class MaskFinder:
         return Picture(tuple(regions), listed)
 
     def describe(self) -> dict[str, object]:
-        """Whatever decides the regions; the device and the number of pictures in a batch do not."""
+        """The settings that affect the regions; device and batch size do not."""
         return describe(self.setup.model, self.setup.segmenter, self.classes, self.setup.options)
 
 
@@ -138,7 +138,7 @@ class LabelFinder:
             yield Picture(tuple(self._regions(one.array)), None) if asked else None
 
     def describe(self) -> dict[str, object]:
-        """Whatever decides the regions; the device and the number of pictures in a batch do not."""
+        """The settings that affect the regions; device and batch size do not."""
         return describe(self.model, None, self.classes, self.options)
 
     def _regions(self, labels: NDArray[np.unsignedinteger]) -> Iterator[Region]:
@@ -151,14 +151,14 @@ class LabelFinder:
 def describe(
     model: Model, segmenter: Segmenter | None, classes: Classes, options: Options
 ) -> dict[str, object]:
-    """The settings of a finder, by which a run folder tells two runs apart."""
+    """The settings of a finder, which identify a run in its folder."""
     chosen = options.describe()
     del chosen["batch"]
     return {**describe_models(model, segmenter), "classes": classes.describe(), "options": chosen}
 
 
 def describe_models(model: Model, segmenter: Segmenter | None) -> dict[str, object]:
-    """The version of ovseg, and which models with which weights."""
+    """ovseg's version, the models and their weights."""
     weights = model.loaded.weights
     return {
         "ovseg": ovseg.__version__,

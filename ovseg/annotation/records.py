@@ -1,7 +1,7 @@
-"""What is known of one image: its regions as run lengths with their class, score and prompt.
+"""The record of an image: its regions as run lengths, with class, score and prompt.
 
-Every writer gets ``Record`` objects and every reader gives them, so that a format is one writer and one
-reader. Masks are kept as COCO's run lengths: of a photograph they take some kilobytes, the arrays megabytes.
+Readers return ``Record`` objects and writers take them, so a format is one reader and one writer. Masks are
+kept as COCO's run lengths: a photograph's take kilobytes, arrays megabytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ovseg.files.values import VARIABLE, pixel_limit
 from ovseg.results.coco import Mask
 
 MOST_PIXELS = 2**31 - 1
-"""More pixels are no image whatever the limit: the run lengths of pycocotools count in 32 bits."""
+"""Most pixels of an image, whatever the limit: the run lengths of pycocotools count in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Region:
     method: str | None = None
 
     def known(self) -> dict[str, object]:
-        """Score, prompt and method, those that there are."""
+        """Score, prompt and method, without those that are None."""
         found = {"score": self.score, "prompt": self.prompt, "method": self.method}
         return {key: value for key, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What was found in one picture: its regions, and how likely each class is in it."""
+    """The regions found in one picture, and the presence of each class."""
 
     regions: tuple[Region, ...]
     presence: Mapping[str, float] | None = None
@@ -106,7 +106,7 @@ class Record:
 
 
 def without_ending(name: str) -> str:
-    """A path without the ending of its file.
+    """A path without its file ending.
 
     >>> without_ending("a.b/photo.jpg"), without_ending("a.b/photo")
     ('a.b/photo', 'a.b/photo')
@@ -117,10 +117,10 @@ def without_ending(name: str) -> str:
 
 
 def check_size(size: object, where: str) -> tuple[int, int]:
-    """(height, width) of an image as a file says it.
+    """Check (height, width) of an image as stated in a file.
 
     Raises:
-        DataError: they are no such numbers, or more pixels than an image may have here.
+        DataError: they are not two positive numbers, or exceed the pixel limit.
     """
     try:
         height, width = (int(side) for side in size)  # type: ignore[attr-defined]
@@ -138,7 +138,7 @@ def check_size(size: object, where: str) -> tuple[int, int]:
 
 
 def read_record(path: Path) -> Record:
-    """The record of a file that a run wrote.
+    """Read a record from the file that a run wrote.
 
     Raises:
         DataError: the file is missing, damaged, or something else.

@@ -65,8 +65,8 @@ class Review:
     Attributes:
         classes: the classes that both know.
         images: images that were compared.
-        without_truth: images of the run that the truth does not have.
-        missing: images of the truth that the run does not have.
+        without_truth: images that are in the run only.
+        missing: images that are in the truth only.
         other_classes: classes of the truth that the run was not asked for.
     """
 
@@ -165,7 +165,7 @@ def review(run: Annotations, truth: Annotations) -> Review:
 
 
 def best_threshold(shares: Sequence[tuple[float, bool]]) -> float | None:
-    """The threshold with the highest F1 of presence; among equals the one nearest to 0.5.
+    """The threshold with the highest F1 of presence; ties go to the one nearest 0.5.
 
     Args:
         shares: presence in 0..1, and whether the class is there.
@@ -256,7 +256,7 @@ _FORMS: tuple[Callable[[str], str], ...] = (
 
 
 def _ratio(part: int, whole: int) -> float:
-    """NaN where the whole is nothing."""
+    """NaN if the whole is 0."""
     return part / whole if whole else math.nan
 
 

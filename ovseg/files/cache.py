@@ -1,4 +1,4 @@
-"""What was computed of a picture, kept by its content for the next call with the same pixels."""
+"""A cache of values computed from pictures, keyed by the pixels."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _DIGESTS: dict[int, str] = {}
 
 
 def is_frozen(image: NDArray[np.uint8]) -> bool:
-    """Whether nobody can change an array: it owns its memory and is read-only, as what ``frozen`` returns."""
+    """Whether an array is immutable: read-only, contiguous, and the owner of its memory."""
     return not image.flags.writeable and image.base is None and image.flags.c_contiguous
 
 
 def frozen(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An array that nobody can change: the array itself where that is so already, else a read-only copy.
+    """An immutable array: the array itself if it is frozen already, else a read-only copy.
 
     >>> image = np.zeros((2, 2, 3), np.uint8)
     >>> kept = frozen(image)
@@ -39,10 +39,10 @@ def frozen(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class ContentCache(Generic[Value]):
-    """The last used values, by the shape, dtype and SHA-256 of a picture. May be shared by threads.
+    """The most recently used values, keyed by a picture's shape, dtype and SHA-256. Thread-safe.
 
     Args:
-        most: values that are kept.
+        most: how many values are kept.
 
     >>> cache = ContentCache()
     >>> image = np.zeros((2, 2, 3), np.uint8)
@@ -62,16 +62,16 @@ class ContentCache(Generic[Value]):
         return len(self._values)
 
     def __contains__(self, image: NDArray[np.uint8]) -> bool:
-        """Whether a value of the same pixels is kept."""
+        """Whether a value for the same pixels is cached."""
         return _digest(image) in self._values
 
     def get(self, image: NDArray[np.uint8], make: Callable[[NDArray[np.uint8]], Value]) -> Value:
-        """The value of a picture: what ``make`` gave for the same pixels before, or gives now.
+        """The cached value for the same pixels, or the result of ``make``.
 
         Args:
             image: any array; its content is the key.
-            make: gets ``frozen(image)``, which its value may keep and hand to other caches: they neither copy
-                nor hash it again.
+            make: called with ``frozen(image)``, which its value may keep and pass to other caches without
+                another copy or hash.
 
         Returns:
             The value. Arrays in it (itself, or in a tuple, list, mapping or dataclass) are read-only,
@@ -94,7 +94,7 @@ class ContentCache(Generic[Value]):
 
 
 def _digest(image: NDArray[np.uint8]) -> str:
-    """Shape, dtype and SHA-256 of the content; of a frozen array it is computed once."""
+    """Shape, dtype and SHA-256 of the content, computed once for a frozen array."""
     if is_frozen(image) and id(image) in _DIGESTS:
         return _DIGESTS[id(image)]
     digest = f"{image.shape} {image.dtype} {hashlib.sha256(np.ascontiguousarray(image)).hexdigest()}"

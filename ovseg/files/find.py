@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and what their results are called."""
+"""Find the images in folders, and name their results."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SUFFIXES = frozenset(
     ".bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp".split()
     + ([".avif"] if features.check("avif") else [])
 )
-"""The endings that a search in a folder takes for images, in lower case; see also ``suffixes``."""
+"""Endings of image files in a searched folder, in lower case; see also ``suffixes``."""
 HEIF = frozenset([".heic", ".heif"])
 RAW = frozenset([".arw", ".cr2", ".cr3", ".dng", ".jxl", ".nef", ".orf", ".psd", ".raf", ".rw2", ".svg"])
 LONGEST = 180
-"""The most bytes of a result's name in front of its ending. File systems allow 255 with the ending."""
+"""Longest result name in bytes, without its ending. File systems allow 255 with it."""
 
 
 def suffixes() -> frozenset[str]:
@@ -36,7 +36,7 @@ def find_images(
 ) -> tuple[list[Path], list[str]]:
     """Find the image files that paths name.
 
-    A path that is no folder is taken as it is: whether it can be read shows when it is read. A folder is
+    A path to a file is returned unchecked; reading it will show whether it is an image. A folder is
     searched for files with an ending of ``suffixes()``. Skipped are hidden files (such as ``._photo.png``)
     and ovseg's own results: pictures whose name has a further ending (``NAME.labels.png``) and that either
     carry the mark of ovseg's writers or lie beside the image NAME with an ending that the writers use.
@@ -169,7 +169,7 @@ def _visible(folder: Path, recursive: bool, known: frozenset[str], refused: list
 
 
 def _is_so(ask: Callable[[], bool]) -> bool:
-    """What an entry of a folder says of itself; a link that leads back to itself raises, and is nothing."""
+    """The answer of a folder entry's method; False for a link to itself, which raises."""
     try:
         return ask()
     except OSError:
@@ -177,7 +177,7 @@ def _is_so(ask: Callable[[], bool]) -> bool:
 
 
 def without_results(images: Sequence[Path]) -> tuple[list[Path], int]:
-    """The images that are no results of ovseg, and the number of those that are."""
+    """The images without ovseg's own results, and the number of results left out."""
     stems = {(image.parent, name) for image in images for name in (image.stem, image.name)}
     kept = [image for image in images if not _is_result(image, stems)]
     return kept, len(images) - len(kept)
@@ -197,7 +197,7 @@ def _is_result(image: Path, stems: set[tuple[Path, str]]) -> bool:
 
 
 def _skipped(names: list[Path], known: frozenset[str]) -> str:
-    """A line of what nothing installed here reads, with counts and what helps; empty if there is nothing."""
+    """A message that counts files no installed library reads, with remedies; empty if there are none."""
     found = Counter(name.suffix.lower() for name in names)
     parts = []
     for endings, hint in (

@@ -29,7 +29,7 @@ from ovseg.files.values import (
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # a damaged file is one line: the error's
 PROGRAMS = frozenset(["EPS", "WMF", "PDF", "PCD"])
-"""Formats that need another program or hold no pixels: not opened."""
+"""Formats that are not opened: they need another program or hold no pixels."""
 SCALED = {"PNG", "PPM"}
 """Formats whose greys Pillow gives as 32-bit integers although they are 16-bit values."""
 HEIF_HINT = "HEIC needs pillow-heif (pip install pillow-heif)"
@@ -82,7 +82,7 @@ def open_picture(stream: BinaryIO, name: str) -> Image.Image:
 
 
 def register_heif() -> bool:
-    """Let Pillow read HEIC where pillow-heif is installed; whether it is."""
+    """Register pillow-heif with Pillow. Returns whether it is installed."""
     try:
         import_module("pillow_heif").register_heif_opener()
     except (ImportError, OSError):  # OSError: a library that it needs is missing

@@ -1,7 +1,7 @@
-"""Rows that are appended to a file and survive a kill: what was written whole is kept, the rest done again.
+"""An append-only file of rows that survives a kill: complete rows are kept, an incomplete one is ignored.
 
-Every row is a line of JSON with its CRC-32 in front. A line that a kill cut, or that a disk damaged, is no row;
-what is appended after it begins on a line of its own.
+Every row is a line of JSON after its CRC-32. A line that was truncated or damaged is not a row; the next row
+starts on a new line.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ovseg.files.paths import shown
 from ovseg.files.write import write_file
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
-"""What a row can hold."""
+"""The content of a row."""
 SYNC_ROWS, SYNC_SECONDS = 64, 5.0
-"""Rows are brought to the disk after so many, or so long."""
+"""The file is synced after this many calls of ``append``, or this many seconds."""
 
 
 class Place(NamedTuple):
-    """Where a row stands: its file, and the first byte and the length of its line."""
+    """Location of a row: its file, and the offset and length of its line in bytes."""
 
     path: Path
     start: int
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 class Journal:
-    """A file of rows, to which one process appends and which any process may read at the same time.
+    """A file of rows: one process appends while any number of processes read.
 
     Args:
         path: the file, in a folder that exists. The first ``append`` makes it.
@@ -62,7 +62,7 @@ class Journal:
         self.close()
 
     def rows(self) -> Iterator[tuple[Place, Json]]:
-        """Each row and where it stands, in the order of the file. A missing file has none.
+        """Each row with its location, in file order. A missing file has no rows.
 
         Raises:
             OvsegError: the file cannot be read.
@@ -74,7 +74,7 @@ class Journal:
             start += len(line)
 
     def repair(self) -> int:
-        """Remove what is no row, before anything is appended.
+        """Remove damaged lines; called before anything is appended.
 
         Returns:
             The number of lines that were removed.
@@ -89,7 +89,7 @@ class Journal:
         return damaged
 
     def append(self, rows: Iterable[Json]) -> None:
-        """Append rows, all of them in one write.
+        """Append rows in one write.
 
         Raises:
             OvsegError: they cannot be written; the file is as it was before.
@@ -108,14 +108,14 @@ class Journal:
             self.sync()
 
     def sync(self) -> None:
-        """Bring every row to the disk."""
+        """Flush every row to the disk."""
         if self._file is not None:
             with suppress(OSError):  # a file system that cannot: the rows are in the file all the same
                 os.fsync(self._file)
         self._waiting, self._synced = 0, time.monotonic()
 
     def close(self) -> None:
-        """Bring every row to the disk and close the file."""
+        """Flush every row to the disk and close the file."""
         self.sync()
         if self._file is not None:
             self._file.close()
@@ -132,7 +132,7 @@ class Journal:
 
 
 def read_row(place: Place) -> Json:
-    """What a row holds. Raises OvsegError where the file has changed since ``Journal.rows``."""
+    """The content of a row. Raises OvsegError if the file has changed since ``Journal.rows``."""
     try:
         with place.path.open("rb") as file:
             file.seek(place.start)
@@ -150,7 +150,7 @@ def _line(row: Json) -> bytes:
 
 
 def _parsed(line: bytes) -> tuple[Json] | None:
-    """What a line holds, alone in a tuple because it may be None; None for what is no row."""
+    """A line's content in a tuple, since the content may be None; None for a damaged line."""
     mark, space, body = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or not space or mark != b"%08x" % zlib.crc32(body):
         return None
@@ -168,7 +168,7 @@ def _ends_a_line(file: FileIO) -> bool:
 
 
 def _write_all(file: FileIO, content: bytes) -> None:
-    """Write in one call at the end of a file, all or nothing."""
+    """Append in one call, all or nothing."""
     size = file.seek(0, os.SEEK_END)
     try:
         if file.write(content) < len(content):

@@ -105,7 +105,7 @@ def _decode(stream: BinaryIO, name: str, limit: int) -> NDArray[np.uint8] | NDAr
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the file stores a pixel, known until the image is loaded."""
+    """Pillow's raw mode of the file, available until the image is loaded."""
     tiles = getattr(image, "tile", [])
     arguments = tiles[0][3] if tiles else ""
     return arguments if isinstance(arguments, str) else str(arguments[0]) if arguments else ""

@@ -1,4 +1,4 @@
-"""Paths and text files: which may be read, what messages call them, and where ovseg keeps its own."""
+"""Paths and text files: checks, how messages show them, and ovseg's own folder."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ KINDS = {
     stat.S_IFBLK: " is a device",
 }
 MAX_BYTES = 2**24
-"""A larger text file is not read: it is no list that somebody wrote."""
+"""A larger text file is rejected: nobody writes such a list by hand."""
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
-    """A path whose leading ``~`` stands for the home folder, unless a file of that very name exists.
+    """Expand a leading ``~`` to the home folder, unless a file of exactly that name exists.
 
-    Raises UsageError where it is no path, or an empty text, which would stand for the current folder.
+    Raises UsageError for what is not a path, and for an empty text, which would mean the current folder.
     """
     text = as_text(path)
     if not text:
@@ -43,7 +43,7 @@ def expand(path: str | os.PathLike[str]) -> Path:
 
 
 def as_text(path: str | os.PathLike[str], what: str = "an image file") -> str:
-    """The text of a path. Raises UsageError where it is no path, or its ``__fspath__`` fails."""
+    """The text of a path. Raises UsageError if it is not a path or its ``__fspath__`` fails."""
     try:
         return os.fsdecode(os.fspath(path))
     except Exception:  # a class of someone else's
@@ -51,14 +51,14 @@ def as_text(path: str | os.PathLike[str], what: str = "an image file") -> str:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path as messages show it: on one line, cut where it is long."""
+    """A path for messages: on one line, truncated if long."""
     text = as_text(path)
     text = text if text.isprintable() else repr(text)
     return text if len(text) <= 1000 else f"{text[:1000]}…"
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file to be read. Raises ImageError where that is not allowed."""
+    """Open a file for reading. Raises ImageError if that fails."""
     try:
         return path.open("rb")
     except OSError as error:
@@ -89,7 +89,7 @@ def check_file(source: str | os.PathLike[str], what: str = "an image file") -> P
 
 
 def file_problem(path: Path) -> str:
-    """Why a path cannot be read as a file, to be said after its name; empty for a regular file."""
+    """Why a path is not a readable file, as the end of a message; empty for a regular file."""
     try:
         return KINDS.get(stat.S_IFMT(os.stat(path).st_mode), "")
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
@@ -103,7 +103,7 @@ def read_text(path: Path, what: str) -> str:
 
     Args:
         path: a regular file in UTF-8, with or without a byte order mark, or in UTF-16 with one.
-        what: what the file should hold, for messages: "a vocabulary".
+        what: the expected content, for messages: "a vocabulary".
 
     Raises:
         UsageError: there is no such file, it is a folder, a pipe or a device, it cannot be read, it is larger

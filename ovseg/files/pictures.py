@@ -27,7 +27,7 @@ LAYOUTS = "(H, W), (H, W, 1), (H, W, 3), (H, W, 4) or (3, H, W)"
 
 @runtime_checkable
 class SupportsArray(Protocol):
-    """What NumPy can turn into an array: tensors of PyTorch (on any device), JAX and others."""
+    """Anything NumPy converts to an array: tensors of PyTorch (on any device), JAX and others."""
 
     def __array__(self) -> NDArray[np.generic]: ...
 

@@ -1,4 +1,4 @@
-"""Pictures, masks and labels to another size: for a model, and for viewing."""
+"""Resize pictures, masks and labels, for a model or for viewing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # commands import this module before they check their argumen
 
 
 def resize_image(image: NDArray[np.uint8], size: tuple[int, int], how: str = "opencv") -> NDArray[np.uint8]:
-    """Resize a picture; one that has the size already is returned as it is.
+    """Resize a picture; one that already has the size is returned unchanged.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -49,13 +49,11 @@ def resize_image(image: NDArray[np.uint8], size: tuple[int, int], how: str = "op
     try:
         return HOWS[how](image, height, width)
     except (cv2.error, MemoryError, ValueError, OverflowError):
-        raise OvsegError(
-            f"expected an image of {height} x {width} pixels, it does not fit into memory"
-        ) from None
+        raise OvsegError(f"an image of {height} x {width} pixels does not fit into memory") from None
 
 
 def _opencv(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Both sides in one step where both shrink or both grow; else the one that shrinks goes first."""
+    """One step if both sides shrink or both grow; otherwise the shrinking side first."""
     down = min(height, image.shape[0]), min(width, image.shape[1])
     if down != image.shape[:2]:
         image = _cv2(image, *down, "INTER_AREA")
@@ -89,7 +87,7 @@ HOWS: dict[str, Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]] = {
 
 
 def viewing_size(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
-    """(height, width) of an image whose long side is at most ``longest``, its aspect ratio kept.
+    """(height, width) with the long side at most ``longest`` and the aspect ratio kept.
 
     >>> viewing_size((3000, 4000, 3), 512), viewing_size((30, 40), 512), viewing_size((1, 9999), 512)
     ((384, 512), (30, 40), (1, 512))
@@ -99,12 +97,12 @@ def viewing_size(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
 
 
 def shrunk(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The image (H, W, 3) at a smaller (height, width), averaged over areas."""
+    """Shrink an image (H, W, 3) by averaging over areas."""
     return image if image.shape[:2] == size else _cv2(image, *size, "INTER_AREA")
 
 
 def shrunk_labels(labels: NDArray[np.unsignedinteger], size: tuple[int, int]) -> NDArray[np.unsignedinteger]:
-    """Labels or a mask (H, W) at a smaller (height, width), each pixel one of the old ones."""
+    """Shrink labels or a mask (H, W), nearest neighbour."""
     import cv2
     import numpy as np
 

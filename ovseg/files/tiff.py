@@ -25,7 +25,7 @@ ASSOCIATED, UNASSOCIATED = 1, 2  # ExtraSamples: opacity, with colours multiplie
 
 @dataclass(frozen=True)
 class TiffFacts:
-    """What decides who reads a TIFF: the ``bits`` of a sample, its sign and layout, and ``nodata``."""
+    """Sample layout of a TIFF, which decides whether Pillow or tifffile reads it."""
 
     bits: int
     nodata: float | None
@@ -35,13 +35,13 @@ class TiffFacts:
 
     @property
     def is_for_pillow(self) -> bool:
-        """Whether Pillow reads such samples rightly: it takes signed bytes for unsigned ones."""
+        """Whether Pillow reads such samples correctly; it mistakes signed bytes for unsigned ones."""
         separate = self.planar and self.samples not in (1, 3)
         return self.bits <= 8 and not self.signed and not separate
 
 
 def is_tiff(stream: BinaryIO) -> bool:
-    """Whether a stream starts as TIFF or BigTIFF; it stays at its start."""
+    """Whether a stream starts like a TIFF or BigTIFF; leaves it at its start."""
     stream.seek(0)
     start = stream.read(4)
     stream.seek(0)
@@ -49,7 +49,7 @@ def is_tiff(stream: BinaryIO) -> bool:
 
 
 def tiff_facts(stream: BinaryIO) -> TiffFacts | None:
-    """The facts of the first page; None where tifffile cannot read the file's structure."""
+    """The facts of the first page; None if tifffile cannot parse the file."""
     from tifffile import TiffFile
 
     try:
@@ -64,7 +64,7 @@ def tiff_facts(stream: BinaryIO) -> TiffFacts | None:
 
 
 def read_samples(stream: BinaryIO, name: str, limit: int) -> tuple[NDArray[np.generic], TiffPage] | None:
-    """The first page's samples (H, W, C) as stored, and the page; None where a codec is not installed.
+    """The first page's samples (H, W, C) as stored, and the page; None if a codec is missing.
 
     Raises:
         ImageError: the page has too many pixels, or is not a flat picture.
@@ -94,7 +94,7 @@ def read_samples(stream: BinaryIO, name: str, limit: int) -> tuple[NDArray[np.ge
 def samples_to_rgb(stream: BinaryIO, name: str, limit: int, facts: TiffFacts) -> NDArray[np.uint8] | None:
     """A TIFF's samples as tifffile reads them, as (H, W, 3) uint8 RGB, upright.
 
-    Returns None where a codec is missing and Pillow reads such a file rightly.
+    Returns None if a codec is missing and Pillow reads such a file correctly.
 
     Raises:
         ImageError: the bands are neither grey nor RGB, the samples are complex, or a codec is missing.
@@ -142,7 +142,7 @@ def _bands(
 
 
 def _opacity(page: TiffPage) -> int:
-    """Which kind of opacity the last sample is, ``ASSOCIATED`` or ``UNASSOCIATED``; 0 where it is none."""
+    """The last sample's kind of opacity, ``ASSOCIATED`` or ``UNASSOCIATED``; 0 if it is a colour."""
     extra = tuple(page.extrasamples or ())
     return int(extra[-1]) if extra and extra[-1] in (ASSOCIATED, UNASSOCIATED) else 0
 

@@ -1,4 +1,4 @@
-"""Pixel values of any type to 8-bit RGB, how many there may be, and how they are turned upright."""
+"""Convert pixel values of any type to 8-bit RGB, limit their number, and turn them upright."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ovseg.errors import ImageError, UsageError, described
 Values: TypeAlias = NDArray[np.generic]
 Pixel = TypeVar("Pixel", bound=np.generic)
 ORIENTATION = 0x0112
-"""The tag of EXIF and TIFF that says how a picture is turned."""
+"""The orientation tag of EXIF and TIFF."""
 GROUND = (255, 255, 255)
-"""RGB of every pixel that has no value of its own: transparent, NaN, infinite, or nodata. White."""
+"""RGB, white, of pixels without a value: transparent, NaN, infinite or nodata."""
 FILL = 1e30
 """Floats of this magnitude and above are fill values, such as 3.4e38, the largest float32."""
 SLACK = 1e-3
@@ -28,7 +28,7 @@ MAX_PIXELS = 178_956_970
 """The default limit. Reading takes about 8 bytes a pixel, 11 where it is turned by EXIF, and samples beyond 8
 bits their own size and 4: a picture at the limit needs 1.4 to 2 GB, and 2.9 GB in three 32-bit floats."""
 BYTES = 24
-"""The most bytes that the samples of a pixel may take in a file; more would break the limit's promise."""
+"""Most bytes per pixel in a file; with more, the pixel limit would not bound the memory."""
 VARIABLE = "OVSEG_MAX_PIXELS"
 
 
@@ -129,7 +129,7 @@ def to_rgb(
 
 
 def row_bands(height: int, width: int) -> Iterator[slice]:
-    """Slices of rows, of about a million pixels each, so that what is computed in between stays small."""
+    """Slices of rows of about a million pixels each, so that intermediate arrays stay small."""
     step = max(1, (1 << 20) // max(1, width))
     return (slice(start, min(start + step, height)) for start in range(0, height, step))
 
@@ -147,7 +147,7 @@ def missing_pixels(values: Values, nodata: float | None) -> NDArray[np.bool_]:
 
 
 def _colours(values: Values, nodata: float | None) -> tuple[_Range, dict[int, NDArray[np.bool_]]]:
-    """The range of what is present; and the missing pixels of bands that have some, by the first row."""
+    """The range of the present values, and the missing pixels of each affected band, keyed by its first row."""
     shown, gaps = _Range(), {}
     for rows in row_bands(*values.shape[:2]):
         if nodata is not None or not shown.add(values[rows]):
@@ -167,7 +167,7 @@ def _laid_on(
 
 
 def _fits(value: float, dtype: np.dtype[np.generic]) -> bool:
-    """Whether an integer type holds this value: no uint8 pixel is -9999."""
+    """Whether an integer type can hold this value: no uint8 pixel is -9999."""
     if dtype.kind not in "iu" or not float(value).is_integer():
         return False
     bounds = np.iinfo(dtype.str)
@@ -179,13 +179,13 @@ def _native(values: Values) -> Values:
 
 
 class _Range:
-    """The smallest and the largest of the values that were added; 0 and 0 where there were none."""
+    """Minimum and maximum of the added values; 0 and 0 without any."""
 
     def __init__(self) -> None:
         self.low, self.high = math.inf, -math.inf
 
     def add(self, values: Values) -> bool:
-        """Add values unless one of them is NaN, infinite or a fill value; whether they were added."""
+        """Add values unless one is NaN, infinite or a fill value. Returns whether they were added."""
         if values.size:
             with np.errstate(invalid="ignore"):
                 low, high = float(np.min(values)), float(np.max(values))
@@ -224,7 +224,7 @@ def _converter(
 
 
 def _scaled(values: Values, factor: float, shift: float = 0.0, rounded: bool = True) -> NDArray[np.uint8]:
-    """Missing values come along and are painted over by the caller, so they may overflow."""
+    """Missing values may overflow: the caller paints over them."""
     wide: NDArray[np.floating] = values.astype(
         np.float64 if values.dtype.itemsize > 4 else np.float32, copy=False
     )
@@ -239,7 +239,7 @@ def _shifted(values: Values, by: int) -> NDArray[np.uint8]:
 
 
 def turn_upright(pixels: NDArray[Pixel], orientation: int) -> NDArray[Pixel]:
-    """Turn stored pixels (H, W, …) upright, by the meaning of EXIF's orientation 1..8.
+    """Turn stored pixels (H, W, …) upright, given EXIF's orientation 1..8.
 
     >>> turn_upright(np.array([[1, 2, 3]]), 8).tolist()
     [[3], [2], [1]]

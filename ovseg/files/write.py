@@ -1,7 +1,7 @@
-"""Results to files, each written whole or not at all: nothing finished is lost and nothing is half there.
+"""Write results to files atomically: a file is complete or absent.
 
-Several processes may write into one folder, and even to one file: the last one wins. Pictures carry a mark by
-which a search for images knows them as results.
+Several processes may write to one folder, even to one file: the last one wins. Pictures carry a mark by which
+a search for images recognises them as results.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ovseg.errors import OvsegError, UsageError, short_repr
 from ovseg.files.paths import shown
 
 MARK = b"ovseg:result"
-"""What every picture written here holds within its first 1,024 bytes."""
+"""A mark within the first 1,024 bytes of every picture written here."""
 RESULT_ENDINGS = frozenset(["labels", "overlay", "explain", "compare", "tokens", "masks", "similarity"])
 """NAME.ENDING.png is a result of NAME, also where a file lost its mark."""
 LONGEST_NAME = 255
@@ -34,7 +34,7 @@ JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder and those above it, where they are missing.
+    """Make a folder and its parents if they are missing.
 
     Returns:
         The folder.
@@ -53,11 +53,11 @@ def make_folder(folder: Path) -> Path:
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold a lock on a file that other processes of ovseg respect; it is let go also when this one is killed.
+    """Hold a file lock between processes of ovseg; it is also released when this one is killed.
 
     Args:
-        path: the lock's file, which is made and stays.
-        wait: wait for a process that holds it, instead of giving up.
+        path: the lock file, which is created and kept.
+        wait: wait for the process that holds it; otherwise raise.
 
     Raises:
         UsageError: ``wait`` is False, and another process holds it.
@@ -82,7 +82,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
 
 
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write a picture as JPEG where the path ends so, in upper or lower case, and as PNG otherwise.
+    """Write a picture as JPEG if the path has such an ending, otherwise as PNG.
 
     Args:
         path: the file; one that exists is replaced.
@@ -163,11 +163,11 @@ def write_json(path: Path, content: object) -> None:
 
 
 def write_file(path: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Write a file whole or not at all: under a hidden name of its own in the same folder, then renamed.
+    """Write a file atomically: to a hidden file in the same folder, which is then renamed.
 
     Args:
         path: the file; one that exists is replaced, anything else than a file is refused.
-        fill: writes the content to the open file it is given.
+        fill: writes the content to an open file.
 
     Raises:
         UsageError: the path has no file name.
@@ -217,7 +217,7 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 def _no_folder(path: Path) -> str:
-    """Which part of a path is no folder."""
+    """A message that names the part of a path that is not a folder."""
     wrong = next(
         (part for part in [path, *path.parents] if os.path.lexists(part) and not part.is_dir()), path
     )

@@ -1,4 +1,4 @@
-"""Similarity maps to point prompts: the paper's rule, and a rule with fewer points for each component.
+"""Point prompts from similarity maps: the paper's rule, and a rule with fewer points per component.
 
 Both take the map on the token grid (h, w), with values of any range, and the image's (height, width). Points
 are (x, y) in pixels of that image. A constant map gives no points.

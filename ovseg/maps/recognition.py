@@ -15,12 +15,12 @@ from ovseg.maps.similarity import label_set_surgery, score_weights
 Floats: TypeAlias = "NDArray[np.floating[Any]]"
 
 BORDER = -6.0
-"""log(p_place · p_image) where presence and absence are called equally likely. Chance among 33 texts is
+"""log(p_place · p_image) at which the presence is 0.5. Chance among 33 texts is
 -7.0. Measured with the embedded model (tools/interactive.py): the border that errs least on the mean of
 scenes, msrc_v2, camvid and coco_things_val with ``tiny``; with ``small`` the best borders are -5.6 (VOC),
 -6.4 (MSRC), -5.8 (COCO things) and -4.4 (CamVid), see docs/results.md."""
 WIDTH = 1.2
-_PLACES = 0.02  # share of the patches that speak for a text: its best
+_PLACES = 0.02  # share of patches, the highest-scoring ones, that are averaged
 
 
 def presences(
@@ -45,7 +45,7 @@ def presences(
     best = np.sort(at_places, axis=0)[-max(1, round(_PLACES * len(places))) :].mean(axis=0)
     whole = _sigmoid(scale * (images - image_levels[:, None])).max(axis=0)
     scores = np.log(np.maximum(best * whole, 1e-300))
-    return np.asarray(1 / (1 + np.exp(-(scores - BORDER) / WIDTH)))
+    return _sigmoid((scores - BORDER) / WIDTH)
 
 
 def sigmoid_presences(images: Floats, scale: float, bias: float) -> Floats:

@@ -61,10 +61,6 @@ def foreground_share(
     return inside / everywhere if everywhere > 0 else float("nan")
 
 
-def _shares() -> NDArray[np.float64]:
-    return np.linspace(0, 1, 101)
-
-
 @dataclass
 class ForegroundScore:
     """mFSR over a data set, and the share of samples above each threshold (the paper's Fig. 4b).
@@ -81,7 +77,7 @@ class ForegroundScore:
     (0.5, [0.5])
     """
 
-    thresholds: NDArray[np.float64] = field(default_factory=_shares)
+    thresholds: NDArray[np.float64] = field(default_factory=lambda: np.linspace(0, 1, 101))
     shares: MeanPerClass = field(default_factory=MeanPerClass)
     above: NDArray[np.int64] = field(init=False)
 

@@ -12,7 +12,7 @@ from ovseg.errors import UsageError
 from ovseg.options.checks import check_choice
 
 THRESHOLDS_PER = ("dataset", "class", "image")
-"""What one threshold serves for: all samples of a data set, those of a class, or a single map."""
+"""The scope of one threshold: a data set, a class, or a single map."""
 
 
 def score_contrast(values: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:

@@ -44,7 +44,7 @@ def check_number(what: str, value: object, low: float, high: float, above: bool 
         number = float(value)  # type: ignore[arg-type]  # whatever has __float__, text excluded below
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    is_bool = isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+    is_bool = type(value).__name__ in ("bool", "bool_")  # Python's, NumPy's
     if is_bool or isinstance(value, (str, bytes)) or not math.isfinite(number):
         raise UsageError(f"expected {what} as a number {wanted}, got {described(value)}")
     if not (low < number if above else low <= number) or number > high:

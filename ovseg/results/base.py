@@ -1,4 +1,4 @@
-"""What all results share: frozen dataclasses and mappings that check themselves."""
+"""Base classes and checks of the results, all frozen and validated."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def void_value(classes: int) -> int:
-    """The label of pixels that belong to none of ``classes`` classes: 255 up to 255 classes, 65535 beyond.
+    """The void label for ``classes`` classes: 255 up to 255 classes, 65535 beyond.
 
     >>> void_value(255), void_value(256)
     (255, 65535)
@@ -123,7 +123,7 @@ Array = TypeVar("Array", bound="NDArray[Any]")
 
 
 def read_only(array: Array) -> Array:
-    """A view of ``array`` that cannot be written to: results may be shared, so nobody may change them."""
+    """A read-only view of ``array``: results are shared, so they do not change."""
     view = array.view()
     view.flags.writeable = False
     return view
@@ -132,7 +132,7 @@ def read_only(array: Array) -> Array:
 def check_array(what: str, value: object, axes: str, kinds: str = "uif") -> None:
     """Raise UsageError unless ``value`` is an array of numbers with the axes that ``axes`` names.
 
-    ``kinds`` are the letters of NumPy's kinds of types that are taken.
+    ``kinds`` are the accepted dtype kinds, as NumPy's letters.
 
     >>> check_array("a map", np.zeros((2, 3)), "(H, W)")
     """

@@ -1,7 +1,7 @@
-"""COCO's run lengths: masks small enough to keep, in the form that pycocotools reads and writes.
+"""COCO's run lengths: compact masks, as pycocotools reads and writes them.
 
-Run lengths, sizes and corners are checked here before pycocotools sees them: it trusts what it is given, and its
-time and memory grow with the length of an outline.
+Run lengths, sizes and corners are checked before they reach pycocotools, which does not validate its input and
+whose time and memory grow with the length of an outline.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Size = tuple[int, int]
 MARGIN = 2
 """Pixels around the picture in which corners are left as they are, so that no outline runs along its border."""
 FARTHEST = 1e9
-"""Corners beyond are moved here before they are clipped, so that no product of theirs overflows."""
+"""Farther corners are moved to this distance before clipping, so that no product overflows."""
 LONGEST = 2_000_000
 """The longest outline of one object in pixels; pycocotools takes about 100 bytes for each."""
 LETTERS = 7
@@ -188,15 +188,9 @@ def check_runs(runs: Iterable[object], size: Size) -> None:
     ovseg.errors.DataError: expected run lengths of 1 x 1 pixels, got [1, 18446744073709551616]
     """
     listed = list(runs)
-    total = 0
-    for run in listed:
-        if not isinstance(run, int) or isinstance(run, bool) or run < 0:
-            break
-        total += run
-    else:
-        if total == size[0] * size[1]:
-            return
-    raise DataError(f"expected run lengths of {size[0]} x {size[1]} pixels, got {described(listed[:9])}")
+    valid = [run for run in listed if isinstance(run, int) and not isinstance(run, bool) and run >= 0]
+    if len(valid) < len(listed) or sum(valid) != size[0] * size[1]:
+        raise DataError(f"expected run lengths of {size[0]} x {size[1]} pixels, got {described(listed[:9])}")
 
 
 def corners(size: Size, sides: Sequence[float]) -> NDArray[np.float64]:

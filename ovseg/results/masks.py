@@ -1,4 +1,4 @@
-"""Masks of one text: what was found, where it came from, and whether the text is in the image at all."""
+"""Masks of one text, the prompts they come from, and the presence of the text in the image."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ SHOWN = 320
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What the segmenter offered for one prompt set, and which of it was taken.
+    """The segmenter's candidates for one prompt set, and which of them was chosen.
 
     Attributes:
-        prompts: the points that the segmenter got.
-        box: the box x0, y0, x1, y1 that it got, in pixels of the image, or None.
+        prompts: the points given to the segmenter.
+        box: the box (x0, y0, x1, y1) given to it, in pixels of the image, or None.
         logits: (C, h, w) float32 in the segmenter's low resolution, positive inside.
-        scores: (C,) float32, its own estimates.
+        scores: (C,) float32, its own estimates of the IoU.
         agreement: (C,) float32, IoU with the map's component (1 where there was no map).
-        chosen: the index of the candidate that was taken.
+        chosen: the index of the chosen candidate.
     """
 
     prompts: PointPrompts
@@ -74,7 +74,7 @@ class TextMasks:
             similarity, otherwise.
         candidates: (M,) the points of each mask and what was chosen from; masks that were one mask of the
             segmenter share theirs.
-        reason: why there is no mask, or why a name of the text has none; None where nothing is missing.
+        reason: why the text, or a name of it, has no mask; None if each has one.
 
     Example:
         >>> mask = np.zeros((1, 4, 6), bool)
@@ -170,7 +170,7 @@ class TextMasks:
         ]
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the masks and what is known of them.
+        """Write the masks with their scores, points and presence.
 
         Args:
             path: ending in ``.npz``, a file with masks, scores, maps, text and the names' presence; else a
@@ -207,7 +207,7 @@ class TextMasks:
             (target / file).unlink(missing_ok=True)
 
     def describe(self, files: list[str] | None = None) -> dict[str, object]:
-        """Everything but the pixels as JSON can hold it.
+        """Everything but the pixels, for JSON.
 
         Args:
             files: the file of each mask, where masks were written.

@@ -24,7 +24,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
 
@@ -34,6 +33,7 @@ from ovseg.options import Plain
 from ovseg.words.names import check_name, check_once, fold, in_order, split_text
 
 BACKGROUND = "background"
+LISTS = Path(__file__).with_name("lists")
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def list_vocabularies() -> list[str]:
     >>> "voc21" in list_vocabularies()
     True
     """
-    return sorted(path.name[:-4] for path in _folder().iterdir() if path.name.endswith(".txt"))
+    return sorted(path.name[:-4] for path in LISTS.iterdir() if path.name.endswith(".txt"))
 
 
 def load_vocabulary(name_or_path: str | os.PathLike[str]) -> Vocabulary:
@@ -193,9 +193,9 @@ def load_vocabulary(name_or_path: str | os.PathLike[str]) -> Vocabulary:
         raise UsageError(f"expected a vocabulary's name or file, got {short_repr(name)}")
     known = list_vocabularies()
     if name in known:
-        return parse_vocabulary(read_text(_folder() / f"{name}.txt", "a vocabulary"), name)
+        return parse_vocabulary(read_text(LISTS / f"{name}.txt", "a vocabulary"), name)
     path = Path(name).expanduser() if name.startswith("~/") else Path(name)
-    if not _exists(path):
+    if not os.path.exists(path):
         listed = ", ".join(known)
         raise UsageError(
             f"unknown vocabulary {short_repr(name)}: expected a file or one of {listed}; "
@@ -266,14 +266,3 @@ def _texts_of(name: str, row: object) -> tuple[str, ...]:
     if not texts:
         raise UsageError(f"expected at least one text for {short_repr(name)}, got none")
     return tuple(check_name(text, what) for text in texts)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # a name that is too long, or one with a NUL
-        return False
-
-
-def _folder() -> Path:
-    return Path(str(resources.files("ovseg.words") / "lists"))

@@ -1,4 +1,4 @@
-"""What every writer is: files of one image while the run goes on, and files of the data set at its end."""
+"""Base of the writers: files of each image during a run, and files of the data set at its end."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ Records: TypeAlias = "Callable[[], Iterator[Record]]"
 
 @dataclass(frozen=True)
 class Target:
-    """What a writer writes for.
+    """Where a writer writes, and the classes and options of the data set.
 
     Attributes:
-        folder: where its files go.
-        names: every class in order, "background" too.
+        folder: the folder of the files.
+        names: every class in order, including "background".
         background: the index of the class "background", or None.
-        stuff: the regions are all pixels of a class, and not objects.
-        source: what made the annotations, for tools that show it.
-        options: the choices that formats have.
-        skipped: counts what a format cannot hold.
+        stuff: a region is all pixels of a class rather than an object.
+        source: the program that made the annotations, for tools that show it.
+        options: the choices of the formats.
+        skipped: counts content that a format does not support.
     """
 
     folder: Path
@@ -108,9 +108,9 @@ class Writer(ABC):
         write_text(self.path(place), parts)
 
     def link(self, record: Record, place: str) -> None:
-        """Put the image where a tool looks for it: as a link, or a copy where there are no links.
+        """Place the image where a tool expects it: as a link, or as a copy on file systems without links.
 
-        Raises OvsegError where neither can be made.
+        Raises OvsegError if both fail.
         """
         if record.image is None:
             return

@@ -60,10 +60,10 @@ class Annotations:
     Attributes:
         names: every class in order.
         records: the images in the order of their names, from the start at each call.
-        stuff: regions are all pixels of a class, and not objects.
-        format: what it was read as.
-        skipped: what the reader did not take, complete when ``records`` has been gone through.
-        predicted: nobody has annotated the images, the regions are a model's.
+        stuff: a region is all pixels of a class rather than an object.
+        format: the format that was read.
+        skipped: content that the reader does not support, complete after ``records`` was exhausted.
+        predicted: the regions come from a model and not from annotators.
     """
 
     names: tuple[str, ...]
@@ -94,7 +94,7 @@ class Objects:
         self._void: list[Mask] = []
 
     def add(self, number: object, region: Region, group: object = None) -> None:
-        """Add what a file holds under a number; regions of one label and one group are one object."""
+        """Add the entry with this number; regions of one label and one group form one object."""
         if not region.mask.area:
             self.skip(number, "objects without a pixel")
             return
@@ -102,11 +102,11 @@ class Objects:
         self._parts.setdefault(key, []).append(region)
 
     def skip(self, number: object, kind: str) -> None:
-        """Count what a file holds under a number as left out."""
+        """Count the entry with this number as left out."""
         self.skipped.add(kind, f"{self.place}, number {number}")
 
     def hide(self, mask: Mask) -> None:
-        """Add pixels of which nothing is known."""
+        """Add void pixels."""
         self._void.append(mask)
 
     def record(self, name: str, size: tuple[int, int], image: str | None, stem: str = "") -> Record:
@@ -121,7 +121,7 @@ class Objects:
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever reading a foreign file raises into one line that names it."""
+    """Turn any error of reading a foreign file into a DataError that names the file."""
     try:
         yield
     except OvsegError as error:
@@ -145,13 +145,13 @@ def read_json(path: Path, what: str) -> Any:
 
 @dataclass(frozen=True)
 class Source:
-    """Where annotations lie, and what the files themselves do not say.
+    """The place of annotations, and facts that the files do not contain.
 
     Attributes:
         path: the file or folder.
         images: the folder of the images; None where it is not known.
         names: the classes in order, for formats whose files hold numbers; None where it is not known.
-        skipped: counts what the reader does not take.
+        skipped: counts content that the reader does not support.
     """
 
     path: Path
@@ -169,7 +169,7 @@ class Source:
         return path, read_json(path, what)
 
     def objects(self, place: str) -> Objects:
-        """Collects the objects of an image that messages call by its place."""
+        """A collector for the objects of an image, which messages call ``place``."""
         return Objects(self.skipped, place)
 
     def image(self, name: str) -> str | None:
