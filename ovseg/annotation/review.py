@@ -1,4 +1,4 @@
-"""A run against ground truth: IoU of each class, precision and recall of its presence, better thresholds."""
+"""Compare a run with ground truth: IoU, precision and recall of each class, and better thresholds."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ClassReview:
 
     @property
     def threshold(self) -> float | None:
-        """The presence that separates images with the class best from those without it."""
+        """The presence that best separates images with the class from those without."""
         return best_threshold(self.shares)
 
 
@@ -222,7 +222,7 @@ def _unions(
 
 
 class _Truth:
-    """Records by their images' names: whole, without ending, or the file's name where it is unique."""
+    """Look up records by image name: in full, without ending, or by a unique file name."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.records = list(records)
@@ -246,7 +246,7 @@ class _Truth:
 
 
 _UPLOADED = re.compile(r"^[0-9a-f]{8}-")
-"""What Label Studio puts in front of the name of a file that was uploaded."""
+"""Label Studio's prefix of uploaded files' names."""
 _FORMS: tuple[Callable[[str], str], ...] = (
     lambda name: name,
     without_ending,

@@ -1,4 +1,4 @@
-"""Pictures from files, bytes, arrays, tensors and PIL to (H, W, 3) uint8 RGB, or one clear line why not.
+"""Pictures from files, bytes, arrays, tensors and PIL to (H, W, 3) uint8 RGB, or a one-line error.
 
 ``load_image`` keeps no state and changes none of the process (Pillow's limits, warning filters), so threads
 may share it.
@@ -103,7 +103,7 @@ def _content(file: BinaryIO) -> bytes:
 
 
 def array_to_rgb(source: SupportsArray | NDArray[np.generic], limit: int) -> NDArray[np.uint8]:
-    """One picture as an array or tensor to (H, W, 3) uint8 RGB; such an array is not copied.
+    """Convert an array or tensor to (H, W, 3) uint8 RGB; an array that is so already is not copied.
 
     Args:
         source: (H, W) or (H, W, 1) grey, (H, W, 3) RGB, (H, W, 4) RGBA laid on white, or (3, H, W) RGB where
@@ -143,7 +143,7 @@ def array_to_rgb(source: SupportsArray | NDArray[np.generic], limit: int) -> NDA
 
 
 def _as_array(source: SupportsArray | NDArray[np.generic]) -> NDArray[np.generic]:
-    """The values on the CPU. Tensors are known by their methods: this module does not import torch."""
+    """The values on the CPU. Tensors are recognised by their methods, since this module does not import torch."""
     if isinstance(source, np.ma.MaskedArray):
         raise UsageError("expected an array without a mask: fill it first, array.filled(255)")
     if isinstance(source, np.ndarray):
@@ -163,11 +163,11 @@ def _as_array(source: SupportsArray | NDArray[np.generic]) -> NDArray[np.generic
 
 Result = TypeVar("Result")
 OnError: TypeAlias = "Callable[[int, OvsegError], None]"
-"""Called with the position of an image that cannot be read and with what is wrong with it."""
+"""Called with the position of an unreadable image and its error."""
 
 
 def check_several(images: object, on_error: object) -> None:
-    """Raise UsageError where ``images`` is no iterable of pictures, or ``on_error`` is no function.
+    """Raise UsageError unless ``images`` is an iterable of pictures and ``on_error`` is callable.
 
     >>> check_several("a.jpg", None)
     Traceback (most recent call last):
@@ -217,7 +217,7 @@ def _each(
 
 
 class Pictures:
-    """Images as (H, W, 3) uint8 RGB arrays, each read when it is asked for.
+    """Images as (H, W, 3) uint8 RGB arrays, read lazily.
 
     Attributes:
         error: what ended the iteration, kept so that the results of the images before can be handed out

@@ -1,4 +1,4 @@
-"""Whether a map is true to the model: deletion and insertion, and what is left of it after random weights.
+"""Faithfulness of a map: deletion and insertion, and its rank correlation after random weights.
 
 Deletion and insertion (Petsiuk et al., RISE, BMVC 2018): a map that is true to the model makes the score fall
 early as its highest pixels are deleted (a small area under the curve), and rise early as they are inserted (a
@@ -32,7 +32,7 @@ Scores: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
 
 def base_image(image: Picture, base: str, seed: int = 0) -> Picture:
-    """An image without what is to be explained, (H, W, 3) uint8; ``base`` is one of ``BASES``."""
+    """The baseline image without content, (H, W, 3) uint8; ``base`` is one of ``BASES``."""
     check_choice("base", base, BASES)
     if base == "mean":
         return np.broadcast_to(np.rint(image.mean(axis=(0, 1))), image.shape).astype(np.uint8)
@@ -60,7 +60,7 @@ def perturbation_curve(
         scores: gives a score for each of several images.
         mode: "deletion" begins with the image and replaces pixels, "insertion" begins with the base.
         base: one of ``BASES``; None for "mean" in deletion and "blur" in insertion.
-        steps: in how many equal parts the pixels go.
+        steps: the number of equal parts in which pixels change.
         batch: images in one call of ``scores``.
         seed: of the random colours.
 

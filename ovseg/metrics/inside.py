@@ -1,4 +1,4 @@
-"""Figs 4, 5 and 6 of the paper: where attention goes, how close modules are to the answer, how redundant maps are."""
+"""Figs 4, 5 and 6 of the paper: attention on the foreground, affinity of modules, redundancy of maps."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class ForegroundScore:
     def merge(self, other: ForegroundScore) -> None:
         """Add the samples of ``other``. Raises UsageError where its thresholds differ."""
         if not np.array_equal(self.thresholds, other.thresholds):
-            raise UsageError("expected a score with the same thresholds, got others")
+            raise UsageError("expected a score with the same thresholds, got different ones")
         self.shares.merge(other.shares)
         self.above += other.above
 

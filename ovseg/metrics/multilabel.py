@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ovseg.errors import UsageError
 
 NOT_COUNTED = -1
-"""In a truth: it is not known whether the label is in the image."""
+"""In a truth: unknown whether the label is in the image."""
 
 
 def average_precision(scores: NDArray[np.floating], truth: NDArray[np.integer] | NDArray[np.bool_]) -> float:
@@ -107,7 +107,7 @@ class MultiLabelScore:
     def merge(self, other: MultiLabelScore) -> None:
         """Add the images of ``other``. Raises UsageError where its labels differ."""
         if tuple(self.names) != tuple(other.names):
-            raise UsageError("expected a score of the same labels, got others")
+            raise UsageError("expected a score of the same labels, got different ones")
         if len(other):
             self.update(other._scores[: other._count], other._truth[: other._count])
 

@@ -24,7 +24,7 @@ from ovseg.options.fields import (
 from ovseg.options.models import InputChoices, InputOptions, ModelOptions, SegmenterOptions, SegmentOptions
 
 MAP_THRESHOLDS = {"components": 0.6, "paper": 0.8}
-"""The rules for points, and the threshold of each on the min-max map where none is given."""
+"""The point rules, each with its default threshold on the min-max map."""
 POINT_RULES = tuple(MAP_THRESHOLDS)
 PROMPTS = ("points", "map", "box")
 MASK_CHOICES = ("score", "agreement", "both")
@@ -33,7 +33,7 @@ RIVALS: tuple[str, ...] = tuple(
     "food, plant, flower, mountain, sand, snow, bird, dog, cat, boat, sign, cloth, book, bottle, shape, "
     "pattern, background".split(", ")
 )
-"""Everyday words that a text is compared with to decide whether it is in the picture."""
+"""Everyday words that compete with a text for its presence."""
 
 
 @documented
@@ -128,7 +128,7 @@ class AnnotateOptions(MaskOptions, SegmentOptions):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(Options):
-    """How a run of ``ovseg.annotate`` goes; nothing of it changes what is found."""
+    """How a run of ``ovseg.annotate`` proceeds; none of these options changes its results."""
 
     recursive: bool = option(False, FLAG, "Search the folders of a folder too.", RUN)
     mix: bool = option(False, FLAG, "Go on in a run folder that has other settings.", RUN)
@@ -168,7 +168,7 @@ class FormatOptions(Options):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class CvatOptions(ModelOptions, SegmenterOptions):
-    """What a function of cvat-cli is (``ovseg.apps.cvat``), besides how it finds.
+    """Kind and model of a function for cvat-cli (``ovseg.apps.cvat``).
 
     >>> CvatOptions(function="detection")
     Traceback (most recent call last):

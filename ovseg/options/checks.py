@@ -1,6 +1,6 @@
 """Checks of single values: each returns the value in its proper type or raises UsageError in one line.
 
-The option classes are made of them, and so are arguments that are no options.
+Option classes use them, and so do functions for their other arguments.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_SIDE = 16_384
 
 
 def check_choice(what: str, value: object, allowed: Sequence[str], none: bool = False) -> str:
-    """``value`` if it is one of ``allowed``; ``none``: the message says that None is possible too."""
+    """``value`` if it is one of ``allowed``; ``none``: the message lists None too."""
     if not isinstance(value, str) or value not in allowed:
         choices = ", ".join([*allowed, "None"] if none else allowed)
         raise UsageError(f"unknown {what} {described(value)}: expected one of {choices}")
@@ -80,7 +80,7 @@ def check_text(what: str, value: object, empty: bool = False) -> str:
 
 
 def check_device(what: str, value: object) -> str:
-    """``value`` if it has the form of a device's name; whether this machine has it is asked elsewhere.
+    """``value`` if it looks like a device name; whether this machine has the device is checked elsewhere.
 
     Raises UsageError.
     """
@@ -124,7 +124,7 @@ def pair(size: Size) -> tuple[int, int]:
 
 
 def check_words(what: str, value: object, empty: bool = False) -> tuple[str, ...]:
-    """Words as a tuple: "wall, floor" is several, a list is taken as it is. Raises UsageError."""
+    """Words as a tuple; a text such as "wall, floor" is split at its commas. Raises UsageError."""
     if isinstance(value, str):
         value = [word.strip() for word in value.split(",")]
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
@@ -141,7 +141,7 @@ def check_words(what: str, value: object, empty: bool = False) -> tuple[str, ...
 
 
 def check_templates(what: str, value: object) -> Templates:
-    """A name, one template, or several as a tuple; their content is checked where they are used."""
+    """A name, a template, or a tuple of templates, whose content is checked where they are used."""
     if isinstance(value, str):
         return check_text(what, value)
     return check_words(what, value)

@@ -1,4 +1,4 @@
-"""How a choice is defined: its name, type, default, check, help line and typed form stand in one place.
+"""Definition of options: name, type, default, check, help line and parser in one place.
 
 An option class is a frozen dataclass whose fields are made by ``option``. Python calls, the command line,
 configs and records take names, defaults, checks and help lines from the class.
@@ -37,11 +37,11 @@ class Kind:
 
     Attributes:
         check: (name, value) to the value in its proper type. Raises UsageError.
-        read: (name, text) to a value, which ``check`` then sees; text that cannot be read is returned as it
-            is, for ``check`` to refuse.
-        choices: all values, where they are words.
-        metavar: what the command line shows for a value.
-        several: whether the option may be given several times.
+        read: (name, text) to a value, which ``check`` then sees; text that cannot be parsed is returned
+            unchanged, and ``check`` rejects it.
+        choices: all values of an option whose values are words.
+        metavar: the placeholder of a value on the command line.
+        several: whether the option may be repeated.
     """
 
     check: Callable[[str, object], object]
@@ -53,7 +53,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Option:
-    """What a field of an option class knows besides its name, type and default."""
+    """Kind, help line and heading of a field of an option class."""
 
     kind: Kind
     help: str
@@ -89,7 +89,7 @@ class Options:
         return cls(**choices) if options is None else replace(options, **choices)
 
     def describe(self) -> dict[str, Plain]:
-        """Every field as JSON can hold it, in the order of definition: the part of a record that says how."""
+        """Every field in order of definition, for JSON records."""
         return {name: _plain(getattr(self, name)) for name in self.names()}
 
     @classmethod
@@ -111,7 +111,7 @@ def option_of(one: Field[Any]) -> Option:
 
 
 def check_known(names: Iterable[object], known: Sequence[str], what: str = "option") -> None:
-    """Raise UsageError, with the nearest known one, for a name that is none of the known ones."""
+    """Raise UsageError for an unknown name; the message suggests the nearest known one."""
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
@@ -138,7 +138,7 @@ def choice(values: Sequence[str], none: bool = False) -> Kind:
 
 
 def read_number(name: str, text: str) -> float | str:
-    """A float; text that is none is returned for the check to refuse."""
+    """Parse a float; other text is returned unchanged and rejected by the check."""
     try:
         return float(text)
     except ValueError:
@@ -146,7 +146,7 @@ def read_number(name: str, text: str) -> float | str:
 
 
 def read_integer(name: str, text: str) -> int | str:
-    """An int; text that is none is returned for the check to refuse.
+    """Parse an int; other text is returned unchanged and rejected by the check.
 
     >>> read_integer("batch", "8"), read_integer("batch", "²")
     (8, '²')

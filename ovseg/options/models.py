@@ -69,7 +69,7 @@ class LoadOptions(DeviceOptions):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(LoadOptions):
-    """A model by name, for whoever loads it elsewhere: the command line, workers, cvat-cli."""
+    """A model by name, to be loaded by the command line, a worker or cvat-cli."""
 
     model: str = option(
         "small",
@@ -93,7 +93,7 @@ class ModelOptions(LoadOptions):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class SegmenterOptions(Options):
-    """A segmenter by name, which is loaded where the model is."""
+    """A segmenter by name, loaded beside the model."""
 
     segmenter: str = option(
         "tiny", TEXT, "grabcut, tiny, vit_b, vit_l, vit_h, mobile, or hf: and a folder or repository.", MODEL
@@ -106,7 +106,7 @@ class SegmenterOptions(Options):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions(Options):
-    """How an image reaches the encoder, and which prompts stand for a name."""
+    """Size and resampling of the encoder's input, and the prompt templates."""
 
     size: Size | None = option(
         None,
@@ -240,7 +240,7 @@ class RecognitionOptions(ImageOptions):
 
     @property
     def surgery_in_force(self) -> str:
-        """``surgery``, or what suits the scores where it is None."""
+        """``surgery``, or the default for the scores if it is None."""
         return self.surgery or ("label_set" if self.scores == "similarity" else "none")
 
 

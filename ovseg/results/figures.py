@@ -1,4 +1,4 @@
-"""Maps and labels to pictures: (H, W, 3) uint8 RGB arrays in and out; no file is written here."""
+"""Draw maps, labels and masks as pictures, (H, W, 3) uint8 RGB arrays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INK = (32, 32, 32)
 VOID_COLOUR = (0, 0, 0)
 POSITIVE, NEGATIVE = (24, 160, 60), (220, 40, 40)
 RANKS = ((250, 150, 140), (250, 225, 110), (150, 190, 250))
-"""Behind the first, second and third of a ranking: red, yellow, blue, light enough for text."""
+"""Backgrounds of the first, second and third in a ranking: red, yellow, blue, light enough for text."""
 
 
 def palette(count: int) -> Picture:
@@ -171,7 +171,7 @@ def colour_bar(width: int, low: str, high: str, height: int = 14, size: int = 13
 
 
 def outlined(picture: Picture, mask: Mask, colour: tuple[int, int, int] = PAPER) -> Picture:
-    """The picture with the outline of one mask (H, W) bool, on a dark line that shows on any ground."""
+    """Draw the outline of a mask (H, W) bool, with a dark edge that shows on any background."""
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     width = max(1, round(min(mask.shape) / 200))
     dark = cv2.drawContours(picture.copy(), outlines, -1, INK, width + 2)
@@ -196,7 +196,7 @@ def grid(pictures: Sequence[Sequence[Picture]], gap: int = 6) -> Picture:
 
 
 def fit(image: Picture, height: int) -> Picture:
-    """The image at another height in pixels, its aspect ratio kept."""
+    """Resize the image to a height in pixels, keeping its aspect ratio."""
     width = max(1, round(image.shape[1] * height / image.shape[0]))
     how = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_NEAREST
     return np.asarray(cv2.resize(image, (width, height), interpolation=how))

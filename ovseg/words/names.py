@@ -1,4 +1,4 @@
-"""Names as a caller gives them: whether they are text, in which order, and which of them are the same."""
+"""Check the names of a call: each is a text, they have an order, and none is repeated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import islice
 from ovseg.errors import UsageError, short_repr
 
 MAX_NAMES = 100_000
-"""More names than this in one list are taken for a mistake, such as an endless generator."""
+"""Most names in one list; more are a mistake, such as an endless generator."""
 
 
 def check_name(value: object, what: str = "name") -> str:
@@ -37,7 +37,7 @@ def is_unicode(text: str) -> bool:
 
 
 def split_text(what: str, text: str) -> tuple[str, ...]:
-    """The parts between the commas. Raises UsageError where one is empty.
+    """Split a text at its commas. Raises UsageError if a part is empty.
 
     >>> split_text("name", "sky, tree")
     ('sky', 'tree')
@@ -51,7 +51,7 @@ def split_text(what: str, text: str) -> tuple[str, ...]:
 
 
 def in_order(what: str, values: object) -> tuple[object, ...]:
-    """What an iterable gives, in its order. Raises UsageError for what has no order, and for endless ones."""
+    """The items of an iterable. Raises UsageError if it is unordered or endless."""
     if isinstance(values, Set) and not hasattr(values, "mapping"):  # a dict's views are in order
         raise UsageError(f"expected {what} in an order, got a {type(values).__name__}: make it a list")
     if isinstance(values, (str, bytes, bytearray, memoryview)) or not isinstance(values, Iterable):
@@ -68,7 +68,7 @@ def in_order(what: str, values: object) -> tuple[object, ...]:
 
 
 def check_once(names: tuple[str, ...]) -> None:
-    """Raise UsageError where two names differ in nothing but case and spaces."""
+    """Raise UsageError if two names differ only in case and spaces."""
     first: dict[str, str] = {}
     for name in names:
         key = fold(name)
@@ -82,7 +82,7 @@ def check_once(names: tuple[str, ...]) -> None:
 
 
 def fold(name: str) -> str:
-    """The form in which names are compared: lower case, single spaces.
+    """Normalise a name for comparison: lower case, single spaces.
 
     >>> fold("Traffic  Light")
     'traffic light'

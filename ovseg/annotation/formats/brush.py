@@ -1,4 +1,4 @@
-"""Label Studio's run lengths of brush masks, bit for bit as its own tools write and read them.
+"""Label Studio's run lengths of brush masks, bit-compatible with its own tools.
 
 A mask (H, W) becomes the values 0 and 255, four channels a pixel, row by row. The stream of bits begins with
 the number of values (32 bits), the bits of a value less one (5) and four widths of run lengths less one (4
@@ -17,7 +17,7 @@ from ovseg.errors import DataError, described
 
 CHANNELS = 4
 WIDTHS = (3, 4, 8, 16)
-"""Bits of a run's length: the shortest in which it fits is taken."""
+"""Widths of a run's length in bits; the smallest that fits is used."""
 LONGEST = 2 ** WIDTHS[-1]
 HEAD = 32 + 5 + 4 * len(WIDTHS)
 
@@ -83,7 +83,7 @@ def decode_brush(rle: Sequence[int], size: tuple[int, int]) -> NDArray[np.bool_]
 
 
 def _blocks(length: int, on: bool) -> str:
-    """A run of ``length`` equal values, several blocks where it is longer than one can say."""
+    """A run of ``length`` equal values, as several blocks if one is too short."""
     value = "11111111" if on else "00000000"
     out = ""
     while length > LONGEST:

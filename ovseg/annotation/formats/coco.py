@@ -63,7 +63,7 @@ def category_names(content: Any) -> dict[object, str]:
 
 
 def region_of(label: str, mask: Mask, one: Any) -> Region:
-    """A region with the score, prompt and method that an annotation or its ``attributes`` have."""
+    """A region with the score, prompt and method of an annotation or its ``attributes``."""
     extra = one.get("attributes")
     known = extra if isinstance(extra, dict) else {}
     prompt, method = (known.get(key) for key in ("prompt", "method"))
@@ -77,7 +77,7 @@ def region_of(label: str, mask: Mask, one: Any) -> Region:
 
 
 def _of_one_image(content: Any) -> Any:
-    """A file of SA-1B, which holds one image and objects without a class, as COCO's."""
+    """Convert a file of SA-1B (one image, objects without classes) to COCO's structure."""
     image = content["image"]
     key = image["image_id"]
     return {
@@ -88,7 +88,7 @@ def _of_one_image(content: Any) -> Any:
 
 
 def _mask(one: Any, size: tuple[int, int]) -> Mask | None:
-    """The segmentation, else the bbox; None where an annotation has neither."""
+    """The mask of the segmentation, else of the bbox; None without either."""
     segmentation = one.get("segmentation")
     if segmentation:
         return Mask.of_coco(segmentation, size)
@@ -182,7 +182,7 @@ def images(records: Records) -> Iterator[dict[str, object]]:
 
 
 def details(one: Region) -> dict[str, object]:
-    """What else is known of a region; tools that read COCO keep ``attributes`` or pass over them."""
+    """Score, prompt and method of a region; tools that read COCO keep or ignore ``attributes``."""
     score = {} if one.score is None else {"score": one.score}
     known = one.known()
     return {**score, **({"attributes": known} if known else {})}

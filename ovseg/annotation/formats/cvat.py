@@ -69,7 +69,7 @@ def _images(root: ElementTree.Element) -> Iterator[tuple[str, tuple[object, obje
 def _frames(
     root: ElementTree.Element, path: Path
 ) -> Iterator[tuple[str, tuple[object, object], list[Shape]]]:
-    """The frames of a video that tracks tell of, under the names that CVAT's other formats give them."""
+    """The video frames with tracks, named as in CVAT's other formats."""
     frames: dict[int, list[Shape]] = defaultdict(list)
     for track in root.findall("track"):
         for one in track:
@@ -125,7 +125,7 @@ MASKS: dict[str, Callable[[dict[str, str], tuple[int, int]], Mask]] = {
     "box": _box,
     "ellipse": _ellipse,
 }
-"""How each element becomes a mask."""
+"""The function that turns each element into a mask."""
 
 
 class Cvat(Writer):

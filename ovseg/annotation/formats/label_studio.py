@@ -25,7 +25,7 @@ WHAT = "tasks of Label Studio"
 FROM_NAME, TO_NAME = "label", "image"
 """The names of the brush labels and of the image in ``config.xml``."""
 Picture = tuple[str, list[Any]]
-"""The name of an image, and the results that belong to it."""
+"""An image's name and its results."""
 _UPLOAD = re.compile(r"^/data/upload/\d+/(?:[0-9a-f]{8}-)?")
 
 
@@ -86,7 +86,7 @@ def image_name(value: str) -> str:
 
 
 def _full(task: Any) -> Any:
-    """A task of JSON-MIN, in which each key of the labelling interface stands for itself, as one of JSON."""
+    """Convert a task of JSON-MIN, which has one key per control, to a task of JSON."""
     results = []
     for key, value in task.items():
         for one in value if isinstance(value, list) else []:
@@ -181,7 +181,7 @@ def _size(name: str, results: list[Any], image: str | None) -> tuple[int, int]:
 
 
 def _mask(one: Any, size: tuple[int, int]) -> Mask | None:
-    """The pixels of a result, by the keys that its shape has; None for one that has no pixels."""
+    """The mask of a result, by the keys of its shape; None for a result without a region."""
     value = one["value"]
     if one.get("image_rotation"):  # its percents are of the picture as it was turned in the editor
         return None

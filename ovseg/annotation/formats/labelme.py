@@ -35,7 +35,7 @@ from ovseg.results.coco import Mask
 
 WHAT = "a file of LabelMe"
 IGNORED = "__ignore__"
-"""The label of pixels of which nothing is known, as LabelMe's own converters have it."""
+"""The label of void pixels in LabelMe's own converters."""
 OUTLINES = ("polygon", "rotation", "oriented_rectangle", "quadrilateral")
 VERSION = "5.5.0"
 """The version of LabelMe's files in which mask shapes are described; later ones read it."""
@@ -78,7 +78,7 @@ def read_labelme(source: Source) -> Annotations:
 
 
 def _beside(file: Path, path: str) -> str | None:
-    """The image that a file names by a relative path, or None where there is no such image."""
+    """The image at a file's relative path, or None if it does not exist."""
     image = file.parent / path
     return str(image.resolve()) if image.suffix.lower() in suffixes() and image.is_file() else None
 
@@ -170,6 +170,6 @@ def _mask_shape(one: Region, group: int) -> list[dict[str, object]]:
 
 
 def _polygons(one: Region, group: int) -> list[dict[str, object]]:
-    """A polygon for each part, with one group; of less than three points the last is repeated."""
+    """A polygon per part, in one group; the last point is repeated to make three."""
     parts = [[list(point) for point in part] for part in centre_polygons(one.mask.array())]
     return [_shape(one, group, "polygon", part + [part[-1]] * (3 - len(part))) for part in parts]

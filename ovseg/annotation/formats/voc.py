@@ -35,7 +35,7 @@ Colours = dict[tuple[int, ...], int]
 
 
 def read_voc(source: Source) -> Annotations:
-    """SegmentationClass, with the objects of SegmentationObject where that is there; 255 is void.
+    """SegmentationClass, with objects if there is a SegmentationObject; 255 is void.
 
     Names are in CVAT's labelmap.txt, with colours, or in LabelMe's class_names.txt, or are VOC's own.
 
@@ -83,7 +83,7 @@ def _classes(root: Path) -> tuple[dict[int, str], Colours]:
 
 
 def _indices(file: Path, colours: Colours) -> NDArray[np.integer]:
-    """The indices of a PNG with a palette, or those that the colours of an RGB file stand for."""
+    """The indices of a palette PNG, or of the colours of an RGB file."""
     coded = _coded(file)
     if coded is None:
         return load_labels(file)

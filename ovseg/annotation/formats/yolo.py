@@ -29,7 +29,7 @@ from ovseg.results.coco import Mask
 
 WHAT = "Ultralytics' labels"
 LISTED = "classes.txt"
-"""A list of classes that other tools put among the labels."""
+"""A class list that other tools save in the labels' folder."""
 
 
 def read_yolo(source: Source) -> Annotations:
@@ -71,7 +71,7 @@ def read_yolo(source: Source) -> Annotations:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads plain YAML; an alias, by which a small file can stand for an endless list, is refused."""
+    """Loads plain YAML; rejects aliases, which let a small file expand without limit."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -80,7 +80,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _names(path: Path) -> dict[int, str]:
-    """The class of each number, by data.yaml or a list of classes."""
+    """The class of each number, from data.yaml or a class list."""
     if not path.is_file():
         listed = read_names(path.parent / "labels" / LISTED) or read_names(path.parent / LISTED)
         if listed:
@@ -118,7 +118,7 @@ def _region(row: list[str], names: dict[int, str], size: tuple[int, int]) -> Reg
 
 
 class Yolo(Writer):
-    """A row an object, ``class x1 y1 …`` in 0..1; several parts are joined to one ring, as Ultralytics does.
+    """One row per object, ``class x1 y1 …`` in 0..1; parts are joined to one ring, as Ultralytics does.
 
     The ring runs through the centres of the outermost pixels, because Ultralytics fills with OpenCV, which
     fills the pixels under the ring too.
