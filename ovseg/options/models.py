@@ -244,42 +244,32 @@ class RecognitionOptions(ImageOptions):
         return self.surgery or ("label_set" if self.scores == "similarity" else "none")
 
 
-# The same names as keywords (PEP 692); a test holds each equal to its class.
+# The fields of each class as keywords of a call (PEP 692): XChoices of XOptions; a test holds them equal.
 
 
 class DeviceChoices(TypedDict, total=False):
-    """Keywords of ``DeviceOptions``."""
-
     device: str
     offline: bool
 
 
 class LoadChoices(DeviceChoices, total=False):
-    """Keywords of ``LoadOptions``."""
-
     precision: str
     cache: bool
 
 
 class ImageChoices(TypedDict, total=False):
-    """Keywords of ``ImageOptions``."""
-
     size: Size | None
     resize: str
     templates: Templates
 
 
 class InputChoices(ImageChoices, total=False):
-    """Keywords of ``InputOptions``."""
-
     window: Size | None
     stride: Size | None
     batch: int | None
 
 
 class SegmentChoices(InputChoices, total=False):
-    """Keywords of ``SegmentOptions``."""
-
     logit_scale: float
     background: Sequence[str] | None
     background_threshold: float | None
@@ -289,19 +279,13 @@ class SegmentChoices(InputChoices, total=False):
 
 
 class SimilarityChoices(InputChoices, total=False):
-    """Keywords of ``SimilarityOptions``."""
-
     surgery: str
 
 
 class ExplainChoices(ImageChoices, total=False):
-    """Keywords of ``ExplainOptions``."""
-
     surgery: str | None
 
 
 class RecognitionChoices(ImageChoices, total=False):
-    """Keywords of ``RecognitionOptions``."""
-
     surgery: str | None
     scores: str
