@@ -1,10 +1,10 @@
-"""Labelled pictures: every reader of benchmarks and folders, and benchmarks' files brought into their layouts.
+"""Labelled pictures: readers of benchmarks and folders, and conversions of benchmarks to the layouts they read.
 
-items       a named set of labelled pictures, read one by one, checked before anything is
+items       a named set of labelled pictures: lazy reading, checks, digests
 samples     pictures with masks: folders of index masks, VOC, photographs
-tags        pictures with labels that have no place: NUS-WIDE, lists
+tags        pictures with labels without masks: NUS-WIDE, lists
 coco, context, cityscapes, imagenet_s   benchmarks: readers and conversions
-convert     what conversions share, and photographs for FolderDataset
+convert     helpers of all conversions, and photographs for FolderDataset
 scenes      generated scenes
 registry    data sets by name
 """

@@ -1,4 +1,4 @@
-"""Cityscapes: its pictures with masks, and labelTrainIds from its labelIds, without drawing polygons anew."""
+"""Cityscapes: its pictures with masks, and the conversion of labelIds to labelTrainIds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ovseg.words.vocabulary import load_vocabulary
 
 TRAIN_IDS, LABEL_IDS = "_labelTrainIds.png", "_labelIds.png"
 CLASS_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""The labelId of each of the 19 classes, in the classes' order, as cityscapesscripts has them."""
+"""The labelId of each of the 19 classes, in the order of the classes, as in cityscapesscripts."""
 LARGEST_ID = 33
 
 
@@ -61,14 +61,14 @@ def convert_cityscapes(labels: Path) -> Converted:
 
 
 def to_train_ids(label_ids: NDArray[np.integer], source: object = "labels") -> NDArray[np.uint8]:
-    """Classes of labelIds.
+    """Map labelIds to classes.
 
     Args:
         label_ids: (H, W) labelIds 0 to 33.
-        source: their file, for the message.
+        source: their file, for the error message.
 
     Returns:
-        (H, W) 0 to 18, and 255 for what is none of the 19 classes.
+        (H, W) classes 0 to 18; 255 marks pixels of no class.
 
     Raises:
         DataError: a value is no labelId.

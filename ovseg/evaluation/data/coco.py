@@ -26,14 +26,14 @@ KEYS = ("images", "annotations", "categories")
 THINGS = 91
 IDS = 182
 UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
-"""Ids of things that were planned for COCO and never annotated (COCO-Stuff's list of labels)."""
+"""Ids of things that COCO reserved but never annotated (from COCO-Stuff's list of labels)."""
 
 STUFF_ENDING = "_labelTrainIds.png"
 OBJECT_ENDING = "_instanceTrainIds.png"
 
 
 def read_coco2017(root: Path, split: str = "val") -> SampleSet:
-    """Read COCO 2017 as it is unpacked: annotations/instances_SPLIT2017.json, SPLIT2017/*.jpg.
+    """Read COCO 2017 as unpacked: annotations/instances_SPLIT2017.json, SPLIT2017/*.jpg.
 
     The pictures may lie in images/SPLIT2017 too. Raises UsageError, DataError as ``read_coco``.
     """
@@ -45,7 +45,7 @@ def read_coco2017(root: Path, split: str = "val") -> SampleSet:
 
 
 def read_coco(instances: Path, images: Path) -> SampleSet:
-    """Read COCO's instances JSON: the union of a category's instances is its mask; crowds do not count.
+    """Read COCO's instances JSON: a category's mask is the union of its instances; crowd regions are ignored.
 
     Args:
         instances: the JSON file.
@@ -53,8 +53,8 @@ def read_coco(instances: Path, images: Path) -> SampleSet:
 
     Raises:
         UsageError: the file is missing.
-        DataError: it is no instances JSON; when an image is read, it has another size than its annotations, or
-            one of them is damaged.
+        DataError: it is not an instances JSON; while an image is read, its size differs from its annotations' or
+            an annotation is damaged.
     """
     content = read_json(instances, KEYS)
     try:
@@ -121,7 +121,7 @@ def read_coco_stuff(root: Path, split: str = "val2017") -> SampleSet:
 
 
 def stuff_table() -> NDArray[np.int_]:
-    """(256,): pixel value in stuffthingmaps -> class 0 to 170; -1 where COCO-Stuff has no class."""
+    """(256,): pixel value in stuffthingmaps -> class 0 to 170, or -1 for unused values."""
     table = np.full(256, -1)
     used = [k - 1 for k in range(1, IDS + 1) if k not in UNUSED]
     table[used] = np.arange(len(used))
@@ -130,22 +130,22 @@ def stuff_table() -> NDArray[np.int_]:
 
 
 def object_table() -> NDArray[np.int_]:
-    """(256,): pixel value in stuffthingmaps -> 1 to 80, or 0 for stuff and what has no label."""
+    """(256,): pixel value in stuffthingmaps -> 1 to 80, or 0 for stuff and unlabelled pixels."""
     table = stuff_table()
     things = np.arange(256) < THINGS
     return np.where(table < 0, -1, np.where(things, table + 1, 0))
 
 
 def convert_coco_stuff(maps: Path, out: Path) -> Converted:
-    """``maps``: stuffthingmaps' folder of one split, *.png. ``out``: where <image>_labelTrainIds.png go."""
+    """Convert stuffthingmaps: ``maps`` is the folder of one split, *.png; ``out`` gets <image>_labelTrainIds.png."""
     return _convert_maps(maps, out, stuff_table(), STUFF_ENDING, "COCO-Stuff")
 
 
 def convert_coco_object(source: Path, out: Path) -> Converted:
-    """``source``: instances_val2017.json, or stuffthingmaps' folder, whose things are what peers score.
+    """Write <image>_instanceTrainIds.png to ``out``.
 
-    ``out``: where <image>_instanceTrainIds.png go. From instances: where they overlap the smaller one
-    counts, and crowds, the coarsest, lie under everything.
+    ``source`` is instances_val2017.json or the folder of stuffthingmaps, whose things other papers score.
+    Where instances overlap, the smaller one wins; crowd regions, the coarsest, lose to all others.
     """
     if source.is_dir():
         return _convert_maps(source, out, object_table(), OBJECT_ENDING, "COCO-Object")
@@ -171,7 +171,7 @@ def convert_coco_object(source: Path, out: Path) -> Converted:
 def draw_objects(
     image: dict[str, Any], objects: list[dict[str, Any]], classes: dict[int, int]
 ) -> NDArray[np.uint8]:
-    """(H, W) uint8 of one image's annotations, 0 where there is none."""
+    """Draw one image's annotations as (H, W) uint8 classes; 0 is background."""
     size = (image["height"], image["width"])
     labels = np.zeros(size, np.uint8)
     for each in sorted(objects, key=lambda o: (-o["iscrowd"], -o["area"], o["id"])):

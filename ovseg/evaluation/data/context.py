@@ -29,10 +29,10 @@ IDS = (
     *(104, 105, 113, 115, 144, 158, 159, 162, 187, 189, 207, 220, 232, 258, 259, 260, 284, 295, 296, 308),
     *(324, 326, 347, 349, 354, 355, 360, 366, 368, 397, 415, 416, 420, 424, 427, 440, 445, 454, 458),
 )
-"""Of the 459 labels those of the 59 classes, in the order of the classes."""
+"""The label id (of 459) of each of the 59 classes, in the order of the classes."""
 
 OTHER_NAMES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
-"""Names of the list of 59 that differ from the list of 459, where a class has both."""
+"""Classes whose name differs between the two lists: name among the 459 -> name among the 59."""
 
 SPLITS = ("train", "val")
 
@@ -41,7 +41,7 @@ def read_context(root: Path, split: str = "val") -> SampleSet:
     """Read PASCAL Context with its 59 classes: VOCdevkit/VOC2010 with SegmentationClassContext.
 
     ``convert_context_mat`` or ``convert_context_json`` makes the label maps and
-    ImageSets/SegmentationContext/SPLIT.txt. Index 0 is what none of the 59 classes covers; it counts as ground.
+    ImageSets/SegmentationContext/SPLIT.txt. Index 0 marks pixels of none of the 59 classes; they count as background.
 
     Raises:
         UsageError: the list of the split is missing or empty.
@@ -53,14 +53,14 @@ def read_context(root: Path, split: str = "val") -> SampleSet:
 
 
 def class_table() -> NDArray[np.int_]:
-    """(460,): id of a label -> 1 to 59, 0 for the other 400."""
+    """(460,): label id -> class 1 to 59, or 0 for the other 400."""
     table = np.zeros(460, int)
     table[list(IDS)] = np.arange(1, len(IDS) + 1)
     return table
 
 
 def check_names(names: Mapping[int, str], source: object) -> None:
-    """Raise DataError unless ``names`` calls each of the 59 ids as our vocabulary does, spaces aside."""
+    """Raise DataError unless ``names`` agrees with the vocabulary on each of the 59 ids, ignoring spaces."""
     for label, wanted in zip(IDS, load_vocabulary("pascal_context59").names, strict=True):
         name = names.get(label, "nothing").replace(" ", "")
         if OTHER_NAMES.get(name, name) != wanted.replace(" ", ""):
@@ -68,7 +68,7 @@ def check_names(names: Mapping[int, str], source: object) -> None:
 
 
 def convert_context_mat(mats: Path, labels: Path, devkit: Path, split: str = "val") -> Converted:
-    """``mats``: folder of <image>.mat; ``labels``: labels.txt; ``devkit``: VOCdevkit/VOC2010.
+    """Convert ``mats``, a folder of <image>.mat; ``labels`` is labels.txt, ``devkit`` VOCdevkit/VOC2010.
 
     The images of a split are those of VOC 2010's own ImageSets/Main. Raises UsageError, DataError.
     """
@@ -90,7 +90,7 @@ def convert_context_mat(mats: Path, labels: Path, devkit: Path, split: str = "va
 
 
 def convert_context_json(path: Path, devkit: Path, split: str = "val") -> Converted:
-    """Convert trainval_merged.json of PASCAL in Detail, which says itself which image is of which split.
+    """Convert trainval_merged.json of PASCAL in Detail, which names the split of each image.
 
     Args:
         path: the JSON file.
@@ -102,7 +102,7 @@ def convert_context_json(path: Path, devkit: Path, split: str = "val") -> Conver
 
     Raises:
         UsageError: the file does not exist, or the split is unknown.
-        DataError: the file does not hold what it should.
+        DataError: the file has no image of the split, or its content is not as expected.
     """
     _check_split(split)
     content = read_json(path, ("images", "annos_segmentation", "categories"))
@@ -121,7 +121,7 @@ def convert_context_json(path: Path, devkit: Path, split: str = "val") -> Conver
 
 
 def draw_regions(image: dict[str, Any], regions: list[dict[str, Any]]) -> NDArray[np.uint8]:
-    """(H, W) uint8 of one image: regions in the file's order, later ones over earlier ones, 0 elsewhere."""
+    """Draw one image's regions as (H, W) uint8 classes: later regions cover earlier ones; 0 is background."""
     size = (image["height"], image["width"])
     ids = np.zeros(size, int)
     for region in regions:
@@ -150,7 +150,7 @@ def _mat_job(path: Path) -> Any:
 
 
 def _mat_reader() -> Callable[[Path], dict[str, Any]]:
-    """SciPy's reader of .mat files, which only this conversion needs."""
+    """Import SciPy's reader of .mat files, which only this conversion needs."""
     try:
         from scipy.io import loadmat
     except ImportError:
@@ -159,7 +159,7 @@ def _mat_reader() -> Callable[[Path], dict[str, Any]]:
 
 
 def _read_names(path: Path) -> dict[int, str]:
-    """Lines "3: air conditioner"."""
+    """Parse lines such as "3: air conditioner"."""
     if not path.is_file():
         raise UsageError(f"expected labels.txt with the names of the 459 labels, {path} does not exist")
     names = {}

@@ -1,8 +1,7 @@
-"""Label maps in MMSegmentation's layout, where its own converters lack something: what the conversions share.
+"""Helpers of the conversions to MMSegmentation's layout, and photographs with masks for FolderDataset.
 
-``coco``, ``context`` and ``cityscapes`` convert their own data sets; here are photographs with masks, for
-FolderDataset. Files are written whole or not at all, and one that is there already is left as it is, so an
-interrupted conversion goes on where it stopped.
+``coco``, ``context`` and ``cityscapes`` convert their own data sets. Files are written atomically and existing
+ones are kept, so an interrupted conversion resumes.
 """
 
 from __future__ import annotations
@@ -26,12 +25,14 @@ from ovseg.files.write import make_folder, write_file, write_picture
 from ovseg.metrics import VOID
 from ovseg.words.vocabulary import Vocabulary, find_vocabulary
 
-Job = tuple[Path, Callable[[], NDArray[np.uint8]]]  # a file, and what makes its label map (H, W) uint8
+Job = tuple[
+    Path, Callable[[], NDArray[np.uint8]]
+]  # a file, and a function that makes its label map (H, W) uint8
 
 
 @dataclass(frozen=True)
 class Converted:
-    """How many label maps were ``written``, and how many were there already and ``kept``."""
+    """The number of label maps ``written``, and of existing ones ``kept``."""
 
     written: int
     kept: int
@@ -41,7 +42,7 @@ class Converted:
 
 
 def write_all(jobs: Sequence[Job], title: str) -> Converted:
-    """Every label map whose file is missing, as a grey PNG; folders are made."""
+    """Write each missing label map as a grey PNG; folders are created."""
     for folder in {path.parent for path, _ in jobs}:
         make_folder(folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -55,7 +56,7 @@ def write_all(jobs: Sequence[Job], title: str) -> Converted:
 
 
 def write_list(path: Path, names: Sequence[str]) -> None:
-    """Write names, one a line, sorted. Raises DataError where ``path`` lists other names already."""
+    """Write names, one per line, sorted. Raises DataError if ``path`` exists with other names."""
     wanted = sorted(names)
     if path.exists():
         found = sorted(path.read_text(encoding="utf-8").split())
@@ -72,7 +73,7 @@ def write_list(path: Path, names: Sequence[str]) -> None:
 def converted_maps(
     paths: Sequence[tuple[Path, Path]], table: NDArray[np.int_], what: str, title: str
 ) -> Converted:
-    """Each label map (source, target) with ``table[value]`` in place of its values; errors as of ``look_up``."""
+    """Map the values of each label map (source, target) through ``table``. Raises as ``look_up``."""
     jobs = [
         (target, lambda source=source: look_up(load_labels(source), table, source, what))
         for source, target in paths
@@ -92,7 +93,7 @@ def look_up(
 
 
 def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """A JSON object with these keys. Raises UsageError for a missing file, DataError for another content."""
+    """Read a JSON object with these keys. Raises UsageError for a missing file, DataError for other content."""
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -106,7 +107,7 @@ def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
 
 
 def files_in(folder: Path, ending: str) -> list[Path]:
-    """The files of a folder with that ending, sorted. Raises UsageError where there are none."""
+    """The files of a folder with that ending, sorted. Raises UsageError if there are none."""
     found = sorted(folder.glob(f"*{ending}"))
     if not found:
         problem = "has none" if folder.is_dir() else "does not exist"
@@ -149,7 +150,7 @@ def arrange_photos(source: Path, vocabulary: str | Vocabulary, out: Path, split:
 
 
 def _table(classes: list[str], vocabulary: Vocabulary, source: Path) -> NDArray[np.int_]:
-    """(256,): value in a mask -> index in the vocabulary, VOID, or -1 where there is no such class."""
+    """(256,): mask value -> vocabulary index, VOID for dropped classes, -1 for unknown values."""
     places = {_plain(name): index for index, name in enumerate(vocabulary.names)}
     given = {_plain(name) for name in classes}
     absent = [name for name in vocabulary.names if _plain(name) not in given]

@@ -15,7 +15,7 @@ from ovseg.metrics import VOID
 from ovseg.words.vocabulary import load_vocabulary
 
 IGNORED = 1000
-"""The id of pixels that do not count."""
+"""The id of ignored pixels."""
 WORDNET_IDS = tuple(
     f"n{number}"
     for number in (
@@ -32,8 +32,8 @@ WORDNET_IDS = tuple(
 def read_imagenet_s50(root: Path, split: str = "validation") -> SampleSet:
     """Read ImageNetS50: SPLIT/WORDNET_ID/*.JPEG and SPLIT-segmentation/WORDNET_ID/*.png.
 
-    The masks store their ids in colours, red + 256 x green: 0 is none of the 50 classes, 1000 does not count.
-    The names of the classes are those of OpenAI for ImageNet (vocabulary "imagenet_s50").
+    The masks store their ids in colours, red + 256 x green: 0 is background, 1000 is ignored.
+    Class names are OpenAI's for ImageNet (vocabulary "imagenet_s50").
 
     Args:
         root: the folder ImageNetS50.
@@ -41,7 +41,7 @@ def read_imagenet_s50(root: Path, split: str = "validation") -> SampleSet:
 
     Raises:
         UsageError: the folders are missing or hold no masks.
-        DataError: a folder is none of the 50 classes.
+        DataError: a folder belongs to none of the 50 classes.
     """
     folder = root / f"{split}-segmentation"
     masks = sorted(folder.glob("*/*.png"))
@@ -67,7 +67,7 @@ def read_imagenet_s50(root: Path, split: str = "validation") -> SampleSet:
 
 
 def read_ids(path: Path, classes: int) -> NDArray[np.uint8]:
-    """A mask's ids, (H, W) uint8 below ``classes``, 255 where a pixel does not count. Raises DataError."""
+    """Read a mask's ids, (H, W) uint8 below ``classes``; 255 marks ignored pixels. Raises DataError."""
     colours = load_image(path).astype(np.int64)
     ids = colours[..., 0] + 256 * colours[..., 1]
     ids[ids == IGNORED] = VOID

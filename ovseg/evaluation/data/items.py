@@ -1,7 +1,7 @@
-"""A named set of labelled pictures: each is read when it is asked for, and checked before anything is.
+"""A named set of labelled pictures, read lazily; their files can be checked beforehand.
 
-Runs over many pictures need more than iteration: to go on where they stopped they ask for what decides about
-a picture (``digest``), and several processes each read a part (``load``).
+Long runs need more than iteration: a resumed run compares a picture's ``digest`` with its saved rows, and each of
+several processes reads its share (``load``).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class ItemSet(Generic[Item]):
         names: its labels.
         items: the name of each picture in the set.
         load: reads one picture by its position.
-        files: the files that a picture is read from: the picture, and its labels where they have a file.
-        note: what decides about a picture besides its files, as a text.
+        files: the files of a picture: the image, and its label file if it has one.
+        note: further content that belongs to a picture's digest, as text.
 
     >>> numbers = ItemSet("numbers", ("odd",), ["one", "two"], lambda index: index + 1)
     >>> len(numbers), list(numbers), list(numbers.first(1))
@@ -69,7 +69,7 @@ class ItemSet(Generic[Item]):
         return replace(self, items=self.items[: check_integer("limit", count, 1, 2**31 - 1)])
 
     def every(self, step: int) -> Self:
-        """Each ``step``-th picture of the set, the first among them. Raises UsageError for a step below 1.
+        """Every ``step``-th picture of the set, from the first. Raises UsageError for a step below 1.
 
         >>> numbers = ItemSet("numbers", ("odd",), list("abcde"), lambda index: index + 1)
         >>> list(numbers.every(2)), numbers.every(2).items
@@ -78,7 +78,7 @@ class ItemSet(Generic[Item]):
         return self._at(range(0, len(self), check_integer("every", step, 1, 2**31 - 1)))
 
     def _at(self, places: Sequence[int]) -> Self:
-        """The set of the pictures at these places."""
+        """The subset at these positions."""
         return replace(
             self,
             items=[self.items[place] for place in places],
@@ -88,7 +88,7 @@ class ItemSet(Generic[Item]):
         )
 
     def digest(self, index: int) -> str:
-        """SHA-256 of all that decides about a picture: its name, the content of its files, the note.
+        """SHA-256 of a picture's name, file contents and note, and the set's labels.
 
         Raises:
             DataError: a file cannot be read.
@@ -101,14 +101,14 @@ class ItemSet(Generic[Item]):
         return hashlib.sha256(whole.encode()).hexdigest()
 
     def check(self, headers: bool = True) -> None:
-        """Look at the files of every picture, so that what is missing is known before a model is loaded.
+        """Check the files of every picture, so that a missing one is reported before a model is loaded.
 
         Args:
-            headers: also read the beginning of each file: whether it is a picture, and whether labels have
-                the picture's size. Its content is decoded only when it is used.
+            headers: also read each file's header: whether it is a picture, and whether labels have the picture's
+                size. Pixels are decoded only when they are used.
 
         Raises:
-            DataError: a file is missing or odd; it names the first and says how many there are.
+            DataError: files are missing or invalid; the message names the first and counts the others.
         """
         wrong: list[str] = []
         for index in range(len(self)):

@@ -1,4 +1,4 @@
-"""Data sets by name: "voc2012=data/VOCdevkit/VOC2012" to a set of samples, in the layouts of the field."""
+"""Data sets by name: reads "voc2012=data/VOCdevkit/VOC2012" in the data set's published layout."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class DataSet:
     """How a data set is read.
 
     Attributes:
-        title: as the paper calls it; empty for a folder of one's own, which has its own title.
-        split: the part that is read where none is given.
-        read: from a folder and a split to samples; None for a set whose labels have no masks.
-        tags: from a folder and a split to pictures with labels; None for the samples without their masks.
+        title: the paper's name for it; empty for user folders, which are titled by their name.
+        split: the default split.
+        read: from a folder and a split to samples; None for sets without masks.
+        tags: from a folder and a split to pictures with labels; None to derive them from the samples.
     """
 
     title: str
@@ -48,7 +48,7 @@ DATA_SETS: dict[str, DataSet] = {
     "photos": DataSet("", "val", read_photos),
     "tags": DataSet("", "names", None, read_tags),
 }
-"""Every kind of data set; "scenes" is made and has no folder."""
+"""Every kind of data set except "scenes", which are generated."""
 SCENES = "scenes"
 
 
@@ -64,12 +64,12 @@ def read_scenes(count: int = 100) -> SampleSet:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as it was asked for.
+    """A requested data set.
 
     Attributes:
         kind: a key of ``DATA_SETS``, or "scenes".
         root: its folder; for scenes their number.
-        split: the part; empty for the data set's own.
+        split: empty for the data set's default.
         vocabulary: other names for the classes of a folder of photographs: a vocabulary's name or file.
 
     >>> parse_source("voc2012=data/VOC2012:train")
@@ -84,12 +84,12 @@ class Source:
     vocabulary: str | None = None
 
     def samples(self) -> SampleSet:
-        """The set with its masks. Raises UsageError for a set without masks, and as its reader does."""
+        """Read the set with masks. Raises UsageError for a set without masks, and as its reader does."""
         if self.kind == SCENES:
             return read_scenes(int(self.root))
         known = DATA_SETS[self.kind]
         if known.read is None:
-            raise UsageError(f"expected a data set with masks, got {self.kind}: its labels have no place")
+            raise UsageError(f"expected a data set with masks, got {self.kind}, which has labels only")
         root, split = self._place(known)
         if self.vocabulary is not None:
             names = find_vocabulary(self.vocabulary).names
@@ -97,7 +97,7 @@ class Source:
         return known.read(root, split)
 
     def tags(self) -> TagSet:
-        """The set as pictures with labels. Raises UsageError as its reader does."""
+        """Read the set as pictures with labels. Raises UsageError as its reader does."""
         known = DATA_SETS.get(self.kind)
         if known is None or known.tags is None:
             return tags_of(self.samples())
@@ -111,7 +111,7 @@ class Source:
 
 
 def parse_source(text: str) -> Source:
-    """KIND=FOLDER, KIND=FOLDER:SPLIT, photos=FOLDER:SPLIT:VOCABULARY, or scenes=COUNT.
+    """Parse KIND=FOLDER, KIND=FOLDER:SPLIT, photos=FOLDER:SPLIT:VOCABULARY, or scenes=COUNT.
 
     Raises:
         UsageError: another form, or an unknown kind.
@@ -129,5 +129,5 @@ def parse_source(text: str) -> Source:
 
 
 def parse_sources(texts: Iterable[str]) -> list[Source]:
-    """``parse_source`` of each, none twice. Raises UsageError."""
+    """Parse each source; duplicates are dropped. Raises UsageError."""
     return list(dict.fromkeys(parse_source(text) for text in texts))

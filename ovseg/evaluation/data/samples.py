@@ -1,7 +1,7 @@
-"""Pictures with a mask for each label that is in them, from folders of index masks.
+"""Pictures with a mask for each label present, from folders of index masks.
 
-What is measured per label (mSC, IoU per label, interactive segmentation) reads this one form: ``Sample``.
-Images and labels follow the rule of ``ovseg.files.labels.load_labels``: both belong to the upright picture.
+Per-label metrics (mSC, IoU, interactive segmentation) all take a ``Sample``. Labels belong to the upright
+picture, as in ``ovseg.files.labels.load_labels``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Sample:
     Attributes:
         name: of the picture in its set.
         image: (H, W, 3) uint8 RGB.
-        masks: (H, W) bool for each label that is in the picture.
+        masks: (H, W) bool for each label present in the picture.
         valid: (H, W) bool, the pixels that count.
     """
 
@@ -57,10 +57,10 @@ def from_labels(
         image: (H, W, 3) uint8 RGB.
         labels: (H, W) indices; ``void_value(len(names))`` marks pixels that do not count.
         names: the name of each index.
-        ignored: names that are no labels, such as "background"; their pixels count.
+        ignored: names that are not labels, such as "background"; their pixels count.
 
     Raises:
-        DataError: an index beyond the names, or another size than the image.
+        DataError: an index is beyond the names, or the sizes differ.
 
     >>> labels = np.array([[0, 1, 255]], np.uint8)
     >>> sample = from_labels("a", np.zeros((1, 3, 3), np.uint8), labels, ["sky", "tree"])
@@ -85,18 +85,18 @@ def read_folder(
     ignored: Sequence[str] = (),
     title: str = "",
 ) -> SampleSet:
-    """Read pictures STEM.jpg (or .jpeg, .png) with index masks STEM.png of another folder, as VOC has them.
+    """Read pictures STEM.jpg (or .jpeg, .png) and index masks STEM.png from two folders, as in VOC.
 
     Args:
         images, masks: the folders.
         stems: the names of the files, without suffix.
         names: the name of each index.
-        ignored: names that are no labels.
-        title: the set's name; empty for that of the folder above ``images``.
+        ignored: names that are not labels.
+        title: the set's name; empty to use the name of the parent folder of ``images``.
 
     Raises:
         UsageError: there are no stems.
-        DataError: while it is read, a file is missing or a mask does not fit.
+        DataError: while the set is read, a file is missing or a mask does not fit its picture.
     """
     if not stems:
         raise UsageError(f"expected names of pictures in {images}, got none")
@@ -125,7 +125,7 @@ def read_pairs(
     folder: Path,
     wanted: str,
 ) -> SampleSet:
-    """Pictures and label maps that belong together by their names. Raises UsageError where there are none."""
+    """Pair pictures with label maps by position. Raises UsageError if there are none."""
     if not masks:
         problem = "has none" if folder.is_dir() else "does not exist"
         raise UsageError(f"expected {title} with {wanted}, {folder} {problem}")
@@ -141,7 +141,7 @@ def read_pairs(
 
 
 def find_picture(folder: Path, stem: str) -> Path:
-    """The file STEM with one of ``SUFFIXES``; the first of them where there is none."""
+    """The existing file STEM with one of ``SUFFIXES``, or the path with the first suffix."""
     choices = [folder / f"{stem}{suffix}" for suffix in SUFFIXES]
     return next((path for path in choices if path.is_file()), choices[0])
 
@@ -169,11 +169,11 @@ def read_photos(
     Args:
         root: the folder.
         split: the name of the list of pictures.
-        ignored: names that are no labels; their pixels count.
+        ignored: names that are not labels; their pixels count.
         names: other names for the classes, in the order of classes.txt.
 
     Raises:
-        UsageError: a list is missing or empty, or there are not as many names as classes.
+        UsageError: a list is missing or empty, or names and classes differ in number.
     """
     classes = read_lines(root / "classes.txt")
     if names is not None and len(names) != len(classes):
@@ -184,10 +184,10 @@ def read_photos(
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file that are not empty, without spaces at their ends.
+    """The non-empty lines of a UTF-8 text file, stripped.
 
     Raises:
-        UsageError: the file is missing or is no UTF-8 text.
+        UsageError: the file is missing or not UTF-8 text.
     """
     if not path.is_file():
         raise UsageError(f"expected a list, {path} does not exist")

@@ -1,6 +1,6 @@
 """Generated scenes: coloured shapes on textures, with pixel labels and captions.
 
-The embedded model is trained on them, and tests, benchmarks and the demo use them. They need no files and no
+The embedded model is trained on them, and tests, benchmarks and the demo use them. They need no files or
 licence, and a seed gives the same pixels on every machine.
 """
 
@@ -50,7 +50,7 @@ class Scene:
 
     @property
     def caption(self) -> str:
-        """What the picture shows, as in "a red circle and a blue star on bricks"."""
+        """A caption such as "a red circle and a blue star on bricks"."""
         things = [name for name in self.present if name in THINGS]
         stuff = [name for name in self.present if name in STUFF]
         return " on ".join(" and ".join(part) for part in ([f"a {t}" for t in things], stuff) if part)
@@ -59,19 +59,19 @@ class Scene:
 def make_scene(seed: int, size: Size = (128, 128), things: int | None = None) -> Scene:
     """Generate a scene: one or two textures with coloured shapes on them.
 
-    A shape measures a quarter to half of the short side. At most a tenth of it may lie on earlier shapes; it
-    is left out where eight tries find no such place.
+    A shape measures a quarter to half of the short side. At most a tenth of it may cover earlier shapes; it
+    is dropped after eight failed tries.
 
     Args:
         seed: 0 or above; the same seed gives the same scene.
-        size: one side of a square or (height, width), in pixels, each at least 1.
+        size: one side of a square or (height, width), in pixels, at least 1.
         things: the number of shapes, at most 1,000; None for 1 to 4, by the seed.
 
     Returns:
         The picture with its labels.
 
     Raises:
-        UsageError: the seed, the size or the number of shapes is not as above.
+        UsageError: the seed, size or number of shapes is out of range.
 
     >>> scene = make_scene(3)
     >>> scene.image.shape, scene.labels.shape

@@ -1,4 +1,4 @@
-"""Pictures with labels that have no place: NUS-WIDE, a list of names, and samples without their masks."""
+"""Pictures with image-level labels: NUS-WIDE, lists of names, and samples reduced to their labels."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ovseg.words.vocabulary import load_vocabulary
 
 @dataclass(frozen=True)
 class TaggedImage:
-    """One picture and which labels are in it.
+    """One picture and its labels.
 
     Attributes:
         name: of the picture in its set.
         image: (H, W, 3) uint8 RGB.
-        truth: (K,) int8, 1 where the label is in the picture, 0 where not.
+        truth: (K,) int8, 1 for each label present, 0 otherwise.
     """
 
     name: str
@@ -40,7 +40,7 @@ class TagSet(ItemSet[TaggedImage]):
     """A named set of pictures with labels; each iteration reads it from the start.
 
     Attributes:
-        truth: which labels a picture has, (K,) int8, by its position.
+        truth: the labels of a picture, (K,) int8, by its position.
     """
 
     truth: Callable[[int], NDArray[np.int8]] = _unknown
@@ -50,7 +50,7 @@ class TagSet(ItemSet[TaggedImage]):
 
 
 def tags_of(samples: SampleSet) -> TagSet:
-    """The labels of samples without their masks: a label is in a picture where its mask has a pixel."""
+    """Reduce samples to labels: a label is present if its mask has a pixel."""
 
     def load(index: int) -> TaggedImage:
         sample = samples.load(index)
@@ -66,7 +66,7 @@ def tags_of(samples: SampleSet) -> TagSet:
 def read_tags(root: Path, split: str = "names") -> TagSet:
     """Read a folder with images/ and SPLIT.tsv, whose lines are a picture's name, a tab, and its labels.
 
-    Several labels of a picture stand with commas between them. The labels of the set are all that occur.
+    Labels are separated by commas. The set's labels are all that occur.
 
     Raises:
         UsageError: the list is missing, empty, or a line has no label.
@@ -93,8 +93,8 @@ def read_nus_wide(root: Path, split: str = "test") -> TagSet:
     """Read NUS-WIDE with its 81 concepts, as its authors publish it.
 
         ImageList/TestImagelist.txt (or TrainImagelist.txt), lines such as actor\\0001_2124494179.jpg
-        Groundtruth/TrainTestLabels/Labels_airport_Test.txt …, a 0 or 1 for each line of the list
-        ConceptsList/Concepts81.txt (or Concepts81.txt); without it the vocabulary "nus_wide" is taken
+        Groundtruth/TrainTestLabels/Labels_airport_Test.txt …, a 0 or 1 per line of the list
+        ConceptsList/Concepts81.txt (or Concepts81.txt); otherwise the vocabulary "nus_wide"
         Flickr/actor/0001_2124494179.jpg, or images/ with or without the folders
 
     Args:
@@ -102,8 +102,8 @@ def read_nus_wide(root: Path, split: str = "test") -> TagSet:
         split: "test" or "train".
 
     Raises:
-        UsageError: a list is missing, or the split is neither.
-        DataError: a file of labels has another length than the list, or holds anything but 0 and 1.
+        UsageError: a list is missing, or the split is unknown.
+        DataError: a label file differs from the list in length, or holds anything but 0 and 1.
     """
     if split not in ("test", "train"):
         raise UsageError(f"unknown split {split!r}: expected test or train")
@@ -123,7 +123,7 @@ def read_nus_wide(root: Path, split: str = "test") -> TagSet:
 
 
 def _nus_pictures(root: Path, listed: Sequence[str]) -> list[Path]:
-    """The file of each picture: the first folder that has the list's first picture is that of all."""
+    """The file of each picture; all are taken from the first folder that contains the first one."""
     choices = [
         lambda name: root / "Flickr" / name,
         lambda name: root / "images" / name,

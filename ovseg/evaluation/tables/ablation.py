@@ -1,7 +1,7 @@
 """Table 3: architecture and feature surgery, each alone and both, on four tasks; points and masks among them.
 
-Interactive segmentation goes from words to points to masks by the paper's rule: mIoU per positive label
-(Fig. 10).
+Interactive segmentation turns texts into points and points into masks by the paper's rule; it scores mIoU per
+positive label (Fig. 10).
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from ovseg.options.checks import check_size
 from ovseg.segmenters.base import Segmenter
 
 RECOGNITION = {"none": "clip", "label_set": "clip_surgery"}
-"""Of each surgery of the rows the rule of multi-label recognition: the class token knows no other method."""
+"""Surgery -> rule of multi-label recognition, which reads the class token and has no other choice."""
 
 
 @dataclass
 class Clicked(Counted):
-    """What one system scores on a set.
+    """The interactive scores of one system on a set.
 
     Attributes:
         overlap: IoU of the masks.
-        accuracy: the share of points on the right side of the border.
+        accuracy: the share of points whose label (foreground or background) is correct.
     """
 
     overlap: MeanPerClass = field(default_factory=MeanPerClass)
     accuracy: MeanPerClass = field(default_factory=MeanPerClass)
 
     def describe(self) -> dict[str, Plain]:
-        """Both scores in percent and over what."""
+        """Both scores in percent, with the image counts."""
         scores = {"mIoU": 100 * self.overlap.compute(), "point accuracy": 100 * self.accuracy.compute()}
         return {**scores, **super().describe()}
 
@@ -51,10 +51,10 @@ class Clicked(Counted):
 def score_points(
     setup: Setup, samples: SampleSet, systems: Sequence[System], segmenter: Segmenter
 ) -> dict[str, Clicked]:
-    """Every label of an image by its name alone: the paper's points, and the segmenter's best candidate.
+    """Segment each label of an image from its name alone: the paper's points, the segmenter's best candidate.
 
-    A text is alone here, so feature surgery over a set of labels becomes that with the empty string. A map
-    that gives no points gives no mask, IoU 0.
+    With a single text, feature surgery over a label set is replaced by that with the empty string. A map that
+    gives no points gives no mask and scores IoU 0.
     """
     alone = [replace(one, surgery="empty") if one.surgery in NEEDS_TWO else one for one in systems]
     rows = measure_maps(

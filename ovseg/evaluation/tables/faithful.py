@@ -1,7 +1,7 @@
-"""Whether maps are true to the model: deletion and insertion, and random weights, and their reports.
+"""Faithfulness of maps: deletion and insertion, randomised weights, and their reports.
 
-Beyond the paper: what papers on explanation report beside scores against masks, which a map can reach without
-saying anything about the model.
+Beyond the paper: a map can score well against masks without reflecting the model, so work on explanation also
+reports these.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from ovseg.results import SimilarityMap, figures
 STEPS = 20
 BATCH = 32
 METHODS = ("clip", "clip_surgery")
-"""The systems that are compared where none are named."""
+"""The default systems."""
 
 
 @dataclass
 class Faithful(Counted):
-    """The areas under the curves of deletion and insertion of one system on a set.
+    """The areas under one system's deletion and insertion curves on a set.
 
     Attributes:
         areas: for "deletion" and "insertion" the mean area under the cosine of the label's text.
@@ -52,10 +52,10 @@ class Faithful(Counted):
 def score_faithful(
     setup: Setup, samples: SampleSet, systems: Sequence[System], steps: int = STEPS
 ) -> dict[str, Faithful]:
-    """Deletion and insertion of every label in an image, on the picture at the encoder's size.
+    """Deletion and insertion for every label of an image, at the encoder's input size.
 
-    Deletion puts the picture's mean colour in the place of pixels, insertion begins with a blurred picture.
-    The score is the cosine of the picture with the label's text.
+    Deletion replaces pixels by the picture's mean colour; insertion starts from a blurred picture. The score is
+    the cosine of the picture with the label's text.
     """
     rows = measure_maps(
         setup, samples, systems, "faithful",
@@ -107,7 +107,7 @@ def layers_of(model: Model) -> list[nn.Module]:
 
 
 def stages_of(model: Model) -> dict[int, str]:
-    """How many of the last layers get random weights, and how a table says it. Errors as of ``layers_of``.
+    """Number of last layers to randomise -> column title. Raises as ``layers_of``.
 
     >>> import ovseg
     >>> stages_of(ovseg.load_model("tiny"))
@@ -118,9 +118,9 @@ def stages_of(model: Model) -> dict[int, str]:
 
 
 def randomised(model: Model, count: int, seed: int = 0) -> Model:
-    """A copy of a model whose last ``count`` layers have random weights; texts are as before.
+    """Copy a model and randomise its last ``count`` layers; its text features are kept.
 
-    Every tensor gets normal values with the mean and the spread that it had.
+    Each tensor is drawn from a normal distribution with its original mean and standard deviation.
     """
     loaded = replace(model.loaded, clip=copy.deepcopy(model.loaded.clip))
     other = Model(loaded, model.method)
@@ -138,10 +138,10 @@ def randomised(model: Model, count: int, seed: int = 0) -> Model:
 def score_randomisation(
     setup: Setup, samples: SampleSet, systems: Sequence[System], seed: int = 0
 ) -> dict[str, tuple[MeanPerClass, Counted]]:
-    """The rank correlation of every label's map with that of a model whose last layers are random.
+    """Rank correlation of each label's map with the map of a model whose last layers are randomised.
 
-    Stages are one layer, half of the layers, and all of them. A correlation near 1 says that a map does not
-    show what those layers have learned.
+    Stages: one layer, half of the layers, all layers. A correlation near 1 means that the map does not depend on
+    what those layers have learned.
     """
     backbone = setup.backbone
     scores = {system.name: (MeanPerClass(), Counted()) for system in systems}
@@ -181,7 +181,7 @@ def _correlations(before: Grids | str, after: Grids | str) -> Plain:
 
 
 def faithful(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
-    """Deletion and insertion of every label in an image (Petsiuk et al., BMVC 2018)."""
+    """Deletion and insertion for every label of an image (Petsiuk et al., BMVC 2018)."""
     report = run.report("faithful", "Deletion and insertion")
     systems = parse_systems(methods or METHODS)
 
@@ -207,7 +207,7 @@ def faithful(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> R
 
 
 def randomisation(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Report:
-    """How far a map keeps its ranks as the last layers get random weights (Adebayo et al., 2018)."""
+    """Rank correlation of maps before and after randomising the last layers (Adebayo et al., 2018)."""
     report = run.report("randomisation", "Rank correlation after random weights")
     bars: dict[str, dict[str, float]] = {}
     stages: dict[str, None] = {}
@@ -231,7 +231,7 @@ def randomisation(run: Run, sets: Samples, methods: Sequence[str] | None = None)
                     {"backbone": backbone.describe(), "method": name, "data set": one.items.title,
                      "correlations": dict(found), "skipped": len(counted.skipped)}
                 )  # fmt: skip
-    report.note("Near 1: the map does not show what those layers have learned.")
+    report.note("Near 1: the map does not depend on what those layers have learned.")
     if bars:
         report.pictures[""] = figures.bar_chart(
             {name: [found.get(stage, math.nan) for stage in stages] for name, found in bars.items()},
