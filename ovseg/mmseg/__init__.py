@@ -1,4 +1,4 @@
-"""Evaluation with MMSegmentation: importing this registers everything its configs name.
+"""Evaluation with MMSegmentation: importing this package registers everything that configs name.
 
     config ─> OpenVocabularySegmentor (segmentor) ─┐
     data/ ──> data sets, loaders, ClipResize ──────┴─ evaluate ─> score per class, results.json
@@ -9,12 +9,12 @@ datasets    data sets that MMSegmentation lacks, any folder among them
 metrics     mIoU in whole numbers; Cityscapes' own files and score
 outputs     predictions as painted pictures, and the names of files
 runtime     views averaged, several processes, progress
-config      a config read, its fields and their types checked
-checks      data set, pipeline and metrics checked before any weights are read
-files       the files of a data set
-evaluate    one config to one score; several configs to a table
+config      reads a config and checks its fields and their types
+checks      checks data set, pipeline and metrics before any weights are read
+files       checks the files of a data set
+evaluate    runs one config to a score, or several to a table
 results     the results file
-compat      what MMSegmentation imports and this machine lacks
+compat      stand-ins for missing modules that MMSegmentation imports
 """
 
 from ovseg.mmseg.compat import check_installed, fill_in, import_operators

@@ -1,4 +1,4 @@
-"""What can be wrong with a run's settings, said in one line before any weights are read."""
+"""Check a run's settings before any weights are read; errors are one line."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ from ovseg.words.vocabulary import find_vocabulary
 
 MOST_WORKERS = 1024
 OMITTING = ("drop_last", "num_batch_per_epoch")
-"""Fields of a data loader that leave out images; test_dataloader.dataset.indices takes some on purpose."""
+"""Fields of a data loader that drop images; test_dataloader.dataset.indices is the deliberate way."""
 SCORES = ("mIoU", "mDice", "mFscore")
-"""What mmseg's IoUMetric computes."""
+"""The scores of mmseg's IoUMetric."""
 LOADERS = ("LoadAnnotations", "LoadLabels")
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the checks found out about a data set.
+    """Facts about a data set that was checked.
 
     Attributes:
-        images: how many there are.
-        classes: how many the data set has.
-        turned: images that EXIF turns without exchanging their sides, so that no size tells whether the label
-            is of the upright image; it is taken to be.
+        images: number of images.
+        classes: number of classes.
+        turned: number of images that EXIF turns without swapping their sides, so that sizes cannot show whether
+            the label belongs to the upright image; this is assumed.
     """
 
     images: int
@@ -63,11 +63,10 @@ def check_dataset(config: Config) -> Checked:
     """Check the data set of ``config.test_dataloader``, its pipeline and the metrics.
 
     Raises:
-        DataError: a folder, an image or a label is missing or no image; an image would be skipped or is
-            listed twice; a label has no image, another size than its image, or, among some that are read, a
-            value outside the classes.
-        UsageError: the vocabulary has another number of classes than the data set; a part of the config
-            cannot be built, or a field of the data loader or of a metric is wrong.
+        DataError: a folder, an image or a label is missing or unreadable; an image would be skipped or is listed
+            twice; a label has no image, a wrong size, or (in a sample of labels) a value outside the classes.
+        UsageError: vocabulary and data set differ in their number of classes; a part of the config cannot be
+            built, or a field of the data loader or of a metric is wrong.
     """
     loader = config.test_dataloader
     check_integer("test_dataloader.batch_size", loader.get("batch_size", 1), 1, 2**20)
@@ -107,7 +106,7 @@ def check_dataset(config: Config) -> Checked:
 
 
 def fit_to_classes(config: Config, classes: int) -> None:
-    """Tell the label loaders the number of classes: it decides what void is and which values are wrong."""
+    """Pass the number of classes to the label loaders: it defines void and the valid values."""
     for pipeline in (config.test_dataloader.dataset.pipeline, config.get("tta_pipeline") or ()):
         for step in pipeline:
             if step.get("type") in LOADERS:
@@ -125,7 +124,7 @@ def _check_folders(settings: Any) -> None:
 
 
 def _check_vocabulary(config: Config, dataset: str, classes: int) -> None:
-    model = config.model.get("module", config.model)  # within the model of --tta
+    model = config.model.get("module", config.model)  # --tta wraps the model
     if model.type != OpenVocabularySegmentor.__name__ or "vocabulary" not in model:
         return
     names = find_vocabulary(model.vocabulary)
@@ -141,7 +140,7 @@ def _check_vocabulary(config: Config, dataset: str, classes: int) -> None:
 def check_metrics(config: Config, classes: int) -> None:
     """Build each metric of ``config.test_evaluator`` and check its fields.
 
-    mmseg's metrics take unknown fields, and look at the values of others only after the last image.
+    mmseg's metrics ignore unknown fields and check values only after the last image.
 
     Raises:
         UsageError: a field is unknown or its value is wrong, two metrics give scores of the same name, or
@@ -152,7 +151,7 @@ def check_metrics(config: Config, classes: int) -> None:
         found = METRICS.get(settings["type"]) if isinstance(settings["type"], str) else settings["type"]
         if inspect.isclass(found):
             check_known(settings, ("type", *_fields(found)), f"field of the metric {found.__name__}")
-        with _unlogged():  # the runner builds them again and says the same
+        with _unlogged():  # the runner builds them again and logs the same
             made = METRICS.build(settings)
         if isinstance(made, IoUMetric):
             _check_values(made, classes)
@@ -162,7 +161,7 @@ def check_metrics(config: Config, classes: int) -> None:
 
 
 def _fields(metric: type[BaseMetric]) -> list[str]:
-    """The fields that a metric names itself or passes on to the classes that it is made of."""
+    """The fields that a metric's constructor accepts, base classes included."""
     found: dict[str, None] = {}
     for base in inspect.getmro(metric):
         if base is object or "__init__" not in vars(base):

@@ -1,11 +1,11 @@
-"""MMSegmentation where something is missing that it imports: mmcv's compiled operators, parts of Python.
+"""Stand-ins for what MMSegmentation imports and may be missing: mmcv's compiled operators, parts of Python.
 
-mmseg imports ``mmcv.ops`` although nothing that is used here calls an operator, and ``mmcv-lite`` has
-none: there the import runs with a stand-in for ``mmcv._ext``, which is taken out again, because mmengine
-later asks for the real one and must not find it. Where compiled mmcv is installed nothing happens.
+mmseg imports ``mmcv.ops``, which ``mmcv-lite`` lacks, although no operator is used here. The import then runs
+with a stand-in for ``mmcv._ext``, which is removed afterwards, because mmengine later checks for the real one.
+With compiled mmcv nothing changes.
 
 mmengine 0.10.7 and mmcv call ``pkgutil.find_loader``, which Python 3.14 removed, and import distutils, which
-3.12 removed and setuptools may bring back. Both are put in place where they are missing.
+3.12 removed and setuptools may bring back. Both are provided if missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PACKAGES = ("mmengine", "mmcv", "mmseg", "cityscapesscripts")
 
 
 class _Absent(ModuleType):
-    """A module whose every attribute is a function that says which operator is missing."""
+    """A module whose attributes are functions that raise an error naming the missing operator."""
 
     def __getattr__(self, name: str) -> Callable[..., NoReturn]:
         if name.startswith("__"):
@@ -38,7 +38,7 @@ class _Absent(ModuleType):
 
 
 def fill_in() -> None:
-    """Put in place what mmengine and mmcv take from older versions of Python and this one has no more."""
+    """Provide the parts of older Python versions that mmengine and mmcv use."""
     if not hasattr(pkgutil, "find_loader"):
         vars(pkgutil)["find_loader"] = _find_loader
     try:
@@ -51,13 +51,13 @@ def fill_in() -> None:
 
 
 def _find_loader(name: str) -> object:
-    """What ``pkgutil.find_loader`` returned: the loader of a module, None where there is no such module."""
+    """The loader of a module or None, as ``pkgutil.find_loader`` returned it."""
     spec = find_spec(name)
     return None if spec is None else spec.loader
 
 
 def check_installed() -> None:
-    """Raise MissingPackageError in one line where MMSegmentation, or what it needs, is not installed."""
+    """Raise MissingPackageError if MMSegmentation or a package it needs is not installed."""
     for package in _PACKAGES:
         try:
             import_module(package)
@@ -66,7 +66,7 @@ def check_installed() -> None:
 
 
 def import_operators() -> bool:
-    """Import ``mmcv.ops``, with the stand-in where there is no compiled mmcv; True if it was needed."""
+    """Import ``mmcv.ops``, with the stand-in if mmcv is not compiled; return whether it was needed."""
     if "mmcv.ops" in sys.modules or find_spec(_EXTENSION) is not None:
         return False
     sys.modules[_EXTENSION] = _Absent(_EXTENSION)

@@ -1,7 +1,7 @@
-"""A config read, some of its fields changed, and every field and type checked before anything is built from it.
+"""Read a config, change some of its fields, and check all fields and types before anything is built.
 
-MMSegmentation takes a misspelt field without a word, and a value of another type ends in an error from deep
-inside it, in some cases only after the last image.
+MMSegmentation ignores a misspelt field, and a value of a wrong type fails deep inside it, sometimes only after
+the last image.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ READ = (
     *DICTS,
     *LISTS,
 )
-"""The fields of a config that decide a run. Others are names that the config file uses within itself."""
+"""The fields of a config that a run reads. Others are variables of the config file itself."""
 ENVIRONMENT = ("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit")
-"""The fields of env_cfg that mmengine reads; it takes any other without a word."""
+"""The fields of env_cfg that mmengine reads; it ignores any other."""
 INSTEAD = {
     "data_root": "test_dataloader.dataset.data_root",
     "test_pipeline": "test_dataloader.dataset.pipeline",
@@ -54,20 +54,20 @@ INSTEAD = {
     "vis_backends": "visualizer.vis_backends",
     "launcher": "--launcher",
 }
-"""What to change instead of a name that a config file has copied into a field when it was read."""
+"""Variable of a config file -> the field it was copied into, to be changed instead."""
 DICT, LIST = "a dict", "a list of dicts"
 
 
 @contextmanager
 def building(what: str) -> Iterator[None]:
-    """Whatever mmengine raises while it builds ``what`` becomes a UsageError in one line."""
+    """Turn any exception of mmengine while it builds ``what`` into a one-line UsageError."""
     try:
         yield
     except OvsegError:
         raise
     except Exception as error:
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        reason = text.split(". Please check")[0]  # mmengine goes on with a link
+        reason = text.split(". Please check")[0]  # mmengine appends a link
         raise UsageError(f"{what} cannot be used: {type(error).__name__}: {reason}") from None
 
 
@@ -83,14 +83,15 @@ def load_config(
     Args:
         path: a config file of MMSegmentation. Modules in its ``custom_imports`` are imported: they may
             register methods, data sets or transforms.
-        options: other values for any field, such as {"model.logit_scale": 40}.
-        method: another row of the table of methods.
-        backbone: another model. "small" and "tiny" have their own weights; others keep the config's.
-        weights: another tag of open_clip's or a checkpoint.
+        options: new values of any fields, such as {"model.logit_scale": 40}.
+        method: the name of a method, to replace the config's.
+        backbone: a model, to replace the config's. "small" and "tiny" have their own weights; others keep the
+            config's.
+        weights: a tag of open_clip or a checkpoint, to replace the config's.
 
     Raises:
-        UsageError: the file is missing or cannot be read, no run reads the field of an option, a part has
-            another type than MMSegmentation takes, or the segmentor has no such field.
+        UsageError: the file is missing or cannot be read, an option names an unused field, a value has a wrong
+            type, or the segmentor has no such field.
     """
     if not Path(path).is_file():
         problem = "is a folder" if Path(path).is_dir() else "does not exist"
@@ -101,7 +102,7 @@ def load_config(
     with building("--cfg-options"):
         config.merge_from_dict(dict(options or {}))
     _check_types(config, path)
-    config.pop("pipelines", None)  # those of configs/_base_ that this config did not take
+    config.pop("pipelines", None)  # the unused ones of configs/_base_
     if backbone in EMBEDDED:
         config.model.weights = None
     fields = {"method": method, "backbone": backbone, "weights": weights}
@@ -124,7 +125,7 @@ def metrics_of(config: Config) -> list[Any]:
 
 
 def _check_options(options: Mapping[str, object]) -> None:
-    """Raise UsageError for an option of --cfg-options whose field no run reads."""
+    """Raise UsageError if a run does not read the field of an option of --cfg-options."""
     for key in options:
         first = key.split(".")[0]
         if first not in READ:
@@ -134,7 +135,7 @@ def _check_options(options: Mapping[str, object]) -> None:
 
 
 def _check_types(config: Config, path: str | Path) -> None:
-    """Raise UsageError where a part of the config is missing or of another type than MMSegmentation takes."""
+    """Raise UsageError if a part of the config is missing or has a type that MMSegmentation does not accept."""
     if "model" not in config or "test_dataloader" not in config:
         raise UsageError(f"expected a config with model and test_dataloader, {path} lacks one")
     for name in ("model", "test_dataloader", "test_dataloader.dataset"):
@@ -151,7 +152,7 @@ def _check_types(config: Config, path: str | Path) -> None:
             if _field(config, name) is not None:
                 _expect(kind, name, _field(config, name), path)
     check_known(config.get("env_cfg") or {}, ENVIRONMENT, "field of env_cfg")
-    if config.get("resume"):  # it would load whatever another run left in the folder for results
+    if config.get("resume"):  # it would load what an earlier run left in the results folder
         raise UsageError(
             f"expected resume of {path} as False, got {described(config.resume)}: load_from names weights"
         )
@@ -174,7 +175,7 @@ def _check_dataset_types(dataset: Mapping[str, Any], path: str | Path) -> None:
 
 
 def _field(config: Config, name: str) -> Any:
-    """The value of a field such as "model.type", whose parents are dicts; None where there is none."""
+    """The value of a field such as "model.type", whose parents are dicts, or None."""
     found: Any = config
     for key in name.split("."):
         found = found.get(key)
@@ -182,7 +183,7 @@ def _field(config: Config, name: str) -> Any:
 
 
 def _expect(kind: str, name: str, value: object, path: str | Path) -> None:
-    """Raise UsageError where the value of a field is not of this kind."""
+    """Raise UsageError if the value of a field is not of this kind."""
     if kind == "a text":
         check_text(f"{name} of {path}", value)
         return

@@ -1,7 +1,7 @@
 """Data sets that MMSegmentation lacks: two benchmarks, and any folder of images and label maps.
 
-The names of classes live in ovseg's vocabulary files; ``VOCABULARIES`` says which file belongs to
-which class of data set, and a test compares each with the METAINFO of MMSegmentation.
+Class names are in ovseg's vocabulary files; ``VOCABULARIES`` maps data set classes to files, and a test compares
+each with the METAINFO of MMSegmentation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VOCABULARIES = {
     "ADE20KDataset": "ade20k",
     "COCOObjectDataset": "coco_object",
 }
-"""Class of data set -> vocabulary file, the eight benchmarks."""
+"""Data set class -> vocabulary file, for the eight benchmarks."""
 
 
 def _metainfo(vocabulary: str, colours: Any = None) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def _metainfo(vocabulary: str, colours: Any = None) -> dict[str, Any]:
 
 @DATASETS.register_module()
 class VOC20Dataset(PascalVOCDataset):
-    """PASCAL VOC 2012 without its background: label 0 is ignored, the 20 classes move down by one."""
+    """PASCAL VOC 2012 without its background: label 0 is ignored, the 20 classes are shifted down by one."""
 
     METAINFO = _metainfo("voc20", PascalVOCDataset.METAINFO["palette"][1:])
 
@@ -60,20 +60,20 @@ class COCOObjectDataset(BaseSegDataset):
 
 @DATASETS.register_module()
 class FolderDataset(BaseSegDataset):
-    """Images below one folder and label maps of the same names below another; sub-folders are looked into.
+    """Images below one folder and label maps of the same names below another, sub-folders included.
 
     A label's value k is line k of ``vocabulary``, from 0. Void is 255; beyond 255 classes, with labels of 16
-    bits, it is 65535. Images may have any of the endings that ovseg reads, in upper or lower case; files
-    whose names begin with a dot are left out.
+    bits, it is 65535. Images may have any ending that ovseg reads, in upper or lower case; hidden files (names
+    with a leading dot) are ignored.
 
     Args:
         vocabulary: as in the segmentor: a file, a data set's name, "sky, tree" or a list of names.
-        img_suffix: the ending of the images; None for any. Images with another ending are an error that says
-            how many there are.
+        img_suffix: the ending of the images; None for any. Images with other endings are an error that counts
+            them.
         **options: those of BaseSegDataset, above all ``data_root`` and ``data_prefix``. ``ann_file`` lists
             images by their names, with or without ending.
 
-    Raises DataError where two images have one label, or a listed image does not exist.
+    Raises DataError if two images share a label, or a listed image does not exist.
     """
 
     def __init__(
@@ -132,9 +132,9 @@ class FolderDataset(BaseSegDataset):
 
 
 def image_names(folder: Path) -> list[str]:
-    """The image files of a folder and those below it by their endings, relative to it, sorted.
+    """The image files (by ending) below a folder, relative to it, sorted.
 
-    Files and folders whose names begin with a dot are left out.
+    Hidden files and folders are ignored.
     """
     found = []
     for place, folders, files in os.walk(folder, followlinks=True):

@@ -1,6 +1,6 @@
-"""One config to one score: checked, run by mmengine, written down with everything that led to it.
+"""Evaluate a config: check it, run it with mmengine, and record the score with everything that led to it.
 
-``compare`` does it for several configs and methods, one after another.
+``compare`` evaluates several configs and methods in turn.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from ovseg.mmseg.segmentor import OpenVocabularySegmentor
 from ovseg.options.checks import check_number
 
 WRITERS = ("ExactIoUMetric", "CityscapesIoUMetric")
-"""Metrics that write predictions, each image to a file of its own."""
+"""Metrics that write a prediction file per image."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """How a config is run: what the flags of tools/test.py say besides the config itself.
+    """How a config is run: the flags of tools/test.py.
 
     Attributes:
         work_dir: folder for logs and results; None for ``work_dirs/NAME_OF_CONFIG``.
         out: folder for the predictions as PNG, with the images' sub-folders.
         show: show each painted image in a window.
         show_dir: folder for painted images, with the images' sub-folders.
-        wait_time: seconds that a shown image stays.
+        wait_time: seconds for which an image is shown.
         tta: average the image and its mirror image, or the views of the config's own ``tta_pipeline``.
         launcher: "none", "pytorch", "slurm" or "mpi".
     """
@@ -60,23 +60,22 @@ def evaluate(config: Config, run: Run | None = None) -> dict[str, Any]:
     """Segment the config's data set and score it.
 
     Args:
-        config: of ``load_config``; it is not changed.
-        run: the flags besides; None for none.
+        config: from ``load_config``; it is not changed.
+        run: the flags; None for the defaults.
 
     Returns:
-        The record that is also in ``results.json``. Under a launcher the first process writes the file, whose
-        path is the record's "file".
+        The record that is also written to ``results.json``, by the first process; its path is the record's
+        "file".
 
     Raises:
-        OvsegError: settings, data or weights are wrong, before the first image is encoded where that is
-            possible.
+        OvsegError: settings, data or weights are wrong; checked before the first image where possible.
     """
     run = run or Run()
     config = prepare(config, run)
     checked = check_dataset(config)
     with building(str(config.filename or "the config")):
         runner = QuietRunner.from_cfg(config)
-        _ = runner.test_loop  # built now, where an error is one of the config
+        _ = runner.test_loop  # built here, so that its errors are reported as the config's
     if config.get("load_from"):
         with building(f"load_from {config.load_from}"):
             runner.load_or_resume()
@@ -91,17 +90,17 @@ def evaluate(config: Config, run: Run | None = None) -> dict[str, Any]:
 
 
 def prepare(config: Config, run: Run) -> Config:
-    """A copy of ``config`` for the runner, with the flags in it.
+    """Copy ``config`` for the runner and apply the flags.
 
-    The processes of a launcher are connected, and the folders for results are made. Raises UsageError where
-    that cannot be, or a flag wants something that the config lacks.
+    Connects the processes of a launcher and creates the result folders. Raises UsageError if that fails or a flag
+    needs something that the config lacks.
     """
     config = copy.deepcopy(config)
     stem = Path(config.filename or "config").stem
     config.launcher = run.launcher
     given = config.get("work_dir") if run.work_dir is None else run.work_dir
     config.work_dir = str(Path("work_dirs") / stem) if given is None else given
-    config.experiment_name = f"{stem}_{uuid4().hex[:8]}"  # mmengine keeps one logger and visualizer a name
+    config.experiment_name = f"{stem}_{uuid4().hex[:8]}"  # mmengine caches logger and visualizer by name
     check_number("--wait-time", run.wait_time, 0, math.inf)
     connect(run.launcher)
     for what, folder in (("--work-dir", config.work_dir), ("--out", run.out), ("--show-dir", run.show_dir)):
@@ -123,10 +122,10 @@ def prepare(config: Config, run: Run) -> Config:
 
 
 def writable_folder(what: str, folder: str | Path) -> Path:
-    """The folder, made where it is missing.
+    """Create a folder if needed, and check that it is writable.
 
     Raises:
-        UsageError: it cannot be made, or no file can be written into it.
+        UsageError: it cannot be created or is not writable.
     """
     if not str(folder).strip():
         raise UsageError(f"expected {what} as a folder, got an empty text")
@@ -164,13 +163,13 @@ def _write_predictions(config: Config, run: Run) -> None:
 
 
 def mirrored(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The transforms of a test pipeline with two views at its end: the image and its mirror image.
+    """Make a test pipeline end in two views: the image and its mirror image.
 
     Args:
         pipeline: the config's test pipeline, which ends in PackSegInputs.
 
     Returns:
-        The same transforms, the last one packed once for each view, as ``--tta`` needs it.
+        The same transforms, with TestTimeAug around the last one, as ``--tta`` needs it.
 
     Raises:
         UsageError: the pipeline does not end in PackSegInputs.
@@ -198,21 +197,21 @@ def compare(
 
     Args:
         paths: config files.
-        methods: rows of the table of methods; "all" stands for every one, and none for each config's own.
-        options: other values for fields of every config.
-        backbone: another model for every config.
-        weights: another tag or checkpoint for every config.
-        run: the flags besides; results go to ``work_dir/CONFIG/METHOD``.
+        methods: names of methods; "all" for every one, empty for each config's own.
+        options: new values of fields, for every config.
+        backbone: a model, to replace every config's.
+        weights: a tag or checkpoint, to replace every config's.
+        run: the flags; results go to ``work_dir/CONFIG/METHOD``.
 
     Yields:
-        (method, record) as they are finished.
+        (method, record), each when it is finished.
 
     Raises:
         OvsegError: a config or a data set is wrong; all are checked before the first image is encoded.
     """
     if not paths:
         raise UsageError("expected at least one config, got none")
-    for path in paths:  # first of all: a config may import methods of one's own
+    for path in paths:  # first, because a config may register methods
         load_config(path, options)
     known = [
         name for name in METHODS if "_normalised" not in name

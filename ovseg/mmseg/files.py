@@ -1,4 +1,4 @@
-"""The files of a data set: images and labels that belong together, of one size, and none left out unseen."""
+"""Check the files of a data set: images and labels match, have equal sizes, and none is skipped silently."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from ovseg.mmseg.datasets import image_names
 from ovseg.mmseg.transforms import LoadLabels
 
 SAMPLED = 16
-"""So many labels, spread over the data set, are read beforehand; the others when their image's turn comes."""
+"""The number of labels, spread over the data set, whose values are checked before the run."""
 ORIENTATION = 0x0112  # EXIF's tag
-EXCHANGED = (5, 6, 7, 8)  # EXIF's orientations that exchange the sides
+EXCHANGED = (5, 6, 7, 8)  # EXIF orientations that swap the sides
 
 
 def check_nothing_is_skipped(dataset: Any) -> None:
-    """Check that the data set holds every image of its folder, and every label an image of the data set.
+    """Check that every image of the folder is in the data set, and that every label has an image there.
 
-    Where a list names the images, what it does not name is not looked at. Raises DataError with names and
-    numbers.
+    With a list of images nothing is checked. Raises DataError with names and numbers.
     """
     if dataset.ann_file:
         return
@@ -53,7 +52,7 @@ def check_nothing_is_skipped(dataset: Any) -> None:
 
 
 def check_no_image_twice(entries: Sequence[dict[str, Any]], listed_in: str) -> None:
-    """Raise DataError where an image is in the data set twice: its pixels would count twice in the score."""
+    """Raise DataError if an image is listed twice: its pixels would count twice in the score."""
     counts = Counter(os.path.normpath(entry["img_path"]) for entry in entries)
     repeated = [path for path, number in counts.items() if number > 1]
     if repeated:
@@ -75,13 +74,13 @@ def _check_owners(folder: Path, ending: str, owned: set[str]) -> None:
 
 
 def check_files(entry: dict[str, Any]) -> bool:
-    """Check that image and label are there, are images, and have one size. Reads their headers only.
+    """Check that image and label exist, are images, and have the same size. Reads headers only.
 
     Returns:
-        Whether EXIF turns the image without a change of its size, so that the size says nothing of the label.
+        Whether EXIF turns the image without changing its size, so that the label's orientation is unknown.
 
     Raises:
-        DataError: a file is missing or no image, or the sizes differ.
+        DataError: a file is missing or not an image, or the sizes differ.
     """
     path, label = entry["img_path"], entry.get("seg_map_path")
     size, orientation = _header(path, "an image")
@@ -120,7 +119,7 @@ def _header(path: str, what: str) -> tuple[tuple[int, int], int]:
 
 
 def _decoded(path: str, what: str) -> tuple[int, int]:
-    """(width, height) of a picture that Pillow cannot open and ovseg may."""
+    """(width, height) of a picture that Pillow cannot open, by ovseg's own readers."""
     try:
         height, width = (load_labels(path) if what.startswith("a label") else load_image(path)).shape[:2]
     except Exception:

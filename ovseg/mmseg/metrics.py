@@ -1,6 +1,6 @@
-"""mIoU as a metric of MMSegmentation, and as Cityscapes scores it; how many images reached the metrics.
+"""mIoU as a metric of MMSegmentation, Cityscapes' own score, and a count of the scored images.
 
-mmseg's IoUMetric sums pixels in float32, which is exact only up to 16 million; Cityscapes has a billion.
+mmseg's IoUMetric sums pixels in float32, which is exact only up to 16 million pixels; Cityscapes has a billion.
 """
 
 from __future__ import annotations
@@ -31,37 +31,36 @@ from ovseg.options.fields import check_known
 from ovseg.results import void_value
 
 OPTIONS = ("iou_metrics", "nan_to_num", "beta", "collect_device", "format_only", "prefix")
-"""Fields of mmseg's IoUMetric, which itself takes any other without a word."""
+"""Fields of mmseg's IoUMetric, which ignores any other."""
 Pair = tuple[str, str]  # files of one image: prediction, ground truth, both labelIds
 
 
 @METRICS.register_module()
 class ExactIoUMetric(IoUMetric):
-    """IoUMetric with whole numbers: the same arguments and the same table of scores.
+    """IoUMetric with exact counts: the same arguments and the same table of scores.
 
     After ``evaluate`` the unrounded scores of every class are in ``per_class``, in percent; NaN for a class
     that occurs neither in the labels nor in the predictions.
 
     Args:
         output_dir: folder for the predictions, one PNG an image: 8 bits, or 16 bits beyond 255 classes. With
-            ``reduce_zero_label`` the files count classes from 1 and hold 0 for void, as the data set's own
-            do.
-        image_root: the folder of the images; sub-folders below it are kept below ``output_dir``. None: file
-            names alone, which then have to differ.
-        ignore_index: the label of pixels that do not count; None for ``void_value`` of the number of classes.
+            ``reduce_zero_label`` classes are stored from 1 and void as 0, as in the data set's own files.
+        image_root: the folder of the images, whose sub-folders are kept in ``output_dir``. None: file names
+            only, which then have to differ.
+        ignore_index: the label of ignored pixels; None for ``void_value`` of the number of classes.
         iou_metrics: some of "mIoU", "mDice" and "mFscore".
-        nan_to_num: the score of classes that do not occur; None leaves them out of the means.
+        nan_to_num: the score of absent classes; None leaves them out of the means.
         beta: the weight of recall in mFscore.
-        collect_device: "cpu" or "gpu", over which several processes collect their counts.
-        format_only: files and no score, for images without labels.
-        prefix: put before the names of the scores, to tell several metrics apart.
+        collect_device: "cpu" or "gpu", where the counts of several processes are collected.
+        format_only: write files without scoring, for images without labels.
+        prefix: prefix of the scores' names, to tell several metrics apart.
 
     Raises DataError for a label of another size than its prediction or with a value that is neither a class
     nor void, with the file's name; UsageError where ``ignore_index`` is one of the classes.
     """
 
     per_class: dict[str, list[float]]
-    default_prefix = ""  # mmengine warns of None
+    default_prefix = ""  # mmengine warns about None
 
     def __init__(
         self,
@@ -98,7 +97,7 @@ class ExactIoUMetric(IoUMetric):
     def _areas(
         labels: NDArray[np.integer], truth: NDArray[np.integer], classes: int, void: int
     ) -> tuple[Tensor, ...]:
-        """Pixels of each class in both, in either, in the prediction and in the label: (K,) float64 each.
+        """Intersection, union, predicted and true pixels of each class: (K,) float64 each.
 
         Whole numbers below 2^53 are exact in float64.
         """
@@ -109,7 +108,7 @@ class ExactIoUMetric(IoUMetric):
         return tuple(torch.from_numpy(part.astype(np.float64)) for part in counts)
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
-        """mmseg's table and summary from the areas of all images, and ``per_class``."""
+        """Sum the areas of all images, set ``per_class``, and return mmseg's summary."""
         if self.format_only:
             return {}
         if not results:
@@ -125,7 +124,7 @@ class ExactIoUMetric(IoUMetric):
 
 
 def check_void(ignore_index: int | None, classes: int) -> int:
-    """The label of pixels that do not count. Raises UsageError where it is one of the classes."""
+    """The label of ignored pixels. Raises UsageError if it is one of the classes."""
     void = void_value(classes) if ignore_index is None else ignore_index
     check_integer("ignore_index", void, -(2**31), 2**31)
     if 0 <= void < classes:
@@ -136,7 +135,7 @@ def check_void(ignore_index: int | None, classes: int) -> int:
 def to_stored(
     labels: NDArray[np.integer], classes: int, reduce_zero_label: bool
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Predicted classes (H, W) as the data set's label files hold them.
+    """Convert predicted classes (H, W) to the values of the data set's label files.
 
     >>> to_stored(np.array([[0, 149, 255]]), 150, reduce_zero_label=True).tolist()
     [[1, 150, 0]]
@@ -151,12 +150,12 @@ def to_stored(
 
 
 class ImageCount(BaseMetric):
-    """Counts the images that reach the metrics in all processes, without those that pad a process's share.
+    """Counts the images that reach the metrics in all processes, without padding duplicates.
 
-    A data loader may leave out images without a word: the last batch, or all after a number of batches.
+    A data loader may drop images silently: the last batch, or all after a number of batches.
 
     Attributes:
-        images: how many there were; 0 before ``evaluate``.
+        images: number of images; 0 before ``evaluate``.
     """
 
     images = 0
@@ -175,7 +174,7 @@ class ImageCount(BaseMetric):
 
 @METRICS.register_module()
 class CityscapesIoUMetric(ExactIoUMetric):
-    """ExactIoUMetric that also writes labelIds and gives cityscapesscripts' score of the files.
+    """ExactIoUMetric that also writes labelIds and scores the files with cityscapesscripts.
 
     ``cityscapes`` holds, after ``evaluate``, what cityscapesscripts returned.
 
@@ -222,7 +221,7 @@ class CityscapesIoUMetric(ExactIoUMetric):
 
 
 def to_label_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Classes (H, W) 0 to 18 as labelIds; any other value becomes 0, because 255 is no labelId.
+    """Convert classes (H, W) 0 to 18 to labelIds; any other value becomes 0, because 255 is not a labelId.
 
     >>> to_label_ids(np.array([0, 18, 255])).tolist()
     [7, 33, 0]
@@ -233,15 +232,15 @@ def to_label_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def score_files(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """cityscapesscripts' pixel-level result for pairs of files (prediction, ground truth), both labelIds.
+    """Score pairs of files (prediction, ground truth), both labelIds, with cityscapesscripts, by pixels.
 
-    Its score per instance is left out, because it calls a function that numpy no longer has.
+    Its instance score is left out, because it calls a function that numpy removed.
 
     Returns:
         "classScores" by name, "averageScoreClasses", "averageScoreCategories" and more, in 0..1.
 
     Raises:
-        DataError: a file is missing or does not fit.
+        DataError: a file is missing, or cityscapesscripts rejects it.
     """
     for pair in pairs:
         for path in pair:
@@ -255,5 +254,5 @@ def score_files(pairs: Sequence[Pair]) -> dict[str, Any]:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             predictions, truths = zip(*pairs)
             return dict(pixel_level.evaluateImgLists(list(predictions), list(truths), settings))
-    except SystemExit:  # its way of raising an error
+    except SystemExit:  # how it reports errors
         raise DataError(f"cityscapesscripts: {' '.join(said.getvalue().split())}") from None

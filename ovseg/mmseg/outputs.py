@@ -1,4 +1,4 @@
-"""Predictions as painted pictures, in files or in a window; the files keep the images' own sub-folders."""
+"""Predictions painted over their images, in files or in a window; files keep the images' sub-folders."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ovseg.results.figures import overlay_labels, palette
 
 
 class OutputNames:
-    """Gives each image its file below a folder, and none to two.
+    """Gives each image an output file of its own below a folder.
 
     Args:
-        folder: where the files go.
-        image_root: the folder of the images; None takes file names alone.
+        folder: the output folder.
+        image_root: the folder of the images; None uses file names only.
 
     >>> names = OutputNames(Path("out"), "data/images")
     >>> names.path("data/images/bonn/1.jpg", ".png").as_posix()
@@ -42,7 +42,7 @@ class OutputNames:
         self._taken: dict[Path, str] = {}
 
     def path(self, image: str | Path, ending: str) -> Path:
-        """The file of ``image``. Raises DataError where another image has it already."""
+        """The output file of ``image``. Raises DataError if another image has it."""
         inside = Path(image).name
         if self.image_root is not None:
             relative = os.path.relpath(os.path.abspath(image), self.image_root)
@@ -57,23 +57,23 @@ class OutputNames:
 
 
 def to_array(labels: Tensor | NDArray[np.integer]) -> NDArray[np.integer]:
-    """Labels (1, H, W) or (H, W) of a sample as a NumPy array (H, W), whichever device they are on."""
+    """Labels (1, H, W) or (H, W) of a sample, on any device, as a NumPy array (H, W)."""
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     return values[0] if values.ndim == 3 and values.shape[0] == 1 else values
 
 
 @HOOKS.register_module()
 class PaintHook(Hook):
-    """Paints each prediction over its image when it is there.
+    """Paints each prediction over its image.
 
-    mmseg's own hook writes every image into one folder by its file name, so images of the same name in two
-    folders become one, and it reads them by another rule than ovseg.
+    mmseg's own hook writes all images into one folder by file name, so images of the same name overwrite each
+    other, and it does not read images as ovseg does.
 
     Args:
-        folder: where NAME.png go; None writes none.
-        image_root: the folder of the images, whose sub-folders are kept; None takes file names alone.
+        folder: the folder of NAME.png; None writes no files.
+        image_root: the folder of the images, whose sub-folders are kept; None uses file names only.
         show: show each painted image in a window.
-        wait_time: seconds that a shown image stays.
+        wait_time: seconds for which an image is shown.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The results file: the score with everything that led to it, so that it can be met again."""
+"""The results file: the score with everything needed to reproduce it."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ def record(
     started: datetime,
     seconds: float,
 ) -> dict[str, Any]:
-    """Everything about a finished run as JSON can hold it.
+    """Collect everything about a finished run as JSON content.
 
     Args:
         runner: mmengine's, after its test.
-        summary: what the metrics returned.
-        checked: what is known about the data set.
-        images: how many images were segmented and reached the metrics.
-        started: when the run began.
-        seconds: how long it took.
+        summary: the result of the metrics.
+        checked: facts about the data set.
+        images: number of images that reached the metrics.
+        started: the start time.
+        seconds: the duration.
 
     Returns:
-        Scores in percent, None where there is none, and what led to them. Weights and vocabulary are those in
-        the model now, so of a checkpoint that was loaded over the first weights too.
+        Scores in percent, None if undefined, and what led to them. Weights and vocabulary are those now in the
+        model, including a checkpoint that was loaded over the first weights.
     """
     config = runner.cfg
-    model = getattr(runner.model, "module", runner.model)  # from its wrapper under a launcher
+    model = getattr(runner.model, "module", runner.model)  # under a launcher it is wrapped
     views = "module" in config.model
     segmentor = getattr(model, "module", model) if views else model
     words = segmentor.vocabulary if isinstance(segmentor, OpenVocabularySegmentor) else None
@@ -91,18 +91,18 @@ def record(
             "device name": device_name(device),
         },
     }
-    return json.loads(json.dumps(found))  # tuples and lists alike, as whoever reads the file gets them
+    return json.loads(json.dumps(found))  # tuples become lists, as for readers of the file
 
 
 def protocol(config: Any, segmentor: Any, views: bool) -> dict[str, Any]:
-    """The choices that decide a score, those of the segmentor read from the object that was run."""
+    """The choices that a score depends on; the segmentor's are read from the object that was run."""
     transforms = [dict(step) for step in config.test_dataloader.dataset.pipeline]
     found = {"name": config.get("protocol"), "pipeline": transforms, "views averaged": views}
     return found | (segmentor.describe() if isinstance(segmentor, OpenVocabularySegmentor) else {})
 
 
 def weights(segmentor: OpenVocabularySegmentor, load_from: str | None = None) -> dict[str, Any]:
-    """Which weights predicted.
+    """Identify the weights that were used.
 
     Args:
         segmentor: after its run.
@@ -140,14 +140,14 @@ def versions() -> dict[str, str]:
 
 
 def write_results(found: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Write ``found`` as ``folder/results.json``, whole or not at all; its path is added as "file"."""
+    """Write ``found`` atomically as ``folder/results.json``; its path is added as "file"."""
     target = make_folder(folder) / FILE
     write_json(target, found)
     return {**found, "file": str(target)}
 
 
 def comparison(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """A markdown table of mIoU: a line per name, a column per data set, from the records of each."""
+    """A markdown table of mIoU: a row per name, a column per data set."""
     columns = list(dict.fromkeys(_column(found) for records in rows.values() for found in records))
     if not columns:
         raise UsageError("expected at least one result to compare, got none")
@@ -179,9 +179,9 @@ def _classes(runner: Any, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _mean_iou(runner: Any, summary: Mapping[str, float]) -> float | None:
-    """In percent over the classes that occur in label or prediction.
+    """mIoU in percent over the classes that occur in labels or predictions.
 
-    Of ExactIoUMetric it is not rounded; another metric's is the one in its summary.
+    It is unrounded for ExactIoUMetric; other metrics give the value of their summary.
     """
     metric = _metric(runner)
     if metric is None:

@@ -1,4 +1,4 @@
-"""What a run needs besides model and data: views averaged, several processes, progress, a quiet terminal."""
+"""Runtime parts besides model and data: averaging of views, several processes, progress, quiet logging."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ LAUNCHERS = {
     "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"),
     "mpi": ("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
 }
-"""The launchers of MMSegmentation, and the environment variables that each sets for its processes."""
+"""MMSegmentation's launchers, and the environment variables that each sets."""
 NO_NUMBERS = ("MASTER_ADDR", "SLURM_NODELIST")
 
 
 @MODELS.register_module()
 class AveragedViews(BaseTTAModel):
-    """--tta: the mean of the classes' probabilities over all views of an image, then the segmentor's rule."""
+    """--tta: averages class probabilities over the views of an image, then labels as the segmentor does."""
 
     def merge_preds(self, data_samples_list: list[list[SegDataSample]]) -> list[SegDataSample]:
         merged = []
@@ -53,9 +53,9 @@ class AveragedViews(BaseTTAModel):
 
 @MODEL_WRAPPERS.register_module()
 class EachAlone(nn.Module):
-    """The wrapper under a launcher: every process holds the whole frozen model, and none exchanges anything.
+    """The model wrapper under a launcher: each process holds the whole frozen model, without communication.
 
-    torch's own wrapper refuses a model without gradients.
+    torch's own wrapper rejects a model without gradients.
     """
 
     module: Any
@@ -70,10 +70,10 @@ class EachAlone(nn.Module):
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """A bar on standard error while images are segmented, in the first process only.
+    """A progress bar on standard error, in the first process only.
 
-    The bar hides the terminal's cursor. ``close`` shows it again: ``evaluate`` calls it however a run ends,
-    and a run by mmengine alone is covered when the interpreter exits.
+    The bar hides the terminal's cursor and ``close`` restores it: ``evaluate`` always calls it, and runs by
+    mmengine alone call it when the interpreter exits.
     """
 
     bar: Progress | None = None
@@ -96,7 +96,7 @@ class ProgressHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
     ) -> None:
         self.done += len(outputs or ()) * runner.world_size
-        total = len(runner.test_dataloader.dataset)  # the sampler pads the last share of some process
+        total = len(runner.test_dataloader.dataset)  # the sampler may pad a process's share
         if self.bar is not None:
             self.bar.update(self.task, completed=min(self.done, total))
 
@@ -104,7 +104,7 @@ class ProgressHook(Hook):
         self.close()
 
     def close(self) -> None:
-        """Stop the bar and show the cursor; nothing where there is no bar."""
+        """Stop the bar, if there is one, and show the cursor."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
@@ -112,7 +112,7 @@ class ProgressHook(Hook):
 
 
 class QuietRunner(Runner):
-    """mmengine's runner, which writes what it is made of, some 250 lines, into the log file alone."""
+    """mmengine's runner; its description, some 250 lines, goes to the log file only."""
 
     def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **more: Any) -> Any:
         logger = super().build_logger(log_level, log_file, **more)
@@ -123,7 +123,7 @@ class QuietRunner(Runner):
         return logger
 
     def test(self) -> dict[str, float]:
-        """Run the test; from here on the log is shown as well."""
+        """Run the test; from here on the log is also shown."""
         for handler, level in self._levels.items():
             handler.setLevel(level)
         return dict(super().test())
@@ -131,7 +131,7 @@ class QuietRunner(Runner):
 
 @contextmanager
 def progress_of(runner: Any) -> Iterator[None]:
-    """Stop the runner's progress bars however the block ends, so that what is printed next can be read."""
+    """Stop the runner's progress bars when the block ends, so that later output is readable."""
     try:
         yield
     finally:
@@ -141,10 +141,10 @@ def progress_of(runner: Any) -> Iterator[None]:
 
 
 def connect(launcher: str) -> None:
-    """Connect the processes of a launcher where mmengine would not.
+    """Connect the processes of a launcher if mmengine would not.
 
     Raises:
-        UsageError: no such launcher, or an environment variable that it sets is missing or no number.
+        UsageError: an unknown launcher, or one of its environment variables is missing or not a number.
     """
     if launcher not in LAUNCHERS:
         raise UsageError(f"unknown launcher {described(launcher)}: expected one of {', '.join(LAUNCHERS)}")
@@ -159,6 +159,6 @@ def connect(launcher: str) -> None:
             raise UsageError(f"launcher {launcher} needs a number in {name}, got {described(value)}")
     if launcher == "pytorch" and not torch.cuda.is_available() and not distributed.is_initialized():
         try:
-            distributed.init_process_group("gloo")  # mmengine's own way asks for a GPU
-        except Exception as error:  # a port in use, an address that is none
+            distributed.init_process_group("gloo")  # mmengine's own way needs a GPU
+        except Exception as error:  # a port in use, an invalid address
             raise UsageError(f"the launcher's environment cannot be used: {one_line(error)}") from None

@@ -38,7 +38,7 @@ Images = Sequence[Tensor] | Tensor
 LOADING = ("precision", "cache", "offline")
 CHOICES = tuple(name for name in SegmentOptions.names() if name not in ("size", "resize"))
 TRAINING = ("pretrained", "train_cfg", "init_cfg")
-"""Fields that MMSegmentation sets; they have to be None."""
+"""Fields that MMSegmentation sets; only None is accepted."""
 FIELDS = (
     *("vocabulary", "data_preprocessor", "method", "backbone", "weights", "keep_logits"),
     *(*LOADING, *CHOICES, *TRAINING),
@@ -68,7 +68,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
 
     Raises:
         UsageError: a field is wrong.
-        WeightsError: the weights cannot be had or do not fit.
+        WeightsError: the weights are unavailable or do not match.
     """
 
     align_corners = False
@@ -205,15 +205,15 @@ class OpenVocabularySegmentor(BaseSegmentor):
         return list(data_samples)
 
     def loss(self, inputs: Images, data_samples: Any = None) -> NoReturn:
-        """Raises UsageError: nothing here is trained."""
+        """Raise UsageError: the segmentor cannot be trained."""
         raise UsageError("the segmentor is frozen: expected mode 'predict' or 'tensor', got 'loss'")
 
     def train_step(self, data: Any, optim_wrapper: Any) -> NoReturn:
-        """Raises UsageError, before an optimizer is asked for anything."""
+        """Raise UsageError before an optimizer is used."""
         self.loss([])
 
     def train(self, mode: bool = True) -> OpenVocabularySegmentor:
-        """The segmentor stays in eval mode: a frozen model has no other."""
+        """Stay in eval mode: the model is frozen."""
         return super().train(False)
 
     # ------------------------------------------------------------------------------------ the work
@@ -227,7 +227,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
         return [dense.scores for dense in found]
 
     def _finish(self, scores: ScoreMap, input_size: tuple[int, int], sample: SegDataSample) -> None:
-        """Cosines of one image to its prediction: padding off, flip undone, original size, classes."""
+        """Turn one image's cosines into its prediction: remove padding, undo flips, resize, classify."""
         meta = sample.metainfo
         left, right, top, bottom = meta.get("img_padding_size", meta.get("padding_size", (0, 0, 0, 0)))
         if left or right or top or bottom:
@@ -250,10 +250,10 @@ class OpenVocabularySegmentor(BaseSegmentor):
     # ---------------------------------------------------------------------------------- checkpoints
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        """A checkpoint given to init_model or MMSegInferencer: it fits whole, or it is an error.
+        """Load a checkpoint of init_model or MMSegInferencer, which has to match completely.
 
-        mmengine loads what happens to fit and only logs the rest, casts integers, and takes NaN. The checks
-        are those of any other file with weights. Texts are encoded anew afterwards.
+        mmengine would load matching tensors, log the others, cast integers and accept NaN. The checks are those of
+        all weights files. Text features are computed anew.
         """
         wanted = {f"{prefix}{key}": value for key, value in self.state_dict().items()}
         fitted(wanted, state_dict, self.core.loaded.name, "the checkpoint")

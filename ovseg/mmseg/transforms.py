@@ -1,9 +1,8 @@
-"""How images and labels are read, resized and normalised: transforms of a pipeline, and the preprocessor.
+"""Pipeline transforms that read and resize images and labels, and the preprocessor that normalises them.
 
-The two loaders replace transforms of the same name in MMSegmentation's registry, so its configs and its
-inference functions follow the rule of the rest of ovseg: an image is turned upright by its EXIF orientation,
-transparent pixels are white, 16-bit images keep their upper byte; a label belongs to the upright image and
-keeps its 16 bits.
+The two loaders replace those of MMSegmentation's registry, so its configs and inference functions read files as
+the rest of ovseg does: images are turned upright by EXIF, transparent pixels become white, 16-bit images keep
+their upper byte; labels belong to the upright image and keep 16 bits.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from ovseg.results import void_value
 class LoadImage(FromFile):
     """An image file as (H, W, 3) uint8 BGR, read by ``ovseg.load_image``.
 
-    A pipeline that asks for something else than a colour image from a local file (``color_type``,
-    ``backend_args``) gets mmcv's own loader. Raises ImageError where the file cannot be read.
+    Other requests than a colour image from a local file (``color_type``, ``backend_args``) use mmcv's own loader.
+    Raises ImageError if the file cannot be read.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
@@ -55,9 +54,8 @@ class LoadLabels(Annotations):
     With ``reduce_zero_label`` the file counts classes from 1: 0 becomes void, the others move down by one.
 
     Args:
-        classes: the number of classes K, which decides what void is (``void_value``) and which values are
-            wrong. None: 255 is void and values are not checked here. A data set that says "classes" itself
-            comes first.
+        classes: the number of classes K, which defines void (``void_value``) and the valid values. None: 255
+            is void and values are not checked. A data set's own "classes" takes precedence.
         **options: those of mmseg's LoadAnnotations.
 
     Raises DataError where the file cannot be read, has another size than its image, or holds a value that is
@@ -88,13 +86,13 @@ def to_classes(
     reduce_zero_label: bool = False,
     label_map: dict[int, int] | None = None,
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """A file's values as class indices.
+    """Convert a label file's values to class indices.
 
     Args:
         labels: (H, W) as stored.
-        classes: the number of classes; None stands for at most 254.
-        reduce_zero_label: the file has void at 0 and class k at k + 1.
-        label_map: other indices for some classes, as mmseg's data sets give it; its 255 stands for void.
+        classes: the number of classes; None for at most 254.
+        reduce_zero_label: the file stores void as 0 and class k as k + 1.
+        label_map: class -> new index, as in mmseg's data sets; 255 is void.
 
     Returns:
         (H, W) uint8 or uint16, void at ``void_value(classes)``.
@@ -107,7 +105,7 @@ def to_classes(
     void = void_value(classes or 0)
     found = labels.astype(np.uint16)
     if reduce_zero_label:
-        stored_void = void_value((classes or 0) + 1)  # the file counts one value more
+        stored_void = void_value((classes or 0) + 1)  # the file has one value more
         outside = (found == 0) | (found == stored_void)
         found[~outside] -= 1
         found[outside] = void
@@ -121,16 +119,16 @@ def to_classes(
 
 @TRANSFORMS.register_module()
 class ClipResize(BaseTransform):
-    """Resizes the image to the size at which CLIP sees it; labels keep theirs unless they are scored there.
+    """Resizes the image to CLIP's input size; labels keep their size unless ``scored`` is "input".
 
     Args:
         size: (height, width), or one side of a square; the image's ratio is not kept.
         short_side: the short side in pixels at the image's own ratio, instead of ``size``.
-        long_side: the long side is at most so many pixels; it decides where the image is very narrow.
+        long_side: the maximum of the long side, which limits very narrow images.
         interpolation: one of ``options.RESIZES``. "opencv" is ovseg's own, bicubic and averaging over areas
             along a side that shrinks; "pillow" is that of CLIP Surgery's demo, "bilinear" that of the peers'
             code.
-        scored: "original" resizes the image alone, so predictions are compared at the label's size; "input"
+        scored: "original" resizes the image only, so predictions are scored at the label's size; "input"
             resizes the labels too, by the nearest pixel.
 
     Raises UsageError where not exactly one of ``size`` and ``short_side`` is given, or a value is wrong.
@@ -181,12 +179,12 @@ class ClipResize(BaseTransform):
 class ClipPreProcessor(BaseDataPreprocessor):
     """uint8 images (3, H, W) to ``(x / 255 - mean) / std``, float32, each at its own size.
 
-    Images are not padded to a common size, because padding would be seen by the attention: a batch is a list,
-    and the segmentor groups it.
+    Images are not padded to a common size, because attention would see the padding: a batch is a list, which the
+    segmentor groups.
 
     Args:
-        mean, std: of R, G, B in 0..1; None for those of the model that the segmentor loads.
-        bgr_to_rgb: whether the images are BGR, as mmseg's pipelines give them.
+        mean, std: of R, G, B in 0..1; None for the values of the loaded model.
+        bgr_to_rgb: whether the images are BGR, as in mmseg's pipelines.
     """
 
     mean: torch.Tensor

@@ -1,7 +1,7 @@
-"""The maps of every system on the token grid, for the labels that are in each picture: one pass for all.
+"""The maps of every system on the token grid, for the labels present in each picture, in one pass.
 
-Systems that differ in their feature surgery alone share one encoding, and all similarities share the resized
-pixels. Of a similarity only the maps of the labels in the picture are kept; feature surgery sees every name.
+Systems that differ only in feature surgery share one encoding, and all similarities share the resized pixels.
+Feature surgery sees every name; only the maps of the labels present are kept.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from ovseg.words.vocabulary import Vocabulary
 Grid: TypeAlias = "NDArray[np.float32]"
 """(h, w), a map before normalisation."""
 Grids: TypeAlias = "dict[str, Grid]"
-"""For each label in a picture its map."""
+"""Label -> map, for the labels of one picture."""
 NEEDS_TWO = ("label_set", "label_set_code")
 
 
 class MapMaker:
-    """A backbone and the texts of a data set, which give the maps of any system.
+    """Makes the maps of any system, from a backbone and the texts of a data set.
 
     Args:
-        setup: the model, the texts, and how images go in.
-        systems: those that will be asked for, checked at once.
+        setup: the model, the texts and the protocol.
+        systems: the systems to be measured, checked at once.
 
     Raises:
         UsageError, UnsupportedModelError: a system does not apply to the backbone or to so few names.
@@ -57,16 +57,16 @@ class MapMaker:
 
     @cached_property
     def text(self) -> Tensor:
-        """(T, D), every text of the set."""
+        """(T, D): the features of every text of the set."""
         return self.model.encode_text(self.vocabulary.flat, self.protocol.templates)
 
     @cached_property
     def empty(self) -> Tensor:
-        """(1, D), the empty string."""
+        """(1, D): the feature of the empty string."""
         return self.model.encode_text([""], self.protocol.templates)
 
     def maps(self, samples: Sequence[Sample], systems: Sequence[System]) -> dict[str, list[Grids | str]]:
-        """For each system and each sample the maps of the sample's labels, or why there are none."""
+        """System -> for each sample, the maps of its labels or the reason why it was skipped."""
         found: dict[str, list[Grids | str]] = {}
         methods = dict.fromkeys(system.method for system in systems if system.method is not None)
         if methods:
@@ -83,7 +83,7 @@ class MapMaker:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, method: Method) -> tuple[ImageTokens, Tensor]:
-        """The tokens of a batch under a method, and the feature of each place (B, N, D)."""
+        """Encode a batch with a method: its tokens, and the feature of each patch (B, N, D)."""
         model = self.model.with_method(method)
         tokens = model.encode_image(pixels)
         return tokens, model.place_features(tokens)
@@ -92,7 +92,7 @@ class MapMaker:
     def similarities(
         self, encoded: tuple[ImageTokens, Tensor], samples: Sequence[Sample], system: System
     ) -> list[Grids]:
-        """The maps of a system that is a similarity."""
+        """The maps of a similarity system for each sample."""
         tokens, features = encoded
         if self.protocol.surgery_over == "image" and system.surgery in NEEDS_TWO:
             return [
@@ -109,7 +109,7 @@ class MapMaker:
     def _of_image(
         self, tokens: ImageTokens, features: Tensor, index: int, sample: Sample, system: System
     ) -> Grids:
-        """Feature surgery over the labels of the picture; a single text has the empty string taken away."""
+        """Feature surgery over the picture's labels; for a single text, the empty string is subtracted."""
         kept = [k for k, name in enumerate(self.vocabulary.names) if name in sample.masks]
         if not kept:
             return {}
@@ -165,7 +165,7 @@ class MapMaker:
 def applicable(
     setup: Setup, systems: Sequence[System], report: Report
 ) -> tuple[list[System], dict[str, str]]:
-    """The systems that apply to a backbone, and why each of the others does not, also as a note."""
+    """The systems that support a backbone, and for each other one the reason, which also becomes a note."""
     kept, reasons = [], {}
     for system in systems:
         try:
@@ -179,7 +179,7 @@ def applicable(
 
 
 def _saved(folder: Path, sample: Sample) -> Grids:
-    """Maps that ``SimilarityMap.save`` or another program wrote: NAME.npz with grid_values and names."""
+    """Read NAME.npz with grid_values and names, as ``SimilarityMap.save`` writes it."""
     path = folder / f"{sample.name}.npz"
     names, values = read_maps(path)
     table = dict(zip(map(fold, names), values, strict=True))

@@ -1,4 +1,4 @@
-"""Figs 4, 5 and 6: what the paper measures inside CLIP, attention, affinity of modules, redundancy of maps."""
+"""Figs 4, 5 and 6: attention, affinity of modules, and redundancy of maps inside CLIP."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ REDUNDANCY = (System("clip", CLIP), System("architecture", SURGERY))
 
 
 DISTANCES = ("to empty", "to zero")
-"""What the maps of Fig. 6 are compared with: the map of the empty string, and no activation."""
+"""The references of Fig. 6: the map of the empty string, and zero."""
 Line: TypeAlias = "tuple[list[float], list[float]]"
-"""x and y of the points of a line."""
+"""The x and the y values of a line."""
 RowsOf: TypeAlias = "Callable[[MapMaker, System, Tensor, Sequence[Sample]], list[Plain]]"
 """The rows of a group of images for one system, from the group's pixels."""
 
@@ -111,7 +111,7 @@ def _attention_rows(maker: MapMaker, system: System, pixels: Tensor, group: Sequ
 # ------------------------------------------------------------------------------------------ affinity
 
 ANSWERS = ("labels in the image", "labels not in the image")
-"""The affinity of the model's own answer: the two lines of Fig. 5."""
+"""The affinity of the model's output: the two lines of Fig. 5."""
 
 
 def module_names(backbone: Backbone) -> tuple[str, ...]:
@@ -170,7 +170,7 @@ def _affinity_rows(maker: MapMaker, system: System, pixels: Tensor, group: Seque
 
 
 def _class_features(maker: MapMaker) -> NDArray[np.float64]:
-    """(K, D): one feature for each class, the mean of its texts."""
+    """(K, D): the feature of each class, the mean over its texts."""
     owners = torch.tensor(maker.vocabulary.owners, device=maker.text.device)
     rows = [maker.text[owners == k].mean(dim=0) for k in range(len(maker.vocabulary))]
     return np.asarray(F.normalize(torch.stack(rows), dim=-1).double().cpu().numpy())
@@ -219,7 +219,7 @@ def _redundancy_rows(maker: MapMaker, system: System, pixels: Tensor, group: Seq
 
 
 def figure4(run: Run, sets: Samples) -> Report:
-    """Fig. 4b: how much of the attention lies on the foreground, for raw and consistent self-attention."""
+    """Fig. 4b: the share of attention on the foreground, for raw and consistent self-attention."""
     report = run.report("figure4", "Fig. 4: attention on the foreground")
     lines: dict[str, dict[str, dict[str, Line]]] = {}  # by backbone and attention
     for backbone, one, scores in run.measured(report, sets, score_attention):
@@ -244,7 +244,7 @@ def figure4(run: Run, sets: Samples) -> Report:
 
 
 def figure5(run: Run, sets: Samples) -> Report:
-    """Fig. 5: the cosine of every module's contribution with the labels in the image."""
+    """Fig. 5: the cosine of every module's contribution with the image's labels."""
     title = "Fig. 5: affinity of modules with the labels in the image"
     report = run.report("figure5", title, ("backbone", "module"))
     for backbone, one, (score, skipped) in run.measured(report, sets, score_affinity):

@@ -32,11 +32,11 @@ from ovseg.options import Plain
 from ovseg.results import SimilarityMap, figures
 
 RowOf: TypeAlias = "Callable[[MapMaker, Grids, Sample], Plain]"
-"""From the maps of a picture's labels to its row."""
+"""Makes a picture's row from the maps of its labels."""
 Choose: TypeAlias = "Callable[[Backbone], Sequence[System]]"
 """The systems that are compared on a backbone."""
 TOLERANCE = 0.0
-"""Pixels around the object that count as a hit of the pointing game."""
+"""Tolerance of the pointing game: pixels around the object that count as a hit."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class MapScore(Counted):
     pointing: MeanPerClass = field(default_factory=MeanPerClass)
 
     def describe(self) -> dict[str, Plain]:
-        """Every score in percent, and what they are means of."""
+        """Every score in percent, with the counts behind the means."""
         iou: dict[str, Plain] = {per: 100 * self.maps.mean_iou(per) for per in THRESHOLDS_PER}
         return {
             "mSC": 100 * self.maps.mean_contrast(),
@@ -111,7 +111,7 @@ def score_maps(setup: Setup, samples: SampleSet, systems: Sequence[System]) -> d
 
 
 def _row(maker: MapMaker, maps: Grids, sample: Sample) -> Plain:
-    """The row of one picture: for each label its mSC, its IoU at every threshold and the pointing game."""
+    """One picture's row: mSC, IoU at every threshold and the pointing game, for each label."""
     row: dict[str, Plain] = {}
     for name, grid in maps.items():
         values, mask, valid = _meet(grid, sample.masks[name], sample.valid, maker.protocol, maker.size)
@@ -133,7 +133,7 @@ def _meet(
     protocol: Protocol,
     size: tuple[int, int],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """A map in 0..1, a mask and the pixels that count, all of the image's size or of the encoder's input."""
+    """A map in 0..1, a mask and the valid pixels, all at the image's size or the encoder's input size."""
     shape = (mask.shape[0], mask.shape[1])
     if protocol.scored_at == "input":
         mask, valid = (_nearest(one, size) for one in (mask, valid))
@@ -194,7 +194,7 @@ def table4_report(run: Run, sets: Samples) -> Report:
 
 
 def depth_report(run: Run, sets: Samples) -> Report:
-    """The block d from which on the new path goes, 1 to 10 (the paper: 0.42 points of mSC between them)."""
+    """mSC by the block d at which the new path starts, 1 to 10 (paper: a spread of 0.42 points)."""
 
     def choose(backbone: Backbone) -> list[System]:
         return depths(tower_of(backbone.model.clip.visual))
@@ -254,7 +254,7 @@ def _map_table(
 
 
 def map_values(score: MapScore | None, threshold_per: str) -> dict[str, float | None]:
-    """mIoU and mSC in percent; None where a system does not apply."""
+    """mIoU and mSC in percent; None if a system does not apply."""
     if score is None:
         return {"mIoU": None, "mSC": None}
     return {"mIoU": 100 * score.maps.mean_iou(threshold_per), "mSC": 100 * score.maps.mean_contrast()}

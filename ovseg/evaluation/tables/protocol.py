@@ -17,11 +17,11 @@ from ovseg.options.fields import FLAG, INPUT, SIZE, choice, documented, integer,
 Made = TypeVar("Made", bound=Options)
 
 WITH_METHODS = ("table1", "table2", "table5", "faithful", "randomisation")
-"""The experiments that compare any methods."""
+"""Experiments that compare any methods."""
 FIXED = ("table4", "depth", "figure4", "figure5", "figure6")
-"""Those whose rows the paper decides."""
+"""Experiments whose rows are fixed by the paper."""
 NEED_BLOCKS = ("table2", "table4", "depth", "figure5")
-"""Those that have rows for backbones of transformer blocks alone."""
+"""Experiments with rows that need a backbone of transformer blocks."""
 RULES = {
     "clip": "softmax",
     "cosine": "none",
@@ -31,7 +31,7 @@ RULES = {
 }
 """The rows of Table 6 for a backbone: CLIP takes the softmax over the names, as in the paper."""
 TABLE6 = ("clip", "clip_surgery")
-"""Those of the paper."""
+"""The paper's rows of Table 6."""
 SCORED_AT = ("image", "input")
 SURGERY_OVER = ("set", "image")
 MOST = 2**31 - 1
@@ -86,7 +86,7 @@ class RunOptions(LoadOptions):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A backbone as it was asked for.
+    """A requested backbone.
 
     >>> parse_backbone("ViT-B-16-quickgelu=openai")
     Wanted(name='ViT-B-16-quickgelu', weights='openai')
@@ -100,7 +100,7 @@ class Wanted:
 
 
 def parse_backbone(text: str) -> Wanted:
-    """NAME for the embedded model or NAME=WEIGHTS. Raises UsageError for an empty part."""
+    """Parse NAME (an embedded model) or NAME=WEIGHTS. Raises UsageError for an empty part."""
     name, equals, weights = text.partition("=")
     if not name or (equals and not weights):
         raise UsageError(f"expected a backbone as NAME or NAME=WEIGHTS, got {text!r}")
@@ -108,7 +108,7 @@ def parse_backbone(text: str) -> Wanted:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of every tool."""
+    """Add the arguments that all tools share."""
     parser.add_argument("--data", nargs="+", default=["scenes=100"], metavar="KIND=FOLDER", help=DATA_HELP)
     parser.add_argument(
         "--backbones",
@@ -130,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def options_of(args: argparse.Namespace, options: type[Made]) -> Made:
-    """The options of a class among the arguments. Raises UsageError."""
+    """Read an option class from the arguments. Raises UsageError."""
     values = {
         one.name: option_of(one).kind.read(one.name, value) if isinstance(value, str) else value
         for one in fields(options)
@@ -140,10 +140,10 @@ def options_of(args: argparse.Namespace, options: type[Made]) -> Made:
 
 
 def default_backbones(data: Sequence[str], experiments: Sequence[str]) -> list[str]:
-    """The embedded models that are measured where no backbone is named.
+    """The embedded models that are measured by default.
 
-    "tiny" knows generated scenes, "small" knows photographs. "small" has no transformer blocks, so "tiny"
-    stands beside it for the rows that need them.
+    "tiny" is trained on generated scenes, "small" on photographs. "small" has no transformer blocks, so "tiny"
+    is added for the rows that need them.
 
     >>> default_backbones(["scenes=20"], ["table1"])
     ['tiny']

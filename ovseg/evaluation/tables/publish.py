@@ -1,4 +1,4 @@
-"""From the arguments of the tools to a run and its experiments, and from reports to files and the terminal."""
+"""Makes a run from the tools' arguments, runs experiments, and writes and prints their reports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COMPARING: dict[str, Callable[[Run, Samples, Sequence[str] | None], Report]] = {
     "faithful": faithful,
     "randomisation": randomisation,
 }
-"""Those of ``protocol.WITH_METHODS``."""
+"""The experiments of ``protocol.WITH_METHODS``."""
 PAPERS: dict[str, Callable[[Run, Samples], Report]] = {
     "table4": table4_report,
     "depth": depth_report,
@@ -43,11 +43,11 @@ PAPERS: dict[str, Callable[[Run, Samples], Report]] = {
     "figure5": figure5,
     "figure6": figure6,
 }
-"""Those of ``protocol.FIXED``."""
+"""The experiments of ``protocol.FIXED``."""
 
 
 def run_experiment(name: str, run: Run, sets: Samples, methods: Sequence[str] | None) -> Report:
-    """An experiment by its name.
+    """Run an experiment by its name.
 
     Raises:
         UsageError: an unknown name.
@@ -60,9 +60,9 @@ def run_experiment(name: str, run: Run, sets: Samples, methods: Sequence[str] | 
 
 
 def run_of(args: argparse.Namespace, bars: Bars = no_bar) -> Run:
-    """The run that the arguments describe. Raises UsageError."""
+    """Make the run that the arguments describe. Raises UsageError."""
     protocol, options = options_of(args, Protocol), options_of(args, RunOptions)
-    make_folder(args.out / "rows")  # before anything that takes time
+    make_folder(args.out / "rows")  # fails early if the folder is not writable
     world = join()
     backbones = args.backbones or default_backbones(args.data, args.experiments)
     return Run(
@@ -77,7 +77,7 @@ def run_of(args: argparse.Namespace, bars: Bars = no_bar) -> Run:
 
 
 def _own_device(device: str, world: World) -> str:
-    """The device of this process: of several GPUs the one that torchrun counts it to."""
+    """The device of this process: under torchrun, the GPU of its local rank."""
     rank = os.environ.get("LOCAL_RANK", "")
     return f"cuda:{rank}" if device == "cuda" and world.size > 1 and rank.isdigit() else device
 
@@ -86,7 +86,7 @@ def register(files: Sequence[Path]) -> None:
     """Run Python files that register explanations or methods with ovseg's decorators.
 
     Raises:
-        UsageError: a file does not exist or raises an error.
+        UsageError: a file is missing or raises an error.
     """
     for number, file in enumerate(files):
         spec = importlib.util.spec_from_file_location(f"ovseg_registered_{number}", file)
@@ -101,10 +101,10 @@ def register(files: Sequence[Path]) -> None:
 
 
 def publish(makers: Sequence[Callable[[], Report]], run: Run) -> int:
-    """Make each report, write and print it; every report that is made stays if a later one fails.
+    """Make, write and print each report; finished reports are kept if a later one fails.
 
     Returns:
-        The exit code: 1 where an image was skipped, 0 otherwise.
+        The exit code: 1 if an image was skipped, 0 otherwise.
     """
     skipped: list[str] = []
     try:
@@ -121,5 +121,5 @@ def publish(makers: Sequence[Callable[[], Report]], run: Run) -> int:
         for line in lines[:20]:
             print(f"skipped: {line}", file=sys.stderr)
         if lines:
-            print(f"{len(lines)} images were skipped; the scores are those of the others", file=sys.stderr)
+            print(f"{len(lines)} images were skipped and are not in the scores", file=sys.stderr)
     return 1 if lines else 0

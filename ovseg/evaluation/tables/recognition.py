@@ -1,7 +1,7 @@
-"""Table 6, multi-label recognition: mAP of CLIP's scores, of feature surgery, of other models' files.
+"""Table 6, multi-label recognition: mAP of CLIP, of feature surgery, and of score files of other models.
 
-The cosines of an image with all names are the row of an image. Every rule is a function of them, so one
-encoding of the class token serves for all, and a further rule costs nothing.
+An image's row holds its cosines with all names. Every rule is a function of them, so all rules share one
+encoding of the class token.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ ON_TOP = " + surgery"
 
 
 class Tagged(Counted):
-    """What one rule or model scores on a set; ``score`` is of all images that counted."""
+    """The score of one rule or model over the measured images of a set."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
         self.score = MultiLabelScore(names)
 
     def describe(self) -> dict[str, Plain]:
-        """mAP in percent, the average precision of each label, and over what."""
+        """mAP in percent, the average precision of each label, and the image counts."""
         each: dict[str, Plain] = {name: 100 * value for name, value in self.score.per_class().items()}
         return {"mAP": 100 * self.score.compute(), "average precision": each, **super().describe()}
 
@@ -47,10 +47,10 @@ class Tagged(Counted):
 def apply_rule(
     scores: NDArray[np.floating], rule: str, empty: float | None = None, logit_scale: float = 100.0
 ) -> NDArray[np.float32]:
-    """One score for each text, from the cosines of an image with all of them.
+    """Apply a rule to an image's cosines with all texts: one score per text.
 
     Args:
-        scores: (T,) cosines, or another model's scores in their place.
+        scores: (T,) cosines, or another model's scores.
         rule: "softmax", "none", "label_set" (the paper's feature surgery), "label_set_code" (the public
             code's) or "empty".
         empty: the cosine with the empty string, for the rule "empty".
@@ -80,7 +80,7 @@ def apply_rule(
 
 
 def score_tags(setup: Setup, tags: TagSet, rules: Sequence[str] = TABLE6) -> dict[str, Tagged]:
-    """mAP of several rules for one backbone: keys of ``RULES``.
+    """mAP of several rules, keys of ``RULES``, for one backbone.
 
     Raises:
         UsageError: an unknown rule, or feature surgery of a single name.
@@ -140,7 +140,7 @@ class ScoreFile:
 
     Attributes:
         names: the K labels.
-        rows: for each image's name its scores, (K,).
+        rows: image name -> its scores, (K,).
     """
 
     names: tuple[str, ...]
@@ -152,12 +152,12 @@ def read_scores(path: Path) -> ScoreFile:
 
     Args:
         path: an .npz with scores (N, K), images (N) and names (K), or a .csv whose first line is "image" and
-            the names, and whose other lines are an image's name and its scores. The name of an image is that
-            in the set, with or without its folder and ending.
+            the names, and whose other lines are an image's name and its scores. Images are named as in the
+            set, with or without folder and ending.
 
     Raises:
-        UsageError: the file is missing, or is none of the two.
-        DataError: its content is not as it should be.
+        UsageError: the file is missing or has another ending.
+        DataError: its content is invalid.
     """
     if not path.is_file():
         raise UsageError(f"expected a file of scores, {path} does not exist")
@@ -197,13 +197,13 @@ def _read_csv(path: Path) -> tuple[list[str], list[str], NDArray[np.float32]]:
 
 
 def score_file(given: ScoreFile, tags: TagSet, rule: str = "none", scale: float = 1.0) -> Tagged:
-    """mAP of another model's scores as they are, or with feature surgery on top (TaI-DPT + ours).
+    """mAP of another model's scores, unchanged or with feature surgery on top (TaI-DPT + ours).
 
     Args:
         given: the scores.
-        tags: the set. Pictures are not read where its labels are kept beside them.
+        tags: the set; pictures are not read if its labels are stored separately.
         rule: "none", "label_set" or "label_set_code".
-        scale: what the scores are divided by first, so that they stand for cosines; 1 leaves them.
+        scale: the scores are divided by it to bring them to the range of cosines.
 
     Raises:
         DataError: the file lacks a label of the set.
@@ -213,7 +213,7 @@ def score_file(given: ScoreFile, tags: TagSet, rule: str = "none", scale: float 
         raise DataError(f"expected scores for every label of {tags.title}, missing: {', '.join(missing[:5])}")
     columns = [given.names.index(name) for name in tags.names]
     found = Tagged(tags.names)
-    counts = Counter(map(_stem, given.rows))  # two images whose names end alike are not told apart by it
+    counts = Counter(map(_stem, given.rows))  # ambiguous stems are not used
     by_stem = {_stem(name): row for name, row in given.rows.items() if counts[_stem(name)] == 1}
     for index, item in enumerate(tags.items):
         row = given.rows.get(item, by_stem.get(_stem(item)))
@@ -230,7 +230,7 @@ def _stem(name: str) -> str:
 
 
 def parse_files(texts: Sequence[str]) -> dict[str, ScoreFile]:
-    """NAME=FILE of each other model, read at once. Raises UsageError, DataError."""
+    """Parse NAME=FILE arguments and read the files. Raises UsageError, DataError."""
     found: dict[str, ScoreFile] = {}
     for text in texts:
         name, equals, file = text.partition("=")
@@ -256,8 +256,8 @@ def table6(
         run: backbones and settings.
         sets: pictures with labels.
         methods: keys of ``protocol.RULES``; None for CLIP and CLIP Surgery.
-        files: for each name another model's scores; of a single set, since a file belongs to one.
-        scale: what the scores of files are divided by before surgery, so that they stand for cosines.
+        files: name -> another model's scores; allowed with a single set only, since a file belongs to one.
+        scale: scores of files are divided by it before surgery, to bring them to the range of cosines.
     """
     if files and len(sets) != 1:
         raise UsageError(f"expected one data set beside files of scores, got {len(sets)}")
@@ -292,7 +292,7 @@ def table6(
 
 
 def published(backbone: str, name: str, kind: str) -> float | None:
-    """The paper's figure, None where it has none."""
+    """The paper's value, or None."""
     if kind != "nus_wide":
         return None
     return paper.TABLE6.get(f"{paper.plain_backbone(backbone)}|{name}")

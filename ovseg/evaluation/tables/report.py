@@ -1,4 +1,4 @@
-"""What an experiment found: a table in Markdown, the paper's figures beside ours, a JSON file, pictures."""
+"""The report of an experiment: a Markdown table with the paper's values beside ours, a JSON file, pictures."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ CORNER = ("backbone", "method")
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of a table.
+    """One cell of a table.
 
     Attributes:
-        row: the words in front of it, such as a backbone and a method.
-        column: the head above it.
-        value: ours; None where the method does not apply, which a note explains, NaN where nothing could be
-            measured.
-        paper: the paper's, None where it has none.
-        digits: decimals that are shown.
+        row: its row headers, such as a backbone and a method.
+        column: its column header.
+        value: our value; None if the method does not apply (a note says why), NaN if nothing could be measured.
+        paper: the paper's value, or None.
+        digits: number of decimals.
     """
 
     row: tuple[str, ...]
@@ -41,18 +40,18 @@ class Cell:
 
 @dataclass
 class Report:
-    """What an experiment found.
+    """The report of an experiment.
 
     Attributes:
-        name: of its files.
-        title: above its table.
-        run: the settings, and whatever else goes into the JSON file besides the records.
-        corner: the heads of the words in front of each row.
-        cells: the figures, in the order of rows and columns.
-        records: for each row and data set what was counted, with its settings.
+        name: stem of its files.
+        title: title of its table.
+        run: settings for the JSON file.
+        corner: titles of the row headers.
+        cells: in the order of rows and columns.
+        records: counts and settings of each row and data set.
         notes: sentences below the table.
-        pictures: by the ending of their file's name, "" for the one that is the report's own.
-        skipped: a line for each image that some system could not measure.
+        pictures: file name suffix -> picture; "" for the main one.
+        skipped: one line per image that a system could not measure.
     """
 
     name: str
@@ -74,7 +73,7 @@ class Report:
         head: str = "",
         digits: int = 2,
     ) -> None:
-        """Add cells of one row, a column for each of ``values``; ``head`` stands before their names."""
+        """Add cells of one row, a column for each of ``values``; ``head`` is a prefix of the column names."""
         known = paper or {}
         self.cells += [
             Cell(row, f"{head}{name}", value, known.get(name), digits) for name, value in values.items()
@@ -103,7 +102,7 @@ class Report:
         return "\n\n".join([f"**{self.title}**", "\n".join(lines), *notes])
 
     def write(self, folder: Path) -> list[Path]:
-        """Write NAME.md, NAME.json and the pictures NAME*.png; their paths."""
+        """Write NAME.md, NAME.json and the pictures NAME*.png; return their paths."""
         make_folder(folder)
         text = self.markdown() + "\n"
         paths = [folder / f"{self.name}.md", folder / f"{self.name}.json"]

@@ -1,13 +1,12 @@
-"""The engine: a row for each image and each unit, computed once, kept in a file, read back in order.
+"""The engine: one row per image and unit, computed once, kept in a file, read back in order.
 
-A unit is one thing that is measured: a model, a method and its settings on a data set. Images go in groups of
-fixed members, so that an image is always encoded together with the same others and its row has the same bytes
-whether a run was stopped or not and however many processes take part. The key of a row is made of the unit's
-settings and the content of the group, so a changed file, mask or setting is measured again and nothing else.
+A unit is a model with a method and its settings on a data set. Images are encoded in fixed groups, so a row has
+the same bytes in a resumed run and for any number of processes. A row is found by the unit's settings and the
+content of its group, so exactly the rows of changed files, masks or settings are measured again.
 
-A picture that cannot be read is a row too, with the reason: it is counted and said, and the rest goes on.
+A picture that cannot be read gets a row with the reason; it is counted and reported, and the run continues.
 
-One run may have several processes, as torchrun starts them (``World``): each measures every n-th group.
+A run may have several processes, started by torchrun (``World``): each measures every n-th group.
 """
 
 from __future__ import annotations
@@ -33,24 +32,24 @@ from ovseg.options import Plain
 Item = TypeVar("Item")
 Part = TypeVar("Part")
 PATIENCE = timedelta(days=7)
-"""How long a process waits for the others: a part of a data set may take that much longer than another."""
+"""Time limit for waiting on other processes, whose shares of a data set may take much longer."""
 SKIPPED = "skipped"
 DIGITS = 9
-"""Decimals of a number in a row."""
+"""Decimals of the numbers in a row."""
 SHOWN = 20
-"""Skipped pictures that a record names."""
+"""The number of skipped pictures that a record names."""
 
 Measure = Callable[[Sequence[Item], Sequence[str]], Mapping[str, Sequence[Plain]]]
-"""From some pictures and the names of units to what each unit says of each picture."""
+"""Measures some pictures for the named units: unit -> a row per picture."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process and how many there are.
+    """The rank of this process and the number of processes.
 
     Attributes:
         rank: 0 for the first.
-        size: how many there are.
+        size: number of processes.
     """
 
     rank: int = 0
@@ -62,7 +61,7 @@ class World:
         return self.rank == 0
 
     def gather(self, part: Part) -> list[Part]:
-        """What every process gives here, in the order of their ranks, in every process."""
+        """Collect ``part`` of every process, in the order of ranks; every process gets the list."""
         if self.size == 1:
             return [part]
         from torch import distributed
@@ -73,10 +72,10 @@ class World:
 
 
 def join() -> World:
-    """Connect with the other processes of torchrun, by its environment variables.
+    """Connect to the other processes of torchrun through its environment variables.
 
     Raises:
-        UsageError: a variable is missing or is no number.
+        UsageError: a variable is missing or not a number.
     """
     if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
         return World()
@@ -98,7 +97,7 @@ def join() -> World:
 
 
 def leave() -> None:
-    """Part from the other processes."""
+    """Disconnect from the other processes."""
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
@@ -110,15 +109,15 @@ class Counted:
     """The pictures behind a score.
 
     Attributes:
-        images: how many counted.
-        skipped: a line for each that could not be read or measured.
+        images: number of pictures measured.
+        skipped: one line per picture that could not be read or measured.
     """
 
     images: int = 0
     skipped: list[str] = field(default_factory=list)
 
     def describe(self) -> dict[str, Plain]:
-        """How many counted and how many did not, and why."""
+        """The numbers of measured and skipped images, and the first reasons."""
         return {
             "images": self.images,
             "skipped": len(self.skipped),
@@ -128,20 +127,20 @@ class Counted:
 
 @dataclass(frozen=True)
 class Found:
-    """The rows of one unit over a data set, read from the file as they are asked for.
+    """The rows of one unit over a data set, read lazily from the file.
 
     Attributes:
-        places: where the row of each image stands, in the order of the set.
+        places: the file position of each image's row, in the order of the set.
     """
 
     places: Sequence[Place]
 
     def __iter__(self) -> Iterator[Plain]:
-        """What the unit says of each image that could be measured, in the order of the set."""
+        """The rows of the images that were measured, in the order of the set."""
         return self.into(Counted())
 
     def into(self, counted: Counted) -> Iterator[Plain]:
-        """The same, while ``counted`` keeps how many they are, and why the others are none."""
+        """The same rows; ``counted`` records their number and the reasons of skipped images."""
         for place in self.places:
             key_and_row = read_row(place)
             assert isinstance(key_and_row, list)
@@ -162,22 +161,22 @@ def measure_rows(
     progress: Callable[[int, int], None] | None = None,
     group: int = 16,
 ) -> dict[str, Found]:
-    """Measure every unit on every image of a set, what is in ``folder`` already aside.
+    """Measure every unit on every image of a set, except rows that are already in ``folder``.
 
     Args:
         items: the pictures.
-        units: for each unit's name the settings that decide about its rows.
-        measure: measures some pictures; it is given the units that are not there yet.
-        folder: where the rows are kept.
+        units: unit name -> the settings that its rows depend on.
+        measure: measures some pictures for the units whose rows are missing.
+        folder: the folder of the rows.
         world: the processes of the run; None for this one alone.
         progress: called with (images done, images in all) of this process.
-        group: images that go together.
+        group: number of images that are encoded together.
 
     Returns:
-        The rows of each unit. Every process has them.
+        The rows of each unit, in every process.
 
     Raises:
-        OvsegError: what is wrong for every image, or the rows cannot be written.
+        OvsegError: a fault that affects every image, or the rows cannot be written.
     """
     world = world or World()
     make_folder(folder)
@@ -201,7 +200,7 @@ def measure_rows(
             done += len(indices)
             if progress is not None:
                 progress(done, total)
-    everyone = world.gather(keys)  # and nobody goes on before all rows are written
+    everyone = world.gather(keys)  # also a barrier: all rows are written
     joined = {start: group_keys for part in everyone for start, group_keys in part.items()}
     order = [key for _, group_keys in sorted(joined.items()) for key in group_keys]
     found = {}
@@ -218,17 +217,17 @@ def measure_rows(
 
 
 def digest_of(content: object) -> str:
-    """SHA-256 of what JSON can hold, in hexadecimal."""
+    """SHA-256 of JSON content, in hexadecimal."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _file(folder: Path, name: str, settings: Mapping[str, Plain]) -> Path:
-    """The unit's file without the rank: its name for people, the digest of its settings for us."""
+    """The unit's file without the rank: a readable name and a digest of the settings."""
     return folder / f"{slug(name)}-{digest_of(settings)[:16]}.jsonl"
 
 
 def slug(name: str) -> str:
-    """A name as part of a file's name.
+    """Make a name usable in a file name.
 
     >>> slug("last blocks, two paths")
     'last-blocks-two-paths'
@@ -237,7 +236,7 @@ def slug(name: str) -> str:
 
 
 def _known(file: Path) -> dict[str, Place]:
-    """The rows of a unit that some process of some run wrote."""
+    """Key -> position of the unit's rows, from all processes and earlier runs."""
     parts = sorted(file.parent.glob(f"{file.stem}.*.jsonl"))
     found: dict[str, Place] = {}
     for part in parts:
@@ -246,7 +245,7 @@ def _known(file: Path) -> dict[str, Place]:
 
 
 def _keys(items: ItemSet[Item], indices: range) -> list[str]:
-    """A key for each image of a group: it depends on the whole group, which is encoded together."""
+    """A key per image of a group; it depends on the whole group, because that is encoded together."""
     whole = digest_of([items.digest(index) for index in indices])
     return [f"{whole[:32]}-{position}" for position in range(len(indices))]
 
@@ -254,7 +253,7 @@ def _keys(items: ItemSet[Item], indices: range) -> list[str]:
 def _measured(
     items: ItemSet[Item], indices: range, units: Sequence[str], measure: Measure[Item]
 ) -> dict[str, list[Plain]]:
-    """The rows of a group: a reason for each picture that cannot be read, and what ``measure`` says."""
+    """The rows of a group: those of ``measure``, or the reason for each picture that cannot be read."""
     samples: list[Item] = []
     reasons: dict[int, str] = {}
     for index in indices:
@@ -271,24 +270,24 @@ def _measured(
 
 
 def skip(reason: str) -> Plain:
-    """The row of a picture that a unit cannot measure."""
+    """The row of a picture that cannot be measured."""
     return {SKIPPED: reason}
 
 
 def table(row: Plain) -> dict[str, Plain]:
-    """A row that is a table by names."""
+    """Narrow a row to a dict."""
     assert isinstance(row, dict)
     return row
 
 
 def numbers(row: Plain) -> list[float]:
-    """A row, or a part of one, that is a list of numbers; what is not defined is NaN."""
+    """Read a list of numbers from a row; undefined values (None) become NaN."""
     assert isinstance(row, list)
     return [number(value) for value in row]
 
 
 def number(value: Plain) -> float:
-    """A number of a row; None stands for what is not defined, NaN."""
+    """Read a number from a row; an undefined value (None) becomes NaN."""
     if value is None:
         return math.nan
     assert isinstance(value, (int, float))
@@ -296,5 +295,5 @@ def number(value: Plain) -> float:
 
 
 def plain(value: float) -> Plain:
-    """A number as a row keeps it: to nine decimals, None for NaN."""
+    """Store a number in a row: rounded to nine decimals, None for NaN."""
     return None if math.isnan(value) else round(float(value), DIGITS)

@@ -1,4 +1,4 @@
-"""What the experiments share: backbones one after the other on data sets that were checked before them."""
+"""What the experiments share: data sets, checked first, and backbones, loaded one after another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Bar: TypeAlias = "Callable[[int, int], None]"
 Bars: TypeAlias = "Callable[[str], AbstractContextManager[Bar | None]]"
 """Maps a task name to a context manager that yields a progress callback (done, total)."""
 HEADERS = 20_000
-"""The largest set of pictures with labels whose files are opened beforehand, not only looked for."""
+"""The largest set whose file headers are read beforehand; of larger ones only existence is checked."""
 
 
 def no_bar(what: str) -> AbstractContextManager[Bar | None]:
@@ -44,12 +44,12 @@ def no_bar(what: str) -> AbstractContextManager[Bar | None]:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A model with the name that tables show.
+    """A model with its name in tables.
 
     Attributes:
         name: open_clip's name or that of an embedded model; NAME=WEIGHTS where a run has several of one name.
         model: the model with the method "clip".
-        digest: of its weights, as they are in memory.
+        digest: of its weights in memory.
     """
 
     name: str
@@ -58,11 +58,11 @@ class Backbone:
 
     @staticmethod
     def of(name: str, model: Model) -> Backbone:
-        """The backbone of a loaded model."""
+        """Make the backbone of a loaded model."""
         return Backbone(name, model.with_method("clip"), state_digest(model.clip))
 
     def describe(self) -> dict[str, Plain]:
-        """What decides about what the model answers, its weights by their content."""
+        """What the model's output depends on; weights are identified by their content."""
         return {
             "name": self.model.loaded.name,
             "weights": self.digest,
@@ -72,7 +72,7 @@ class Backbone:
 
 
 def texts_of(names: Sequence[str], vocabulary: Vocabulary | None = None) -> Vocabulary:
-    """The texts of a set's names: the names themselves, or those of a vocabulary that has them all.
+    """The texts of a set's names: the names themselves, or the texts of a vocabulary that contains them.
 
     Raises:
         UsageError: the vocabulary lacks a name of the set, or the set has no names.
@@ -90,13 +90,13 @@ def texts_of(names: Sequence[str], vocabulary: Vocabulary | None = None) -> Voca
 
 @dataclass(frozen=True)
 class Setup:
-    """What every score of one backbone on one data set is given; a ``Run`` makes it.
+    """The common inputs of every score of one backbone on one data set; made by ``Run.setup``.
 
     Attributes:
         backbone: the model.
-        texts: a class for each name of the set, in its order.
-        protocol: how images go in and maps are scored.
-        folder: where the rows are kept, so that a stopped run goes on.
+        texts: the texts of each name of the set, in its order.
+        protocol: how images are encoded and maps are scored.
+        folder: the folder of the rows, from which a stopped run resumes.
         world: the processes of the run.
         progress: called with (images done, images in all) of this process.
     """
@@ -120,7 +120,7 @@ class Setup:
         return model.input_size((1, 1), tower_of(model.clip.visual).native_size if size is None else size)
 
     def unit(self, task: str, system: System, more: Mapping[str, Plain] = {}) -> dict[str, Plain]:
-        """The settings that decide about the rows of a system; ``more`` are those of one task alone."""
+        """The settings that a system's rows depend on; ``more`` are those of the task."""
         return {
             "task": task,
             "input": list(self.size),
@@ -139,7 +139,7 @@ class Setup:
         measure: Callable[[Sequence[Item], list[System]], Mapping[str, Sequence[Plain]]],
         more: Mapping[str, Plain] = {},
     ) -> dict[str, Found]:
-        """The rows of each system, by its name; ``measure`` gives those of some pictures and systems."""
+        """System name -> rows; ``measure`` makes the rows of some pictures and systems."""
         by_name = {system.name: system for system in systems}
         units = {name: self.unit(task, system, more) for name, system in by_name.items()}
         return self.rows(
@@ -149,7 +149,7 @@ class Setup:
     def rows(
         self, items: ItemSet[Item], units: Mapping[str, Mapping[str, Plain]], measure: Measure[Item]
     ) -> dict[str, Found]:
-        """``measure_rows`` with the folder, the processes and the groups of this setup."""
+        """``measure_rows`` with this setup's folder, processes and group size."""
         return measure_rows(
             items, units, measure, self.folder, self.world, self.progress, self.protocol.group
         )
@@ -160,8 +160,8 @@ class Named(Generic[Items]):
     """A data set of a run.
 
     Attributes:
-        kind: as the paper's figures are looked up: a key of ``data.registry.DATA_SETS``, or "scenes".
-        items: the pictures, with masks or with labels that have no place.
+        kind: a key of ``data.registry.DATA_SETS``, or "scenes"; the paper's values are looked up by it.
+        items: the pictures, with masks or image-level labels.
     """
 
     kind: str
@@ -169,7 +169,7 @@ class Named(Generic[Items]):
 
     @property
     def title(self) -> str:
-        """The set's head in a table: the paper's name for it, or the folder's own."""
+        """The set's title in a table: the paper's name for it, or the folder's."""
         known = DATA_SETS.get(self.kind)
         return known.title if known and known.title else self.items.title
 
@@ -249,7 +249,7 @@ class Run:
 
     @contextmanager
     def setup(self, backbone: Backbone, items: SampleSet | TagSet, what: str) -> Iterator[Setup]:
-        """What the scores of a backbone on a set are given, with a bar that says what is being done."""
+        """The inputs of a backbone's scores on a set, with a progress bar titled ``what``."""
         texts = texts_of(items.names, self.vocabulary)
         with self.bars(f"{what}: {backbone.name}, {items.title}") as bar:
             yield Setup(backbone, texts, self.protocol, self.out / "rows", self.world, bar)
@@ -257,7 +257,7 @@ class Run:
     def measured(
         self, report: Report, sets: Sequence[Named[Items]], score: Callable[[Setup, Items], Score]
     ) -> Iterator[tuple[Backbone, Named[Items], Score]]:
-        """What ``score`` finds for each backbone on each set; a backbone that it refuses becomes a note."""
+        """Run ``score`` for each backbone on each set; an unsupported backbone becomes a note."""
         for backbone in self.loaded():
             for one in sets:
                 try:
@@ -271,11 +271,11 @@ class Run:
     def report(
         self, name: str, title: str, corner: tuple[str, ...] = CORNER, more: Mapping[str, Plain] = {}
     ) -> Report:
-        """An empty report of an experiment, with the settings of the run and ``more`` for its JSON file."""
+        """Start an empty report with the run's settings, and ``more`` for its JSON file."""
         return Report(name, title, {"run": self.describe(), **more}, corner)
 
     def describe(self) -> dict[str, Plain]:
-        """The settings of the run as JSON can hold them."""
+        """The settings of the run, as JSON content."""
         options = self.options
         return {
             "backbones": [str(one) for one in self.backbones],

@@ -1,4 +1,4 @@
-"""Table 5, label maps: mIoU of every method, and of folders of other systems' predictions, by one metric."""
+"""Table 5, label maps: mIoU of methods and of folders with other systems' predictions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ovseg.results import void_value
 from ovseg.results.base import ImageTokens
 
 INPUT = 512
-"""The side of the encoder's input in the paper."""
+"""The side of the encoder's input in the paper, in pixels."""
 
 
 CITYSCAPES_WINDOW = 512
@@ -43,7 +43,7 @@ class Segmented(Counted):
         self.score = SegmentationScore(classes)
 
     def describe(self) -> dict[str, Plain]:
-        """mIoU in percent and over what."""
+        """mIoU in percent, with the image counts."""
         return {"mIoU": 100 * self.score.compute(), **super().describe()}
 
 
@@ -138,7 +138,7 @@ class _LabelMaker:
             return skip(f"{sample.name}: {one_line(error)}")
 
     def _row(self, labels: NDArray[np.integer], sample: Sample) -> Plain:
-        """The pixels of each pair of true and predicted class that occurs: [true, predicted, pixels]."""
+        """The non-zero entries of the confusion matrix: [true, predicted, pixels]."""
         names = self.vocabulary.names
         matrix = confusion(labels, truth_of(sample, names), len(names))
         places = np.argwhere(matrix)
@@ -146,7 +146,7 @@ class _LabelMaker:
 
 
 def truth_of(sample: Sample, names: Sequence[str]) -> NDArray[np.int64]:
-    """(H, W): the index of the label of each pixel; void where there is none or the pixel does not count.
+    """(H, W): each pixel's label index; void for unlabelled and ignored pixels.
 
     Where masks overlap, as those of COCO's instances do, the later one counts.
     """
@@ -211,7 +211,7 @@ def table5(run: Run, sets: Samples, methods: Sequence[str] | None = None) -> Rep
 
 
 def published(backbone: str, system: System, kind: str) -> float | None:
-    """The paper's figure for a system on a set, None where it has none."""
+    """The paper's value for a system on a set, or None."""
     if system.saved is None and paper.plain_backbone(backbone) != "ViT-B-16":
         return None
     return paper.TABLE5.get(system.name.partition(":")[0], {}).get(kind)

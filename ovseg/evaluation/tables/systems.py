@@ -1,4 +1,4 @@
-"""What is compared: a method with a feature surgery, an explanation, or a folder of saved maps."""
+"""The systems that are compared: a method with a feature surgery, an explanation, or saved maps."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ovseg.options import SURGERIES, Plain
 SAVED = (".npz", ".png")
 """Endings of saved maps and of label maps."""
 DECIDING = ("blocks", "paths", "residual", "attention", "ffn", "resize", "class_token_weight")
-"""The fields of a method, besides its form, that decide about its maps."""
+"""The fields of a method, besides its form, that its maps depend on."""
 OWN = {"clip_surgery": "label_set", "clip_surgery_normalised": "label_set"}
-"""The feature surgery that belongs to a method where a set of labels is given; the others take cosines."""
+"""A method's default feature surgery over a label set; other methods use plain cosines."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class System:
     """One row of a table.
 
     Attributes:
-        name: as the tables show it.
-        method: the row of the table of methods, for maps that are similarities.
+        name: its name in tables.
+        method: for maps that are similarities, the row of the table of methods.
         surgery: one of ``options.SURGERIES``.
-        reverse: the map's values are negated, as in RCLIP.
-        explanation: the name of an explanation of ``ovseg.explanation``, in place of a method.
-        saved: a folder of saved maps, in place of a method.
+        reverse: negate the map, as in RCLIP.
+        explanation: instead of a method, the name of an explanation of ``ovseg.explanation``.
+        saved: instead of a method, a folder of saved maps.
     """
 
     name: str
@@ -45,7 +45,7 @@ class System:
     saved: Path | None = None
 
     def describe(self) -> dict[str, Plain]:
-        """What decides about the system's maps."""
+        """What the system's maps depend on."""
         row: dict[str, Plain] | None = None
         if self.method is not None:
             row = {"form": self.method.form.__name__} | {one: getattr(self.method, one) for one in DECIDING}
@@ -60,9 +60,9 @@ class System:
         }
 
     def _code_digest(self) -> str | None:
-        """SHA-256 of the file that an explanation, or a method of one's own, is written in.
+        """SHA-256 of the source file of an explanation or a user-defined method.
 
-        None for the methods of the table, and where there is no file: made in a console.
+        None for built-in methods, and for code without a file (from a console).
         """
         if self.explanation is not None:
             code: Callable[..., object] = get_explanation(self.explanation).maps
@@ -79,7 +79,7 @@ class System:
 
 @functools.lru_cache
 def _folder_digest(folder: Path) -> str:
-    """SHA-256 of the maps or label maps in a folder and in its folders, by their names and content.
+    """SHA-256 of the names and contents of the maps below a folder.
 
     Raises:
         DataError: a file cannot be read.
@@ -94,7 +94,7 @@ def _folder_digest(folder: Path) -> str:
 
 
 def parse_system(text: str) -> System:
-    """A system by its name.
+    """Parse the name of a system.
 
     Args:
         text: a method ("clip", "gem"), which takes its own feature surgery; METHOD:SURGERY with a surgery or
@@ -102,7 +102,7 @@ def parse_system(text: str) -> System:
             explanation of ``ovseg.explanation``; or NAME=FOLDER with a folder of saved maps.
 
     Raises:
-        UsageError: none of these.
+        UsageError: the text is none of these.
 
     >>> parse_system("clip_surgery").surgery, parse_system("clip:empty").surgery, parse_system("gem").surgery
     ('label_set', 'empty', 'none')
@@ -128,7 +128,7 @@ def parse_system(text: str) -> System:
 
 
 def parse_systems(texts: Iterable[str]) -> list[System]:
-    """``parse_system`` of each. Raises UsageError, also where there is none or two have one name."""
+    """Parse each system. Raises UsageError, also if there is none or a name occurs twice."""
     found = [parse_system(text) for text in texts]
     names = [one.name for one in found]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -140,12 +140,12 @@ def parse_systems(texts: Iterable[str]) -> list[System]:
 
 
 def list_systems() -> list[str]:
-    """Every name that ``parse_system`` knows, folders of saved maps aside."""
+    """Every name that ``parse_system`` accepts, besides NAME=FOLDER."""
     return list(dict.fromkeys([*METHODS, *ABLATIONS, *explanations()]))
 
 
 def explanations() -> list[str]:
-    """The names of the explanations that are no similarities."""
+    """The explanations that are not similarities."""
     return [name for name in list_explanations() if name not in METHODS and name != "rclip"]
 
 
@@ -192,7 +192,7 @@ def depths(tower: Tower, most: int = 10) -> list[System]:
 
 
 def depth_of(tower: Tower) -> int:
-    """How many blocks a tower has. Raises UnsupportedModelError for one without."""
+    """The number of a tower's blocks. Raises UnsupportedModelError if it has none."""
     if not isinstance(tower, BlockTower):
         raise UnsupportedModelError(
             f"expected a backbone of transformer blocks for this ablation, got {tower.family}"
