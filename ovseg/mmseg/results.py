@@ -64,19 +64,11 @@ def record(
     segmentor = getattr(model, "module", model) if views else model
     words = segmentor.vocabulary if isinstance(segmentor, OpenVocabularySegmentor) else None
     names = list(runner.test_dataloader.dataset.metainfo["classes"])
-    device = next(segmentor.parameters()).device
     found = {
         "summary": {name: _number(value) for name, value in summary.items()},
         "mIoU": _mean_iou(runner, summary),
         "classes": _classes(runner, names),
-        "dataset": {
-            "type": config.test_dataloader.dataset.type,
-            "data_root": config.test_dataloader.dataset.get("data_root"),
-            "images": images,
-            "images in the data set": checked.images,
-            "classes": checked.classes,
-            "turned by EXIF at the same size": checked.turned,
-        },
+        "dataset": _dataset(config.test_dataloader.dataset, checked, images),
         "protocol": protocol(config, segmentor, views),
         "vocabulary": {**words.describe(), "sha256": words.digest()} if words else {},
         "weights": weights(segmentor, config.get("load_from")) if words else {},
@@ -87,11 +79,25 @@ def record(
             "seconds": round(seconds, 3),
             "seconds per image": round(seconds / images, 4) if images else None,
             "processes": runner.world_size,
-            "device": str(device),
-            "device name": device_name(device),
+            **_device(next(segmentor.parameters()).device),
         },
     }
     return json.loads(json.dumps(found))  # tuples become lists, as for readers of the file
+
+
+def _dataset(settings: Any, checked: Checked, images: int) -> dict[str, Any]:
+    return {
+        "type": settings.type,
+        "data_root": settings.get("data_root"),
+        "images": images,
+        "images in the data set": checked.images,
+        "classes": checked.classes,
+        "turned by EXIF at the same size": checked.turned,
+    }
+
+
+def _device(device: torch.device) -> dict[str, str]:
+    return {"device": str(device), "device name": device_name(device)}
 
 
 def protocol(config: Any, segmentor: Any, views: bool) -> dict[str, Any]:

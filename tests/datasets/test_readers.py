@@ -12,10 +12,9 @@ from ovseg.errors import DataError, OvsegError, UsageError
 from ovseg.evaluation.data.cityscapes import read_cityscapes
 from ovseg.evaluation.data.coco import read_coco2017, read_coco_stuff
 from ovseg.evaluation.data.context import read_context
-from ovseg.evaluation.data.imagenet_s import WORDNET_IDS, read_ids, read_imagenet_s50
 from ovseg.evaluation.data.items import ItemSet
 from ovseg.evaluation.data.registry import DATA_SETS, SCENES, parse_source, parse_sources, read_scenes
-from ovseg.evaluation.data.samples import read_photos, read_voc
+from ovseg.evaluation.data.samples import WORDNET_IDS, read_ids, read_imagenet_s50, read_photos, read_voc
 from ovseg.evaluation.data.tags import read_nus_wide, read_tags, tags_of
 from ovseg.words.vocabulary import load_vocabulary
 

@@ -10,8 +10,14 @@ from ovseg.errors import UsageError
 from ovseg.evaluation.data.cityscapes import read_cityscapes
 from ovseg.evaluation.data.coco import read_coco2017, read_coco_stuff
 from ovseg.evaluation.data.context import read_context
-from ovseg.evaluation.data.imagenet_s import read_imagenet_s50
-from ovseg.evaluation.data.samples import Sample, SampleSet, from_labels, read_photos, read_voc
+from ovseg.evaluation.data.samples import (
+    Sample,
+    SampleSet,
+    from_labels,
+    read_imagenet_s50,
+    read_photos,
+    read_voc,
+)
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.evaluation.data.tags import TagSet, read_nus_wide, read_tags, tags_of
 from ovseg.files.paths import expand

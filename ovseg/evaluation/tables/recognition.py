@@ -20,13 +20,14 @@ from ovseg.evaluation.data.tags import TaggedImage, TagSet
 from ovseg.evaluation.tables import paper
 from ovseg.evaluation.tables.protocol import RULES, TABLE6
 from ovseg.evaluation.tables.report import Report
-from ovseg.evaluation.tables.rows import Counted, numbers, plain, table
+from ovseg.evaluation.tables.rows import Counted, Found, numbers, plain, table
 from ovseg.evaluation.tables.run import Named, Run, Setup
 from ovseg.files.paths import expand
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import cosine, label_set_surgery, score_weights
 from ovseg.metrics import MultiLabelScore
 from ovseg.options import Plain
+from ovseg.words.vocabulary import Vocabulary
 
 ON_TOP = " + surgery"
 
@@ -88,12 +89,8 @@ def score_tags(setup: Setup, tags: TagSet, rules: Sequence[str] = TABLE6) -> dic
     unknown = next((rule for rule in rules if rule not in RULES), None)
     if unknown is not None:
         raise UsageError(f"unknown method {unknown!r}: expected one of {', '.join(RULES)}")
-    model, vocabulary, protocol, size = (
-        setup.backbone.model,
-        setup.texts,
-        setup.protocol,
-        setup.recognition_size,
-    )
+    model, vocabulary = setup.backbone.model, setup.texts
+    protocol, size = setup.protocol, setup.recognition_size
     if len(vocabulary.flat) < 2 and any(RULES[rule].startswith("label_set") for rule in rules):
         raise UsageError("feature surgery needs at least two names, got one")
     text = model.encode_text([*vocabulary.flat, ""], protocol.templates)  # the empty string is the last
@@ -117,14 +114,19 @@ def score_tags(setup: Setup, tags: TagSet, rules: Sequence[str] = TABLE6) -> dic
         "protocol": protocol.describe(),
     }
     found = setup.rows(tags, {"tags": settings}, measure)["tags"]
-    scores = {rule: Tagged(vocabulary.names) for rule in rules}
+    return _scores(found, rules, vocabulary, model.logit_scale)
+
+
+def _scores(found: Found, rules: Sequence[str], texts: Vocabulary, scale: float) -> dict[str, Tagged]:
+    """The scores of each rule from the rows of a set."""
+    scores = {rule: Tagged(texts.names) for rule in rules}
     counted = Counted()
     for row in found.into(counted):
         values = table(row)
         cosines, truth = (np.array(numbers(values[key])) for key in ("cosines", "truth"))
         for rule, tagged in scores.items():
-            ranked = apply_rule(cosines[:-1], RULES[rule], float(cosines[-1]), model.logit_scale)
-            merged = merge_synonyms(torch.tensor(ranked)[:, None, None], vocabulary.owners)
+            ranked = apply_rule(cosines[:-1], RULES[rule], float(cosines[-1]), scale)
+            merged = merge_synonyms(torch.tensor(ranked)[:, None, None], texts.owners)
             tagged.score.update(merged[:, 0, 0].numpy(), truth.astype(np.int8))
     for tagged in scores.values():
         tagged.images, tagged.skipped = counted.images, counted.skipped

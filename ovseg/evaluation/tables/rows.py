@@ -203,17 +203,19 @@ def measure_rows(
     everyone = world.gather(keys)  # also a barrier: all rows are written
     joined = {start: group_keys for part in everyone for start, group_keys in part.items()}
     order = [key for _, group_keys in sorted(joined.items()) for key in group_keys]
-    found = {}
-    for name, file in files.items():
-        places = _known(file)
-        lacking = sum(key not in places for key in order)
-        if lacking:
-            raise OvsegError(
-                f"expected {len(order)} rows of {name}, {lacking} are missing: the processes of a run need one "
-                "folder, one set of files and one set of weights (random ones differ)"
-            )
-        found[name] = Found([places[key] for key in order])
-    return found
+    return {name: _found(name, file, order) for name, file in files.items()}
+
+
+def _found(name: str, file: Path, order: Sequence[str]) -> Found:
+    """The rows with these keys. Raises OvsegError if some are missing."""
+    places = _known(file)
+    lacking = sum(key not in places for key in order)
+    if lacking:
+        raise OvsegError(
+            f"expected {len(order)} rows of {name}, {lacking} are missing: the processes of a run need one "
+            "folder, one set of files and one set of weights (random ones differ)"
+        )
+    return Found([places[key] for key in order])
 
 
 def digest_of(content: object) -> str:
@@ -237,9 +239,8 @@ def slug(name: str) -> str:
 
 def _known(file: Path) -> dict[str, Place]:
     """Key -> position of the unit's rows, from all processes and earlier runs."""
-    parts = sorted(file.parent.glob(f"{file.stem}.*.jsonl"))
     found: dict[str, Place] = {}
-    for part in parts:
+    for part in sorted(file.parent.glob(f"{file.stem}.*.jsonl")):
         found.update((str(row[0]), place) for place, row in Journal(part).rows() if isinstance(row, list))
     return found
 
