@@ -106,7 +106,7 @@ def test_a_token_goes_to_no_other_host(studios):
     assert [given for _, given, _ in other.asked] == [None, None]
     assert here.asked == [(f"/to/http://{other.name}/b", f"Token {LEGACY}", here.name)]
     own = Hosts([here.name, other.name], 4000, LEGACY)  # is for the first host, whoever calls setup
-    with pytest.raises(DataError, match="answered 401: the server wants Label Studio's token"):
+    with pytest.raises(DataError, match="answered 401: the server needs Label Studio's token"):
         fetch("/data/upload/a.png", own, f"http://{other.name}", "")
     assert other.asked[-1] == ("/data/upload/a.png", None, other.name)
 

@@ -117,7 +117,7 @@ class Hosts:
                 break
             place = self.check(urljoin(place.url, location))
         hint = (
-            ": the server wants Label Studio's token (--label-studio-token)" if status in (401, 403) else ""
+            ": the server needs Label Studio's token (--label-studio-token)" if status in (401, 403) else ""
         )
         raise DataError(f"expected an image of {place.host}:{place.port}, it answered {status}{hint}")
 
