@@ -133,9 +133,6 @@ def _check_finite(token: Tensor, patches: Tensor | None, dtype: torch.dtype) -> 
         raise WeightsError(f"expected finite features, the image tower gives NaN or infinity in {kind}{hint}")
 
 
-# ------------------------------------------------------------------------------------- blocks
-
-
 def _encode_blocks(
     tower: BlockTower, pixels: Tensor, method: Method, patches: bool, trace: Trace | None
 ) -> _Encoded:
@@ -245,9 +242,6 @@ def _changed_path(
     return new + tower.feed_forward(block, new) if method.ffn else new
 
 
-# ------------------------------------------------------------------------------------- ResNet
-
-
 def _encode_resnet(
     tower: PoolingTower, pixels: Tensor, method: Method, patches: bool, trace: Trace | None
 ) -> _Encoded:
@@ -286,9 +280,6 @@ def _trace_pool(tower: PoolingTower, heads: Heads, form: Form, trace: Trace) -> 
     trace.new_attention.append(new)
     trace.new_attention_out.append(new_out)
     return original_out[:, 0], new_out
-
-
-# -------------------------------------------------------------------------------------- cells
 
 
 def _encode_cells(
