@@ -98,3 +98,14 @@ def test_a_real_process_answers_and_ends(photos, tmp_path):
             assert process.stderr.read().splitlines()[-1] == "stopped"
         finally:
             process.kill()
+
+
+def test_a_page_for_other_machines_has_no_way_to_open_a_folder(pages):
+    """Fault 66: the box was hidden and its events were registered, so a call of the API opened any folder."""
+    pytest.importorskip("gradio", reason="Gradio is not installed")
+    from ovseg.apps.page.layout import Page
+
+    here, elsewhere = (Page(pages(out), may_open=may_open) for out, may_open in (("a", True), ("b", False)))
+    ids = [{one.elem_id for one in page.blocks.blocks.values()} for page in (here, elsewhere)]
+    assert {"ov-folder", "ov-open"} <= ids[0] and not {"ov-folder", "ov-open"} & ids[1]
+    assert len(here.blocks.fns) == len(elsewhere.blocks.fns) + 2

@@ -46,76 +46,93 @@ class Page:
     def _build(self, may_open: bool) -> None:
         self.token = gr.State("")
         with gr.Row(elem_id="ov-head"):
-            gr.HTML("<h1>ovseg</h1><p>Words into masks</p>", min_width=150)
-            folder = gr.Textbox(
+            self._head(may_open)
+        with gr.Row():
+            with gr.Column(scale=9, min_width=480):
+                self._photo()
+            with gr.Column(scale=5, min_width=320):
+                self._words()
+        self.outputs = [self.token, self.progress, self.line, self.picture, self.words, self.cards]
+        self._connect()
+
+    def _head(self, may_open: bool) -> None:
+        gr.HTML("<h1>ovseg</h1><p>Words into masks</p>", min_width=150)
+        self.folder: gr.Textbox | None = None  # a component that is hidden could be called all the same
+        if may_open:
+            self.folder = gr.Textbox(
                 placeholder="Folder of photos on this computer",
                 max_lines=1,
                 show_label=False,
                 container=False,
-                visible=may_open,
                 scale=3,
                 elem_id="ov-folder",
             )
-            opened = gr.Button("Open folder", visible=may_open, scale=0, min_width=130, elem_id="ov-open")
-            files = gr.UploadButton(
-                "Add photos", file_count="multiple", type="filepath", scale=0, min_width=130, elem_id="ov-add"
+            self.opened = gr.Button("Open folder", scale=0, min_width=130, elem_id="ov-open")
+        self.files = gr.UploadButton(
+            "Add photos", file_count="multiple", type="filepath", scale=0, min_width=130, elem_id="ov-add"
+        )
+
+    def _photo(self) -> None:
+        """The photo with its masks, and what is done with it as a whole."""
+        self.progress = gr.HTML(elem_id="ov-where")
+        with gr.Row(elem_classes="ov-tools"):
+            self.what = gr.Radio(SHOWN, value=MASKS, container=False, elem_id="ov-show")
+            self.side = gr.Radio(SIDES, value=ON, container=False, elem_id="ov-side")
+            self.undo = gr.Button("Undo", size="sm", scale=0, min_width=70, elem_id="ov-undo")
+            self.leave = gr.Button("Leave word out", size="sm", scale=0, min_width=130, elem_id="ov-leave")
+        self.line = gr.HTML(elem_id="ov-line")
+        self.picture = gr.Image(
+            show_label=False,
+            interactive=False,
+            format="jpeg",
+            buttons=["fullscreen"],
+            alt_text="The photo with its masks",
+            elem_id="ov-picture",
+        )
+        with gr.Row(elem_classes="ov-tools"):
+            self.back = gr.Button("Back", scale=0, min_width=80, elem_id="ov-back")
+            self.forth = gr.Button("Next", scale=0, min_width=80, elem_id="ov-forth")
+            self.skip = gr.Button("Skip photo", min_width=110, elem_id="ov-skip")
+            self.accept = gr.Button(
+                "Accept masks", variant="primary", scale=2, min_width=160, elem_id="ov-accept"
             )
-        with gr.Row():
-            with gr.Column(scale=9, min_width=480):
-                self.progress = gr.HTML(elem_id="ov-where")
-                with gr.Row(elem_classes="ov-tools"):
-                    self.what = gr.Radio(SHOWN, value=MASKS, container=False, elem_id="ov-show")
-                    self.side = gr.Radio(SIDES, value=ON, container=False, elem_id="ov-side")
-                    undo = gr.Button("Undo", size="sm", scale=0, min_width=70, elem_id="ov-undo")
-                    leave = gr.Button("Leave word out", size="sm", scale=0, min_width=130, elem_id="ov-leave")
-                self.line = gr.HTML(elem_id="ov-line")
-                self.picture = gr.Image(
-                    show_label=False,
-                    interactive=False,
-                    format="jpeg",
-                    buttons=["fullscreen"],
-                    alt_text="The photo with its masks",
-                    elem_id="ov-picture",
-                )
-                with gr.Row(elem_classes="ov-tools"):
-                    back = gr.Button("Back", scale=0, min_width=80, elem_id="ov-back")
-                    forth = gr.Button("Next", scale=0, min_width=80, elem_id="ov-forth")
-                    skip = gr.Button("Skip photo", min_width=110, elem_id="ov-skip")
-                    accept = gr.Button(
-                        "Accept masks", variant="primary", scale=2, min_width=160, elem_id="ov-accept"
-                    )
-            with gr.Column(scale=5, min_width=320):
-                self.words = gr.Textbox(
-                    label="Words",
-                    placeholder="sky, tree, building",
-                    info="With commas, or one class a line, such as car: car, automobile",
-                    max_lines=8,
-                    elem_id="ov-words",
-                )
-                find = gr.Button("Find words", variant="primary", elem_id="ov-find")
-                self.cards = gr.HTML(elem_id="ov-list", js_on_load=CHOOSE)
-                with gr.Accordion("Export what was accepted", open=False, elem_id="ov-export"):
-                    formats = gr.CheckboxGroup(
-                        FORMATS, value=["coco"], show_label=False, container=False, elem_id="ov-formats"
-                    )
-                    export = gr.Button("Write label files", elem_id="ov-write")
-        self.outputs = [self.token, self.progress, self.line, self.picture, self.words, self.cards]
+
+    def _words(self) -> None:
+        """The words, what was found of each, and the export."""
+        self.words = gr.Textbox(
+            label="Words",
+            placeholder="sky, tree, building",
+            info="With commas, or one class a line, such as car: car, automobile",
+            max_lines=8,
+            elem_id="ov-words",
+        )
+        self.find = gr.Button("Find words", variant="primary", elem_id="ov-find")
+        self.cards = gr.HTML(elem_id="ov-list", js_on_load=CHOOSE)
+        with gr.Accordion("Export what was accepted", open=False, elem_id="ov-export"):
+            self.formats = gr.CheckboxGroup(
+                FORMATS, value=["coco"], show_label=False, container=False, elem_id="ov-formats"
+            )
+            self.export = gr.Button("Write label files", elem_id="ov-write")
+
+    def _connect(self) -> None:
+        """What each event does to the session."""
         session = self.session
         self._on(self.blocks.load, lambda: None, fresh=True)
-        self._on(opened.click, self._open, folder, fresh=True)
-        self._on(folder.submit, self._open, folder, fresh=True)
-        self._on(files.upload, self._upload, files, fresh=True)
-        self._on(find.click, self._find, self.words)
+        if self.folder is not None:
+            self._on(self.opened.click, self._open, self.folder, fresh=True)
+            self._on(self.folder.submit, self._open, self.folder, fresh=True)
+        self._on(self.files.upload, self._upload, self.files, fresh=True)
+        self._on(self.find.click, self._find, self.words)
         self._on(self.words.submit, self._find, self.words)
         self._on(self.picture.select, self._click, self.side, with_place=True)
         self._on(self.cards.click, self._choose, with_place=True)
-        self._on(undo.click, session.undo)
-        self._on(leave.click, session.leave_out)
-        self._on(back.click, lambda: session.move(-1))
-        self._on(forth.click, lambda: session.move(1))
-        self._on(skip.click, self._skip)
-        self._on(accept.click, self._accept)
-        self._on(export.click, self._export, formats)
+        self._on(self.undo.click, session.undo)
+        self._on(self.leave.click, session.leave_out)
+        self._on(self.back.click, lambda: session.move(-1))
+        self._on(self.forth.click, lambda: session.move(1))
+        self._on(self.skip.click, self._skip)
+        self._on(self.accept.click, self._accept)
+        self._on(self.export.click, self._export, self.formats)
         self._on(self.what.change, lambda: None)
 
     def _on(
