@@ -41,7 +41,7 @@ def test_without_gradio_there_is_one_line(monkeypatch, tmp_path):
 )
 def test_wrong_arguments_are_a_line_before_a_model_is_loaded(monkeypatch, tmp_path, words, said):
     monkeypatch.setattr("ovseg.apps.page.serve.check_gradio", lambda: None)
-    command = sys.modules["ovseg.apps.cli.page"]  # the name ovseg.apps.cli.page is the command itself
+    command = importlib.import_module("ovseg.apps.cli.page")
     monkeypatch.setattr(command, "load_model", lambda *_: pytest.fail("a model was loaded"))
     code, output = invoke("--out", tmp_path / "run", *(word.format(tmp_path) for word in words))
     assert code == 2 and said in output and output.count("\n") == 1
@@ -100,6 +100,8 @@ def test_a_real_process_answers_and_ends(photos, tmp_path):
             process.kill()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_page_for_other_machines_has_no_way_to_open_a_folder(pages):
     """Fault 66: the box was hidden and its events were registered, so a call of the API opened any folder."""
     pytest.importorskip("gradio", reason="Gradio is not installed")
@@ -109,3 +111,5 @@ def test_a_page_for_other_machines_has_no_way_to_open_a_folder(pages):
     ids = [{one.elem_id for one in page.blocks.blocks.values()} for page in (here, elsewhere)]
     assert {"ov-folder", "ov-open"} <= ids[0] and not {"ov-folder", "ov-open"} & ids[1]
     assert len(here.blocks.fns) == len(elsewhere.blocks.fns) + 2
+    del here, elsewhere
+    gc.collect()  # Gradio's event loops warn here, and in no other test
