@@ -100,9 +100,7 @@ def test_a_real_process_answers_and_ends(photos, tmp_path):
             process.kill()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_page_for_other_machines_has_no_way_to_open_a_folder(pages):
+def test_a_page_for_other_machines_has_no_way_to_open_a_folder(pages, open_loops):
     """Fault 66: the box was hidden and its events were registered, so a call of the API opened any folder."""
     pytest.importorskip("gradio", reason="Gradio is not installed")
     from ovseg.apps.page.layout import Page
@@ -111,5 +109,3 @@ def test_a_page_for_other_machines_has_no_way_to_open_a_folder(pages):
     ids = [{one.elem_id for one in page.blocks.blocks.values()} for page in (here, elsewhere)]
     assert {"ov-folder", "ov-open"} <= ids[0] and not {"ov-folder", "ov-open"} & ids[1]
     assert len(here.blocks.fns) == len(elsewhere.blocks.fns) + 2
-    del here, elsewhere
-    gc.collect()  # Gradio's event loops warn here, and in no other test
