@@ -216,3 +216,47 @@ def _without_shared(answers: list[Answer], size: tuple[int, int], steps: Sequenc
 
 def _last(order: Sequence[str], word: str) -> int:
     return max(index for index, one in enumerate(order) if one == word)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What there is to see.
+
+    Attributes:
+        picture: (H, W, 3) uint8 RGB, or None where there is none.
+        shown: (h, w, 3), the same at the size of a screen.
+        name: the picture's name, "" where there is none.
+        problem: why the picture cannot be shown, or None.
+        answers: one for each word.
+        chosen: the word that clicks are for, or None.
+        state: ``photos.OPEN``, ``ACCEPTED`` or ``SKIPPED``.
+        place: the picture's number, from 1 on; 0 where there is none.
+        total, accepted, skipped: pictures in all, and with a decision.
+        steps: corrections that can be taken back.
+        words: the words as they are typed.
+    """
+
+    picture: NDArray[np.uint8] | None
+    shown: NDArray[np.uint8] | None
+    name: str
+    problem: str | None
+    answers: tuple[Answer, ...]
+    chosen: str | None
+    state: str
+    place: int
+    total: int
+    accepted: int
+    skipped: int
+    steps: int
+    words: str
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """Answers, and what they are the answers to."""
+
+    finder: MaskFinder
+    picture: NDArray[np.uint8]
+    steps: tuple[Step, ...]
+    seen: SeenPicture
+    answers: tuple[Answer, ...]

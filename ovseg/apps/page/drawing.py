@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ovseg.apps.page.answers import Answer
+from ovseg.apps.page.answers import Answer, View
 from ovseg.apps.page.screen import resized
-from ovseg.apps.page.session import View
 from ovseg.maps.points import normalise
 from ovseg.masks.exclusive import Found
 from ovseg.results import figures

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from ovseg.apps.page.answers import Answer
+from ovseg.apps.page.answers import Answer, View
 from ovseg.apps.page.drawing import draw_thumbnail, thumbnail, word_colours
 from ovseg.apps.page.photos import ACCEPTED, OPEN, SKIPPED
-from ovseg.apps.page.session import View
 
 STATES = {OPEN: "not decided", ACCEPTED: "accepted", SKIPPED: "skipped"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 from typing import Concatenate, ParamSpec, TypeVar
@@ -18,7 +17,7 @@ from ovseg.annotation.run.annotate import known_of, settings_of
 from ovseg.annotation.run.folder import Settings
 from ovseg.annotation.run.plan import Outcome
 from ovseg.annotation.run.reading import Loaded, load
-from ovseg.apps.page.answers import Answer, SeenPicture, Step, answer_words, to_picture
+from ovseg.apps.page.answers import Answer, Answered, SeenPicture, Step, View, answer_words, to_picture
 from ovseg.apps.page.photos import ACCEPTED, SKIPPED, Photos
 from ovseg.apps.page.screen import resized, shown_size
 from ovseg.apps.page.words import check_words_of_page, read_words, shown_words
@@ -33,9 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def _locked(
-    method: Callable[Concatenate[PageSession, P], T],
-) -> Callable[Concatenate[PageSession, P], T]:
+def _locked(method: Callable[Concatenate[PageSession, P], T]) -> Callable[Concatenate[PageSession, P], T]:
     """``method`` while no other thread is in the session."""
 
     def run(self: PageSession, /, *args: P.args, **named: P.kwargs) -> T:
@@ -44,50 +41,6 @@ def _locked(
 
     run.__name__, run.__doc__ = method.__name__, method.__doc__
     return run
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """What there is to see.
-
-    Attributes:
-        picture: (H, W, 3) uint8 RGB, or None where there is none.
-        shown: (h, w, 3), the same at the size of a screen.
-        name: the picture's name, "" where there is none.
-        problem: why the picture cannot be shown, or None.
-        answers: one for each word.
-        chosen: the word that clicks are for, or None.
-        state: ``photos.OPEN``, ``ACCEPTED`` or ``SKIPPED``.
-        place: the picture's number, from 1 on; 0 where there is none.
-        total, accepted, skipped: pictures in all, and with a decision.
-        steps: corrections that can be taken back.
-        words: the words as they are typed.
-    """
-
-    picture: NDArray[np.uint8] | None
-    shown: NDArray[np.uint8] | None
-    name: str
-    problem: str | None
-    answers: tuple[Answer, ...]
-    chosen: str | None
-    state: str
-    place: int
-    total: int
-    accepted: int
-    skipped: int
-    steps: int
-    words: str
-
-
-@dataclass(frozen=True, eq=False)
-class _Answered:
-    """Answers, and what they are the answers to."""
-
-    finder: MaskFinder
-    picture: NDArray[np.uint8]
-    steps: tuple[Step, ...]
-    seen: SeenPicture
-    answers: tuple[Answer, ...]
 
 
 class PageSession:
@@ -106,17 +59,11 @@ class PageSession:
 
     Example:
         >>> import tempfile, ovseg
-        >>> from PIL import Image
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> scene = ovseg.make_scene(3)
-        >>> Image.fromarray(scene.image).save(folder / "scene.png")
-        >>> page = PageSession(ovseg.load_model("tiny"), ovseg.load_segmenter("tiny"), folder / "run")
-        >>> _ = page.open_folder(folder)
-        >>> page.set_words(scene.present[0])
-        >>> page.click(64, 64)
-        >>> page.accept()
-        >>> page.export(["coco"]).formats, page.view().accepted
-        ({'coco': 'coco'}, 1)
+        >>> run = Path(tempfile.mkdtemp()) / "run"
+        >>> page = PageSession(ovseg.load_model("tiny"), ovseg.load_segmenter("tiny"), run)
+        >>> page.set_words("sky, tree")
+        >>> page.view().words, page.view().total
+        ('sky, tree', 0)
         >>> page.close()
     """
 
@@ -141,11 +88,9 @@ class PageSession:
         self._shown: NDArray[np.uint8] | None = None
         self._steps: list[Step] = []
         self._chosen: str | None = None
-        self._answered: _Answered | None = None
+        self._answered: Answered | None = None
         if self.photos.jobs:  # pictures that were dropped onto the page before
             self._go(self.photos.next_open() or 0)
-
-    # ------------------------------------------------------------------------------- pictures
 
     @_locked
     def open_folder(self, folder: str | os.PathLike[str], recursive: bool = False) -> list[str]:
@@ -206,8 +151,6 @@ class PageSession:
         self.photos.skip(loaded, self._settings)
         self._advance()
 
-    # ---------------------------------------------------------------------------------- words
-
     @_locked
     def set_words(self, words: str | Classes) -> None:
         """Ask for these words in place of those before; corrections stay.
@@ -233,8 +176,6 @@ class PageSession:
         if word not in self._ready().names:
             raise UsageError(f"expected one of the words, got {word!r}")
         self._chosen = word
-
-    # ---------------------------------------------------------------------------- corrections
 
     @_locked
     def click(self, x: float, y: float, foreground: bool = True) -> None:
@@ -267,8 +208,6 @@ class PageSession:
         if not self._steps:
             raise UsageError("there is nothing to undo on this photo")
         self._steps = self._steps[:-1]
-
-    # ------------------------------------------------------------------------------ the result
 
     @_locked
     def export(self, formats: Sequence[str], options: FormatOptions | None = None) -> Outcome:
@@ -311,8 +250,6 @@ class PageSession:
     def close(self) -> None:
         """Let another run into the run folder."""
         self.photos.close()
-
-    # --------------------------------------------------------------------------------- private
 
     def _go(self, place: int) -> None:
         job = self.photos.jobs[place]
@@ -359,5 +296,5 @@ class PageSession:
         else:
             seen = self._seen.get(picture, lambda pixels: SeenPicture(finder.setup.encode(pixels)))
         answers = tuple(answer_words(finder, seen, steps))
-        self._answered = _Answered(finder, picture, steps, seen, answers)
+        self._answered = Answered(finder, picture, steps, seen, answers)
         return answers
