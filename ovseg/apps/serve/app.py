@@ -6,7 +6,7 @@ import base64
 import binascii
 import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,6 +31,9 @@ X_ANYLABELING = "/v1/"
 UNUSED = ("/webhook", "/train", "/validate", "/job_status", "/delete", "/duplicate_model")
 """What Label Studio also calls, and what means nothing here: nothing is trained. Bodies are not read, as they
 hold tokens."""
+
+PUBLIC = ("/", "/health")
+"""Paths that are answered without the token."""
 
 
 def create_app(
@@ -73,6 +76,13 @@ def create_app(
 
     app = FastAPI(openapi_url=None, lifespan=life, redirect_slashes=False)
     app.add_exception_handler(HTTPException, _http_error)
+    for method, path, handle in _routes(core, studio, gate, desk):
+        app.add_route(path, _guarded(handle, None if path in PUBLIC else token), methods=[method])
+    return app
+
+
+def _routes(core: Core, studio: LabelStudio, gate: Gate, desk: Gate) -> Iterator[tuple[str, str, Handler]]:
+    """Method, path and handler of everything that is answered."""
 
     async def health(_: Request) -> Response:
         return _json({"status": "UP", "model_class": "ovseg", "requests": gate.inside})
@@ -96,18 +106,14 @@ def create_app(
 
         return handle
 
-    app.add_route("/", _guarded(health, None), methods=["GET"])
-    app.add_route("/health", _guarded(health, None), methods=["GET"])
-    app.add_route("/versions", _guarded(versions, token), methods=["GET"])
-    app.add_route("/setup", _guarded(answered(studio.setup, desk), token), methods=["POST"])
-    app.add_route("/predict", _guarded(answered(studio.predict), token), methods=["POST"])
-    for path in UNUSED:
-        app.add_route(path, _guarded(unused, token), methods=["POST"])
-    app.add_route("/v1/models", _guarded(models, token), methods=["GET"])
-    app.add_route("/v1/models/{model}/info", _guarded(about, token), methods=["GET"])
-    remote = answered(partial(x_anylabeling.predict, core))
-    app.add_route("/v1/predict", _guarded(remote, token), methods=["POST"])
-    return app
+    yield from (("GET", path, health) for path in PUBLIC)
+    yield "GET", "/versions", versions
+    yield "POST", "/setup", answered(studio.setup, desk)
+    yield "POST", "/predict", answered(studio.predict)
+    yield from (("POST", path, unused) for path in UNUSED)
+    yield "GET", "/v1/models", models
+    yield "GET", "/v1/models/{model}/info", about
+    yield "POST", "/v1/predict", answered(partial(x_anylabeling.predict, core))
 
 
 def check_token(request: Request, token: str | None) -> None:
