@@ -59,7 +59,7 @@ def test_a_line_for_each_text_says_what_came_of_it(run, picture, tmp_path, texts
     assert (
         "not there (a cow: presence 0." in line
         and "sheep: presence 0." in line
-        and line.endswith("expected 0.5)")
+        and line.endswith("needs 0.5)")
     )
 
 

@@ -62,7 +62,7 @@ def test_points_of_a_component_at_the_border_lie_inside_it(t2m, centre):
 def test_why_a_name_has_no_prompts(t2m):
     flat, peak = np.full((4, 6), 0.3), bump((3, 2, 1), grid=(4, 6))
     sets, reason = prompt_sets(t2m._setup, rated("cat+dog", peak, peak, shares=(0.7, 0.2)), SIZE)
-    assert len(sets) == 1 and reason == "not in this picture: 'dog' (presence 0.20, expected 0.5)"
+    assert len(sets) == 1 and reason == "not in this picture: 'dog' (presence 0.20, needs 0.5)"
     sets, reason = prompt_sets(t2m._setup, rated("cat", flat), SIZE)
     assert sets == [] and reason == "the map is the same everywhere: nothing stands out"
     sets, reason = prompt_sets(t2m._setup, rated("cat", peak, shares=(0.2,)), SIZE)

@@ -77,8 +77,10 @@ def exchange(port: int, sent: Sent) -> Answer:
     words = lines[0].split(" ")
     if len(words) < 2 or not words[1].isdecimal():
         return Answer(0)
-    kinds = [line.split(":", 1)[1].strip() for line in lines[1:] if line.lower().startswith("content-type:")]
-    return Answer(int(words[1]), kinds[0] if kinds else "", body)
+    found = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    if "content-length" in found:  # what follows answers what followed the request
+        body = body[: int(found["content-length"])]
+    return Answer(int(words[1]), found.get("content-type", ""), body)
 
 
 def fault(sent: Sent, answer: Answer) -> str | None:
