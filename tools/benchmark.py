@@ -23,14 +23,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 import open_clip
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -271,6 +274,36 @@ def start(args: argparse.Namespace, reference: ModuleType) -> Iterator[Row]:
     yield Row("`segment` at 512 px with 20 names, first", "s", time.perf_counter() - begun)
     again = race({"segment": lambda: model.segment(image, names, size=512)}, args.rounds)["segment"]
     yield Row("`segment` at 512 px with 20 names, again", "s", again)
+    known = race({"texts": lambda: model.encode_text(names)}, 20 * args.rounds)["texts"]
+    yield Row("20 texts that were asked for before", "ms", 1e3 * known)
+    yield from _commands(args.rounds, image)
+
+
+def _commands(rounds: int, image: NDArray[np.uint8]) -> Iterator[Row]:
+    """Processor time of whole commands on one thread, beside that of `import torch`."""
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder, "photo.png")
+        Image.fromarray(image).save(photo)
+        ask = ("-m", "ovseg.apps.cli")
+        calls = {
+            "a bare Python": ("-c", "pass"),
+            "`import torch`": ("-c", "import torch"),
+            "`ovseg --help`": (*ask, "--help"),
+            "`ovseg mask nowhere.jpg sky`": (*ask, "mask", "nowhere.jpg", "sky"),
+            "`ovseg mask photo.png sky`": (*ask, "mask", str(photo), "sky", "--out", folder),
+        }
+        for what, words in calls.items():
+            yield Row(f"{what}, processor", "s", min(_processor(words) for _ in range(rounds)))
+
+
+def _processor(words: Sequence[str]) -> float:
+    """Seconds of processor time that a new Python takes; its exit code does not matter."""
+    before = os.times()
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    settings = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *words], check=False, env=settings, capture_output=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def _python(code: str) -> None:
