@@ -106,6 +106,25 @@ def test_a_circle_would_be_found(tmp_path, monkeypatch):
         list(TopologicalSorter(graph).static_order())
 
 
+def test_the_house_has_few_rooms_and_short_files():
+    assert len(FLOORS) <= 8
+    rooms = {
+        path.name for path in ROOT.iterdir() if path.name not in ("__init__.py", "py.typed", "__pycache__")
+    }
+    assert {room.removesuffix(".py") for room in rooms} == set(FLOOR) and len(rooms) <= 17
+    functions = 0
+    for path in ROOT.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\n") <= 300, path
+        for one in ast.walk(ast.parse(text)):
+            if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                functions += 1
+                spoken = ast.get_docstring(one, clean=False)
+                lines = one.end_lineno - one.lineno + 1 - (spoken.count("\n") + 1 if spoken else 0)
+                assert lines <= 40, f"{path}: {one.name} has {lines} lines"
+    assert functions > 1000
+
+
 def test_only_their_own_rooms_know_the_large_packages():
     looked = 0
     for path in ROOT.rglob("*.py"):

@@ -14,7 +14,7 @@ import ovseg
 from ovseg.annotation.classes import Classes, read_classes
 from ovseg.annotation.formats import Target, Writer, writers_of
 from ovseg.annotation.run.engines import check_ray, run_local, run_on_ray
-from ovseg.annotation.run.folder import MANIFEST, RunFolder, RunInfo, Settings
+from ovseg.annotation.run.folder import RunFolder, RunInfo, Settings
 from ovseg.annotation.run.images import find_inputs, recognise
 from ovseg.annotation.run.plan import Outcome, Progress, Tally, finish, make_plan, renew
 from ovseg.annotation.run.work import Finder, Work
@@ -84,18 +84,13 @@ def annotate(
     words = read_classes(classes)
     listed = check_formats(formats, words, format_options)
     folder = Path(os.path.abspath(out))
-    given = [images] if isinstance(images, (str, os.PathLike)) else list(images)
-    found, notes = find_inputs(given, going.recursive, folder)
-    if finder is None:
-        finder = default_finder(words)
+    found, notes = find_inputs(images, going.recursive, folder)
+    finder = default_finder(words) if finder is None else finder
+    tell = on_note or (lambda line: None)
     settings = settings_of(finder, words)
-    known = known_of(getattr(finder, "device", None))
-    with RunFolder(folder, settings, known, going.mix) as run:
-        if run.damaged:
-            notes.append(f"{run.damaged} damaged lines of {MANIFEST}: their images are done again")
-        if on_note is not None:
-            for line in notes:
-                on_note(line)
+    with RunFolder(folder, settings, known_of(getattr(finder, "device", None)), going.mix) as run:
+        for line in [*notes, *run.notes]:
+            tell(line)
         plan = make_plan(recognise(found, run.rows), run, finder.batch, going.retry)
         renew(run, plan.renewed)
         writers = make_writers(listed, folder, run.info, format_options)
@@ -106,9 +101,8 @@ def annotate(
         elif plan.groups:
             run_local(work, plan, tally.add)
         done = finish(run, writers, plan.images, tally.done, progress)
-        if on_note is not None:
-            for line in writers[0].target.skipped.lines():  # all formats count in one place
-                on_note(line)
+        for line in writers[0].target.skipped.lines():  # all formats count in one place
+            tell(line)
         return done
 
 

@@ -152,7 +152,7 @@ class RunFolder:
         info: what ``run.json`` says now.
         key: the digest of these settings.
         rows: the manifest: what is known of each image, by stem.
-        damaged: lines of the manifest that were no rows and are removed; their images are done again.
+        notes: a line on what was found damaged and is removed.
 
     Raises:
         UsageError: another run writes there, its settings are others and ``mix`` is False, or a folder in it
@@ -174,7 +174,9 @@ class RunFolder:
             if before != self.info:
                 write_json(path / RUN, {"kind": KIND, "current": self.key, "runs": runs})
             self._journal = held.enter_context(Journal(path / MANIFEST))
-            self.damaged = self._journal.repair()
+            damaged = self._journal.repair()
+            again = f"{damaged} damaged lines of {MANIFEST}: their images are done again"
+            self.notes = [again] if damaged else []
             self.rows = read_rows(path / MANIFEST)
             self._held = held.pop_all()
 

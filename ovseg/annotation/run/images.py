@@ -36,7 +36,9 @@ class ImageFile:
 
 
 def find_inputs(
-    given: Sequence[str | os.PathLike[str]], recursive: bool = False, out: Path | None = None
+    given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    recursive: bool = False,
+    out: Path | None = None,
 ) -> tuple[list[ImageFile], list[str]]:
     """The images that folders, files, patterns and list files name.
 
@@ -55,7 +57,7 @@ def find_inputs(
     files: list[Path] = []
     roots: list[Path] = []
     lines: list[str] = []
-    for one in given:
+    for one in [given] if isinstance(given, (str, os.PathLike)) else given:
         found, root, said = _expanded(one, recursive)
         lines += said
         if root is not None:
