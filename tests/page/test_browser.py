@@ -61,7 +61,7 @@ def test_words_clicks_undo_accept_and_export(tab, photos, scenes, model, segment
         said(tab, "Type what you are looking for")
         tab.locator("#ov-words textarea").fill(" , ")
         tab.locator("#ov-find").click()
-        said(tab, "wanted")
+        said(tab, "expected")
         tab.locator("#ov-words textarea").fill(f"{scenes[0].present[0]}, red star")
         tab.locator("#ov-words textarea").press("Enter")
         cards = tab.locator(".ov-card")
@@ -143,7 +143,7 @@ def test_unreadable_photos_and_long_lists_are_lines(tab, photos, model, segmente
         said(tab, "broken.png")
         for words, line in (
             (", ".join(f"word {number}" for number in range(2000)), "expected at most 100 words"),
-            ("very " * 99 + "long", "wanted"),
+            ("very " * 99 + "long", "expected"),
         ):
             tab.locator("#ov-words textarea").fill(words)
             tab.locator("#ov-find").click()
