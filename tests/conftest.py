@@ -11,11 +11,18 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import ovseg
 from ovseg.segmenters.grabcut import GrabCut
 
 TESTS = Path(__file__).parent
+
+# The same examples every time, however busy the machine is; no folder beside the tests.
+settings.register_profile(
+    "ovseg", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ovseg")
 
 
 def pytest_collection_finish():
