@@ -12,10 +12,9 @@ import ovseg
 from ovseg.annotation.classes import Classes
 from ovseg.annotation.records import Picture, Region
 from ovseg.errors import UsageError
-from ovseg.masks.encoded import EncodedImage, Setup
+from ovseg.masks.encoded import Asked, EncodedImage, Setup, words_of_classes
 from ovseg.masks.exclusive import exclusive
 from ovseg.masks.find import find
-from ovseg.masks.words import Asked, words_of_classes
 from ovseg.model import Model
 from ovseg.options import AnnotateOptions, Options
 from ovseg.results import Mask

@@ -12,13 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from ovseg.clip.attention import METHODS, Method
+from ovseg.clip.encoder import encode_image
 from ovseg.clip.towers import BlockTower, Tower, check_method, tower_of
 from ovseg.errors import UnsupportedModelError, UsageError, described
-from ovseg.explanation.similarity import own_surgery, similarity
-from ovseg.explanation.subject import Subject
+from ovseg.explanation.subject import Subject, tower_visual
+from ovseg.maps.similarity import apply_surgery, place_features, to_grid
 from ovseg.options.checks import check_choice, check_integer, check_text
 
 Maps: TypeAlias = "Callable[[Subject], Tensor]"
@@ -181,3 +183,28 @@ def _has(tower: Tower, needs: str) -> bool:
 def rclip(subject: Subject) -> Tensor:
     """1 minus CLIP's own map of cosines, whatever surgery was asked for."""
     return -similarity(subject, METHODS["clip"], "none")
+
+
+OWN = {"clip_surgery": "empty", "clip_surgery_normalised": "empty"}
+"""The feature surgery that belongs to a method; the other methods' papers compare places by cosine."""
+
+
+def own_surgery(method: Method, surgery: str | None) -> str:
+    """``surgery``, or for None what belongs to the method.
+
+    >>> from ovseg.clip.attention import METHODS
+    >>> own_surgery(METHODS["clip_surgery"], None), own_surgery(METHODS["gem"], None)
+    ('empty', 'none')
+    """
+    return surgery or OWN.get(method.name, "none")
+
+
+def similarity(subject: Subject, method: Method, surgery: str) -> Tensor:
+    """The similarity of every place with every text, (K, h, w), as ``Model.similarity`` makes it."""
+    if surgery == "empty" and subject.empty is None:
+        raise UsageError("expected the feature of the empty text for surgery 'empty', got none")
+    with torch.no_grad():
+        tokens = encode_image(tower_visual(subject.tower), subject.pixels, method)
+        features = place_features(tokens, method.class_token_weight)
+        found = apply_surgery(features, tokens.class_token, subject.text, surgery, subject.empty)
+    return to_grid(found, tokens.grid)[0]

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ovseg.errors import OvsegError, UsageError
-from ovseg.explanation.registry import Explanation, get_explanation
-from ovseg.explanation.similarity import own_surgery
+from ovseg.explanation.registry import Explanation, get_explanation, own_surgery
 from ovseg.explanation.subject import Subject
 from ovseg.files.pictures import ImageLike, OnError, each, load_image
 from ovseg.maps.labels import merge_synonyms

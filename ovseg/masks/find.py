@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.masks.decoder import Decoded, decode, is_small
-from ovseg.masks.encoded import EncodedImage, Setup
+from ovseg.masks.encoded import Asked, EncodedImage, Rated, Setup, rate
 from ovseg.masks.exclusive import Found
 from ovseg.masks.prompts import Click, PromptSet, add_box, add_clicks, join, prompt_sets
 from ovseg.masks.shapes import expected_iou, objects
-from ovseg.masks.words import Asked, Rated, rate
 from ovseg.results.masks import TextMasks
 from ovseg.segmenters.prompts import Box
 

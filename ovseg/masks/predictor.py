@@ -12,10 +12,9 @@ from ovseg.clip.text import Progress
 from ovseg.errors import OvsegError, UsageError, described
 from ovseg.files.cache import ContentCache
 from ovseg.files.pictures import ImageLike, OnError, check_several, load_image
-from ovseg.masks.encoded import EncodedImage, Setup
+from ovseg.masks.encoded import Asked, EncodedImage, Setup, parse_words
 from ovseg.masks.find import find, text_masks
 from ovseg.masks.session import Session
-from ovseg.masks.words import Asked, parse_words
 from ovseg.model import Model
 from ovseg.options import MaskOptions
 from ovseg.results.base import ImageFeatures

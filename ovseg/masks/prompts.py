@@ -18,8 +18,7 @@ from ovseg.maps.points import (
     paper_points,
     paper_points_of_several,
 )
-from ovseg.masks.encoded import Setup
-from ovseg.masks.words import Rated
+from ovseg.masks.encoded import Rated, Setup
 from ovseg.results.base import PointPrompts
 from ovseg.segmenters.prompts import Box, check_box
 

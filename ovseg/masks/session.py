@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.errors import UsageError, described
-from ovseg.masks.encoded import EncodedImage, Setup
+from ovseg.masks.encoded import Asked, EncodedImage, Setup, parse_words
 from ovseg.masks.find import find, text_masks
 from ovseg.masks.prompts import Click, cut_box
-from ovseg.masks.words import Asked, parse_words
 from ovseg.options.checks import check_integer
 from ovseg.results.masks import TextMasks
 from ovseg.segmenters.prompts import Box, check_point

@@ -25,8 +25,7 @@ from ovseg.annotation.classes import read_classes
 from ovseg.annotation.finder import LabelFinder, MaskFinder
 from ovseg.annotation.run import reading
 from ovseg.annotation.run.folder import RunFolder, read_run
-from ovseg.annotation.run.images import find_inputs, recognise
-from ovseg.annotation.run.rows import read_rows
+from ovseg.annotation.run.images import find_inputs, read_rows, recognise
 from ovseg.errors import DataError, OvsegError, UsageError
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.options import AnnotateOptions

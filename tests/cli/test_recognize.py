@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ovseg.apps.cli.recognize import ONE_NAME
+from ovseg.apps.cli.segment import ONE_NAME
 
 PLAIN = ("--templates", "plain")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ovseg.maps.points import no_points
+from ovseg.masks.encoded import Rated, parse_words
 from ovseg.masks.prompts import PromptSet, add_box, add_clicks, cut_box, join, prompt_sets
-from ovseg.masks.words import Rated, parse_words
 from ovseg.results.base import PointPrompts
 
 SIZE = (160, 240)

@@ -9,7 +9,7 @@ import pytest
 from ovseg.evaluation.data.scenes import COLOURS, make_scene
 from ovseg.maps.recognition import level, presences
 from ovseg.masks import TextToMask
-from ovseg.masks.words import rate
+from ovseg.masks.encoded import rate
 from ovseg.segmenters.load import load_segmenter
 
 SIZE = {"size": (600, 900), "window": 160, "stride": 160}

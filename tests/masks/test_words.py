@@ -10,7 +10,7 @@ from ovseg.errors import UsageError
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.maps.recognition import BORDER, WIDTH, level, presences
 from ovseg.masks import TextToMask
-from ovseg.masks.words import Asked, parse_words, rate, words_of_classes
+from ovseg.masks.encoded import Asked, parse_words, rate, words_of_classes
 from ovseg.words.vocabulary import as_vocabulary
 
 

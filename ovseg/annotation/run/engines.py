@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TypeAlias, cast
 
 from ovseg.annotation.records import Record
-from ovseg.annotation.run.images import ImageFile
+from ovseg.annotation.run.images import ImageFile, Row
 from ovseg.annotation.run.plan import Plan
-from ovseg.annotation.run.rows import Row
 from ovseg.annotation.run.work import Work
 from ovseg.errors import MissingPackageError, OvsegError, extra, one_line
 

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import cast
 
 from ovseg.annotation.records import Record, read_record
-from ovseg.annotation.run.images import is_same
-from ovseg.annotation.run.rows import Row, read_rows
+from ovseg.annotation.run.images import Row, is_same, read_rows
 from ovseg.errors import DataError, UsageError
 from ovseg.files.journal import Journal, Json
 from ovseg.files.paths import shown

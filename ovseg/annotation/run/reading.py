@@ -13,8 +13,7 @@ from threading import Condition
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.annotation.run.images import ImageFile
-from ovseg.annotation.run.rows import Row
+from ovseg.annotation.run.images import ImageFile, Row
 from ovseg.errors import ImageError, OvsegError, one_line
 from ovseg.files.formats import decode
 from ovseg.files.paths import check_file, open_file, shown

@@ -16,9 +16,8 @@ from ovseg.annotation.formats import Writer
 from ovseg.annotation.formats.base import as_json, write_text
 from ovseg.annotation.records import Picture, Record
 from ovseg.annotation.run.folder import record_path
-from ovseg.annotation.run.images import ImageFile
+from ovseg.annotation.run.images import ImageFile, Row
 from ovseg.annotation.run.reading import Loaded, load_ahead, reason
-from ovseg.annotation.run.rows import Row
 from ovseg.errors import OvsegError, UsageError
 from ovseg.files.write import make_folder, write_file
 

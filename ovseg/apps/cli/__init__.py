@@ -16,7 +16,7 @@ import ovseg
 COMMANDS = {
     "segment": ("segment", "Give every pixel the name that fits best."),
     "explain": ("explain", "Show where CLIP sees each text."),
-    "recognize": ("recognize", "Print the names that fit each image best, with their scores."),
+    "recognize": ("segment", "Print the names that fit each image best, with their scores."),
     "mask": ("mask", "Make masks of what a text names, or say that it is not there."),
     "annotate": (
         "annotate",
@@ -24,11 +24,11 @@ COMMANDS = {
     ),
     "page": ("page", "Open a page for words and clicks: look at masks, correct, accept and export them."),
     "review": (
-        "review",
+        "annotate",
         "Compare a run with ground truth: IoU, precision and recall of each class, better thresholds.",
     ),
     "convert": (
-        "review",
+        "annotate",
         "Write annotations in other formats: coco, yolo, labelme, label-studio, cvat, voc and others.",
     ),
     "serve": (

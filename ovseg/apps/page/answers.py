@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from ovseg.annotation.finder import REPORTED, MaskFinder
 from ovseg.annotation.records import Picture, Region
-from ovseg.masks.encoded import EncodedImage
+from ovseg.masks.encoded import EncodedImage, Rated, Similarities, rate
 from ovseg.masks.exclusive import Found, exclusive
 from ovseg.masks.find import Question, answer
 from ovseg.masks.prompts import Click
-from ovseg.masks.words import Rated, Similarities, rate
 
 KEPT = 256
 """Decoded answers that are kept of one picture, the least recently used goes first."""
