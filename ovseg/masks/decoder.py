@@ -1,7 +1,7 @@
 """Prompt sets through the segmenter's decoder, and the choice among its candidates.
 
 With windows, a small object is decoded in a crop around it. Candidates are compared at no more than
-``COMPARED`` pixels; only what is handed out is enlarged to the image's size.
+``COMPARED`` pixels on the long side; only the masks that are returned are enlarged to the image's size.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from ovseg.segmenters.prompts import Prompt
 COMPARED = 256
 """Long side in pixels at which candidates are compared with the map and with each other."""
 SMALL = 1 / 6
-"""A component is decoded in a crop where its longer side is below this share of the image's longer side."""
+"""Components whose longer side is below this share of the image's longer side are decoded in a crop."""
 AROUND = 4
-"""Sides of a crop in sides of the component."""
+"""Side of a crop, as a multiple of the component's longer side."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The part of an image in which a prompt set is decoded, and the set in its pixels.
+    """The part of an image in which a prompt set is decoded.
 
     Attributes:
-        embedding: of the part.
-        source: the prompt set, its points and region in this part.
+        embedding: the segmenter's, of this part.
+        source: the prompt set in pixels of this part.
         corner: (top, left) of the part in the image; None for the whole image.
     """
 
@@ -49,15 +49,15 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """One prompt set and the segmenter's candidates for it. Nothing is enlarged before it is asked for.
+    """One prompt set and the segmenter's candidate masks; masks are enlarged on demand.
 
     Attributes:
         source: the prompt set, in pixels of the image.
         frame: the part of the image in which it was decoded.
-        prompt: what the segmenter got.
-        local: its candidates, in pixels of the part.
+        prompt: the segmenter's input.
+        local: the candidates, in pixels of the part.
         size: (height, width) of the image.
-        setup: how one of the candidates is chosen.
+        setup: its options say how a candidate is chosen.
     """
 
     source: PromptSet
@@ -92,7 +92,7 @@ class Decoded:
 
     @cached_property
     def small(self) -> NDArray[np.bool_]:
-        """The chosen mask reduced to ``COMPARED`` pixels, without specks and holes."""
+        """The chosen mask at ``COMPARED`` pixels on the long side, without specks and holes."""
         small = self._in_image.mask(self.chosen, _compared(self.size))
         scale = small.shape[1] / self.size[1], small.shape[0] / self.size[0]
         clicks = [(x * scale[0], y * scale[1], foreground) for x, y, foreground in self.source.clicks]
@@ -100,7 +100,7 @@ class Decoded:
 
     @property
     def score(self) -> float:
-        """The segmenter's estimate for the chosen mask."""
+        """The IoU that the segmenter estimates for the chosen mask."""
         return float(self.local.scores[self.chosen])
 
     def mask(self) -> NDArray[np.bool_]:
@@ -109,7 +109,7 @@ class Decoded:
 
     @cached_property
     def candidates(self) -> Candidates:
-        """What a result tells of them."""
+        """Points, box, logits and scores, as results hold them."""
         top, left = self.frame.corner or (0, 0)
         xy = np.asarray(self.prompt.points, np.float32) + np.array([left, top], np.float32)
         points = PointPrompts(xy, np.asarray(self.prompt.labels, np.uint8))
@@ -132,7 +132,7 @@ class Decoded:
 
 
 def decode(setup: Setup, encoded: EncodedImage, sets: Sequence[PromptSet]) -> list[Decoded]:
-    """The segmenter's candidates for every prompt set; prompts of one form are decoded together."""
+    """The segmenter's candidates for every prompt set; sets that share an embedding are decoded together."""
     frames = [_frame(setup, encoded, one) for one in sets]
     prompts = [_prompt(setup, frame) for frame in frames]
     out = _decode_frames(setup, encoded, sets, frames, prompts)
@@ -143,7 +143,7 @@ def decode(setup: Setup, encoded: EncodedImage, sets: Sequence[PromptSet]) -> li
 
 
 def is_small(setup: Setup, one: PromptSet, size: tuple[int, int]) -> bool:
-    """Whether a prompt set is decoded in a crop of an image of ``size`` (height, width)."""
+    """Whether a prompt set is decoded in a crop; ``size`` is the image's (height, width)."""
     return _around(setup, one, size) is not None
 
 
@@ -154,7 +154,7 @@ def _decode_frames(
     frames: Sequence[Frame],
     prompts: Sequence[Prompt],
 ) -> list[Decoded]:
-    """The prompts of each embedding together; the results in the order of ``prompts``."""
+    """Decode the prompts of each embedding in one call; results come in the order of ``prompts``."""
     owners: dict[int, list[int]] = {}
     for index, frame in enumerate(frames):
         owners.setdefault(id(frame.embedding), []).append(index)
@@ -182,7 +182,7 @@ def _prompt(setup: Setup, frame: Frame) -> Prompt:
 
 
 def _frame(setup: Setup, encoded: EncodedImage, one: PromptSet) -> Frame:
-    """Where a prompt set is decoded: in the whole image, or in a crop around a small component."""
+    """The whole image, or a crop around a small component."""
     cells = _around(setup, one, encoded.size)
     if cells is None or one.region is None:
         return Frame(encoded.embedding, one)
@@ -200,7 +200,7 @@ def _frame(setup: Setup, encoded: EncodedImage, one: PromptSet) -> Frame:
 
 
 def _around(setup: Setup, one: PromptSet, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """Rows and columns (r0, r1, c0, c1) of the map around a small component that is decoded in a crop."""
+    """The crop around a small component in cells of the map, (r0, r1, c0, c1); None for the whole image."""
     if setup.options.window is None or one.region is None or one.clicks or one.box is not None:
         return None
     high = inside(one.region, setup.threshold)
@@ -223,7 +223,15 @@ def _placed(
     logits: NDArray[np.float32],
     wanted: tuple[int, int],
 ) -> NDArray[np.bool_]:
-    """Masks of the part inside ``box`` of an image of ``size``, in the image brought to ``wanted``."""
+    """Upsample logits of the part ``box`` of an image, and paste them into masks of the image.
+
+    Args:
+        enlarge: upsamples logits to masks of a given size.
+        box: top, left, bottom, right of the part.
+        size: (height, width) of the image.
+        logits: of the part, (M, h, w).
+        wanted: (height, width) of the masks.
+    """
     scale = wanted[0] / size[0], wanted[1] / size[1]
     top, left = min(round(box[0] * scale[0]), wanted[0] - 1), min(round(box[1] * scale[1]), wanted[1] - 1)
     bottom, right = max(top + 1, round(box[2] * scale[0])), max(left + 1, round(box[3] * scale[1]))

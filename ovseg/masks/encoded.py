@@ -1,4 +1,4 @@
-"""What both models make once of an image and of the words that are asked for, and how well they fit.
+"""Images and words, each encoded once, and the maps and presence of the words in an image.
 
 "person+bench"         one word of two names, each with one text
 car: car, automobile   one word of one name with two texts, of which the best counts
@@ -28,11 +28,11 @@ from ovseg.words.vocabulary import Vocabulary, as_vocabulary
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """One image as both models see it; made once for all words and clicks.
+    """One image encoded by both models, shared by all words and clicks.
 
     Attributes:
         image: (H, W, 3) uint8 RGB, read-only.
-        features: what CLIP gave for its places, and for the image or each window as a whole.
+        features: CLIP's, of each place, and of the image or each window.
         embedding: the segmenter's.
     """
 
@@ -48,12 +48,12 @@ class EncodedImage:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """Both models and the options that are in force.
+    """Both models and the options in force.
 
     Attributes:
         model, segmenter: the models.
-        options: as they were given, with None replaced by what the rule and the segmenter decide.
-        threshold: on the min-max map, for points.
+        options: the given ones; None is replaced by what suits the point rule and the segmenter.
+        threshold: the value of the min-max map from which a place may get a point.
 
     Raises:
         UsageError: the window is not made of whole patches.
@@ -80,14 +80,14 @@ class Setup:
         return MAP_THRESHOLDS[self.options.point_rule] if given is None else given
 
     def encode(self, image: NDArray[np.uint8], features: ImageFeatures | None = None) -> EncodedImage:
-        """An image through both encoders; copied where the caller could change the array.
+        """Encode an image with both models. A writable array is copied.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            features: CLIP's, where the image went through it with others.
+            features: CLIP's, if the image was encoded in a batch.
 
         Raises:
-            OvsegError: it cannot be encoded.
+            OvsegError: the image cannot be encoded.
         """
         kept = frozen(image)
         if features is None:
@@ -97,12 +97,12 @@ class Setup:
 
 @dataclass(frozen=True)
 class Word:
-    """One thing that is asked for.
+    """One target of a request.
 
     Attributes:
-        text: as it was asked for; the name of a class.
-        names: the texts of each name in it.
-        threshold: a name gets masks from this presence on, 0..1.
+        text: as the caller wrote it, or the name of a class.
+        names: each name with its texts.
+        threshold: the least presence, 0..1, at which a name gets masks.
     """
 
     text: str
@@ -111,15 +111,15 @@ class Word:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The texts of all its names."""
+        """The texts of all names."""
         return tuple(text for row in self.names.values() for text in row)
 
 
 def parse_words(texts: str | Sequence[str], threshold: float = 0.5) -> tuple[Word, ...]:
-    """Words as ``TextToMask`` takes them: commas separate texts outside a list, "+" the names of a word.
+    """Parse the texts of ``TextToMask``: in a string, commas separate words; "+" separates a word's names.
 
     Raises:
-        UsageError: there is no text, or one of them is empty or no text.
+        UsageError: no text is given, or one is empty or not a string.
 
     >>> [tuple(word.names) for word in parse_words("sky, person+bench")]
     [('sky',), ('person', 'bench')]
@@ -141,7 +141,7 @@ def parse_words(texts: str | Sequence[str], threshold: float = 0.5) -> tuple[Wor
 def words_of_classes(
     vocabulary: Vocabulary, thresholds: Mapping[str, float], threshold: float
 ) -> tuple[Word, ...]:
-    """A word for each class but "background"; a class that ``thresholds`` does not name has ``threshold``.
+    """A word for each class except "background"; ``threshold`` holds for classes not in ``thresholds``.
 
     >>> found = words_of_classes(as_vocabulary({"background": "wall", "car": "car, automobile"}), {}, 0.5)
     >>> [(word.text, word.texts) for word in found]
@@ -157,13 +157,13 @@ def words_of_classes(
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """The words of a request with everything that is known of them before an image is seen.
+    """The words of a request with the features of their texts; they serve any number of images.
 
     Attributes:
-        words: in the order in which they were asked for.
-        rivals: the words that they are compared with, each once.
-        rows: the row of each text, of each rival and of the empty string in ``features``.
-        features: (T, D) unit features.
+        words: in the caller's order.
+        rivals: distinct texts that the words are compared with.
+        rows: maps each text, each rival and "" to its row of ``features``.
+        features: (T, D), L2-normalised.
     """
 
     words: tuple[Word, ...]
@@ -179,12 +179,12 @@ class Asked:
         negatives: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> Asked:
-        """Encode the texts of the words, in one call.
+        """Encode all texts in one call.
 
         Args:
             setup: the model, and the options rivals and templates.
-            words: what is asked for.
-            negatives: rivals besides those of the options.
+            words: the targets.
+            negatives: rivals in addition to those of the options.
             progress: as in ``Model.encode_text``.
 
         Raises:
@@ -196,19 +196,19 @@ class Asked:
         return cls(tuple(words), rivals, {text: row for row, text in enumerate(texts)}, features)
 
     def rivals_of(self, word: Word) -> tuple[str, ...]:
-        """The rivals that count for a word: to CLIP "Sky" and "sky" are one text, no rivals of each other."""
+        """The rivals of a word, without its own texts; case is ignored, because CLIP ignores it."""
         own = {fold(text) for text in word.texts}
         return tuple(rival for rival in self.rivals if fold(rival) not in own)
 
 
 @dataclass(frozen=True, eq=False)
 class Similarities:
-    """Similarities of an image with the T texts of what is asked for, float64.
+    """Similarities of an image with the T texts of a request, float64.
 
     Attributes:
-        places: (N, T), after empty-string surgery, at each place.
-        images: (n, T), after empty-string surgery, with the class token of the image or of each window.
-        cosines: (n, T), the same without surgery.
+        places: (N, T), of each place, after empty-string surgery.
+        images: (n, T), of the class token of the image or of each window, after empty-string surgery.
+        cosines: (n, T), of the same class tokens, without surgery.
     """
 
     places: NDArray[np.float64]
@@ -217,7 +217,7 @@ class Similarities:
 
     @classmethod
     def of(cls, features: ImageFeatures, asked: Asked) -> Similarities:
-        """One product of the image's features with those of all texts."""
+        """Compare an image's features with those of all texts."""
         text, empty = asked.features, asked.features[[asked.rows[""]]]
         products = (
             empty_text_surgery(features.places, text, empty),
@@ -229,12 +229,12 @@ class Similarities:
 
 @dataclass(frozen=True, eq=False)
 class Rated:
-    """A word in one image, before the segmenter is asked.
+    """A word's maps and presence in one image.
 
     Attributes:
         word: the word.
-        maps: (K, h, w) float32, one for each of its names, from which points are taken.
-        presence: how likely each name is in the image, 0..1.
+        maps: (K, h, w) float32, one for each name; points are taken from them.
+        presence: the probability that each name is in the image, 0..1.
     """
 
     word: Word
@@ -243,12 +243,12 @@ class Rated:
 
 
 def rate(setup: Setup, asked: Asked, features: ImageFeatures) -> list[Rated]:
-    """The maps of each word, and how likely its names are in an image.
+    """Compute the maps and the presence of each word in an image.
 
-    Under the rule "components" the maps are log odds against the rivals, so that a place which another word
-    fits better is no place for a point. A name is as present as in the window whose class token speaks most
-    for it. A model that was trained with a sigmoid gives its own probability; for every other model,
-    presence is measured against the rivals. Of several texts of a name, the best counts in both.
+    Under the point rule "components" the maps are log odds against the rivals, so that no point is put where
+    a rival fits better. Presence is the maximum over windows. A model that was trained with a sigmoid gives
+    it as its own probability; for other models it is measured against the rivals. The maps and the presence
+    of a name are the maximum over its texts.
     """
     scores = Similarities.of(features, asked)
     scale, bias = setup.model.logit_scale, setup.model.logit_bias
@@ -276,7 +276,7 @@ def rate(setup: Setup, asked: Asked, features: ImageFeatures) -> list[Rated]:
 
 
 def _columns(word: Word) -> Iterator[slice]:
-    """The place of each name's texts among the word's."""
+    """The slice of ``word.texts`` that belongs to each name."""
     start = 0
     for texts in word.names.values():
         yield slice(start, start + len(texts))

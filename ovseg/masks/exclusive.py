@@ -1,4 +1,4 @@
-"""Masks as the parts of an image around them, and each pixel to one object."""
+"""Masks stored as crops, and the assignment of shared pixels to one object each."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 from ovseg.results import Mask, bounds
 
 SAME = 0.8
-"""Two masks with a larger IoU are one object that was found twice."""
+"""Two masks with a larger IoU are the same object, found twice."""
 LEAST = 0.2
-"""A mask that keeps less than this share of its pixels is left out."""
+"""A mask that keeps less than this share of its pixels is dropped."""
 SAMPLED = 65_536
-"""At most about so many pixels of an overlap are compared."""
+"""About how many pixels of an overlap are compared at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A mask that a word found, kept as the part of the image around it.
+    """The mask of one object, stored as the crop inside its bounding box.
 
     Attributes:
         label: the index of its word.
         crop: (h, w) bool, the mask inside ``box``.
         box: x0, y0, x1, y1 in pixels of the image.
-        score: the segmenter's estimate.
+        score: the IoU that the segmenter estimates.
     """
 
     label: int
@@ -39,13 +39,13 @@ class Found:
 
     @classmethod
     def of(cls, label: int, mask: NDArray[np.bool_], score: float) -> Found:
-        """A mask (H, W) that has pixels."""
+        """Crop a mask (H, W), which must not be empty."""
         x0, y0, x1, y1 = box = bounds(mask)
         return cls(label, mask[y0:y1, x0:x1].copy(), box, score)
 
     @cached_property
     def area(self) -> int:
-        """Pixels of the mask."""
+        """Number of pixels."""
         return int(np.count_nonzero(self.crop))
 
     def mask(self, size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -56,16 +56,16 @@ class Found:
         return out
 
     def coded(self, size: tuple[int, int]) -> Mask:
-        """Its run lengths in an image of ``size`` (height, width)."""
+        """The mask as run lengths in an image of ``size`` (height, width)."""
         return Mask.of_crop(self.crop, self.box[:2], size)
 
     def is_same(self, other: Found) -> bool:
-        """Whether two masks are one object."""
+        """Whether two masks are the same object: their IoU is above ``SAME``."""
         shared = _shared(self, other)
         return shared is not None and _is_same(self, other, shared)
 
     def without(self, taken: NDArray[np.bool_]) -> Found | None:
-        """What is left beside the pixels of ``taken``, (H, W); None where that is below ``LEAST`` of it."""
+        """The mask without the pixels of ``taken`` (H, W); None if less than ``LEAST`` of it is left."""
         x0, y0, x1, y1 = self.box
         return _rest(replace(self, crop=self.crop & ~taken[y0:y1, x0:x1]), self)
 
@@ -73,24 +73,23 @@ class Found:
 def exclusive(
     found: Sequence[Found], maps: Mapping[int, NDArray[np.float32]], size: tuple[int, int]
 ) -> list[Found]:
-    """The masks of one image without shared pixels.
+    """Assign each pixel of an image to at most one mask.
 
-    Of two masks of different words, the shared pixels go to the word whose map is higher there on the
-    mean; of two masks of one word, to the one with the higher score; in a tie, to the earlier one. Masks
-    that are nearly equal (IoU above ``SAME``) are one object, of which one is kept whole. What is left of
-    less than ``LEAST`` of a mask is dropped.
+    Shared pixels of two words go to the word whose map has the higher mean there; those of one word's masks
+    to the mask with the higher score; ties to the earlier mask. Of nearly equal masks (IoU above ``SAME``)
+    only the winner is kept, whole. Masks that keep less than ``LEAST`` of their pixels are dropped.
 
     Args:
         found: the masks, in the order of the words.
-        maps: (h, w) for each label of ``found``, all on one grid, comparable between words.
+        maps: label to map (h, w); all have one grid and a common scale.
         size: (height, width) of the image.
 
     Returns:
-        The masks that are left, in the same order.
+        The remaining masks, in the same order.
     """
     left: list[Found | None] = list(found)
     touching = []
-    for i, j in combinations(range(len(found)), 2):  # whole objects first: what is dropped takes no pixel
+    for i, j in combinations(range(len(found)), 2):  # duplicates first: a dropped mask takes no pixels
         one, other = left[i], left[j]
         if one is None or other is None or (shared := _shared(one, other)) is None:
             continue
@@ -112,7 +111,7 @@ def exclusive(
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """Pixels that two masks share: (h, w) bool in ``box``."""
+    """The pixels that two masks share, as the crop (h, w) inside ``box``."""
 
     crop: NDArray[np.bool_]
     box: tuple[int, int, int, int]
@@ -158,7 +157,7 @@ def _wins(
 
 
 def _rest(one: Found, whole: Found) -> Found | None:
-    """What is left of a mask with the box around it; None where that is below ``LEAST`` of the whole."""
+    """Shrink the box to the remaining pixels; None if they are less than ``LEAST`` of ``whole``."""
     if one.area < max(1, LEAST * whole.area):
         return None
     tight = Found.of(one.label, one.crop, one.score)

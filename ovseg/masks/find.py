@@ -1,10 +1,10 @@
-"""The one way from words, clicks and a box to objects.
+"""From words, clicks and a box to objects.
 
 image ─┬─ CLIP, once ──── rate: maps, presence ── prompt_sets ─┐
        └─ segmenter's encoder, once ───────────────────────────┴─ decode ─ choose ─ each object once ─> Answer
 
-``find`` takes all words with the same clicks and box; whoever has clicks for each word (the page) asks
-``rate`` and ``answer``. Words share pixels until ``exclusive`` gives each pixel to one of them.
+``find`` applies the same clicks and box to every word; the page, which has clicks for each word, calls
+``rate`` and ``answer``. Objects may overlap until ``exclusive`` assigns each pixel to one of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ovseg.segmenters.prompts import Box
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """What says which objects are meant; without a word, clicks and box describe one object."""
+    """A word, clicks and a box that describe the wanted objects; without a word they describe one object."""
 
     rated: Rated | None = None
     clicks: tuple[Click, ...] = ()
@@ -36,13 +36,13 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What was found for one question.
+    """The objects found for one question.
 
     Attributes:
-        question: with the word's maps and presence.
-        reason: why there is no object, or why a name of the word has none; None where nothing is missing.
-        objects: the strongest first.
-        sources: what each object was decoded from.
+        question: the question, with the word's maps and presence.
+        reason: why there is no object, or none for one of the word's names; None if nothing is missing.
+        objects: the strongest component first.
+        sources: the decoder's result that each object was taken from.
     """
 
     question: Question
@@ -58,21 +58,20 @@ def find(
     clicks: Sequence[Click] = (),
     box: Box | None = None,
 ) -> list[Answer]:
-    """The answer to each word that is asked for, or one to the clicks and the box alone.
+    """The answer to each word, or a single answer to clicks and box without a word.
 
     Args:
         setup: the models and the options.
         encoded: the image.
-        asked: the words; None for clicks and box alone.
-        clicks: inside the image; each word gets them.
-        box: inside the image; each word gets it.
+        asked: the words, or None.
+        clicks, box: inside the image; they apply to every word.
     """
     rated = [None] if asked is None else rate(setup, asked, encoded.features)
     return answer(setup, encoded, [Question(one, tuple(clicks), box) for one in rated])
 
 
 def answer(setup: Setup, encoded: EncodedImage, questions: Sequence[Question]) -> list[Answer]:
-    """The answers to several questions, with one call of the decoder for the prompts of all."""
+    """Answer several questions with one call of ``decode``."""
     plans, asked = [], list[PromptSet]()
     for question in questions:
         sets, reason = _prompts(setup, question, encoded.size)
@@ -93,7 +92,7 @@ def answer(setup: Setup, encoded: EncodedImage, questions: Sequence[Question]) -
 
 
 def text_masks(one: Answer, encoded: EncodedImage) -> TextMasks:
-    """An answer as the caller gets it."""
+    """Convert an answer to the public result, with masks at the image's size."""
     rated = one.question.rated
     masks = np.zeros((len(one.objects), *encoded.size), bool)
     for mask, found in zip(masks, one.objects, strict=True):
@@ -111,7 +110,7 @@ def text_masks(one: Answer, encoded: EncodedImage) -> TextMasks:
 
 
 def _prompts(setup: Setup, question: Question, size: tuple[int, int]) -> tuple[list[PromptSet], str | None]:
-    """The prompt sets of a question, and why something is missing."""
+    """The prompt sets of a question, and the reason if an object or a name is missing."""
     sets, reason = list[PromptSet](), None
     if question.rated is not None:
         sets, reason = prompt_sets(setup, question.rated, size)
@@ -124,14 +123,14 @@ def _prompts(setup: Setup, question: Question, size: tuple[int, int]) -> tuple[l
 
 
 def _joint(setup: Setup, group: Sequence[PromptSet], size: tuple[int, int]) -> PromptSet | None:
-    """The sets of one map as a single one, or None where there is one set only, or all are small objects."""
+    """Join the sets of one map; None if there is only one, or if all are small objects."""
     return None if all(is_small(setup, one, size) for one in group) else join(group)
 
 
 def _each_once(
     label: int, several: list[list[Decoded]], together: list[Decoded | None]
 ) -> tuple[tuple[Found, ...], tuple[Decoded, ...]]:
-    """The objects of one question, each once, and their sources."""
+    """The objects of one question without duplicates, and their sources."""
     kept: list[Found] = []
     sources: list[Decoded] = []
     for parts, whole in zip(several, together, strict=True):
@@ -139,7 +138,7 @@ def _each_once(
             if not mask.any():
                 continue
             found = Found.of(label, mask, source.score)
-            # Two prompt sets on one object give the same mask twice; the stronger component comes first.
+            # Two prompt sets on one object give the same mask; the first is of the stronger component.
             if not any(found.is_same(other) for other in kept):
                 kept.append(found)
                 sources.append(source)
@@ -147,18 +146,18 @@ def _each_once(
 
 
 def _objects(parts: list[Decoded], whole: Decoded | None) -> Iterator[tuple[Decoded, NDArray[np.bool_]]]:
-    """The masks of one map's prompt sets at the image's size, one for each object.
+    """One mask at the image's size for each object of a map.
 
-    A map often has several components on one object, so the sets were also decoded as one. That answer is
-    taken if it covers most of the several masks and fits the map better than they do. Either way, parts of a
-    mask that are not connected and have a positive point each are different objects.
+    A map often has several components on one object, so its prompt sets were also decoded jointly. The joint
+    mask is preferred if it covers at least half of their union and fits the map better. In either case,
+    disconnected parts of a mask that each have a positive point are separate objects.
     """
     if whole is None:
         for one in parts:
             yield one, one.mask()
         return
     answers = [whole] if _fits_better(whole, parts) else parts
-    places = whole.source.prompts.positives  # without the clicks, which add to an object
+    places = whole.source.prompts.positives  # without the clicks, which extend an object
     for one in answers:
         for mask in objects(one.mask(), places):
             yield one, mask

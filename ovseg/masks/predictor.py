@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from ovseg.options.annotation import MaskChoices
 
 GROUP = 8
-"""Images that go through CLIP together where no batch size is given."""
+"""Images that CLIP encodes in one batch, unless a batch size is given."""
 GROUP_PIXELS = 24_000_000
-"""Fewer go together where they have more pixels than this."""
+"""A batch ends early once its images have this many pixels."""
 
 
 class TextToMask:
-    """A model and a segmenter that turn texts into masks. Nothing changes after construction.
+    """Finds the masks of texts with a model and a segmenter. Nothing changes after construction.
 
     Args:
-        model: what ``ovseg.load_model`` gives.
-        segmenter: what ``ovseg.load_segmenter`` gives; None for its default.
+        model: from ``ovseg.load_model``.
+        segmenter: from ``ovseg.load_segmenter``; None for its default.
         options, choices: a ``MaskOptions``, or its fields as keywords.
 
     Attributes:
-        options: a ``MaskOptions`` with the choices that are in force, including those that were None.
+        options: the ``MaskOptions`` in force; None is replaced by the value that was chosen for it.
 
     Raises:
         UsageError: an argument is wrong.
@@ -80,10 +80,10 @@ class TextToMask:
 
         Args:
             image: a picture in any form that ``ovseg.load_image`` takes.
-            text: a text such as "bench"; "person+bench" is one combined target.
+            text: such as "bench"; "person+bench" is one combined target.
 
         Raises:
-            UsageError: the text is too long or has a comma: ``predict_texts`` takes several.
+            UsageError: the text is too long, or has a comma (``predict_texts`` takes several texts).
             ImageError: the image cannot be read.
         """
         if isinstance(text, str) and "," in text:
@@ -94,12 +94,12 @@ class TextToMask:
         return self.predict_texts(image, [text])[0]
 
     def predict_texts(self, image: ImageLike, texts: str | Sequence[str] | Asked) -> list[TextMasks]:
-        """The masks of each of several texts in an image, which goes through each encoder once.
+        """The masks of each of several texts in an image, which is encoded once.
 
         Args:
             image: as in ``predict``.
-            texts: texts with commas between them; a list of texts, each of which may have a comma in it; or
-                what ``ask`` gave for them.
+            texts: one string with commas between texts; a list, whose texts may contain commas; or the
+                result of ``ask``.
         """
         return next(self.predict_each([image], texts))
 
@@ -109,12 +109,12 @@ class TextToMask:
         texts: str | Sequence[str] | Asked,
         on_error: OnError | None = None,
     ) -> Iterator[list[TextMasks]]:
-        """``predict_texts`` of several images in order, read a few at a time as the results are asked for.
+        """``predict_texts`` for several images in order, read a few at a time as results are consumed.
 
         Args:
             images, texts: as in ``predict_texts``.
-            on_error: called with the position of an image that cannot be used and the error; the image is
-                left out. None: the error is raised in its place.
+            on_error: called with (position, error) for an image that fails, which is skipped. None: the
+                error is raised.
         """
         check_several(images, on_error)
         asked = texts if isinstance(texts, Asked) else self.ask(texts)
@@ -134,22 +134,22 @@ class TextToMask:
         return (one for one in found if one is not None)
 
     def ask(self, texts: str | Sequence[str], progress: Progress | None = None) -> Asked:
-        """Check and encode texts before any image is read; for ``predict_texts`` and ``predict_each``.
+        """Check and encode texts in advance, for ``predict_texts`` and ``predict_each``.
 
         Args:
             texts: as in ``predict_texts``.
-            progress: called with (prompts done, prompts in all) while texts are encoded.
+            progress: called with (done, total) prompts while texts are encoded.
 
         Raises:
-            UsageError: there is no text, or one is empty or too long.
+            UsageError: no text is given, or one is empty or too long.
         """
         return Asked.of(self._setup, parse_words(texts, self.options.presence_threshold), progress=progress)
 
     def session(self, image: ImageLike) -> Session:
-        """An image that is asked about step by step: texts, clicks, a box. Each step costs the decoder only.
+        """Open an image for interactive use with texts, clicks and a box; each step runs the decoder only.
 
         Raises:
-            UsageError: an argument of a wrong type.
+            UsageError: the image has a wrong type.
             ImageError: the image cannot be read.
 
         Example:
@@ -162,17 +162,17 @@ class TextToMask:
         return Session(self._setup, self._encode(load_image(image)))
 
     def _encode(self, image: NDArray[np.uint8], features: ImageFeatures | None = None) -> EncodedImage:
-        """The same pixels are encoded once; the last few images are kept."""
+        """Encode an image, or take it from the cache of the last few images."""
         return self._encoded.get(image, lambda pixels: self._setup.encode(pixels, features))
 
     def _encode_each(self, images: Iterable[ImageLike]) -> Iterator[EncodedImage | OvsegError]:
-        """Each image through both encoders, or why it cannot be; several go through CLIP together."""
+        """Encode each image, or yield the error; CLIP encodes several in one batch."""
         for group in self._groups(images):
             new = [one for one in group if not isinstance(one, OvsegError) and one not in self._encoded]
             try:
                 made = self.model.dense_features_each(new if len(new) > 1 else [], options=self.options)
                 features = {id(one): found for one, found in zip(new, made, strict=len(new) > 1)}
-            except OvsegError:  # alone, to see whose fault it is
+            except OvsegError:  # one by one below, to find the image that fails
                 features = {}
             del new
             while group:
@@ -183,7 +183,7 @@ class TextToMask:
                     yield error
 
     def _groups(self, images: Iterable[ImageLike]) -> Iterator[list[NDArray[np.uint8] | OvsegError]]:
-        """The images in groups that may be held together."""
+        """The images in groups that fit into memory together."""
         group: list[NDArray[np.uint8] | OvsegError] = []
         pixels = 0
         for image in images:

@@ -1,4 +1,4 @@
-"""The maps of a word, a user's clicks and box to prompt sets, one for each object."""
+"""From a word's maps, clicks and a box to prompt sets, one for each object."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ from ovseg.results.base import PointPrompts
 from ovseg.segmenters.prompts import Box, check_box
 
 Click: TypeAlias = "tuple[float, float, bool]"
-"""x, y in pixels of the image; whether it is on the object."""
+"""x, y in pixels of the image; True on the object, False on the background."""
 
 
 @dataclass(frozen=True, eq=False)
 class PromptSet:
-    """What is known of one object before the segmenter is asked.
+    """The prompts for one object.
 
     Attributes:
-        prompts: points of the map; clicks are kept apart.
-        region: (h, w) in 0..1, the map without its other components; None where there are clicks or a box
-            alone.
-        box: bounds of the object that a user gave.
-        clicks: what a user clicked.
-        whole: (h, w) in 0..1, the map with all its components; the prompt sets of one map share it.
+        prompts: points taken from the map, without the clicks.
+        region: (h, w) in 0..1, the map reduced to this component; None without a map.
+        box: the user's box around the object.
+        clicks: the user's clicks.
+        whole: (h, w) in 0..1, the map with all components; shared by the prompt sets of one map.
     """
 
     prompts: PointPrompts
@@ -46,7 +45,7 @@ class PromptSet:
     whole: NDArray[np.float32] | None = None
 
     def with_clicks(self, prompts: PointPrompts) -> PointPrompts:
-        """``prompts`` and the clicks together, positives first."""
+        """``prompts`` followed by the clicks, sorted so that positives come first."""
         if not self.clicks:
             return prompts
         xy = np.concatenate([prompts.xy, np.array([click[:2] for click in self.clicks], np.float32)])
@@ -56,13 +55,13 @@ class PromptSet:
 
 
 def cut_box(box: object, size: tuple[int, int]) -> Box:
-    """A user's box x0, y0, x1, y1 cut to an image of ``size`` (height, width). Raises UsageError."""
+    """Clip a box x0, y0, x1, y1 to an image of ``size`` (height, width). Raises UsageError."""
     x0, y0, x1, y1 = check_box(box, size).tolist()
     return (x0, y0, x1, y1)
 
 
 def prompt_sets(setup: Setup, rated: Rated, size: tuple[int, int]) -> tuple[list[PromptSet], str | None]:
-    """Prompt sets of the names that are present, and why a name, or every name, has none.
+    """Prompt sets of the names that are present, and the reason why a name has none.
 
     Args:
         setup: the options point_rule, map_threshold and halve_grid.
@@ -109,7 +108,7 @@ def _component_sets(
 
 
 def join(sets: Sequence[PromptSet]) -> PromptSet | None:
-    """The prompt sets of one map as a single one, or None where there are no several sets of a map."""
+    """Join the prompt sets of one map; None if there is only one, or no map of components."""
     whole = sets[0].whole
     if len(sets) < 2 or whole is None:
         return None
@@ -122,7 +121,7 @@ def join(sets: Sequence[PromptSet]) -> PromptSet | None:
 
 
 def add_box(sets: Sequence[PromptSet], box: Box | None) -> list[PromptSet]:
-    """The sets that have a positive point in the box, cut to it; the box alone where there is none."""
+    """Keep the sets with a positive point in the box, and their points in it; else the box alone."""
     if box is None:
         return list(sets)
     kept = []
@@ -136,7 +135,7 @@ def add_box(sets: Sequence[PromptSet], box: Box | None) -> list[PromptSet]:
 
 
 def add_clicks(sets: Sequence[PromptSet], clicks: Sequence[Click]) -> list[PromptSet]:
-    """Background clicks join every set, foreground clicks the nearest; without a set, they make one."""
+    """Add background clicks to every set, foreground clicks to the nearest, or to a new set if there is none."""
     if not sets and any(foreground for _, _, foreground in clicks):
         sets = [PromptSet(no_points())]
     out = list(sets)

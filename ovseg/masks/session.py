@@ -1,6 +1,6 @@
-"""One image that is asked about step by step: a text, clicks, a box, each of which can be taken back.
+"""Interactive segmentation of one image by a text, clicks and a box, with undo.
 
-Everything but the segmenter's decoder has been computed when the first answer is asked for.
+Both encoders have run before the first step; a step runs the segmenter's decoder only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ovseg.results.masks import TextMasks
 from ovseg.segmenters.prompts import Box, check_point
 
 KEPT = 8
-"""Steps whose answers are kept, because masks add up; an older answer is made again when it is needed."""
+"""Number of results that are kept, to bound memory; an older one is computed again after undo."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +32,11 @@ class _State:
 
 
 class Session:
-    """One image, encoded once; see ``TextToMask.session``. Several threads may use it at the same time.
+    """One image, encoded once; made by ``TextToMask.session``. Safe to use from several threads.
 
-    A text gives prompt sets. A background click joins all of them, a foreground click the nearest one. A box
-    keeps the sets that have a point in it. Without a text, clicks and box describe one object. A call that
-    raises changes nothing.
+    A text gives prompt sets, one for each object. A background click applies to all of them, a foreground
+    click to the nearest; a box keeps the sets with a point inside. Without a text, clicks and box describe
+    one object. A call that raises changes nothing.
 
     Example:
         >>> import ovseg
@@ -51,18 +51,18 @@ class Session:
     def __init__(self, setup: Setup, encoded: EncodedImage) -> None:
         self._setup = setup
         self._encoded = encoded
-        self._lock = RLock()  # a step is made from the one before it: two at once would lose one
+        self._lock = RLock()  # each step builds on the previous one: concurrent steps would be lost
         self._states = [_State()]
         self._results: list[TextMasks | None] = [self._answer(_State())]
 
     @property
     def image(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, read-only: copy it to draw on it."""
-        return self._encoded.image.view()  # of a view, nobody can switch the protection off
+        return self._encoded.image.view()  # a view of a read-only array cannot be made writable
 
     @property
     def result(self) -> TextMasks:
-        """The answer to everything that was said so far."""
+        """The masks for the current text, clicks and box."""
         with self._lock:
             last = self._results[-1]
             if last is None:
@@ -70,11 +70,11 @@ class Session:
             return last
 
     def text(self, text: str | Sequence[str] | None) -> TextMasks:
-        """Ask for a text in place of the one before. Clicks and box stay.
+        """Set the text, in place of the previous one. Clicks and box stay.
 
         Args:
-            text: one text, "person+bench" for a combined target; a list of one text that has a comma in it;
-                None takes the text away.
+            text: one text; "person+bench" is one combined target; a text with a comma goes into a list;
+                None removes the text.
 
         Raises:
             UsageError: the text is empty or too long, or there are several.
@@ -97,7 +97,7 @@ class Session:
 
         Args:
             x, y: in pixels of the image.
-            foreground: whether it is on the object.
+            foreground: True on the object, False on the background.
 
         Raises:
             UsageError: the click is outside the image, or an argument has a wrong type.
@@ -110,10 +110,10 @@ class Session:
             return self._step(replace(state, clicks=(*state.clicks, (*place, bool(foreground)))))
 
     def remove_click(self, index: int) -> TextMasks:
-        """Take back one click.
+        """Remove one click.
 
         Args:
-            index: its position, from 0 on, in the order of the clicks.
+            index: its position in the order of the clicks, from 0.
 
         Raises:
             UsageError: there is no such click.
@@ -126,7 +126,7 @@ class Session:
             return self._step(replace(self._states[-1], clicks=clicks[:number] + clicks[number + 1 :]))
 
     def box(self, x0: float, y0: float, x1: float, y1: float) -> TextMasks:
-        """Set the box around the object, in pixels, cut to the image.
+        """Set the box around the object, in pixels of the image, to which it is clipped.
 
         Raises:
             UsageError: the box has no area inside the image, or an argument has a wrong type.
@@ -136,7 +136,7 @@ class Session:
             return self._step(replace(self._states[-1], box=box))
 
     def undo(self) -> TextMasks:
-        """Take back the last step; at the beginning nothing happens."""
+        """Undo the last step; without one, nothing happens."""
         with self._lock:
             if len(self._states) > 1:
                 self._states.pop()
@@ -144,12 +144,12 @@ class Session:
             return self.result
 
     def reset(self) -> TextMasks:
-        """Take text, clicks and box away. This is a step that can be taken back, too."""
+        """Remove text, clicks and box. This is a step, too: ``undo`` brings them back."""
         with self._lock:
             return self._step(_State())
 
     def _step(self, state: _State) -> TextMasks:
-        result = self._answer(state)  # before the state is kept: a call that raises changes nothing
+        result = self._answer(state)  # computed before the state changes: a call that raises changes nothing
         self._states.append(state)
         self._results.append(result)
         if len(self._results) > KEPT:

@@ -1,4 +1,4 @@
-"""Maps and masks as shapes: the inside of a map, bounds, overlap, specks and holes, separate objects."""
+"""Geometry of maps and masks: thresholds, bounds, expected IoU, specks and holes, connected objects."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ovseg.masks.prompts import Click
 from ovseg.segmenters.prompts import Box
 
 FEW = 9
-"""Up to so many labels, counting the pixels of each is faster than a histogram of them."""
+"""Up to this many labels, counting each label's pixels is faster than a histogram."""
 
 
 def inside(region: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
     """(h, w) bool, where a map reaches the threshold.
 
-    Never empty: the peak of a map that was shrunk to a small image may be lower, and is then the threshold.
+    Never empty: where the whole map is below the threshold, as after shrinking, its peak is the threshold.
     """
     return np.asarray(region >= min(threshold, float(region.max())))
 
 
 def centred(region: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
-    """A map in 0..1, stretched so that the threshold becomes 0.5, as ``Segmenter.prior`` wants it."""
+    """A map in 0..1, rescaled so that the threshold becomes 0.5, as ``Segmenter.prior`` needs it."""
     below = 0.5 * region / max(threshold, 1e-6)
     above = 0.5 + 0.5 * (region - threshold) / max(1 - threshold, 1e-6)
     return np.where(region < threshold, below, above)
@@ -38,22 +38,22 @@ def bounds(region: NDArray[np.bool_], size: tuple[int, int]) -> Box:
 
 
 def tidy(mask: NDArray[np.bool_], share: float, clicks: Sequence[Click] = ()) -> NDArray[np.bool_]:
-    """A mask (H, W) without specks and holes of less than ``share`` of its pixels.
+    """Remove specks and fill holes smaller than ``share`` of the mask (H, W).
 
-    The largest part stays, and whatever was clicked: a speck as foreground, a hole as background.
+    The largest part is kept, and so are specks with a foreground click and holes with a background click.
     """
     if share <= 0 or not mask.any():
         return mask
     top, bottom, left, right = window = _window(mask)
     kept = part = mask[top:bottom, left:right]
     limit = share * np.count_nonzero(part)
-    beyond = mask.size - part.size  # the rest of the image belongs to the background around the mask
+    beyond = mask.size - part.size  # image pixels outside the window, all background
     for value in (True, False):  # specks, then holes
         now = part if value else ~part
         count, labels = _parts(now)
         outer = _outer(labels, window, mask.shape) if not value and beyond else labels[:0, 0]
         if (value and count == 2) or (beyond >= limit and len(outer) == count - 1):
-            continue  # one part, which is the largest; or no hole, all background reaches beyond the window
+            continue  # a single part; or no holes, because all background reaches beyond the window
         areas = _areas(now, count, labels)
         areas[outer] += beyond
         small = (areas < limit) & (np.arange(count) > 0)
@@ -73,13 +73,13 @@ def tidy(mask: NDArray[np.bool_], share: float, clicks: Sequence[Click] = ()) ->
 
 
 def _parts(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.int32]]:
-    """The number of labels, and the 8-connected parts of a mask (h, w) as labels from 1 on; 0 is no part."""
+    """Label the 8-connected parts of a mask (h, w) from 1 on; also the number of labels, with 0 for the rest."""
     count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
     return count, np.asarray(labels, np.int32)
 
 
 def _areas(mask: NDArray[np.bool_], count: int, labels: NDArray[np.int32]) -> NDArray[np.intp]:
-    """The area of each part of a mask, 0 for what is no part."""
+    """The area of each label; 0 for label 0, the pixels outside the mask."""
     if count > FEW:
         areas = np.bincount(labels.ravel(), minlength=count)
         areas[0] = 0
@@ -89,7 +89,7 @@ def _areas(mask: NDArray[np.bool_], count: int, labels: NDArray[np.int32]) -> ND
 
 
 def _window(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """top, bottom, left, right around the mask with one pixel of background where the image has it."""
+    """top, bottom, left, right of the mask's bounds, padded by one pixel inside the image."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return (
         max(0, int(rows[0]) - 1),
@@ -102,7 +102,7 @@ def _window(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 def _outer(
     labels: NDArray[np.int32], window: tuple[int, int, int, int], size: tuple[int, ...]
 ) -> NDArray[np.int32]:
-    """The components that reach the rest of the image across the window's border."""
+    """The labels of components that continue beyond the window."""
     top, bottom, left, right = window
     edges = [
         labels[0] if top > 0 else labels[:0, 0],
@@ -115,11 +115,10 @@ def _outer(
 
 
 def expected_iou(mask: NDArray[np.bool_], region: NDArray[np.float32]) -> float:
-    """The IoU of a mask (H, W) with a map (h, w) in 0..1 read as probabilities: Σ mp / Σ (m + p - mp).
+    """The expected IoU of a mask (H, W) with a map (h, w) in 0..1: Σ mp / Σ (m + p - mp).
 
-    The probability p that a place belongs to the object is the square of the map, because a map that was
-    stretched to 0..1 is too high on average. Unlike the IoU at a threshold, this one changes little where a
-    doubtful place is left out.
+    p, the probability that a place belongs to the object, is the square of the map, because a map stretched
+    to 0..1 is too high on average. Unlike the IoU at a threshold, it changes little with doubtful places.
     """
     size = (region.shape[1], region.shape[0])
     covered = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
@@ -129,9 +128,9 @@ def expected_iou(mask: NDArray[np.bool_], region: NDArray[np.float32]) -> float:
 
 
 def objects(mask: NDArray[np.bool_], points: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
-    """The connected parts of a mask (H, W) on which a point (x, y) lies, the largest first.
+    """Split a mask (H, W) into its connected parts that contain a point (x, y), the largest first.
 
-    Parts without a point are added to the largest one, so that no pixel is lost.
+    Parts without a point are added to the largest, so that no pixel is lost.
     """
     on = [(int(y), int(x)) for x, y in points if mask[int(y), int(x)]]
     if len(on) < 2:
