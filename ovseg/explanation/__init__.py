@@ -1,14 +1,14 @@
-"""Explanations: where in an image the score of a text comes from, by the methods that the paper compares.
+"""Explanations: maps of where in an image a text's score comes from, by the methods that the paper compares.
 
-    registry   the list of explanations, and the decorator that adds to it
-    subject    one image and its texts: the one forward pass that all gradients are taken from
+    registry   the list of explanations, the decorator that adds to it, and similarity as an explanation
+    subject    one image and its texts, with the forward pass that all gradients share
     run        explain(model, image, texts, method), compare(...)
-    tokens     which words of a caption the image answers to
+    tokens     each token of a caption compared with the image
     picture    contact sheets of compared explanations, with scores against masks
 
-One function is one explanation: ``similarity`` (the training-free methods, of which every one is an explanation;
-RCLIP), ``gradcam`` (and gScoreCAM, Grad-ECLIP), ``attention`` (rollout, Bi-Modal, LeGrad), ``plrp``, and ``saved``
-for maps that another program has written.
+Each explanation is one function: the training-free methods and RCLIP (``registry``), Grad-CAM, gScoreCAM and
+Grad-ECLIP (``gradcam``), rollout, Bi-Modal and LeGrad (``attention``), pLRP (``plrp``). ``saved`` reads maps that
+another program wrote.
 """
 
 from ovseg.explanation import attention, gradcam, plrp
@@ -26,7 +26,7 @@ from ovseg.explanation.subject import Subject
 from ovseg.explanation.tokens import CaptionTokens, explain_tokens
 
 MODULES = (attention, gradcam, plrp)
-"""Each puts its rows into the list when it is imported."""
+"""Modules that register their explanations on import."""
 
 __all__ = [
     "CaptionTokens",

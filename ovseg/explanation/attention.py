@@ -1,7 +1,7 @@
 """Explanations that follow the attention of the blocks: rollout, Bi-Modal and LeGrad.
 
-A_l is the attention of block l, (heads, P+N, P+N), ∇_l its gradient of the text's cosine. All of them read
-the row of the class token in the end, without its own column.
+A_l is the attention of block l, (heads, P+N, P+N), ∇_l the gradient of the text's cosine with respect to it.
+Each map is the class token's row of the result, without the class token's own column.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def bimodal_all(subject: Subject) -> Tensor:
 def propagated(subject: Subject, blocks: int) -> Tensor:
     """The class token's row of R over the last ``blocks`` blocks, R = I before them: (K, h, w).
 
-    Of R = (I + C_L) … (I + C_1) only this row is wanted, so it is multiplied from the left: vectors in place
-    of matrices. ∇ is the gradient of the logit, that is of the cosine times the model's logit scale: over
-    several blocks the sum with I depends on it.
+    Only this row of R = (I + C_L) … (I + C_1) is needed, so it is multiplied from the left: vectors in place
+    of matrices. ∇ is the gradient of the logit, the cosine times the model's logit scale, which matters over
+    several blocks because of the sum with I.
     """
     scale = subject.model.logit_scale
     attention = subject.trace.attention[-blocks:]
@@ -73,8 +73,8 @@ def legrad_all(subject: Subject) -> Tensor:
 def sensitivity(subject: Subject, blocks: int) -> Tensor:
     """Σ_l of the mean over heads and queries of (∂c_l/∂A_l)⁺: (K, h, w).
 
-    c_l is the cosine of the text with the mean over all tokens of the block's output, brought to the common
-    space as the tower brings its class token.
+    c_l is the cosine of the text with the mean over all tokens of the block's output, projected to the joint
+    space as the tower projects its class token.
     """
     trace, tower = subject.trace, subject.tower
     assert isinstance(tower, BlockTower)  # the registry has seen to it

@@ -1,22 +1,22 @@
-"""Channels of the last feature map, weighted: Grad-CAM and gScoreCAM; and Grad-ECLIP, weighted by place as well.
+"""Weighted sums of the last feature map's channels: Grad-CAM, gScoreCAM, and Grad-ECLIP with weights of places.
 
     map = relu(Σ_c weight_c · a_c)
 
 Grad-CAM (Selvaraju et al., ICCV 2017): weights are gradients.
 
-On a ResNet a is the output of the last stage and weight_c the mean over places of ∂c/∂a_c. On a ViT a is the
-last block's output without the class token. The class token of that block does not depend on its patches, so
-there the gradient is exactly 0 and the literal map is empty. Two ways round it are in use: the public code of
-gScoreCAM takes the gradient at the class token as weights, pytorch-grad-cam's examples go one block back.
+On a ResNet, a is the output of the last stage and weight_c the mean over places of ∂c/∂a_c. On a ViT, a is the
+last block's output without the class token. The image's feature does not depend on those patch tokens, so their
+gradient is exactly 0 and the literal map is empty. Two workarounds are in use: the public code of gScoreCAM takes
+the gradient at the class token as weights, pytorch-grad-cam's examples go one block back.
 
-gScoreCAM (Chen et al., 2022): weights are scores of the image seen through a channel. The channels with the
-highest mean gradient, at most ``CHANNELS``, are enlarged to the input, min-max normalised and multiplied on the
-normalised pixels. Each masked image gets its score, and the softmax over all channels, with 0 for those not
-chosen, gives the weights.
+gScoreCAM (Chen et al., 2022): weights are scores of the image masked by a channel. The channels with the
+highest mean gradient, at most ``CHANNELS``, are upsampled to the input's size, min-max normalised and multiplied
+with the normalised pixels. The weights are the softmax of the masked images' scores over all channels, where the
+score of a channel that was not chosen is 0.
 
-Grad-ECLIP (Zhao et al., ICML 2024): the last block is computed with a single head in place of many. Its
-attention output at the class token is o before the output projection; v are the values, q and k queries and
-keys behind the output projection:
+Grad-ECLIP (Zhao et al., ICML 2024): the last block is computed with a single head. o is its attention output at
+the class token, before the output projection; v are the values; q and k are queries and keys after the output
+projection:
 
     map_i = relu(λ_i Σ_c (∂c/∂o)_c v_ic),  λ = min-max over places of cosine(q of the class token, k_i)
 """
@@ -57,7 +57,7 @@ def weighted(subject: Subject, channels: Tensor, activations: Tensor) -> Tensor:
 
 @explanation("gradcam", source=SOURCE)
 def gradcam(subject: Subject) -> Tensor:
-    """Grad-CAM as it is written: on a ViT with a class token this map is empty."""
+    """Grad-CAM as published: on a ViT with a class token this map is empty."""
     return weighted(subject, mean_weights(subject), subject.last_map[:, subject.prefix :])
 
 
@@ -69,7 +69,7 @@ def gradcam_cls(subject: Subject) -> Tensor:
 
 @explanation("gradcam_input", source=f"{SOURCE}; pytorch-grad-cam", needs="blocks", blocks=1)
 def gradcam_input(subject: Subject) -> Tensor:
-    """Grad-CAM on the tokens that go into the last block."""
+    """Grad-CAM on the last block's input tokens."""
     tokens = subject.trace.tokens[-2]
     gradients = torch.cat([gradient for (gradient,) in subject.gradients([tokens])])
     channels = gradients[:, subject.prefix :].mean(dim=1)
@@ -84,7 +84,7 @@ def gscorecam(subject: Subject) -> Tensor:
 
 @explanation("gscorecam_cls", source=SCORE_SOURCE, needs="class token")
 def gscorecam_cls(subject: Subject) -> Tensor:
-    """gScoreCAM with channels chosen by the gradient at the class token, the public code's way for ViTs."""
+    """gScoreCAM with channels chosen by the gradient at the class token, as the public code does for ViTs."""
     return scored(subject, class_weights(subject), CHANNELS)
 
 
@@ -97,7 +97,7 @@ def scored(subject: Subject, importance: Tensor, count: int) -> Tensor:
 def channel_scores(subject: Subject, importance: Tensor, count: int) -> Tensor:
     """The weights (K, C): softmax over all channels of the scores at the model's logit scale.
 
-    A channel that several texts choose is looked through once.
+    A channel that several texts choose is encoded once.
     """
     chosen = importance.topk(min(count, importance.shape[1]), dim=1).indices  # (K, count)
     channels, place = chosen.unique(return_inverse=True)
@@ -127,7 +127,7 @@ def seen_through(subject: Subject, channels: Tensor) -> Tensor:
 
 @explanation("grad_eclip", source="Zhao et al., ICML 2024", needs="class token", blocks=1)
 def grad_eclip(subject: Subject) -> Tensor:
-    """Grad-ECLIP with the loosened weights λ of places."""
+    """Grad-ECLIP with the loosened similarities λ as weights of places."""
     tower, trace = subject.tower, subject.trace
     assert isinstance(tower, BlockTower)  # the registry has seen to it
     block, heads = tower.blocks[-1], trace.heads[-1]

@@ -1,4 +1,4 @@
-"""Explanations as pictures, for the command line and the demo: contact sheets, a caption's tokens."""
+"""Contact sheets of explanations and of a caption's tokens, for the command line and the demo."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from ovseg.results import SimilarityMap, figures
 CELL = 256
 """Long side in pixels of one picture on a contact sheet."""
 COLUMNS, LINES = 6, 8
-"""Most pictures in a line, and lines on a sheet (or those of one text, if they are more)."""
+"""At most so many pictures in a line, and lines on a sheet; one text is never split over sheets."""
 EMPTY = 225
-"""The grey in the place of a map of an explanation that does not apply."""
+"""The grey value of cells whose explanation does not apply to the model."""
 TOKEN_CELL = 384
 """Long side in pixels of each of the two pictures above a caption's tokens."""
 MARKED = 3
-"""So many tokens of highest cosine are marked: red, yellow, blue."""
+"""How many tokens of highest cosine are marked: red, yellow, blue."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Where a text is.
+    """Ground truth of one text.
 
     Attributes:
-        mask: (H, W) bool, at the image's size.
-        valid: (H, W) bool, the pixels that count.
+        mask: (H, W) bool, the pixels of the text.
+        valid: (H, W) bool, the pixels that are scored.
     """
 
     mask: NDArray[np.bool_]
@@ -42,11 +42,11 @@ class Truth:
 
 @dataclass(frozen=True)
 class Scores:
-    """How well a map fits the mask of its text.
+    """Scores of a map against its ground truth.
 
     Attributes:
         contrast: mSC, in -1..1.
-        overlap: the IoU at the threshold that is best for this map, in 0..1.
+        overlap: the IoU at the best threshold for this map, in 0..1.
     """
 
     contrast: float
@@ -57,18 +57,15 @@ class Scores:
 
 
 AllScores: TypeAlias = "Mapping[str, Mapping[str, Scores | None]]"
-"""By explanation and text; None where a mask is empty or covers everything, so that there is no contrast."""
+"""By explanation and text; None where the mask is empty or full, so that contrast is undefined."""
 
 
 def score_maps(maps: Mapping[str, SimilarityMap], truths: Sequence[Truth]) -> AllScores:
-    """mSC and IoU of every map.
+    """Compute mSC and IoU of every map.
 
     Args:
         maps: by explanation, as ``Compared.maps``.
-        truths: where each of the texts is, in their order.
-
-    Returns:
-        By explanation and text; None where a mask is empty or covers everything.
+        truths: the ground truth of each text, in the texts' order.
 
     >>> found = SimilarityMap(np.array([[[0.0, 1.0]]], np.float32), ("sky",), (1, 2))
     >>> truth = Truth(np.array([[False, True]]), np.ones((1, 2), bool))
@@ -97,21 +94,21 @@ def compare_sheets(
 
     Args:
         image: (H, W, 3) uint8 RGB, the image that was explained.
-        found: what ``compare`` gave.
-        truths: where each of the texts is, drawn as an outline; none where that is not known.
-        scores: what ``score_maps`` gave, written under the maps.
-        refused: explanations that were asked for and do not apply to the model; their places stay grey.
+        found: from ``compare``.
+        truths: the ground truth of each text, drawn as an outline; empty if unknown.
+        scores: from ``score_maps``, written below the maps.
+        refused: names of explanations that do not apply to the model; their cells are grey.
 
     Yields:
-        (H', W', 3) uint8 RGB. Each is made when it is asked for, so memory does not depend on the number of
-        texts or the image's size.
+        (H', W', 3) uint8 RGB, one sheet at a time: memory does not depend on the number of texts or the
+        image's size.
     """
     size = viewing_size(image.shape, CELL)
     small = shrunk(image, size)
     first = next(iter(found.maps.values()))
     count = 1 + len(found.maps) + len(refused)
     lines = -(-count // COLUMNS)  # of one text
-    columns = -(-count // lines)  # no line is left almost empty
+    columns = -(-count // lines)  # lines of equal length
     step = max(1, LINES // lines)
     for start in range(0, len(first.names), step):
         rows = []
@@ -130,7 +127,7 @@ def _cells(
     mask: NDArray[np.bool_] | None,
     scores: AllScores | None,
 ) -> list[NDArray[np.uint8]]:
-    """The pictures of one text: the image, and each explanation's map over it."""
+    """The cells of one text: the image, then each explanation's map over it."""
     name = next(iter(found.maps.values())).names[index]
     shown = small if mask is None else figures.outlined(small, mask)
     cells = [figures.captioned(figures.titled(shown, name), f"cosine {found.cosines[index]:.3f}")]
@@ -145,13 +142,13 @@ def _cells(
 
 
 def _refused(small: NDArray[np.uint8], names: Sequence[str]) -> list[NDArray[np.uint8]]:
-    """A grey picture for each explanation that does not apply."""
+    """A grey cell for each explanation that does not apply."""
     grey = np.full_like(small, EMPTY)
     return [figures.captioned(figures.titled(grey, name), "not for this model") for name in names]
 
 
 def _caption(maps: SimilarityMap, index: int, scores: AllScores | None, method: str) -> str:
-    """What stands under a map: its scores, and whether it is the same everywhere."""
+    """The caption of a map: its scores, and whether it is constant."""
     flat = is_flat(maps, index)
     if scores is None:
         return "the same everywhere" if flat else ""
@@ -162,13 +159,13 @@ def _caption(maps: SimilarityMap, index: int, scores: AllScores | None, method: 
 
 
 def is_flat(maps: SimilarityMap, index: int) -> bool:
-    """Whether a map is the same everywhere, so that nothing can be read from it."""
+    """Whether a map is constant."""
     grid = maps.grid[index]
     return bool(grid.max() - grid.min() <= 1e-6)
 
 
 def token_sheet(image: NDArray[np.uint8], found: CaptionTokens) -> NDArray[np.uint8]:
-    """The image, the map of the caption over it, and below the tokens with their cosines."""
+    """The image and the caption's map over it; below them, the tokens with their cosines."""
     size = viewing_size(image.shape, TOKEN_CELL)
     small = shrunk(image, size)
     heat = SimilarityMap(found.map.grid, found.map.names, size).array[0]

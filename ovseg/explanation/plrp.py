@@ -1,13 +1,11 @@
 """pLRP: partial layer-wise relevance propagation (Voita et al., ACL 2019; Chefer et al., CVPR 2021).
 
-The relevance of a text's score is propagated down to the attention of the last block alone, clamped at 0,
-averaged over the heads, and read in the class token's row. Norms and activation functions hand relevance on
-as it is. Only the class token carries relevance there, so nothing but its row is computed, and no gradient
-is needed.
+The relevance of a text's score is propagated back to the attention of the last block, clamped at 0 and averaged
+over the heads; the map is the class token's row. Norms and activation functions pass relevance on unchanged. Only
+the class token carries relevance in that block, so only its row is computed, and no gradient is needed.
 
-The rules are those of the public code of Chefer et al. (hila-chefer/Transformer-Explainability, its
-"orig_LRP"), written in closed form for many relevances at once. Relevances are (K, …), one for each text;
-activations have no K.
+The rules are those of the public code of Chefer et al. (hila-chefer/Transformer-Explainability, "orig_LRP"), in
+closed form for K relevances at once. Relevances are (K, …), one for each text; activations have no K.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ def plrp(subject: Subject) -> Tensor:
 
 
 def text_relevance(subject: Subject) -> Tensor:
-    """The relevance (K, D) of the image's feature where each text's score is 1: texts are a linear layer."""
+    """The relevance (K, D) of the image's feature for relevance 1 of each text; texts act as a linear layer."""
     scores = torch.eye(len(subject.text), device=subject.text.device)
     return through_linear(scores, subject.feature.detach(), subject.text)
 
@@ -58,7 +56,7 @@ def attention_relevance(subject: Subject, relevance: Tensor) -> Tensor:
     """The relevance of the class token's row of the last block's attention, signed.
 
     Args:
-        subject: an image; its texts are not read.
+        subject: the image; its texts are not used.
         relevance: (K, D) of the image's feature.
 
     Returns:
@@ -92,13 +90,13 @@ def attention_relevance(subject: Subject, relevance: Tensor) -> Tensor:
 
 
 def _alone(layer: nn.Module, x: Tensor) -> Tensor:
-    """A layer's output in float32 for a single vector, computed in the layer's own precision."""
+    """Apply a layer to a single vector in the layer's own precision; returns float32."""
     weight = next(layer.parameters(), x)
     return layer(x.to(weight.dtype)[None])[0].float()
 
 
 def _parts(tower: BlockTower) -> _Parts:
-    """The layers of a tower. Raises UnsupportedModelError where they are not those the rules are for."""
+    """The layers of a tower. Raises UnsupportedModelError if the rules do not cover them."""
     block: Any = tower.blocks[-1]
     head: list[tuple[Tensor, Tensor | None]]
     if isinstance(tower, OpenClipViT):
@@ -133,13 +131,13 @@ def share(relevance: Tensor, total: Tensor) -> Tensor:
 
 
 def through_linear(relevance: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Back through y = W x: positive inputs by positive weights, negative inputs by negative ones (α = 1).
+    """Back through y = W x: positive inputs with positive weights, negative with negative ones (α = 1).
 
-    Each of the two sides hands the whole relevance of an output on to its inputs. The bias gets none.
+    Each of the two parts distributes the whole relevance of an output over its inputs. The bias gets none.
 
     Args:
         relevance: (K, out).
-        x: (in,), the layer's input.
+        x: (in,), the input.
         weight: (out, in).
 
     Returns:
@@ -152,17 +150,17 @@ def through_linear(relevance: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def through_sum(relevance: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Back through a + b: each gets its part of the sum."""
+    """Back through a + b: relevance is distributed in proportion to a and b."""
     each = share(relevance, a + b)
     return a * each, b * each
 
 
 def through_product(relevance: Tensor, attention: Tensor, values: Tensor) -> Tensor:
-    """Back through o = A v to A: input times gradient, and half of it for each of the two operands.
+    """Back through o = A v to A: input times gradient, halved because A and v share the relevance.
 
     Args:
         relevance: (K, heads, d), of one query's output.
-        attention: (heads, n), this query's row.
+        attention: (heads, n), the query's row.
         values: (heads, n, d).
 
     Returns:

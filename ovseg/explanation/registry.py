@@ -1,4 +1,4 @@
-"""The list of explanations, and the decorator that puts another one into it. Every method is one by itself.
+"""The list of explanations, and the decorator that adds one. Training-free methods are listed with their similarity.
 
 @explanation("center", source="a baseline that looks at no image")
 def center(subject: Subject) -> Tensor:
@@ -24,27 +24,27 @@ from ovseg.maps.similarity import apply_surgery, place_features, to_grid
 from ovseg.options.checks import check_choice, check_integer, check_text
 
 Maps: TypeAlias = "Callable[[Subject], Tensor]"
-"""From an image and K texts to a map for each text, (K, h, w)."""
+"""Maps an image with K texts to one map for each text, (K, h, w)."""
 NEEDS = ("any", "blocks", "class token")
-"""What an explanation asks of the image tower: nothing, transformer blocks, or blocks and a class token that
-alone makes the image's feature."""
+"""What an explanation needs of the image tower: nothing, transformer blocks, or blocks and a class token from
+which alone the image's feature is computed."""
 RESERVED = ("names", "size", "cosines")
-"""Names of other arrays in the files that hold one array for each explanation."""
+"""Names of other arrays in NPZ files that have one array for each explanation."""
 MAX_BLOCKS = 1000
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """One way to show where in an image a text's score comes from.
+    """A way to show where in an image a text's score comes from.
 
     Attributes:
-        name: what users call it.
-        maps: from a ``Subject`` to (K, h, w) values, larger where the text's score comes from.
+        name: the name that users give.
+        maps: ``Subject`` to values (K, h, w), larger where the text's score comes from.
         needs: one of ``NEEDS``.
-        blocks: how many of the last blocks of ``Subject.trace`` it reads, None for all.
+        blocks: how many of the last blocks of ``Subject.trace`` it reads; None for all.
         source: the paper.
-        method: the row of the table of methods whose similarity it is; None for other explanations. Their
-            maps are min-max normalised, similarities are kept as they are.
+        method: the training-free method whose similarity it is; None for other explanations, whose maps
+            are min-max normalised. Similarities are not.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Explanation:
     method: Method | None = None
 
     def check(self, visual: nn.Module) -> None:
-        """Raise UnsupportedModelError, in one line, if it does not apply to this image tower."""
+        """Raise UnsupportedModelError if it does not apply to this image tower."""
         tower = tower_of(visual)
         if self.method is not None:
             check_method(visual, self.method)
@@ -72,22 +72,22 @@ _TABLE: dict[str, Explanation] = {}
 def explanation(
     name: str, *, source: str = "", needs: str = "any", blocks: int | None = 0
 ) -> Callable[[Maps], Maps]:
-    """Register a function as an explanation; it is returned as it is.
+    """Register a function as an explanation; the function is returned unchanged.
 
     Args:
-        name: what users call it: letters, digits and "_". A name that is taken is an error, unless by an
-            earlier definition of the same function, as when a notebook's cell runs again.
+        name: the name that users give: letters, digits and "_". A name that is taken is an error, except by
+            the same function, so that a notebook's cell can run again.
         source: the paper, for lists.
-        needs: "any", "blocks" (a transformer), or "class token" (a transformer whose class token alone makes
-            the image's feature).
-        blocks: how many of the last blocks the function reads from ``subject.trace``; None for all. The
-            blocks before cost no memory.
+        needs: "any", "blocks" (a transformer), or "class token" (a transformer that computes the image's
+            feature from its class token alone).
+        blocks: how many of the last blocks the function reads from ``subject.trace``; None for all. Earlier
+            blocks cost no memory.
 
     Returns:
         The decorator.
 
     Raises:
-        UsageError: the name is taken or not of this form, or ``needs`` or ``blocks`` are wrong.
+        UsageError: the name is taken or has another form, or ``needs`` or ``blocks`` is wrong.
 
     Example:
         >>> import ovseg, torch
@@ -110,7 +110,7 @@ def explanation(
 
 
 def add_explanation(row: Explanation) -> None:
-    """Put a row into the list. Raises UsageError as ``explanation`` does."""
+    """Add an explanation to the list. Raises UsageError as ``explanation`` does."""
     known = _table().get(check_row(row).name)
     if known is not None and _origin(known) != _origin(row):
         raise UsageError(f"expected a new name for an explanation, {row.name!r} is taken")
@@ -118,7 +118,7 @@ def add_explanation(row: Explanation) -> None:
 
 
 def check_row(row: Explanation) -> Explanation:
-    """The row itself. Raises UsageError where its name, ``needs`` or ``blocks`` are wrong."""
+    """Return the row. Raises UsageError if its name, ``needs`` or ``blocks`` is wrong."""
     check_text("the name of an explanation", row.name)
     if not re.fullmatch(r"[A-Za-z]\w*", row.name, re.ASCII) or row.name in RESERVED:
         raise UsageError(f"expected the name of an explanation in letters, digits and '_', got {row.name!r}")
@@ -129,7 +129,7 @@ def check_row(row: Explanation) -> Explanation:
 
 
 def remove_explanation(name: str) -> None:
-    """Take a row out of the list. Raises UsageError for an unknown name."""
+    """Remove an explanation from the list. Raises UsageError for an unknown name or a method."""
     if get_explanation(name).method is not None:
         raise UsageError(f"expected an explanation that is no method, got {name!r}")
     del _TABLE[name]
@@ -145,10 +145,10 @@ def list_explanations() -> list[str]:
 
 
 def get_explanation(name: str | Explanation) -> Explanation:
-    """The row of this name, or the argument itself if it already is a row.
+    """The explanation of this name; an ``Explanation`` is returned unchanged.
 
     Raises:
-        UsageError: there is no explanation of that name.
+        UsageError: the name is unknown.
     """
     if isinstance(name, Explanation):
         return name
@@ -159,7 +159,7 @@ def get_explanation(name: str | Explanation) -> Explanation:
 
 
 def _table() -> dict[str, Explanation]:
-    """All rows by name: those of the table of methods as it is now, then the others in order of arrival."""
+    """All explanations by name: the current methods, then the others in the order in which they were added."""
     return {name: _row(method) for name, method in METHODS.items()} | _TABLE
 
 
@@ -171,7 +171,7 @@ def _row(method: Method) -> Explanation:
 
 
 def _origin(row: Explanation) -> tuple[object, object]:
-    """Where the row's function was defined."""
+    """Module and name of the function, which stay the same when it is defined again."""
     return getattr(row.maps, "__module__", None), getattr(row.maps, "__qualname__", row.maps)
 
 
@@ -186,11 +186,11 @@ def rclip(subject: Subject) -> Tensor:
 
 
 OWN = {"clip_surgery": "empty", "clip_surgery_normalised": "empty"}
-"""The feature surgery that belongs to a method; the other methods' papers compare places by cosine."""
+"""The feature surgery of a method's paper; the papers of the other methods compare by cosine alone."""
 
 
 def own_surgery(method: Method, surgery: str | None) -> str:
-    """``surgery``, or for None what belongs to the method.
+    """``surgery``, or the method's own for None.
 
     >>> from ovseg.clip.attention import METHODS
     >>> own_surgery(METHODS["clip_surgery"], None), own_surgery(METHODS["gem"], None)
@@ -200,7 +200,7 @@ def own_surgery(method: Method, surgery: str | None) -> str:
 
 
 def similarity(subject: Subject, method: Method, surgery: str) -> Tensor:
-    """The similarity of every place with every text, (K, h, w), as ``Model.similarity`` makes it."""
+    """The similarity of every place with every text, (K, h, w), equal to ``Model.similarity``."""
     if surgery == "empty" and subject.empty is None:
         raise UsageError("expected the feature of the empty text for surgery 'empty', got none")
     with torch.no_grad():

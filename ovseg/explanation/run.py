@@ -1,4 +1,4 @@
-"""``explain``: an image, some texts and an explanation by name to a SimilarityMap."""
+"""``explain`` and ``compare``: maps of where in an image the score of each text comes from."""
 
 from __future__ import annotations
 
@@ -36,10 +36,9 @@ class Compared:
     """Several explanations of one image.
 
     Attributes:
-        maps: each explanation by name.
-        cosines: (K,) float32, the cosine of the image's feature with each class's text, the largest of its
-            texts.
-        feature: (D,) float32, the image's own feature, not normalised.
+        maps: the explanations by name.
+        cosines: (K,) float32, the cosine of the image's feature with each class; the maximum over its texts.
+        feature: (D,) float32, the image's feature, not normalised.
     """
 
     maps: Mapping[str, SimilarityMap]
@@ -56,17 +55,17 @@ def explain(
     options: ExplainOptions | None = None,
     **choices: Unpack[ExplainChoices],
 ) -> SimilarityMap:
-    """Where in an image each text's score comes from, by any explanation.
+    """Show where in an image each text's score comes from.
 
-    All texts share one forward pass of the image. Similarities (the training-free methods) keep their values
-    in ``grid``; the maps of other explanations are min-max normalised there. A class with several texts gets
-    the largest of its texts' values at each place.
+    All texts share one forward pass of the image. ``grid`` holds the similarities of a training-free method
+    as they are, and the min-max normalised maps of any other explanation. The map of a class is the maximum
+    over its texts.
 
     Args:
-        model: a model; its own method plays no part.
+        model: a model; its own method is ignored.
         image: a picture in any form that ``ovseg.load_image`` takes.
         texts: a text with commas, a list, a dictionary of name to synonyms, or a vocabulary.
-        method: a name of ``list_explanations()``, or a row such as ``saved_maps`` makes.
+        method: a name of ``list_explanations()``, or an ``Explanation`` such as ``saved_maps`` returns.
         options, choices: an ``ExplainOptions``, or its fields as keywords.
 
     Raises:
@@ -95,13 +94,13 @@ def explain_each(
     options: ExplainOptions | None = None,
     **choices: Unpack[ExplainChoices],
 ) -> Iterator[SimilarityMap]:
-    """``explain`` of several images in order; similarities of images of one size are computed together.
+    """``explain`` for several images in order; similarities of images of one size are computed in batches.
 
     Args:
         model, texts, method, options, choices: as in ``explain``.
-        images: pictures, which are read as they are needed.
-        on_error: called with the position of an image that cannot be explained and the error; the image is
-            left out. None: the error is raised.
+        images: pictures, read as results are consumed.
+        on_error: called with (position, error) for an image that fails, which is skipped. None: the error is
+            raised.
     """
     chosen = ExplainOptions.make(options, choices)
     row = get_explanation(method)
@@ -128,17 +127,17 @@ def compare(
     options: ExplainOptions | None = None,
     **choices: Unpack[ExplainChoices],
 ) -> Compared:
-    """Several explanations of one image; those that use gradients share one forward pass.
+    """Compute several explanations of one image; those that use gradients share one forward pass.
 
     Args:
         model, image, texts, options, choices: as in ``explain``.
-        methods: names of ``list_explanations()``, or rows.
+        methods: at least one, each once: names of ``list_explanations()``, or ``Explanation`` objects.
 
     Returns:
         The maps by name, in the order of ``methods``, and the texts' cosines with the image.
 
     Raises:
-        UsageError, UnsupportedModelError, ImageError: as in ``explain``; a method twice, or none.
+        UsageError, UnsupportedModelError, ImageError: as in ``explain``.
 
     Example:
         >>> import ovseg
@@ -152,17 +151,17 @@ def compare(
 
 
 class Run:
-    """Explanations of some texts, ready for one image after the other: everything is checked when it is made.
+    """Explanations of fixed texts for any number of images. The constructor checks and encodes everything else.
 
     Args:
         model: a model.
         names: the texts.
-        rows: the explanations, each name once.
+        rows: the explanations, each once.
         options: surgery, size, resize, templates.
 
     Raises:
-        UsageError: no row, a name twice, or too few texts for the surgery.
-        UnsupportedModelError: a row does not apply to the image tower.
+        UsageError: there is no explanation, one is given twice, or the surgery needs more texts.
+        UnsupportedModelError: an explanation does not apply to the image tower.
     """
 
     def __init__(
@@ -186,11 +185,11 @@ class Run:
         self.blocks = None if None in blocks else max(count for count in blocks if count is not None)
 
     def __call__(self, image: ImageLike, file: Path | None = None) -> Compared:
-        """All explanations of one image, and its cosines.
+        """Compute all explanations and the cosines of one image.
 
         Args:
             image: a picture in any form that ``load_image`` takes.
-            file: where it came from, for saved maps; None: ``image`` itself where that is a path.
+            file: the image's file, which saved maps need; None: ``image``, if it is a path.
 
         Raises:
             ImageError: the image cannot be read.
@@ -202,14 +201,14 @@ class Run:
             return Compared(maps, cosines.cpu().numpy(), subject.feature.detach())
 
     def first(self, image: ImageLike, file: Path | None = None) -> SimilarityMap:
-        """The first explanation alone, without the cosines. Arguments and errors as of a call."""
+        """Compute the first explanation only, without cosines. Arguments and errors are those of a call."""
         subject, shape = self._subject(image, file)
         with self._plain():
             return self._map(self.rows[0], subject, shape)
 
     @contextmanager
     def _plain(self) -> Iterator[None]:
-        """Neither the caller's inference mode nor its autocast: gradients are taken."""
+        """Switch off the caller's inference mode and autocast, because gradients are needed."""
         with torch.inference_mode(False), torch.autocast(self.model.device.type, enabled=False):
             yield
 
@@ -248,9 +247,9 @@ class Run:
 
 
 def normalised(maps: Tensor) -> Tensor:
-    """Each map (K, h, w) to 0..1; one that is the same everywhere becomes 0.
+    """Min-max normalise each map (K, h, w) to 0..1; a constant map becomes 0.
 
-    Gradients may be small throughout, so a map's own largest value decides what counts as the same.
+    Gradients may be small throughout, so "constant" is relative to the map's largest magnitude.
     """
     low, high = maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
     spread = high - low

@@ -1,4 +1,4 @@
-"""Maps that another program has saved, as a row among the explanations: ECLIP, or anything of one's own."""
+"""Maps that another program saved, such as ECLIP's, as an explanation."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ from ovseg.words.names import fold
 def saved_maps(name: str, folder: str | PathLike[str], source: str = "saved maps") -> Explanation:
     """An explanation that reads its maps from a folder: NAME.npz for an image NAME.jpg.
 
-    A file holds ``names``, the texts (T,), and ``grid_values``, their maps (T, h, w) of any size, in any
-    range, larger where the text is: what ``SimilarityMap.save`` writes. Texts are found by their names,
-    whatever their order, without regard to case.
+    A file holds ``names`` (T,), the texts, and ``grid_values`` (T, h, w), their maps of any size and range,
+    larger where the text is: the format of ``SimilarityMap.save``. Texts are matched by name, in any order,
+    ignoring case.
 
     Args:
-        name: what the row is called, as for ``explanation``.
-        folder: where the files are.
-        source: for lists.
+        name: its name, as for ``explanation``.
+        folder: the folder of the files.
+        source: the paper, for lists.
 
     Returns:
-        The row, for ``explain(..., method=row)``, or for ``add_explanation``.
+        The explanation, for ``explain(..., method=row)`` or ``add_explanation``. It raises DataError if an
+        image's file is missing, damaged or lacks a text, and UsageError if the image came from no file.
 
     Raises:
-        UsageError: the name is of another form, or there is no such folder. The row raises DataError for an
-            image whose file is missing or damaged, or lacks a text, and UsageError for an image that came
-            from no file.
+        UsageError: the name has another form, or there is no such folder.
 
     Example:
         >>> import ovseg, tempfile, pathlib
@@ -67,10 +66,10 @@ def saved_maps(name: str, folder: str | PathLike[str], source: str = "saved maps
 
 
 def read_maps(file: Path) -> tuple[list[str], NDArray[np.float32]]:
-    """The texts (T) and their maps (T, h, w) of a file of saved maps.
+    """Read the texts (T) and their maps (T, h, w) from a file of saved maps.
 
     Raises:
-        DataError: the file is missing, damaged, or holds something else.
+        DataError: the file is missing, damaged, or of another format.
     """
     try:
         with np.load(file, allow_pickle=False) as arrays:
@@ -79,7 +78,7 @@ def read_maps(file: Path) -> tuple[list[str], NDArray[np.float32]]:
         raise DataError(f"expected saved maps, found no file {file}") from None
     except KeyError:
         raise DataError(f"expected arrays names and grid_values in {file}") from None
-    except Exception as error:  # whatever zip, NumPy or the file system find wrong
+    except Exception as error:  # of zipfile, NumPy or the file system
         raise DataError(f"expected saved maps, {file} cannot be read: {one_line(error)}") from None
     if names.dtype.kind != "U" or names.ndim != 1 or values.ndim != 3 or len(values) != len(names):
         raise DataError(

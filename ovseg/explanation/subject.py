@@ -1,12 +1,12 @@
-"""What explanations of one image share: its pixels, the texts' features, and one forward pass.
+"""What the explanations of one image share: its pixels, the texts' features, and one forward pass.
 
-A gradient with respect to what happened inside the image tower is taken from the same forward pass for every
-text. Two ways lead to it, and each costs at most one backward pass for each text:
+Gradients with respect to tensors inside the image tower are taken from this forward pass for every text, at the
+cost of at most one backward pass for each text:
 
-- ``gradients``: from the traced blocks, several texts in one vectorised backward pass, as many as memory
+- ``gradients``: with respect to the traced blocks, as many texts in one vectorised backward pass as memory
   allows;
-- ``tail_gradients``: where only the end of the tower lies between, that end is computed once for each text,
-  all of them in one batch, and a single backward pass gives every text's gradient.
+- ``tail_gradients``: with respect to a tensor near the tower's end. The rest of the tower is computed for a batch
+  with one copy of the tensor for each text, and a single backward pass gives every text's gradient.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ovseg.maps.similarity import to_grid
 from ovseg.model import Model
 
 AT_ONCE = 2**25
-"""Values of gradients that are held at a time, 128 MB in float32."""
+"""Most values of gradients in memory at a time, 128 MB in float32."""
 CLIP = METHODS["clip"]
 
 
@@ -38,12 +38,11 @@ class Subject:
         model: the frozen CLIP.
         pixels: (1, 3, H, W), normalised; H and W are multiples of the patch.
         text: (K, D) float32, L2-normalised.
-        empty: (1, D), the feature of the empty text; None where nobody asked for it.
-        surgery: a feature surgery for explanations that are similarities, or None for
-            what each of them takes by itself.
+        empty: (1, D), the feature of the empty text; None if no explanation needs it.
+        surgery: the feature surgery of explanations that are similarities; None for each method's own.
         names: the K texts.
-        file: where the image came from, None where it was no file.
-        blocks: how many of the last blocks ``trace`` holds, None for all.
+        file: the image's file; None if it was given as an array.
+        blocks: how many of the last blocks ``trace`` holds; None for all.
 
     Example:
         >>> import ovseg
@@ -94,7 +93,7 @@ class Subject:
         every = len(tower.blocks) if isinstance(tower, BlockTower) else 0
         trace = Trace(blocks=every if self.blocks is None else min(self.blocks, every))
         with torch.enable_grad():
-            if isinstance(tower, CellTower):  # no attention to trace: its last feature map alone
+            if isinstance(tower, CellTower):  # has no attention: trace its last feature map
                 cells = tower.cells(self.pixels.to(next(tower.visual.parameters()).dtype))
                 trace.tokens.append(cells.detach().requires_grad_())
                 return trace, tower.pooled(trace.tokens[-1]).float()
@@ -103,12 +102,12 @@ class Subject:
 
     @property
     def trace(self) -> Trace:
-        """The last ``blocks`` blocks of the one forward pass, in the autograd graph."""
+        """The last ``blocks`` blocks of the forward pass, in the autograd graph."""
         return self._passed[0]
 
     @property
     def feature(self) -> Tensor:
-        """(D,), the image's own feature, not normalised, in the autograd graph."""
+        """(D,), the image's feature, not normalised, in the autograd graph."""
         return self._passed[1][0]
 
     @cached_property
@@ -119,14 +118,14 @@ class Subject:
     # ----------------------------------------------------------------------------------------- gradients
 
     def gradients(self, inputs: Sequence[Tensor], features: Tensor | None = None) -> Iterator[list[Tensor]]:
-        """∂c_k/∂x for tensors x of the trace, c_k the cosine of text k, in groups of texts.
+        """Compute ∂c_k/∂x for tensors x of the trace and the cosine c_k of text k, in groups of texts.
 
         Args:
             inputs: tensors of ``trace``, each (1, …).
-            features: (D,) in the graph, compared with the texts in place of the image's own feature.
+            features: (D,) in the graph, in place of the image's feature.
 
         Yields:
-            For some texts after the other a list in the order of ``inputs``, each (k, …) float32.
+            For each group of k texts, in order: a list parallel to ``inputs``, each (k, …) float32.
         """
         scores = F.normalize(self.feature if features is None else features, dim=-1) @ self.text.T  # (K,)
         step = max(1, AT_ONCE // sum(x.numel() for x in inputs))
@@ -138,11 +137,11 @@ class Subject:
             yield [gradient[:, 0].float() for gradient in found]
 
     def tail_gradients(self, x: Tensor, rest: Callable[[Tensor], Tensor]) -> Tensor:
-        """∂c_k/∂x where ``rest`` leads from x to the image's feature.
+        """Compute ∂c_k/∂x for a tensor x from which ``rest`` computes the image's feature.
 
         Args:
-            x: (1, …), what lies before the end of the tower.
-            rest: (B, …) to features (B, D).
+            x: (1, …), the input of the end of the tower.
+            rest: the end of the tower, from (B, …) to features (B, D).
 
         Returns:
             (K, …) float32.
@@ -165,11 +164,11 @@ class Subject:
 
     @property
     def prefix(self) -> int:
-        """P, how many leading tokens of ``last_map`` are no place."""
+        """P, the number of leading tokens of ``last_map`` that are not patches."""
         return self.tower.prefix if isinstance(self.tower, BlockTower) else 0
 
     def pooled(self, x: Tensor) -> Tensor:
-        """From ``last_map``, (B, P+N, C), to the image's feature (B, D), as the tower makes it."""
+        """Compute the image's feature (B, D) from ``last_map`` (B, P+N, C), as the tower does."""
         tower = self.tower
         if isinstance(tower, BlockTower):
             return tower.pooled(x[:, :1] if tower.reads_class_token else x)
@@ -182,11 +181,11 @@ class Subject:
         return tower.project(attention_weights(qk(heads), heads.v) @ heads.v)[:, 0]
 
     def on_grid(self, values: Tensor) -> Tensor:
-        """(K, N), one value for each place, row-major, as (K, h, w)."""
+        """Reshape (K, N), one value for each place in row-major order, to (K, h, w)."""
         return to_grid(values.T[None], self.grid)[0]
 
 
 def tower_visual(tower: Tower) -> torch.nn.Module:
-    """The open_clip module that an adapter reads."""
+    """The open_clip module behind an adapter."""
     visual: torch.nn.Module = tower.visual  # type: ignore[attr-defined]  # each adapter keeps it under this name
     return visual

@@ -1,4 +1,4 @@
-"""Which words of a caption an image answers to (the paper's Fig. 11)."""
+"""The tokens of a caption compared with an image (the paper's Fig. 11)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class CaptionTokens:
-    """A caption token by token against an image.
+    """The tokens of a caption compared with an image.
 
     Attributes:
         tokens: L tokens, "[start]" first and "[end]" last.
-        cosines: (L,) float32, the cosine of each token's feature with the image's own feature.
-        map: where the whole caption is.
+        cosines: (L,) float32, the cosine of each token's feature with the image's feature.
+        map: the explanation of the whole caption.
     """
 
     tokens: tuple[str, ...]
@@ -46,9 +46,9 @@ class CaptionTokens:
         object.__setattr__(self, "cosines", read_only(self.cosines))
 
     def best(self, count: int = 3) -> list[int]:
-        """The places in ``tokens`` of the ``count`` highest cosines, the highest first.
+        """The indices of the ``count`` tokens with the highest cosines, the highest first.
 
-        Raises UsageError for a ``count`` that is no integer or below 1.
+        Raises UsageError if ``count`` is not an integer from 1 on.
         """
         count = check_integer("count", count, 1, 2**31 - 1)
         return [int(place) for place in np.argsort(-self.cosines, kind="stable")[:count]]
@@ -63,24 +63,24 @@ def explain_tokens(
     options: ExplainOptions | None = None,
     **choices: Unpack[ExplainChoices],
 ) -> CaptionTokens:
-    """Every token of a caption against the image's own feature, and the map of the whole caption.
+    """Compare every token of a caption with the image's feature, and map the whole caption.
 
-    The caption is taken as it is, without prompt templates. The paper's Fig. 11 marks the three tokens of
-    highest cosine; the end token is often among them, since its feature is the whole caption's.
+    No prompt template is applied to the caption. The paper's Fig. 11 marks the three tokens of highest
+    cosine; the end token is often among them, since its feature is that of the whole caption.
 
     Args:
         model: a model with a causal text tower, as CLIP's.
         image: one picture.
         caption: one text, commas included.
-        method: the explanation that makes the map, as in ``explain``.
-        options, choices: as in ``explain``; templates play no part.
+        method: the explanation of the map, as in ``explain``.
+        options, choices: as in ``explain``; templates are ignored.
 
     Returns:
         The tokens with their cosines, and the map.
 
     Raises:
         UsageError: the caption is empty or longer than the model's context, or another argument is wrong.
-        UnsupportedModelError: the text tower has no feature of single tokens, or the explanation does not
+        UnsupportedModelError: the text tower has no features of single tokens, or the explanation does not
             apply to the image tower.
         ImageError: the image cannot be read.
 
@@ -98,12 +98,12 @@ def explain_tokens(
 
 
 class CaptionRun:
-    """A caption, ready for one image after the other: everything is checked when it is made.
+    """``explain_tokens`` with a fixed caption for any number of images. The constructor checks and encodes it.
 
     Args:
         model, caption: as in ``explain_tokens``.
-        row: the explanation that makes the map.
-        options: surgery, size, resize; the caption is never put into templates.
+        row: the explanation of the map.
+        options: surgery, size, resize; templates are ignored.
 
     Raises:
         UsageError, UnsupportedModelError: as in ``explain_tokens``.
@@ -117,7 +117,7 @@ class CaptionRun:
         self.run = Run(model, as_vocabulary([self.caption]), [row], plain)
 
     def __call__(self, image: ImageLike, file: Path | None = None) -> CaptionTokens:
-        """The tokens and the map for one image; arguments and errors as of ``Run``."""
+        """Explain one image; arguments and errors are those of ``Run``."""
         found = self.run(image, file)
         cosines = F.normalize(found.feature, dim=-1) @ self.features.T
         return CaptionTokens(self.tokens, cosines.cpu().numpy(), found.maps[self.run.rows[0].name])
