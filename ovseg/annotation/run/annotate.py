@@ -1,4 +1,4 @@
-"""``annotate(...)``: folders of images and a list of words in, a run folder with label files out."""
+"""``annotate(...)``: from folders of images and a list of classes to a run folder with label files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ovseg.options.annotation import RunChoices
 
 PACKAGES = ("torch", "open_clip_torch", "numpy", "opencv-python", "pillow", "pycocotools")
-"""Packages whose versions a run writes down."""
+"""Packages whose versions ``run.json`` records."""
 
 
 def annotate(
@@ -45,24 +45,24 @@ def annotate(
     options: RunOptions | None = None,
     **choices: Unpack[RunChoices],
 ) -> Outcome:
-    """Annotate images into a run folder. A call that was killed goes on when it is made again.
+    """Annotate images into a run folder. After a crash or a kill, the same call resumes the run.
 
     Args:
         images: folders, files, patterns such as "photos/*.jpg", or text files that list images.
         classes: as ``read_classes`` takes them: a file, a vocabulary, "sky, tree", a list, a dict.
         out: the run folder.
         finder: finds the regions of each class: a ``MaskFinder`` or ``LabelFinder`` of these classes, or an
-            object of your own with ``find``, ``describe`` and ``batch``, which the engine "ray" pickles.
-            None: masks, with the embedded models.
+            object of your own with ``find``, ``describe`` and ``batch`` (picklable for engine="ray").
+            None: a ``MaskFinder`` with the embedded models.
         formats: names of ``ovseg.options.FORMATS``.
-        format_options: the choices of the formats.
-        progress: called with what is counted ("images", "files", then each format), how many are done, of how
-            many, and how many images failed.
-        on_note: called with a line for whatever was left out or found damaged.
+        format_options: options of the formats.
+        progress: called with (stage, done, total, failed images); stages are "images", "files" and each
+            format's name.
+        on_note: called with a line for each input that was skipped or found damaged.
         options, choices: a ``RunOptions``, or its fields as keywords.
 
     Returns:
-        What was done and what failed. Everything finished is on the disk whatever happens meanwhile.
+        What was done and what failed. Each finished image is on the disk at once.
 
     Raises:
         UsageError: an argument is wrong, the run folder has other settings, or another run writes there.
@@ -101,13 +101,13 @@ def annotate(
         elif plan.groups:
             run_local(work, plan, tally.add)
         done = finish(run, writers, plan.images, tally.done, progress)
-        for line in writers[0].target.skipped.lines():  # all formats count in one place
+        for line in writers[0].target.skipped.lines():  # shared by all writers
             tell(line)
         return done
 
 
 def default_finder(classes: Classes) -> Finder:
-    """Masks of each class, with the embedded models."""
+    """A ``MaskFinder`` with the embedded models."""
     from ovseg.annotation.finder import MaskFinder
     from ovseg.model import load_model
     from ovseg.segmenters.load import load_segmenter
@@ -118,10 +118,10 @@ def default_finder(classes: Classes) -> Finder:
 def check_formats(
     formats: str | Sequence[str], classes: Classes, options: FormatOptions | None = None
 ) -> list[str]:
-    """The names of formats, each once.
+    """Return the names of the formats, each once.
 
     Raises:
-        UsageError: one is unknown, or cannot hold the classes.
+        UsageError: a format is unknown or cannot hold the classes.
     """
     background = classes.vocabulary.background
     target = Target(Path(), classes.names, background, options=options or FormatOptions())
@@ -131,7 +131,7 @@ def check_formats(
 def make_writers(
     formats: Sequence[str], folder: Path, info: RunInfo, options: FormatOptions | None = None
 ) -> list[Writer]:
-    """The writers of some formats below a folder, for the classes of a run."""
+    """Create the formats' writers for the folder and the classes of a run."""
     chosen = replace(options or FormatOptions(), overlaps=info.overlaps)
     source = f"ovseg {ovseg.__version__} {info.current}"
     target = Target(folder, info.names, info.background, info.task == "labels", source, chosen)
@@ -139,10 +139,10 @@ def make_writers(
 
 
 def settings_of(finder: Finder, classes: Classes) -> Settings:
-    """Whatever decides the regions of a run: its digest tells two runs apart.
+    """Everything that decides the regions of a run; its digest identifies the run.
 
     Raises:
-        UsageError: the finder finds other classes, or describes itself by what JSON cannot hold.
+        UsageError: the finder has other classes, or a description that JSON cannot hold.
     """
     described = {"classes": classes.describe(), **finder.describe()}
     own = described["classes"]
@@ -157,7 +157,7 @@ def settings_of(finder: Finder, classes: Classes) -> Settings:
 
 
 def known_of(device: object) -> Settings:
-    """What a run writes down besides: versions of packages, and the device of the models."""
+    """What ``run.json`` records beside the settings: package versions and the models' device."""
     versions = {}
     for name in PACKAGES:
         try:

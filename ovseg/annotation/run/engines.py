@@ -1,8 +1,8 @@
-"""The two ways to carry out a run: in this process, or as a job of Ray Data.
+"""The engines of a run: this process, or a job of Ray Data.
 
-On Ray, workers write the files of their groups and the driver the manifest. A group whose worker is lost is
-done again on another; its files come out the same, so nothing is written twice that differs. Rows reach the
-manifest in the order in which groups are finished; all files but the manifest are those of a local run.
+On Ray, workers write the files of their groups, and the driver writes the manifest. A group whose worker is lost
+is repeated on another worker and gives the same files. The manifest's rows are in the order in which groups finish;
+all other files are identical to those of a local run.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from ovseg.annotation.run.work import Work
 from ovseg.errors import MissingPackageError, OvsegError, extra, one_line
 
 WAITING = 16
-"""Results that wait to be written before the finder waits for the writer."""
+"""Most results that wait for the writer; then the finder waits."""
 Add: TypeAlias = "Callable[[Row], None]"
-"""Takes each row whose files are in place."""
+"""Called with each row once its files are written."""
 
 
 def run_local(work: Work, plan: Plan, add: Add) -> None:
-    """Find in this thread, write in another one, in order.
+    """Find in this thread and write in another, in order.
 
     Raises:
-        OvsegError: a result cannot be written; none after it is.
+        OvsegError: a result cannot be written; later results are not written either.
     """
     stopped = False
 
     def write(row: Row, record: Record | None) -> None:
         nonlocal stopped
-        if stopped:  # what is found meanwhile is done again by the next call
+        if stopped:  # the next call finds it again
             return
         try:
             add(work.write(row, record))
@@ -57,28 +57,26 @@ def run_local(work: Work, plan: Plan, add: Add) -> None:
 
 
 def check_ray() -> None:
-    """Raise MissingPackageError where Ray Data is not installed."""
+    """Raise MissingPackageError if Ray Data is not installed."""
     if any(importlib.util.find_spec(name) is None for name in ("ray", "pyarrow")):
         raise MissingPackageError(f'engine="ray" needs Ray Data: {extra("ray")}')
 
 
 def run_on_ray(work: Work, plan: Plan, add: Add, workers: int) -> None:
-    """The same on a Ray cluster, whose machines share the images' and the run's folders.
+    """Run on a Ray cluster whose machines share the folders of the images and of the run.
 
-    RAY_ADDRESS names the cluster; without it, one is made on this machine.
+    RAY_ADDRESS names the cluster; without it, one is started on this machine.
 
     Raises:
-        MissingPackageError: Ray is not installed.
         OvsegError: a result cannot be written, or Ray's job fails.
     """
-    check_ray()
     import ray
     import ray.data
 
     if not ray.is_initialized():
         ray.init(logging_level=logging.ERROR, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # the run tells its own progress
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # the run reports its own progress
     items = [_item(group, plan.needed) for group in plan.groups]
     try:
         found = ray.data.from_items(items, override_num_blocks=len(items)).map(
@@ -98,13 +96,13 @@ def run_on_ray(work: Work, plan: Plan, add: Add, workers: int) -> None:
 
 
 class GroupWorker:
-    """What runs on a worker: one group of images after the other."""
+    """A Ray actor, which processes one group of images after another."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
 
     def __call__(self, item: dict[str, object]) -> dict[str, object]:
-        """The rows of a group whose files are in place, and why it could not be written to its end."""
+        """Process a group; returns the rows of written images, and the error that stopped it, or ""."""
         images = [ImageFile(Path(path), name, stem) for path, name, stem in json.loads(str(item["images"]))]
         rows: list[Row] = []
         error = ""
@@ -117,7 +115,7 @@ class GroupWorker:
 
 
 def _item(group: Sequence[ImageFile], needed: frozenset[str]) -> dict[str, str]:
-    """A group as Ray's tables can hold it: texts, also where a file's name is no UTF-8."""
+    """A group as JSON texts for Ray's tables, which cannot hold file names that are not UTF-8."""
     return {
         "images": json.dumps([[str(image.path), image.name, image.stem] for image in group]),
         "needed": json.dumps([image.stem for image in group if image.stem in needed]),

@@ -1,8 +1,8 @@
-"""The run folder: its settings, its manifest, its records; for one writer, or for reading.
+"""The run folder: its settings, manifest and records; for any number of readers and one writer.
 
 run.json          the settings of every run into this folder, by their digest
 manifest.jsonl    a line for each finished image
-records/          NAME.json: the regions of each image, from which every format is written
+records/          NAME.json: the regions of each image; every format is written from them
 coco/ voc/ …      the formats
 summary.json, summary.txt
 """
@@ -33,11 +33,11 @@ Settings = Mapping[str, object]
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What ``run.json`` says.
+    """The content of ``run.json``.
 
     Attributes:
         current: the digest of the settings of the last run.
-        runs: each run's settings and what else is known of it, by the digest of the settings.
+        runs: by the digest of their settings, each run's settings, package versions and device.
     """
 
     current: str
@@ -45,20 +45,20 @@ class RunInfo:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every class: those of the last run in order, then those of earlier ones, sorted."""
+        """All classes: those of the last run in order, then further ones of earlier runs, sorted."""
         listed = [self.names_of(key) for key in (self.current, *sorted(self.runs))]
         extra = {name for names in listed for name in names} - set(listed[0])
         return (*listed[0], *sorted(extra))
 
     @property
     def background(self) -> int | None:
-        """The index of the class "background" among ``names``."""
+        """The index of the class "background" in ``names``, or None."""
         folded = [" ".join(name.split()).casefold() for name in self.names]
         return folded.index("background") if "background" in folded else None
 
     @property
     def task(self) -> str:
-        """What the last run made: "instances" or "labels"."""
+        """The last run's task: "instances" or "labels"."""
         return str(self._part(self.current, "options").get("task", "instances"))
 
     @property
@@ -78,15 +78,15 @@ class RunInfo:
 
 
 def digest_of(settings: Settings) -> str:
-    """Twelve hexadecimal digits that are equal for equal settings."""
+    """A digest of settings in twelve hexadecimal digits."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def read_info(folder: Path) -> RunInfo | None:
-    """What ``run.json`` says; None where the folder has none.
+    """Read ``run.json``; None if the folder has none.
 
     Raises:
-        DataError: it is something else.
+        DataError: it has another content.
     """
     path = folder / RUN
     try:
@@ -103,15 +103,15 @@ def read_info(folder: Path) -> RunInfo | None:
 
 
 def record_path(folder: Path, stem: str) -> Path:
-    """The file of one image's record."""
+    """The path of an image's record."""
     return folder / RECORDS / f"{stem}.json"
 
 
 def record_of(folder: Path, row: Row) -> Record:
     """The record of a finished image. Raises DataError.
 
-    Its ``image`` is a file that can be linked: the one that the run saw, of the same content, or None. A path
-    that somebody wrote into a record leads nowhere.
+    Its ``image`` is the manifest's path if that file still has the content that the run saw, else None. The
+    path in the record is not trusted, because the file may be linked or copied.
     """
     image = row.get("image")
     seen = image is not None and row.get("bytes") is not None and is_same(row, image)
@@ -126,10 +126,10 @@ def records_of(folder: Path, rows: Mapping[str, Row]) -> Iterator[Record]:
 
 
 def read_run(folder: Path) -> tuple[RunInfo, Callable[[], Iterator[Record]], dict[str, Row]]:
-    """A run folder for reading, while a run may go on: its settings, its records and its rows.
+    """Read a run folder's settings, records and rows. A run may be writing to it.
 
     Raises:
-        DataError: it is no run folder.
+        DataError: it is not a run folder.
     """
     info = read_info(folder)
     if info is None:
@@ -139,23 +139,23 @@ def read_run(folder: Path) -> tuple[RunInfo, Callable[[], Iterator[Record]], dic
 
 
 class RunFolder:
-    """A run folder that this process alone writes into.
+    """A run folder, locked for writing by this process.
 
     Args:
-        path: the folder; it is made where it is missing.
-        settings: whatever decides the result.
-        known: what else is written down of the run: versions, device.
-        mix: go on where the folder's settings are others.
+        path: the folder, which is created if it is missing.
+        settings: everything that decides the result.
+        known: recorded beside the settings: versions, device.
+        mix: resume a run that has different settings.
 
     Attributes:
-        info: what ``run.json`` says now.
-        key: the digest of these settings.
-        rows: the manifest: what is known of each image, by stem.
-        notes: a line on what was found damaged and is removed.
+        info: the content of ``run.json``.
+        key: the digest of ``settings``.
+        rows: the manifest's row of each image, by stem.
+        notes: a line on damaged content that was removed.
 
     Raises:
-        UsageError: another run writes there, its settings are others and ``mix`` is False, or a folder in it
-            is a link.
+        UsageError: another run holds the lock, the settings differ and ``mix`` is False, or a folder in it is
+            a link.
         OvsegError: the folder cannot be written.
     """
 
@@ -186,16 +186,16 @@ class RunFolder:
         self._held.close()
 
     def append(self, row: Row) -> None:
-        """Add a row to the manifest; its files have to be in place.
+        """Append a row to the manifest, after its files were written.
 
         Raises:
-            OvsegError: it cannot be written; the file is as it was before.
+            OvsegError: it cannot be written; the manifest is unchanged.
         """
         self._journal.append([cast("Json", row)])
         self.rows[row["stem"]] = row
 
     def sync(self) -> None:
-        """Bring every row to the disk."""
+        """Flush the manifest to the disk."""
         self._journal.sync()
 
     def finished(self) -> list[Row]:
@@ -218,7 +218,7 @@ class RunFolder:
 
 
 def differences(old: object, new: object, path: str = "") -> list[str]:
-    """A line for each value that differs between two settings.
+    """Describe each value that differs between two settings, one a line.
 
     >>> differences({"options": {"clean": 0.02, "batch": 1}}, {"options": {"clean": 0.1, "batch": 1}})
     ['options.clean 0.02 -> 0.1']
@@ -236,11 +236,11 @@ def _brief(value: object) -> str:
 
 
 def _clean(folder: Path, is_run: bool) -> None:
-    """Refuse links in the places of folders, which would be written through; remove what a kill left behind.
+    """Reject links in place of folders, because writes would follow them; remove temporary files of a kill.
 
     Args:
         folder: the run folder, locked.
-        is_run: a run has written here before; nobody else does.
+        is_run: whether it was a run folder before, so that temporary files in it are ovseg's.
     """
     ours = [(str(folder), [RECORDS, *FORMATS], os.listdir(folder))]
     ours += [found for name in ours[0][1] for found in os.walk(folder / name)]

@@ -1,4 +1,4 @@
-"""The images of a run: which they are, what label files call them, and what the manifest says of each."""
+"""The images of a run: finding them, their names in label files, and their rows in the manifest."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ovseg.files.paths import check_file, expand, read_text, sha256_of, shown
 
 
 class Row(TypedDict, total=False):
-    """What is known of an image of a run.
+    """The manifest's row of an image.
 
-    Of every image: ``stem`` and ``name`` as label files have them, ``image``, its path; ``bytes``, ``mtime``
-    (in nanoseconds) and ``sha256`` of its file, None or missing where it could not be read. Without a result:
-    ``error``, and ``again`` where the next call tries again. With one: its ``size`` (height, width), the
-    number of ``masks`` of each class, the bytes of its ``record``, the ``formats`` that have its files, the
-    ``classes`` that these are numbered by where they are not those of the ``run`` that made them. From the
-    page: ``accepted``, ``skipped`` and its ``steps``.
+    Always: ``stem`` and ``name`` as in label files; ``image``, its path; ``bytes``, ``mtime`` (nanoseconds)
+    and ``sha256`` of the file, None or missing if it could not be read. For an image without a result:
+    ``error``, and ``again`` if the next call retries it. With a result: ``size`` (height, width), the number
+    of ``masks`` of each class, the bytes of its ``record``, the ``formats`` that were written, and the
+    ``classes`` by which these are numbered, if they differ from those of its ``run``. From the page:
+    ``accepted``, ``skipped`` and ``steps``.
     """
 
     stem: str
@@ -47,7 +47,7 @@ class Row(TypedDict, total=False):
 
 
 def read_rows(path: Path) -> dict[str, Row]:
-    """The rows of a manifest by stem, without opening it for writing. Raises OvsegError."""
+    """Read the rows of a manifest, by stem. Raises OvsegError."""
     return {row["stem"]: row for _, found in Journal(path).rows() if (row := _checked(found)) is not None}
 
 
@@ -63,7 +63,7 @@ _TYPES = {
     "run": str,
     "steps": list,
 }
-"""What a row is relied on to hold, where it has that key."""
+"""Types of the values that the code relies on, if the key is present."""
 
 
 def _checked(found: Json) -> Row | None:
@@ -74,9 +74,9 @@ def _checked(found: Json) -> Row | None:
 
 
 MARKS = ("run.json", "manifest.jsonl")
-"""What every run folder holds."""
+"""Files that identify a run folder."""
 LISTS = (".txt", ".lst", ".list")
-"""Files with these endings list images, a path a line."""
+"""Endings of files that list images, a path a line."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class ImageFile:
     """One image of a run.
 
     Attributes:
-        path: where it lies, absolute.
-        name: its path below the folder that was searched, with "/": what label files call it.
-        stem: the beginning of its files' names in the run folder; no two images share one.
+        path: the absolute path.
+        name: its name in label files: the path below the searched folder, with "/".
+        stem: the beginning of its files' names in the run folder, unique in the run.
     """
 
     path: Path
@@ -99,19 +99,19 @@ def find_inputs(
     recursive: bool = False,
     out: Path | None = None,
 ) -> tuple[list[ImageFile], list[str]]:
-    """The images that folders, files, patterns and list files name.
+    """Find the images that folders, files, patterns and list files name.
 
     Args:
         given: folders; image files; patterns such as "photos/**/*.jpg"; text files (``LISTS``) with a path a
             line, read from the current folder or else from the list's own.
-        recursive: search the folders of a folder too.
-        out: the run folder; what lies in it is no input.
+        recursive: search subfolders, too.
+        out: the run folder; files in it are excluded.
 
     Returns:
-        The images, sorted by stem, and a line for whatever was left out.
+        The images, sorted by stem, and a line for each kind of input that was excluded.
 
     Raises:
-        UsageError: there is no image, or a list cannot be read.
+        UsageError: no image is found, or a list cannot be read.
     """
     files: list[Path] = []
     roots: list[Path] = []
@@ -147,14 +147,14 @@ def find_inputs(
 
 
 def recognise(images: Sequence[ImageFile], rows: Mapping[str, Row]) -> list[ImageFile]:
-    """The images under the names that the run knows them by, whatever came, went or was moved since.
+    """Give images that the run knows their earlier names, even if images were added, removed or moved since.
 
-    An image is known by its path. One whose path is new is known by its name and content, if the row's own
-    image is not among this call's: so a folder may be moved or mounted elsewhere.
+    Images are matched by path. Those with a new path are matched by name and content with rows whose own
+    image is not among ``images``, so that a folder may be moved or mounted elsewhere.
 
     Args:
-        images: this call's.
-        rows: the rows of the run by stem.
+        images: the images of this call.
+        rows: the run's rows, by stem.
 
     >>> image = ImageFile(Path("/a/x.png"), "x.png", "x")
     >>> recognise([image], {"x": {"stem": "x", "image": "/a/x.jpg", "name": "x.jpg"}})[0].stem
@@ -183,18 +183,18 @@ def recognise(images: Sequence[ImageFile], rows: Mapping[str, Row]) -> list[Imag
 
 
 def is_same(row: Row, path: str | os.PathLike[str]) -> bool:
-    """Whether a file is the one that a row tells of: of its size and time, or else of its content."""
+    """Whether a file is unchanged since its row: same size, and same time or content."""
     try:
         found = os.stat(path)
         if found.st_size != row.get("bytes"):
             return False
         return found.st_mtime_ns == row.get("mtime") or sha256_of(Path(path)) == row.get("sha256")
     except (OSError, ValueError):  # ValueError: a NUL in the name
-        return row.get("bytes") is None  # it could not be looked at then either
+        return row.get("bytes") is None  # it could not be read then either
 
 
 def _moved(image: ImageFile, elsewhere: Mapping[str, list[Row]]) -> Row | None:
-    """The row of an image that lies in another place now, which is taken from the list."""
+    """The row of an image that was moved; it is removed from ``elsewhere``."""
     rows = elsewhere.get(image.name, [])
     found = next((row for row in rows if row.get("bytes") is not None and is_same(row, image.path)), None)
     if found is not None:
@@ -203,12 +203,12 @@ def _moved(image: ImageFile, elsewhere: Mapping[str, list[Row]]) -> Row | None:
 
 
 def _expanded(given: str | os.PathLike[str], recursive: bool) -> tuple[list[Path], Path | None, list[str]]:
-    """Files, the folder that they are named from, and lines of what was left out."""
+    """Files, the folder that their names start from, and lines on what was excluded."""
     text = os.fspath(given)
     if not text.strip():
         raise UsageError(f"expected an image or a folder, got {text!r}")
     if "://" in text:
-        check_file(text)  # says that an address has to be downloaded first
+        check_file(text)  # raises: an address has to be downloaded first
     path = expand(text)
     if glob.has_magic(text) and not os.path.lexists(path):
         return _matched(text)
@@ -219,7 +219,7 @@ def _expanded(given: str | os.PathLike[str], recursive: bool) -> tuple[list[Path
 
 
 def _outside_runs(files: Sequence[Path], root: Path) -> list[Path]:
-    """The files that lie in no run folder below ``root``, which holds results and links to images."""
+    """Exclude files in run folders below ``root``: these are results, and links to images."""
     known: dict[Path, bool] = {}
 
     def is_run(folder: Path) -> bool:
@@ -255,7 +255,7 @@ def _listed(path: Path) -> tuple[list[Path], Path | None, list[str]]:
 
 
 def _name(file: Path, stem: str, roots: Sequence[Path]) -> str:
-    """What label files call an image: its path below the searched folder where no other image has it."""
+    """An image's name in label files: the path below the searched folder if it is unique, else from ``stem``."""
     root = next((parent for parent in file.parents if parent in set(roots)), file.parent)
     real = file.relative_to(root).as_posix()
     real = file.name if ".." in real.split("/") else real

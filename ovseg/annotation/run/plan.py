@@ -1,8 +1,8 @@
-"""What a run still has to do, and what it leaves behind: the files of the whole data set and the summary.
+"""Which images a run has to process, and the files and the summary that it writes at the end.
 
-Images are taken in groups of fixed places in the sorted list. A group of which any image is missing goes
-through CLIP as a whole, because the last bits of CLIP's features depend on the size of the batch: so the
-files are the same to the byte however often a run was killed.
+Groups are fixed sections of the sorted list of images. If any image of a group is missing, the whole group goes
+through CLIP, because the last bits of CLIP's features depend on the batch size: the files are identical to the byte
+however often a run was killed.
 """
 
 from __future__ import annotations
@@ -23,23 +23,22 @@ from ovseg.annotation.run.work import write_record
 from ovseg.files.write import write_json
 
 Progress: TypeAlias = "Callable[[str, int, int, int], None]"
-"""Called with what is counted ("images", "files", then each format), how many are done, of how many, and how
-many images failed."""
+"""Called with (stage, done, total, failed images); stages are "images", "files" and each format's name."""
 Told: TypeAlias = "Callable[[str, int, int], None]"
 
 
 @dataclass
 class Outcome:
-    """What a run did.
+    """The result of a run.
 
     Attributes:
-        done: images that this call finished.
-        before: images that were finished before.
+        done: number of images that this call finished.
+        before: number of images that earlier calls finished.
         failed: name and reason of each image that has no result.
         masks: masks of each class, over all finished images.
-        empty: finished images without any mask.
+        empty: number of finished images without a mask.
         formats: the folder of each format.
-        gone: names of finished images that no longer exist. They stay in the files.
+        gone: names of finished images that no longer exist. Label files still contain them.
     """
 
     done: int = 0
@@ -51,7 +50,7 @@ class Outcome:
     gone: list[str] = field(default_factory=list)
 
     def describe(self) -> dict[str, object]:
-        """The summary as JSON can hold it; it does not depend on how often a run was stopped."""
+        """The summary for JSON; it does not depend on how often a run was interrupted."""
         return {
             "images": self.done + self.before + len(self.failed),
             "annotated": self.done + self.before,
@@ -74,13 +73,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a call has to do.
+    """The work of a call.
 
     Attributes:
-        images: all that were asked for, sorted by stem.
-        groups: the groups that have work, each with all its images that can be read.
-        needed: the stems of images without a result of their present content.
-        renewed: rows of images whose file lies elsewhere or has another time, and the same content.
+        images: all images of the call, sorted by stem.
+        groups: the groups with work, each with all its readable images.
+        needed: the stems of images without a result for their present content.
+        renewed: rows of images that were moved or touched, with the same content.
     """
 
     images: Sequence[ImageFile]
@@ -90,13 +89,13 @@ class Plan:
 
 
 def make_plan(images: Sequence[ImageFile], folder: RunFolder, group: int, retry: bool = False) -> Plan:
-    """Compare a call's images with what the run folder has of them; nothing is written.
+    """Compare a call's images with the manifest; writes nothing.
 
     Args:
-        images: sorted by stem, under the names that the run knows them by.
+        images: from ``recognise``, sorted by stem.
         folder: the run folder.
-        group: images in one group.
-        retry: try images again that failed before, also where their files have not changed.
+        group: number of images in a group.
+        retry: process images again that failed before, even if their files have not changed.
     """
     known = {image.stem: row for image in images if (row := _current(image, folder, retry)) is not None}
     needed = frozenset(image.stem for image in images if image.stem not in known)
@@ -111,7 +110,7 @@ def make_plan(images: Sequence[ImageFile], folder: RunFolder, group: int, retry:
 
 
 def _current(image: ImageFile, folder: RunFolder, retry: bool) -> Row | None:
-    """The row of an image that needs nothing, with its path and time of today; None where it has to be done."""
+    """The row of an image that is up to date, with its present path and time; None if it has to be processed."""
     row = folder.rows.get(image.stem)
     if row is None:
         return None
@@ -121,7 +120,7 @@ def _current(image: ImageFile, folder: RunFolder, retry: bool) -> Row | None:
     try:
         time = os.stat(image.path).st_mtime_ns
     except (OSError, ValueError):
-        return None if failed and row.get("bytes") is not None else row  # one that has gone keeps its result
+        return None if failed and row.get("bytes") is not None else row  # a deleted image keeps its result
     return {**row, "image": str(image.path), "mtime": time} if is_same(row, image.path) else None
 
 
@@ -133,9 +132,9 @@ def _has_record(folder: RunFolder, row: Row) -> bool:
 
 
 def renew(folder: RunFolder, rows: Sequence[Row]) -> None:
-    """Write down that images lie elsewhere or have another time. Raises OvsegError.
+    """Record new paths and times of unchanged images. Raises OvsegError.
 
-    Files with links to an image are written again from its record when their format is asked for.
+    A moved image's files, which may link to it, are written again from its record.
     """
     for row in rows:
         if "error" not in row and row["image"] != folder.rows[row["stem"]].get("image"):
@@ -145,7 +144,7 @@ def renew(folder: RunFolder, rows: Sequence[Row]) -> None:
 
 
 class Tally:
-    """Puts the rows of a call into the manifest and counts them.
+    """Appends a call's rows to the manifest and counts them.
 
     Attributes:
         done, failed: images of this call with and without a result.
@@ -158,7 +157,7 @@ class Tally:
         self.done = self.failed = 0
 
     def add(self, row: Row) -> None:
-        """Take a row whose files are in place. One that says nothing new does not enter the manifest again."""
+        """Count a row whose files are written, and append it unless the manifest has it already."""
         if "error" in row:
             self.failed += 1
         else:
@@ -176,16 +175,16 @@ def finish(
     done: int,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Write what formats still lack, the files that cover the whole data set, and the summary.
+    """Write missing files of formats, the files that cover the whole data set, and the summary.
 
     Args:
         folder: the run folder, with a row for every image.
         writers: the formats.
-        images: those that were asked for.
-        done: how many this call finished.
+        images: the images of the call.
+        done: number of images that this call finished.
         progress: called as files are written.
     """
-    asked = {image.stem for image in images}  # one that failed once and is no longer asked for is no failure
+    asked = {image.stem for image in images}  # earlier failures of other images do not count
     failed = {
         row["name"]: row["error"]
         for stem, row in sorted(folder.rows.items())
@@ -218,12 +217,12 @@ def finish(
 
 
 def _write_missing(folder: RunFolder, writers: Sequence[Writer], told: Told) -> None:
-    """Write the files of formats that finished images do not have yet, from their records."""
+    """Write files that finished images lack, from their records."""
     names = list(folder.info.names)
     rows = folder.finished()
     for number, row in enumerate(rows, 1):
         same = row.get("classes", folder.info.names_of(row.get("run"))) == names
-        has = row.get("formats", []) if same else []  # files with other numbers of classes are made anew
+        has = row.get("formats", []) if same else []  # other class numbers: write all files again
         missing = [writer for writer in writers if writer.key not in has]
         if not missing:
             continue
@@ -236,7 +235,7 @@ def _write_missing(folder: RunFolder, writers: Sequence[Writer], told: Told) -> 
 
 
 def _told_records(folder: RunFolder, name: str, told: Told) -> Iterator[Record]:
-    """The records of all finished images, each told when it was used."""
+    """The records of all finished images; reports progress as they are consumed."""
     total = len(folder.finished())
     for number, record in enumerate(folder.records(), 1):
         yield record

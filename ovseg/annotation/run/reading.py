@@ -1,4 +1,4 @@
-"""Images decoded ahead of their use, by threads, in order and within a bound of memory."""
+"""Decode images ahead of their use: in threads, in order, within a memory budget."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ from ovseg.files.paths import check_file, open_file, shown
 from ovseg.files.values import pixel_limit
 
 AHEAD_BYTES = 256 << 20
-"""While so much is decoded and not used yet, no further image is begun but the next one in line."""
+"""While this much is decoded and unused, only the image that is needed next is decoded."""
 AHEAD = 16
-"""At most so many images are decoded ahead."""
+"""Most images that are decoded ahead."""
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """An image as it was read.
+    """The result of reading an image.
 
     Attributes:
-        row: what is known of it: its names, size, time and digest of the file, and under "error" why there
-            is no picture.
+        row: its names, and size, time and digest of the file; "error" if there is no picture.
         picture: (H, W, 3) uint8 RGB, or None.
     """
 
@@ -41,7 +40,7 @@ class Loaded:
 
 
 def load(image: ImageFile) -> Loaded:
-    """Read one image. Whatever is wrong with it becomes its reason: a run goes on without it."""
+    """Read one image. Errors are recorded in the row, so that the run continues without it."""
     row: Row = {
         "stem": image.stem,
         "name": image.name,
@@ -53,7 +52,7 @@ def load(image: ImageFile) -> Loaded:
         return Loaded(row, _read(image, row))
     except MemoryError:
         row["error"], row["again"] = "not enough memory to read it", True
-    except OSError as error:  # of the disk or the network, and not of the image
+    except OSError as error:  # the disk or the network failed; the image may be fine
         row["error"], row["again"] = f"expected to read {shown(image.path)}: {error.strerror}", True
     except Exception as error:
         row["error"] = reason(error)
@@ -61,10 +60,10 @@ def load(image: ImageFile) -> Loaded:
 
 
 def _read(image: ImageFile, row: Row) -> NDArray[np.uint8]:
-    """The picture of a file; its facts go into the row. Both are of one content, whatever happens to the file.
+    """Read a picture, and record size, time and digest of exactly these bytes in the row.
 
-    An open file stays the one it was when another takes its name; one that is written to meanwhile has
-    another time afterwards.
+    An open file is not affected if another file takes its name; a file that was written to meanwhile is
+    noticed by its size or time.
     """
     path = check_file(image.path)
     with open_file(path) as stream:
@@ -84,7 +83,7 @@ def _read(image: ImageFile, row: Row) -> NDArray[np.uint8]:
 
 
 def reason(error: Exception) -> str:
-    """An error as the reason of one image, on one line."""
+    """Describe an error of one image in one line."""
     if isinstance(error, MemoryError):
         return "not enough memory"
     if isinstance(error, OvsegError):
@@ -93,7 +92,7 @@ def reason(error: Exception) -> str:
 
 
 def load_ahead(images: Iterable[ImageFile], threads: int) -> Generator[Loaded, None, None]:
-    """Every image in order, the next ones decoded meanwhile by ``threads`` threads."""
+    """Yield the images in order while ``threads`` threads decode the next ones."""
     budget = _Budget()
     waiting: deque[Future[Loaded]] = deque()
     with ThreadPoolExecutor(threads, "decode") as pool:
@@ -109,7 +108,7 @@ def load_ahead(images: Iterable[ImageFile], threads: int) -> Generator[Loaded, N
 
 
 class _Budget:
-    """Holds decoders back while ``AHEAD_BYTES`` of pictures wait; the next one in line may go on."""
+    """Blocks decoders while ``AHEAD_BYTES`` of pictures wait, except for the image that is needed next."""
 
     def __init__(self) -> None:
         self._changed = Condition()

@@ -1,4 +1,4 @@
-"""What is done with each image, in this process or on a worker: found by its group, then written."""
+"""The work on each image, in this process or on a worker: find regions group by group, write files."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from ovseg.errors import OvsegError, UsageError
 from ovseg.files.write import make_folder, write_file
 
 BATCH_PIXELS = 24_000_000
-"""A group's pictures go through CLIP in parts of about so many pixels of their own, to bound memory."""
+"""About how many pixels of a group's pictures go through CLIP in one batch, to bound memory."""
 PROBE = 4 << 20
 
 
 class Finder(Protocol):
-    """What finds the regions of pictures. For the engine "ray" it has to survive pickling."""
+    """Finds the regions of pictures. engine="ray" needs it to be picklable."""
 
     @property
     def batch(self) -> int:
-        """How many pictures make a group; the same in every run into a folder, or bytes may differ."""
+        """Number of pictures in a group. If it changes between runs into a folder, bytes may differ."""
         ...
 
     def find(
         self, pictures: Sequence[NDArray[np.uint8]], wanted: Sequence[bool] | None = None
     ) -> Iterator[Picture | None]:
-        """What is in each picture (H, W, 3) uint8 RGB; None for one that is not wanted."""
+        """Find the regions of each picture (H, W, 3) uint8 RGB; None for a picture that is not wanted."""
         ...
 
     def describe(self) -> Mapping[str, object]:
-        """Whatever decides the regions, as JSON can hold it: by it a run folder knows its runs."""
+        """Everything that decides the regions, for JSON; a run is identified by it."""
         ...
 
 
@@ -54,7 +54,7 @@ class Work:
         writers: the formats.
         folder: the run folder.
         key: the digest of the run's settings.
-        threads: how many images are decoded at once.
+        threads: number of decoder threads.
     """
 
     finder: Finder
@@ -66,17 +66,17 @@ class Work:
     def find(
         self, groups: Sequence[Sequence[ImageFile]], needed: Collection[str]
     ) -> Iterator[tuple[Row, Record | None]]:
-        """The record of each image whose stem is needed, or a row with the reason why there is none."""
+        """Yield the row of each needed image and its record, which is None if the row has an error."""
         with closing(load_ahead((image for group in groups for image in group), self.threads)) as loads:
             for group in groups:
                 for batch in _batches(loads, len(group)):
                     yield from self._find(batch, needed)
 
     def write(self, row: Row, record: Record | None) -> Row:
-        """Write the files of an image; the row that says so, or the reason why they could not be written.
+        """Write the files of an image; returns the completed row, or the row with an error.
 
         Raises:
-            OvsegError: the disk is full or cannot be written, so that no other image could be either.
+            OvsegError: the disk is full or read-only, which concerns every image.
         """
         if record is None:
             return row
@@ -106,11 +106,11 @@ class Work:
 def find_all(
     finder: Finder, pictures: Sequence[NDArray[np.uint8]], wanted: Sequence[bool]
 ) -> list[Picture | Row]:
-    """What is in each picture that is wanted, or why that cannot be said, as "error" and "again".
+    """Find the regions of each wanted picture; a failure gives a row with "error" and "again".
 
-    All pictures go through the finder together, because the last bits of CLIP's features depend on the size
-    of the batch. Where that fails, the pictures that fail alone too are taken out, and the rest is a batch:
-    the same one that a later call makes, which leaves out images that have failed.
+    All pictures go through the finder in one batch, because the last bits of CLIP's features depend on the
+    batch size. If that fails, the pictures that also fail alone are removed, and the rest is a batch: the
+    same that a later call makes, which skips failed images.
     """
     if not any(wanted):
         return [{}] * len(pictures)
@@ -145,12 +145,12 @@ def _failure(finder: Finder, picture: NDArray[np.uint8], wanted: bool) -> Row | 
 
 
 def make_record(row: Row, found: Picture, size: tuple[int, int], key: str) -> Record:
-    """The record of an image: what was found in it, and by which run."""
+    """The record of an image: the regions that were found, and the run that found them."""
     return Record(row["name"], size, found.regions, row["stem"], row["image"], found.presence, run=key)
 
 
 def write_record(record: Record, folder: Path, writers: Sequence[Writer]) -> Row:
-    """Write an image's record and its files of each format; the part of its row that says so."""
+    """Write an image's record and its files of each format; returns these parts of its row."""
     path = record_path(folder, record.stem)
     make_folder(path.parent)
     write_text(path, [as_json(record.describe()), "\n"])
@@ -166,7 +166,7 @@ def write_record(record: Record, folder: Path, writers: Sequence[Writer]) -> Row
 
 
 def can_write(folder: Path) -> bool:
-    """Whether a file of ``PROBE`` bytes can be written in a folder, or the disk is full or read-only."""
+    """Whether a file of ``PROBE`` bytes can be written into a folder."""
     probe = folder / ".ovseg-probe"
     try:
         write_file(probe, lambda file: file.write(bytes(PROBE)))
@@ -177,7 +177,7 @@ def can_write(folder: Path) -> bool:
 
 
 def _batches(loads: Iterator[Loaded], count: int) -> Iterator[list[Loaded]]:
-    """The next ``count`` images in parts that may be held together."""
+    """The next ``count`` images in batches of about ``BATCH_PIXELS``."""
     batch: list[Loaded] = []
     pixels = 0
     for _ in range(count):
