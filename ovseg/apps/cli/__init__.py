@@ -1,7 +1,7 @@
 """The command line: ``ovseg segment photo.jpg "sky, tree"`` and the other commands.
 
-A command's module is imported when the command is used, and torch when its arguments, names and files have
-been checked. The overview and the version need this module alone.
+A command's module is imported when the command is used, and torch after arguments, names and files have been
+checked. The overview and the version import this module only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COMMANDS = {
     "list": ("lists", "List the names that other commands take, one a line."),
     "models": ("lists", "Weights: what is known, what is on disk, and fetching it."),
 }
-"""Each command's module, which holds it under its own name, and its line in the overview."""
+"""By command: the module that has a function of this name, and the line in the overview."""
 
 
 def overview() -> str:
@@ -65,10 +65,10 @@ Options:
 
 @contextmanager
 def whole_output() -> Iterator[None]:
-    """What the block prints is written, or the process ends with a line that says why not.
+    """Flush what the block prints; if that fails, end the process with an error line.
 
-    A reader of standard output who has gone, as with ``| head``, ends it with exit code 0. A letter that a
-    terminal cannot show appears as its code, and a stream that is closed goes nowhere.
+    A closed pipe, as with ``| head``, ends the process with exit code 0. Characters that a terminal cannot
+    show are escaped, and output to a closed stream is dropped.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # `>&-`
@@ -78,7 +78,7 @@ def whole_output() -> Iterator[None]:
             reconfigure(errors="backslashreplace")
     try:
         yield
-        sys.stdout.flush()  # a full disk shows here, and not when Python shuts down
+        sys.stdout.flush()  # a full disk is noticed here, not at Python's shutdown
     except BrokenPipeError:
         discard_stdout()
         sys.exit(0)
@@ -90,10 +90,10 @@ def whole_output() -> Iterator[None]:
 
 
 def discard_stdout() -> None:
-    """Send what is still to come on standard output nowhere; Python would complain when it shuts down."""
+    """Drop further standard output, so that Python does not complain at shutdown."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # it is no file, as in tests
+    except (OSError, ValueError):  # not a file, as in tests
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
 
 
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def __getattr__(name: str) -> object:
-    if name == "app":  # for whoever runs commands within Python, as tests do
+    if name == "app":  # for running commands within Python, as tests do
         from ovseg.apps.cli.commands import app
 
         return app

@@ -48,12 +48,12 @@ Images = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenFormats(FormatOptions):
-    """Which formats are written, and their choices."""
+    """The formats to write, and their options."""
 
     formats: Sequence[str] = option((), LISTED, FORMATS_HELP, OWN)
 
     def __post_init__(self) -> None:
-        """Names with commas become several, each once."""
+        """Split names at commas, and keep each once."""
         super().__post_init__()
         names = [name.strip() for one in self.formats for name in one.split(",")]
         for name in names:
@@ -64,7 +64,7 @@ class WrittenFormats(FormatOptions):
 
     @property
     def choices(self) -> FormatOptions:
-        """The choices alone."""
+        """The formats' options only."""
         return FormatOptions(**{name: getattr(self, name) for name in FormatOptions.names()})
 
 
@@ -77,7 +77,7 @@ class RunFormats(WrittenFormats):
 
 @dataclass(frozen=True, kw_only=True)
 class RunWords(Options):
-    """What a run of ``ovseg annotate`` looks for, and where its results go."""
+    """The classes of a run of ``ovseg annotate``, and its folder."""
 
     classes: str = required(
         TEXT,
@@ -138,7 +138,7 @@ def annotate(
 def check_run(
     images: Sequence[str], folder: Path, formats: RunFormats, asked: RunWords, recursive: bool
 ) -> Classes:
-    """The classes of a run; whatever is wrong with them, the images and the formats is said here.
+    """Read the classes of a run, and check images and formats before models are loaded.
 
     Raises:
         UsageError: an argument is wrong.
@@ -160,7 +160,7 @@ def check_run(
 def load_finder(
     models: ModelOptions, segmenter: SegmenterOptions | None, options: AnnotateOptions, words: Classes
 ) -> LabelFinder | MaskFinder:
-    """Load the models of a run; a segmenter is for masks of objects. Raises OvsegError."""
+    """Load the models of a run; without a segmenter, the finder makes label maps. Raises OvsegError."""
     model = load_model(models)
     model.check_window(options)
     sam = None if segmenter is None else load_segmenter(segmenter, models)
@@ -171,7 +171,7 @@ def load_finder(
 
 
 def say_outcome(outcome: Outcome, folder: Path, notes: Sequence[str]) -> None:
-    """Print what a run did. Raises typer.Exit where an image failed."""
+    """Print the outcome of a run. Raises typer.Exit if an image failed."""
     if outcome.gone:
         note(
             f"warning: {len(outcome.gone)} images no longer exist and stay in the files: {outcome.gone[0]} …"
@@ -189,14 +189,14 @@ def say_outcome(outcome: Outcome, folder: Path, notes: Sequence[str]) -> None:
 
 Kind = Annotated[
     str | None,
-    typer.Option("--from", help="The format of what is read; without it, told by the files."),
+    typer.Option("--from", help="The format of SOURCE; detected if not given."),
 ]
 ImagesFolder = Annotated[
-    str | None, typer.Option("--images", help="The folder of the images, where a format needs it.")
+    str | None, typer.Option("--images", help="The folder of the images, if the format needs it.")
 ]
 ClassNames = Annotated[
     str | None,
-    typer.Option("--classes", help="The classes in order, where the files hold numbers only."),
+    typer.Option("--classes", help="The classes in order, if the files have numbers only."),
 ]
 
 
@@ -205,7 +205,8 @@ def review(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or annotations in any format.")],
     truth: Annotated[str, typer.Option("--truth", help="Ground truth in any format.")],
     truth_format: Annotated[
-        str | None, typer.Option("--truth-format", help="Its format; without it, told by the files.")
+        str | None,
+        typer.Option("--truth-format", help="The format of the ground truth; detected if not given."),
     ] = None,
     images: ImagesFolder = None,
     classes: ClassNames = None,

@@ -1,7 +1,7 @@
-"""How a function becomes a command: its options from the option classes, its module imported when it is used.
+"""Turns functions into commands, with options generated from option classes and modules imported on use.
 
-A command names its option classes, ``@with_options(ModelOptions, SegmentOptions)``, and gets their objects.
-Names, defaults, checks, help lines and how a value is typed are the classes' own.
+A command names its option classes, ``@with_options(ModelOptions, SegmentOptions)``, and is called with their
+objects. Names, defaults, checks, help lines and parsing come from the classes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typer._click import Command, Context, HelpFormatter
 
 OWN = "Options"
-"""The heading of a command's own options."""
+"""The heading of a command's own options in its help."""
 
 
 def _listed(name: str, value: object) -> object:
@@ -39,17 +39,17 @@ def _listed(name: str, value: object) -> object:
 
 
 LISTED = Kind(_listed, several=True)
-"""Texts, each by an option of its own."""
+"""A text option that may be repeated."""
 
 
 @dataclass(frozen=True)
 class Typed:
-    """How an option is typed where its name does not say it.
+    """Exceptions from how an option is derived from its field.
 
     Attributes:
-        flags: in place of ``--name``.
-        envvar: an environment variable that stands for it.
-        values: what a shell completes it with.
+        flags: the flags, in place of ``--name``.
+        envvar: an environment variable that sets it.
+        values: the values that a shell completes.
     """
 
     flags: tuple[str, ...] = ()
@@ -71,18 +71,18 @@ TYPED = {
 
 
 def required(kind: Kind, help: str) -> str:
-    """A field of a command's own option class that has to be given."""
+    """A field of a command's own option class without a default."""
     return field(metadata={"option": Option(kind, help, OWN)})
 
 
 def with_options(
     *classes: type[Options], without: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of some classes, and their objects as its first arguments.
+    """Add the fields of option classes to a command, which gets their objects as its first arguments.
 
     Args:
         classes: option classes.
-        without: fields that this command has no use for.
+        without: fields that the command does not offer.
     """
     listed = [[one for one in fields(made) if one.name not in without] for made in classes]
 
@@ -105,12 +105,12 @@ def with_options(
 
 
 def _unwrapped(text: str) -> str:
-    """Paragraphs of one line each, which the help wraps to the terminal."""
+    """Put each paragraph on one line, so that the help wraps it to the terminal's width."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _read(options: Sequence[Field[object]], given: dict[str, object]) -> dict[str, object]:
-    """The values of an option class's fields, taken out of what was typed; what was not is left out."""
+    """Move the fields of an option class out of ``given``; fields that were not typed are left out."""
     values: dict[str, object] = {}
     for one in options:
         value = given.pop(one.name)
@@ -125,14 +125,14 @@ def _read(options: Sequence[Field[object]], given: dict[str, object]) -> dict[st
 
 
 def _flags(one: Field[object]) -> tuple[str, ...]:
-    """How an option is written; one that is on has a way to be off."""
+    """The flags of an option; a switch that is on by default also has ``--no-NAME``."""
     flag = f"--{one.name.replace('_', '-')}"
     switch = f"{flag}/--no-{flag[2:]}" if one.default is True else flag
     return TYPED.get(one.name, Typed()).flags or (switch,)
 
 
 def parameter(one: Field[object]) -> inspect.Parameter:
-    """A field of an option class as an option of the command line, with the class's default."""
+    """Convert a field of an option class to an option of the command line."""
     row, typed, default = option_of(one), TYPED.get(one.name, Typed()), one.default
     kind: Any = list[str] if row.kind.several else str | None
     if row.kind.several:
@@ -143,7 +143,7 @@ def parameter(one: Field[object]) -> inspect.Parameter:
         default = str(default) if isinstance(default, int) else f"{default:g}"
     elif default is MISSING:
         kind, default = str, inspect.Parameter.empty
-    elif not isinstance(default, str):  # None, or words that would fill the screen
+    elif not isinstance(default, str):  # None, or a list too long for the help
         default = None
     info = typer.Option(
         *_flags(one),
@@ -168,14 +168,14 @@ def _completion(values: Callable[[], Sequence[str]]) -> Callable[[str], list[str
 
 
 class Commands(TyperGroup):
-    """The commands by name. Wrong arguments end in one line "error: …" and exit code 2, without a usage screen."""
+    """The group of all commands. Wrong arguments end with one line "error: …" and exit code 2."""
 
     def list_commands(self, ctx: Context) -> list[str]:
-        """The names, in the order of the overview."""
+        """The commands' names, in the order of the overview."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
-        """A command, whose module is imported here."""
+        """Import a command's module and return the command."""
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"ovseg.apps.cli.{COMMANDS[cmd_name][0]}")
@@ -188,7 +188,7 @@ class Commands(TyperGroup):
         return command
 
     def format_help(self, ctx: Context, formatter: HelpFormatter) -> None:
-        """The overview, for which no command is imported."""
+        """Write the overview, which imports no command."""
         formatter.write(overview() + "\n")
 
     def main(
@@ -200,12 +200,12 @@ class Commands(TyperGroup):
         windows_expand_args: bool = True,
         **extra: object,
     ) -> NoReturn:
-        """Run a command line and end the process; ``standalone_mode`` is always on."""
+        """Run a command line and end the process; ``standalone_mode`` is ignored."""
         with whole_output():
             try:
                 code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
             except SystemExit as stop:
-                # rich and typer end with 1 where the reader has gone, as with `--help | head -1`
+                # rich and typer end with 1 if the pipe is closed, as with `--help | head -1`
                 if isinstance(stop.__context__, BrokenPipeError):
                     raise stop.__context__ from None
                 raise
@@ -217,11 +217,11 @@ class Commands(TyperGroup):
 
 
 def _said(error: Exception) -> int:
-    """Print what is wrong with the command line, and give the exit code. Other errors are raised again."""
+    """Print an error of the command line, and return the exit code. Other errors are raised again."""
     message = getattr(error, "format_message", None)
     if message is None:
         raise error
-    if type(error).__name__ == "NoArgsIsHelpError":  # the help was shown already
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help was printed already
         return 2
     text = " ".join(message().split())
     text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -1,4 +1,4 @@
-"""``ovseg explain``: where each text is, as heat maps; several explanations compared; a caption's tokens."""
+"""``ovseg explain``: heat maps of texts, comparison of explanations, tokens of a caption."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Pairs: TypeAlias = Iterator[tuple[Path, NDArray[np.uint8]]]
 
 TAKES = 8
-"""Bytes of memory for each pixel of a large image, measured."""
+"""Memory in bytes per pixel of a large image, measured."""
 FIRST = "clip_surgery"
 
 
@@ -57,7 +57,7 @@ class MapOptions(ExplainOptions, InputOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MapFiles(ArrayFiles):
-    """Which explanations are made, and which files."""
+    """Which explanations are computed, and which files are written."""
 
     full_size: bool = option(False, FLAG, "The NPZ file also holds the maps at the image's size.", OWN)
     compare: str | None = option(
@@ -83,7 +83,7 @@ class MapFiles(ArrayFiles):
     )
 
     def __post_init__(self) -> None:
-        """Refuse what does not go together."""
+        """Reject combinations of options that contradict each other."""
         super().__post_init__()
         if self.full_size and not self.npz:
             raise UsageError("--full-size needs --npz with it")
@@ -98,7 +98,7 @@ class MapFiles(ArrayFiles):
 
     @property
     def kind(self) -> str:
-        """What results are called."""
+        """The kind of result, which is part of the files' names."""
         return "tokens" if self.tokens else "explain" if self.compare is None else "compare"
 
 
@@ -138,7 +138,7 @@ def explain(models: ModelOptions, options: MapOptions, files: MapFiles, images: 
 
 @dataclass(frozen=True)
 class Asked:
-    """A command line whose arguments have been checked, and the model that was loaded for it."""
+    """The checked arguments of a command line, and its model."""
 
     model: Model
     models: ModelOptions
@@ -149,22 +149,22 @@ class Asked:
     folder: Path
 
     def outputs(self, chosen: Options, **more: object) -> Outputs:
-        """Where results go, and what their records say."""
+        """The writer of results, with the records of the run."""
         files, run = self.files, dict[str, object]()
         if files.json:
             run = record_of_run("explain", self.model, self.models, chosen, self.given.names) | more
         return Outputs(self.folder, self.given, files.kind, files.npz, files.json, run)
 
     def chosen(self, names: Iterable[str]) -> dict[str, object]:
-        """The options of these names."""
+        """The values of the named options."""
         return {name: getattr(self.options, name) for name in names}
 
 
 def check_explanations(files: MapFiles) -> list[str]:
-    """The explanations that --method or --compare name; NAME=FOLDER stands for saved maps.
+    """Parse and check the names of --method or --compare; NAME=FOLDER is for saved maps.
 
     Raises:
-        UsageError: a name is unknown or there are several with --method.
+        UsageError: a name is unknown, or --method has several.
     """
     text = files.explained_by if files.compare is None else files.compare
     named = list(split_text("method", FIRST if text is None else text))
@@ -179,7 +179,7 @@ def check_explanations(files: MapFiles) -> list[str]:
 
 
 def similarities(asked: Asked) -> Work[SimilarityMap]:
-    """A training-free method: images of one size go through the encoder together."""
+    """The work of a training-free method, which encodes images of one size in batches."""
     from ovseg.maps.similarity import check_surgery
 
     model, names = asked.model, asked.given.names
@@ -200,7 +200,7 @@ def similarities(asked: Asked) -> Work[SimilarityMap]:
 
 
 def explanations(asked: Asked) -> Work[Any]:
-    """Explanations by gradients or attention, several of them, or a caption's tokens: one image at a time."""
+    """The work of all other explanations, --compare and --tokens: one image at a time."""
     from ovseg.explanation.run import Run
     from ovseg.explanation.tokens import CaptionRun
 
@@ -232,10 +232,10 @@ def _one_by_one(
 
 
 def read_explanations(named: Sequence[str]) -> list[Explanation]:
-    """The rows of some explanations; NAME=FOLDER reads maps that were saved there.
+    """Look up explanations by name; NAME=FOLDER reads saved maps.
 
     Raises:
-        UsageError: an explanation is unknown, or a folder is not there.
+        UsageError: a name is unknown or a folder is missing.
     """
     from ovseg.explanation import get_explanation, saved_maps
 
@@ -247,7 +247,7 @@ def read_explanations(named: Sequence[str]) -> list[Explanation]:
 
 
 def applying(rows: Sequence[Explanation], model: Model) -> tuple[list[Explanation], dict[str, str]]:
-    """The explanations that apply to a model, and why each of the others does not, which is said.
+    """Split explanations into those that apply to the model, and the reasons why others do not, which are printed.
 
     Raises:
         UnsupportedModelError: none applies.

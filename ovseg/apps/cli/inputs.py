@@ -1,4 +1,4 @@
-"""The arguments that all commands on images have: which files, which names, and where results go."""
+"""Arguments of the commands on images: files, names, and the folder of results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGE = 50_000_000
-"""Pixels from which on it is said how much memory an image takes."""
+"""Images with more pixels than this get a note on their memory use."""
 Arguments = Annotated[
     list[str],
     typer.Argument(
@@ -36,7 +36,7 @@ Arguments = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class NamedImages(Options):
-    """Which names a command looks for in its images."""
+    """The source of the names, and how folders are searched."""
 
     vocabulary: str | None = option(
         None,
@@ -49,14 +49,14 @@ class NamedImages(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultFiles(NamedImages):
-    """Where a command's results go."""
+    """The folder of a command's results."""
 
     out: str = option("ovseg-out", ANY_TEXT, "Folder for the results.", OWN)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayFiles(ResultFiles):
-    """Which files there are besides pictures."""
+    """Which files are written beside pictures."""
 
     npz: bool = option(False, FLAG, "Also write the arrays.", OWN)
     json: bool = option(False, FLAG, "Also write a JSON file for each image.", OWN)
@@ -64,10 +64,10 @@ class ArrayFiles(ResultFiles):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a command works on.
+    """The images and names of a command line.
 
     Attributes:
-        stems: each image with the beginning of its results' names.
+        stems: by image, the beginning of its results' file names.
         names: the names, from the arguments or a vocabulary.
     """
 
@@ -81,18 +81,18 @@ class Inputs:
 
 
 def read_inputs(arguments: Sequence[str], chosen: NamedImages, caption: bool = False) -> Inputs:
-    """The images and names of a command line. No image is opened.
+    """Split the arguments into images and names, and find the images. No image is opened.
 
-    Without a vocabulary the last words are the names: all that are neither a file or folder nor written like
-    one, "photo.jpg sky cow" as well as "photo.jpg 'sky, cow'".
+    Without a vocabulary, the names are the last arguments that neither exist as files or folders nor look
+    like paths: "photo.jpg sky cow" or "photo.jpg 'sky, cow'".
 
     Args:
         arguments: images or folders, then the names.
-        chosen: a vocabulary in place of names, and whether folders are searched to the bottom.
-        caption: the names are one text, commas included.
+        chosen: a vocabulary in place of names, and whether subfolders are searched.
+        caption: the names are one text, which may contain commas.
 
     Raises:
-        UsageError: there are no names, or no images, or none of the paths exists.
+        UsageError: there are no names or no images, or none of the paths exists.
     """
     paths, words = list(arguments), list[str]()
     if chosen.vocabulary is None:
@@ -110,7 +110,7 @@ def read_inputs(arguments: Sequence[str], chosen: NamedImages, caption: bool = F
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Paths, of which there is at least one, and the words after them, of which there is at least one."""
+    """Split arguments into at least one path and, after it, at least one word."""
     if len(arguments) < 2:
         raise UsageError(f"expected images and then the names, got only {arguments[0]!r}")
     first = len(arguments) - 1
@@ -123,7 +123,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _is_path(text: str) -> bool:
-    """Whether an argument is a file or folder, or is written like one: with a slash, or an ending."""
+    """Whether an argument exists as a file or folder, or looks like a path: it has a slash or an ending."""
     return (
         bool(re.search(r"[/\\]|\.\w{2,5}$", text))
         or text.startswith("~")
@@ -154,7 +154,7 @@ def _without_comma(word: str) -> str:
 
 
 def check_paths(paths: Sequence[str]) -> None:
-    """Raise UsageError for an empty path or an address, and where no path exists: else the others are done."""
+    """Raise UsageError for an empty path or a URL, or if no path exists; single missing ones are noted later."""
     missing = []
     for path in paths:
         if not path.strip():
@@ -169,12 +169,12 @@ def check_paths(paths: Sequence[str]) -> None:
 
 
 def open_image(file: Path, takes: int, side: int | None = None) -> tuple[NDArray[np.uint8], Opened]:
-    """The picture (H, W, 3) of a file and what is kept of it; what a large one takes is said.
+    """Read a picture (H, W, 3), and what is kept of it; a large one gets a note on its memory use.
 
     Args:
         file: the image.
-        takes: bytes of memory that the work on it takes for each pixel.
-        side: the longest side in pixels of the picture that is kept; None keeps it as it is.
+        takes: bytes of memory per pixel that the command needs.
+        side: the long side in pixels of the picture that is kept; None for the original size.
 
     Raises:
         ImageError: the file cannot be read.
@@ -192,10 +192,10 @@ def open_image(file: Path, takes: int, side: int | None = None) -> tuple[NDArray
 
 
 def check_out(text: str) -> Path:
-    """The folder for results, which is not made yet.
+    """Check the folder for results, which is created later.
 
     Raises:
-        UsageError: the text is empty, or a file is in the way.
+        UsageError: the text is empty, or a file has this path.
     """
     if not text.strip():
         raise UsageError(f"expected --out as a folder, got {text!r}")

@@ -1,4 +1,4 @@
-"""``ovseg list``, ``ovseg models`` and ``ovseg demo``: what there is, the weights, and a first look."""
+"""``ovseg list``, ``ovseg models`` and ``ovseg demo``: available names, weights, and a demonstration."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def models_list() -> None:
         size = "" if row.megabytes is None else str(row.megabytes)
         here = "yes" if origin.find() else "no"
         table.add_row(row.name, _title(row), row.licence, size, _checksum(row, origin), here)
-    # Names are there to be copied: a narrow terminal may wrap them, but none is cut short.
+    # Names are meant to be copied: a narrow terminal wraps them, but truncates none.
     Console(soft_wrap=True, width=max(out.width, 110)).print(table)
     out.print(
         "any other name and tag of open_clip's works too: ovseg list models", markup=False, highlight=False
@@ -186,7 +186,7 @@ def models_pull(
 
 
 def _silence_the_hub() -> None:
-    """huggingface_hub draws its own bars, also into files and pipes."""
+    """Switch off the bars of huggingface_hub, which it also draws into files and pipes."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
@@ -215,7 +215,7 @@ def models_path(model: WeightsModel, tag: WeightsTag = None) -> None:
 
 
 def _sources(model: str, tag: str | None) -> list[Source]:
-    """Where the weights of a name come from; "tiny" is the name of two embedded models, CLIP and SAM."""
+    """The sources of a model's weights; "tiny" has two, the embedded CLIP and the embedded segmenter."""
     from ovseg.weights import store
     from ovseg.weights.known import DEFAULT_TAG, TINY, check_model
 

@@ -1,4 +1,4 @@
-"""Models, segmenters and text features for the commands: names are checked before torch is imported."""
+"""Loads models and encodes texts for the commands; names are checked before torch is imported."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ EXPLANATIONS = (
     "plrp",
     "rclip",
 )
-"""What the tables of ovseg.clip and ovseg.explanation hold, which need torch; a test holds them equal."""
+"""Copies of the tables in ovseg.clip and ovseg.explanation, which need torch; a test compares them."""
 LITTLE = {
     ("model", SMALL): "'small' is for trying out; --model and --weights take a real one",
     ("model", TINY): "'tiny' knows about a hundred words; --model and --weights take others",
@@ -52,10 +52,10 @@ LITTLE = {
 
 
 def check_models(models: ModelOptions, segmenter: SegmenterOptions | None = None) -> None:
-    """Whatever can be said of the names of models without torch.
+    """Check the names of method, model and segmenter without torch.
 
     Raises:
-        UsageError: a name is unknown, or weights are missing or unknown.
+        UsageError: a name is unknown.
     """
     check_choice("method", models.method, METHODS)
     check_model(models.model)
@@ -64,13 +64,13 @@ def check_models(models: ModelOptions, segmenter: SegmenterOptions | None = None
 
 
 def say_loading(what: str) -> None:
-    """A line before some seconds of silence, on a terminal only."""
+    """Print what is loading, on a terminal only."""
     if err.is_terminal:
         note(f"loading {what} ...")
 
 
 def load_model(chosen: ModelOptions) -> Model:
-    """The model of a command line. Raises OvsegError as ``ovseg.load_model``."""
+    """Load the model of a command line. Raises OvsegError as ``ovseg.load_model``."""
     say_loading(f"the model {chosen.model}")
     from ovseg.model import load
 
@@ -78,7 +78,7 @@ def load_model(chosen: ModelOptions) -> Model:
 
 
 def load_segmenter(chosen: SegmenterOptions, models: ModelOptions) -> Segmenter:
-    """The segmenter of a command line on the model's device. Raises OvsegError as ``ovseg.load_segmenter``."""
+    """Load the segmenter on the model's device. Raises OvsegError as ``ovseg.load_segmenter``."""
     say_loading(f"the segmenter {chosen.segmenter}")
     from ovseg.segmenters import load
 
@@ -88,7 +88,7 @@ def load_segmenter(chosen: SegmenterOptions, models: ModelOptions) -> Segmenter:
 
 
 def encode_texts(model: Model, texts: Sequence[str], templates: str | Sequence[str]) -> None:
-    """Encode the texts before the first image, with progress: a text that is too long is misuse.
+    """Encode all texts before the first image, with progress, so that errors come first.
 
     Raises:
         UsageError: a text is too long, or the templates are wrong.
@@ -98,7 +98,7 @@ def encode_texts(model: Model, texts: Sequence[str], templates: str | Sequence[s
 
 
 def little_known(models: ModelOptions, segmenter: SegmenterOptions | None = None) -> list[str]:
-    """A line for each embedded or untrained model that a command used: their results are easily misread."""
+    """A caution for each embedded or untrained model, whose results are easily overrated."""
     used = [("model", models.model, models.weights)]
     if segmenter is not None:
         used.append(("segmenter", segmenter.segmenter, segmenter.segmenter_weights))

@@ -1,4 +1,4 @@
-"""Many images through a model, and progress: what fails is said and counted, the rest is done."""
+"""Runs many images through a model with progress; failures are reported and counted, and the loop goes on."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ EVERY = 30.0
 
 
 class Bar:
-    """Progress with rate and time left: a bar on a terminal, a line from time to time elsewhere.
+    """Progress with rate and remaining time: a bar on a terminal, else a line every ``EVERY`` seconds.
 
     Attributes:
-        done, total: how many of how many images, or whatever ``what`` says, are done.
+        done, total: number of images, or of whatever ``what`` names.
     """
 
     def __init__(self, what: str, total: int | None = None) -> None:
@@ -46,7 +46,7 @@ class Bar:
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
-        # Standard output is left alone: what is printed there may go to a file or another program.
+        # Standard output is not redirected: it may go to a file or another program.
         self._shown = Progress(
             *columns,
             console=err,
@@ -65,12 +65,12 @@ class Bar:
         self._shown.stop()
 
     def to(self, done: int, total: int, failed: int = 0) -> None:
-        """Set how many of how many are done, and how many of them failed."""
+        """Update the progress; ``failed`` is included in ``done``."""
         self.done, self.total = done, total
         self.stage(self._what, done, total, failed)
 
     def stage(self, what: str, done: int, total: int, failed: int = 0) -> None:
-        """``to`` for one stage of several, such as images and then the files of each format."""
+        """Update one stage of several, such as images and then the files of each format."""
         now = time.monotonic()
         if what == "images":
             self.done, self.total = done, total
@@ -87,7 +87,7 @@ class Bar:
 
 
 def _duration(seconds: float) -> str:
-    """A time for people.
+    """Format a duration.
 
     >>> _duration(59), _duration(3700), _duration(200000)
     ('1 min', '1 h 2 min', '55 h 33 min')
@@ -98,7 +98,7 @@ def _duration(seconds: float) -> str:
 
 @contextmanager
 def bars(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A ``Bar`` as a function of (done, total), for rooms that know no bar."""
+    """A ``Bar`` as a progress callback (done, total)."""
     with Bar(what) as bar:
         yield bar.to
 
@@ -108,12 +108,12 @@ def bars(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @dataclass(frozen=True)
 class Opened:
-    """What is kept of an image while it is on its way through a model.
+    """What is kept of an image until its result is written.
 
     Attributes:
-        file: where it lies.
+        file: the image's path.
         size: (height, width) in pixels.
-        view: (h, w, 3), the picture itself or a smaller one for looking at.
+        view: (h, w, 3), the picture, possibly reduced for viewing.
     """
 
     file: Path
@@ -123,13 +123,13 @@ class Opened:
 
 @dataclass(frozen=True)
 class Work(Generic[Result]):
-    """What a command does with each of its images.
+    """The steps of a command for each image.
 
     Attributes:
-        open: reads a file: the picture (H, W, 3) for the model, and what is kept of it.
-        each: (file, picture) pairs to results in their order. It may take some pairs before it gives a
-            result, so that pictures of one size go through the encoder together.
-        finish: writes a result, and gives the lines to print.
+        open: reads a file; returns the picture (H, W, 3) and what is kept of it.
+        each: maps (file, picture) pairs to results, in order. It may read ahead, so that pictures of one
+            size are encoded in a batch.
+        finish: writes a result; returns the lines to print.
     """
 
     open: Callable[[Path], tuple[Picture, Opened]]
@@ -137,14 +137,14 @@ class Work(Generic[Result]):
     finish: Callable[[Opened, Result], Iterable[str]]
 
     def lines(self, opened: Opened, result: Result) -> list[str] | Exception:
-        """The lines of a finished image, or why it could not be finished."""
+        """Finish an image; returns its lines, or the error."""
         try:
             return list(self.finish(opened, result))
         except Exception as error:
             return error
 
     def alone(self, file: Path) -> list[str] | Exception:
-        """One image by itself."""
+        """Process one image alone; returns its lines, or the error."""
         try:
             picture, opened = self.open(file)
             return self.lines(opened, next(self.each(iter([(file, picture)]))))
@@ -155,17 +155,16 @@ class Work(Generic[Result]):
 def run_images(
     files: Sequence[Path], work: Work[Result], folder: Path | None = None, notes: Sequence[str] = ()
 ) -> None:
-    """Every image through ``work``; at the end, how many were done.
+    """Process every image, and print at the end how many succeeded.
 
     Args:
         files: the images.
-        work: what is done with them. Whatever it raises concerns single images: what is wrong for every image
-            has to be checked before.
-        folder: where the results go; None for commands that only print, which end when nobody reads any more.
-        notes: lines for standard error once something was done.
+        work: the steps. Its errors are attributed to single images: check before what concerns all of them.
+        folder: the folder of results; None for commands that only print, which end when the pipe is closed.
+        notes: lines for standard error, printed if an image succeeded.
 
     Raises:
-        typer.Exit: 1 where an image failed, 130 after Ctrl-C.
+        typer.Exit: 1 if an image failed, 130 after Ctrl-C.
     """
     done = failed = 0
     try:
@@ -193,7 +192,7 @@ def run_images(
 
 
 def _through(files: Sequence[Path], work: Work[Result]) -> Iterator[tuple[Path, list[str] | Exception]]:
-    """Each image with its lines, or with what went wrong, as soon as it is finished."""
+    """Yield each image with its lines or its error, as soon as it is finished."""
     left = deque(files)
     while left:
         waiting: deque[Opened] = deque()
@@ -211,7 +210,7 @@ def _through(files: Sequence[Path], work: Work[Result]) -> Iterator[tuple[Path, 
                     continue
                 waiting.append(opened)
                 yield file, picture
-                del picture  # while the next one is read nobody needs it
+                del picture  # free it before the next one is read
 
         try:
             for result in work.each(pictures()):
@@ -219,7 +218,7 @@ def _through(files: Sequence[Path], work: Work[Result]) -> Iterator[tuple[Path, 
                     yield unread.popleft()
                 opened = waiting.popleft()
                 yield opened.file, work.lines(opened, result)
-        except Exception as error:  # of one of the images that wait, which are done one by one
+        except Exception as error:  # one of the waiting images failed: process them one by one
             if not waiting and not unread:
                 raise
             if len(waiting) == 1:

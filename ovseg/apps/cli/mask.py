@@ -1,6 +1,6 @@
-"""``ovseg mask``: a text to masks, through points and a promptable segmenter.
+"""``ovseg mask``: masks of texts, through point prompts and a promptable segmenter.
 
-One JSON an image remembers every text that it was asked for, also by earlier runs.
+Each image has one JSON file, which also keeps the texts of earlier runs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Content: TypeAlias = "dict[str, object]"
 VIEW = 2048
 """Long side in pixels of the picture with all masks; the masks themselves have the image's size."""
 TAKES = 30
-"""Bytes of memory for each pixel of a large image, measured with GrabCut."""
+"""Memory in bytes per pixel of a large image, measured with GrabCut."""
 Texts = Annotated[
     list[str],
     typer.Argument(
@@ -94,19 +94,19 @@ def mask(
 
 
 def first_texts(names: Vocabulary) -> list[str]:
-    """The text that stands for each class of a vocabulary; the background is no object and left out."""
+    """The first text of each class of a vocabulary, without the background class."""
     texts = [row[0] for index, row in enumerate(names.texts) if index != names.background]
     return list(dict.fromkeys(texts))
 
 
 def outcome(found: TextMasks, wanted: float) -> str:
-    """What came of one text, for people."""
+    """Describe the result of one text."""
     if len(found.masks):
         count = f"{len(found.masks)} mask" + ("s" if len(found.masks) > 1 else "")
         scores = ", ".join(f"{float(score):.2f}" for score in found.scores)
         return f"{count}, score {scores}" + (f" ({found.reason})" if found.reason else "")
     if all(share < wanted for share in found.presence.values()):
-        # Rounded down: 0.499 is below 0.5 and has to look like it.
+        # Rounded down, so that 0.499 is not shown as 0.50 beside a threshold of 0.5.
         shares = [
             f"{name + ': ' if len(found.presence) > 1 else ''}presence {math.floor(share * 100) / 100:.2f}"
             for name, share in found.presence.items()
@@ -119,7 +119,7 @@ def outcome(found: TextMasks, wanted: float) -> str:
 
 
 def write_answers(target: Path, opened: Opened, answers: Sequence[TextMasks], run: Content) -> None:
-    """Write the masks of each text, the picture with all of them, and what is remembered of them."""
+    """Write the masks of each text, the picture with all masks, and the JSON file."""
     from ovseg.files.write import make_folder, write_picture
     from ovseg.results.masks import draw_masks
 
@@ -132,7 +132,7 @@ def write_answers(target: Path, opened: Opened, answers: Sequence[TextMasks], ru
 
 
 def _shrunk(found: TextMasks, size: tuple[int, int]) -> TextMasks:
-    """An answer at the (height, width) of a picture for viewing."""
+    """Resize masks and points to the (height, width) of a picture for viewing."""
     if found.masks.shape[1:] == size:
         return found
     import numpy as np
@@ -150,7 +150,7 @@ def _shrunk(found: TextMasks, size: tuple[int, int]) -> TextMasks:
 
 
 def write_masks(target: Path, found: TextMasks) -> list[str]:
-    """Write the masks of one text as TARGET.TEXT.1.png ...; the files' names."""
+    """Write the masks of one text as TARGET.TEXT.1.png ...; returns the files' names."""
     from ovseg.files.write import write_mask
 
     paths = [
@@ -162,16 +162,16 @@ def write_masks(target: Path, found: TextMasks) -> list[str]:
 
 
 def remember(target: Path, opened: Opened, entries: Sequence[Content], run: Content) -> None:
-    """Write TARGET.masks.json: these texts, and those of earlier runs on the same image.
+    """Write TARGET.masks.json with these texts and those of earlier runs on the same image.
 
-    A text that was asked for before is replaced, and of its files those that are not written again are
-    removed. Where the file at hand is of an image with other content, that image's texts and files go.
+    A repeated text replaces the earlier one, and its outdated files are removed. If the image's content has
+    changed, all earlier texts and their files are removed.
 
     Args:
         target: the results' path without an ending.
         opened: the image.
-        entries: for each text its "text", its "masks" with a "file" each, and whatever else is to be kept.
-        run: what is the same for all of them.
+        entries: for each text, a dict with "text", "masks" (each with a "file"), and further values.
+        run: the record of the run.
     """
     from ovseg.files.write import locked, write_json
 
@@ -201,7 +201,7 @@ def remember(target: Path, opened: Opened, entries: Sequence[Content], run: Cont
 
 
 def read_earlier(path: Path) -> Content:
-    """What an earlier run wrote; empty where there is nothing, or something else than it writes."""
+    """Read the JSON file of an earlier run; {} if there is none, or it has another content."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -231,7 +231,7 @@ def _files(texts: Sequence[Mapping[str, object]]) -> list[str]:
 
 
 def _remove(target: Path, names: set[str]) -> None:
-    """Remove files beside ``target`` that are called as its masks are; a JSON may say anything."""
+    """Remove files beside ``target``; names come from a JSON file, so only those of its masks are accepted."""
     for name in names:
         if os.path.basename(name) == name and name.startswith(f"{target.name}.") and name.endswith(".png"):
             with suppress(OSError, ValueError):

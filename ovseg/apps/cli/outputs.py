@@ -1,4 +1,4 @@
-"""What a result's JSON says of how it was made, and what results are called."""
+"""Records of runs and images in JSON results, and the names of result files."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 PLAIN = re.compile(r"(?:[^\W_]|[+-])+(?: (?:[^\W_]|[+-])+)*")
 LONGEST = 50
-"""Bytes of the texts' part in a file name; with the image's part (180) and an ending it is below 255."""
+"""Most bytes of the texts in a file name; with the image's name (180) and an ending it stays below 255."""
 
 
 def record_of_run(
     command: str, model: Model, models: ModelOptions, options: Options, names: Vocabulary
 ) -> dict[str, object]:
-    """What is the same for all images of a run.
+    """The record of a run, which is the same for all its images.
 
     Args:
         command: the command's name.
-        model: the model that was used.
-        models: how it was loaded.
-        options: what decided the result.
-        names: the names that were asked for.
+        model: the model.
+        models: the options with which it was loaded.
+        options: the options that decided the result.
+        names: the names that were looked for.
     """
     return {
         "ovseg": ovseg.__version__,
@@ -56,7 +56,7 @@ def record_of_run(
 
 
 def record_of_image(opened: Opened, outputs: Sequence[Path]) -> dict[str, Plain]:
-    """The image's path and (height, width), and the files that were written for it, beside the JSON."""
+    """The record of an image: its path, (height, width), and the names of its other result files."""
     return {
         "image": os.path.abspath(opened.file),
         "size": list(opened.size),
@@ -65,11 +65,11 @@ def record_of_image(opened: Opened, outputs: Sequence[Path]) -> dict[str, Plain]
 
 
 def slug(texts: Sequence[str]) -> str:
-    """The part of a file name that stands for some texts, no two alike, also where case does not count.
+    """The part of a file name that stands for texts; distinct, even if the file system ignores case.
 
-    Texts of small letters, digits, "+", "-" and single spaces are joined by commas, each space written as
-    "_". Others are written in such letters as far as possible, and "~" with eight characters of their SHA-256
-    follows.
+    Texts of lower-case letters, digits, "+", "-" and single spaces are joined by commas, with "_" for a
+    space. In other texts, further characters are replaced, and "~" with eight digits of their SHA-256 is
+    appended.
 
     >>> slug(["red car"]), slug(["bench", "person+dog"])
     ('red_car', 'bench,person+dog')
@@ -86,21 +86,21 @@ def slug(texts: Sequence[str]) -> str:
 
 
 def beside(target: Path, ending: str) -> Path:
-    """The path of a result: ``target`` with something behind it, whatever dots it has in it."""
+    """Append an ending to ``target``, whose own name may contain dots."""
     return target.with_name(target.name + ending)
 
 
 @dataclass
 class Outputs:
-    """The results of ``ovseg explain``, NAME.TEXTS.KIND and an ending.
+    """Writes the results of ``ovseg explain``, named NAME.TEXTS.KIND with an ending.
 
     Attributes:
-        folder: where they go.
-        given: the images, and the texts.
+        folder: the folder of results.
+        given: the images and the texts.
         kind: "explain", "compare" or "tokens".
-        npz, json: whether arrays and a record are wanted.
-        run: what the record says of the run.
-        written: the files of each image so far.
+        npz, json: whether arrays and a record are written.
+        run: the record of the run.
+        written: by image, the files written so far.
     """
 
     folder: Path
@@ -112,7 +112,7 @@ class Outputs:
     written: dict[Path, list[Path]] = field(default_factory=dict)
 
     def write_pictures(self, file: Path, pictures: Iterable[NDArray[np.uint8]]) -> None:
-        """Write the sheets of an image, each as soon as it is made: ".png", ".2.png" and so on."""
+        """Write the sheets of an image one by one: ".png", ".2.png" and so on."""
         from ovseg.files.write import write_picture
 
         for number, picture in enumerate(pictures, 1):
@@ -125,7 +125,7 @@ class Outputs:
         write_arrays(self._new(file, ".npz"), **content)
 
     def write_json(self, opened: Opened, content: Mapping[str, object]) -> None:
-        """Write the record of an image, which names the files that were written before it."""
+        """Write the record of an image, last, because it names the image's other files."""
         from ovseg.files.write import write_json
 
         image = record_of_image(opened, self.written.pop(opened.file, []))

@@ -1,4 +1,4 @@
-"""``ovseg page``: photographs, words and clicks in a browser."""
+"""``ovseg page``: masks by words and clicks in a browser."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ NOT_ASKED = (
     "edges",
     "batch",
 )
-"""Options of ``ovseg annotate`` that a page of masks has no use for."""
+"""Options of ``ovseg annotate`` that do not apply to a page of masks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageOptions(Options):
-    """What a page shows, and where it is."""
+    """The photos, words and run folder of a page, and its address."""
 
     folder: str | None = option(None, TEXT, "The photos to go through: a folder, a pattern or a list.", OWN)
     classes: str | None = option(
@@ -49,7 +49,7 @@ class PageOptions(Options):
 
 
 def wait(_: str) -> None:
-    """Let the page at an address work until the process is stopped."""
+    """Block until the process is stopped, while the page is served."""
     threading.Event().wait()
 
 
@@ -100,7 +100,7 @@ def page(
 
 
 def read_words(chosen: PageOptions, out: Path) -> Classes | None:
-    """The words to begin with; a wrong list and a wrong folder are said before torch is imported.
+    """Read the initial words, and check the folder, before torch is imported.
 
     Raises:
         UsageError: the words or the folder are wrong.

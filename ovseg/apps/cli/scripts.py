@@ -1,4 +1,4 @@
-"""What the scripts in tools/ share: their command line, and errors as one line with an exit code."""
+"""The command line of the scripts in tools/: arguments, and errors on one line with an exit code."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Value: TypeAlias = "str | int | float | bool | list[Value] | tuple[Value, ...] |
 WORDS: dict[str, bool] = {"true": True, "false": False}
 PAIRS = {"(": ")", "[": "]"}
 DEEPEST = 50
-"""So many brackets may stand within each other."""
+"""The deepest nesting of brackets."""
 DEBUG = "OVSEG_DEBUG"
-"""Environment variable: anything but empty prints the traceback of an unexpected error."""
+"""Environment variable: if set, unexpected errors are printed with their traceback."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that says what is wrong in one line; exit code 2."""
+    """An argument parser whose errors take one line; exit code 2."""
 
     def __init__(self, description: str | None = None, prog: str | None = None) -> None:
         super().__init__(prog, description=description, formatter_class=argparse.RawTextHelpFormatter)
@@ -53,7 +53,7 @@ class Assignments(argparse.Action):
 
 
 def reported(main: Callable[[], None]) -> Callable[[], None]:
-    """``main`` with every error on one line: exit code 2 for misuse, 1 for what failed during the run."""
+    """Decorate ``main`` to print errors on one line: exit code 2 for misuse, 1 for failures during the run."""
 
     @functools.wraps(main)
     def run() -> None:
@@ -65,7 +65,7 @@ def reported(main: Callable[[], None]) -> Callable[[], None]:
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             sys.exit(130)
-        except BrokenPipeError:  # the reader of standard output has gone, as with `| head`
+        except BrokenPipeError:  # the pipe is closed, as with `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         except Exception as error:
@@ -77,7 +77,7 @@ def reported(main: Callable[[], None]) -> Callable[[], None]:
 
 
 def stop(message: str, code: int) -> NoReturn:
-    """Print an error on one line and end with ``code``."""
+    """Print an error on one line and exit with ``code``."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
 
@@ -86,14 +86,14 @@ def stop(message: str, code: int) -> NoReturn:
 
 
 def parse_assignment(text: str) -> tuple[str, Value]:
-    """A key and its value, parted at the first "=".
+    """Split KEY=VALUE at the first "=" and parse the value.
 
-    Values are integers, floats, true, false, None, lists ("1,2" or "[1,2]"), tuples ("(1,2)"), nested at
-    will, or texts. There are no dicts: "dict(type=A,size=2)" is a text. Spaces and the quotation marks around
-    a value are left out.
+    Values are integers, floats, true, false, None, lists ("1,2" or "[1,2]"), tuples ("(1,2)"), nested to any
+    depth up to ``DEEPEST``, or texts. Dicts are not parsed: "dict(type=A,size=2)" is a text. Spaces and
+    enclosing quotation marks are removed.
 
     Raises:
-        UsageError: there is no "=", no key, a bracket is not closed, or too many stand within each other.
+        UsageError: "=" or the key is missing, brackets are unbalanced or nested too deeply.
 
     >>> parse_assignment("model.window=(224,112)")
     ('model.window', (224, 112))
@@ -107,7 +107,7 @@ def parse_assignment(text: str) -> tuple[str, Value]:
 
 
 def parse_value(text: str) -> Value:
-    """One value, as ``parse_assignment`` describes. Raises UsageError where a bracket is not closed."""
+    """Parse one value, as ``parse_assignment`` describes. Raises UsageError for unbalanced brackets."""
     text = text.strip("'\"").replace(" ", "")
     if text.startswith("(") and text.endswith(")"):
         return tuple(_parts(text[1:-1]))
@@ -115,7 +115,7 @@ def parse_value(text: str) -> Value:
         return _parts(text[1:-1])
     if "," in text:
         parts = _split(text)
-        if parts != [text]:  # "f(1,2)" has its comma within brackets that are no tuple's
+        if parts != [text]:  # the comma of "f(1,2)" is inside brackets, so it is a text
             return [parse_value(part) for part in parts]
     return _scalar(text)
 
@@ -125,7 +125,7 @@ def _parts(text: str) -> list[Value]:
 
 
 def _split(text: str) -> list[str]:
-    """The texts between commas that are in no bracket; a comma at the end adds none."""
+    """Split at commas outside brackets; a trailing comma is ignored."""
     for opening, closing in PAIRS.items():
         if text.count(opening) != text.count(closing):
             raise UsageError(f"expected each {opening} closed by {closing}, got {text!r}")

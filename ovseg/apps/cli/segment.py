@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from ovseg.results import LabelMap, Recognition
 
 SEGMENT_TAKES, RECOGNIZE_TAKES = 24, 8
-"""Bytes of memory for each pixel of a large image, measured."""
+"""Memory in bytes per pixel of a large image, measured."""
 VIEW = 2048
 """Long side in pixels of the picture with the labels over the image; label files have the image's size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFiles(ArrayFiles):
-    """Which files ``ovseg segment`` writes."""
+    """The files that ``ovseg segment`` writes."""
 
     probabilities: bool = option(False, FLAG, "The NPZ file also holds every class's probabilities.", OWN)
 
@@ -86,7 +86,7 @@ def segment(models: ModelOptions, options: SegmentOptions, files: LabelFiles, im
 def write_labels(
     opened: Opened, found: LabelMap, folder: Path, given: Inputs, files: LabelFiles, run: dict[str, object]
 ) -> list[str]:
-    """Write a label map, its picture, and what else is asked for."""
+    """Write a label map, its overlay, and the optional files."""
     from ovseg.files.write import make_folder, write_json, write_picture
 
     target = folder / given.stems[opened.file]
@@ -104,7 +104,7 @@ def write_labels(
 
 
 def overlay(view: NDArray[np.uint8], found: LabelMap) -> NDArray[np.uint8]:
-    """The labels as colours over a picture for viewing, with a legend."""
+    """Draw the labels in colours over a picture, with a legend."""
     from ovseg.files.sizes import shrunk_labels
     from ovseg.results import figures
 
@@ -123,7 +123,7 @@ MEANING = (
 
 @dataclass(frozen=True, kw_only=True)
 class Listing(NamedImages):
-    """What ``ovseg recognize`` prints."""
+    """The output of ``ovseg recognize``."""
 
     top: int = option(5, integer(1, MAX_NAMES), "How many names for each image.", OWN)
     json: bool = option(False, FLAG, "Print one JSON object per line.", OWN)

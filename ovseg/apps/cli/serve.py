@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ovseg.apps.serve.images import Sources
 
 CONNECTIONS = 512
-"""Connections at the same time; a request beyond them gets status 503."""
+"""Most simultaneous connections; further requests get status 503."""
 SERVER = "Server"
 TASK_FIELDS = (
     "task",
@@ -37,12 +37,12 @@ TASK_FIELDS = (
     "synonyms",
     "edges",
 )
-"""Options of label maps, which a server does not make."""
+"""Options of label maps, which the server does not offer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions(Options):
-    """Where a server listens, and which images it reads."""
+    """The server's address, and the images that it may read."""
 
     host: str = option("127.0.0.1", TEXT, "The address to listen on; 0.0.0.0 for all networks.", SERVER)
     port: int = option(
@@ -110,18 +110,18 @@ def serve(
 
 
 def check_packages() -> None:
-    """Raise MissingPackageError where a package of the extra is missing."""
+    """Raise MissingPackageError if FastAPI or uvicorn is missing."""
     for name in ("fastapi", "uvicorn"):
         try:
             found = find_spec(name)
-        except ValueError:  # its import was blocked
+        except ValueError:  # the import is blocked
             found = None
         if found is None:
             raise MissingPackageError(f"ovseg serve needs FastAPI and uvicorn ({name}): {extra('serve')}")
 
 
 def find_sources(server: ServerOptions, limits: ServeOptions) -> Sources:
-    """Where images may come from. Raises UsageError for a host or a folder that is none."""
+    """The allowed sources of images. Raises UsageError for an invalid host or folder."""
     from ovseg.apps.serve.hosts import Hosts
     from ovseg.apps.serve.images import Sources
 
@@ -134,14 +134,14 @@ def find_sources(server: ServerOptions, limits: ServeOptions) -> Sources:
 
 
 def run_server(app: FastAPI, opened: socket.socket, stop: Event, log_requests: bool) -> None:
-    """Serve until Ctrl-C, which sets ``stop`` and raises KeyboardInterrupt when everything has ended."""
+    """Serve until Ctrl-C, which sets ``stop`` and raises KeyboardInterrupt after the shutdown."""
     import uvicorn
 
     from ovseg.apps.serve.bounds import is_working
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            stop.set()  # before uvicorn waits for the requests that are there
+            stop.set()  # before uvicorn waits for open requests
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
@@ -156,21 +156,21 @@ def run_server(app: FastAPI, opened: socket.socket, stop: Event, log_requests: b
     try:
         Server(config).run(sockets=[opened])
     finally:
-        if is_working():  # a thread cannot be stopped, and Python would wait for it; it writes nothing
+        if is_working():  # a thread cannot be stopped and would delay the exit; it writes no files
             note("stopped: what was being worked on is given up")
             os._exit(130)
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens; whether a port is free is said before models are loaded.
+    """Open a listening socket, before models are loaded, so that a taken port is reported at once.
 
     Raises:
-        UsageError: there is no such address here.
-        OvsegError: the port is taken or may not be used.
+        UsageError: this machine has no such address.
+        OvsegError: the port is taken or needs privileges.
     """
     known = _address(host)
     try:
-        # An address is not looked up: that works without a network.
+        # Numeric addresses skip the lookup, which may need a network.
         name = str(known) if known else str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError):
         raise UsageError(f"expected host as an address of this machine, got {shown(host)!r}") from None

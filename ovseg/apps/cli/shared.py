@@ -1,7 +1,7 @@
-"""What the commands share: where they print, and how they end.
+"""Output, errors and exit codes of all commands.
 
-Exit codes: 0 done, 1 something failed during the run, 2 misuse, 130 stopped by the user. Every error is one
-line "error: …" on standard error.
+Exit codes: 0 success, 1 failure during the run, 2 misuse, 130 stopped by the user. Every error is one line
+"error: …" on standard error.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from ovseg.errors import OvsegError, OvsegWarning, UsageError, one_line
 from ovseg.files.paths import shown
 
 LONGEST = 800
-"""Characters of an error's line; what was typed may be of any length."""
+"""Most characters of an error's line, because arguments may be of any length."""
 DEBUG = "OVSEG_DEBUG"
-"""Environment variable: anything but empty prints the traceback of an unexpected error."""
+"""Environment variable: if set, unexpected errors are printed with their traceback."""
 FLAGS: dict[str, str] = {}
-"""The flag of each option of the command that runs, by its name in Python."""
+"""The flags of the running command's options, by field name."""
 
 
 class _Terminal(Console):
-    """A console that leaves a reader who has gone, as with ``| head``, to ``reported``."""
+    """A console that leaves a closed pipe, as with ``| head``, to ``reported``."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
-# Paths are printed as they are: ":cat:" in one is no emoji.
+# No emoji codes: paths such as ":cat:" are printed unchanged.
 out, err = _Terminal(soft_wrap=True, emoji=False), _Terminal(stderr=True, soft_wrap=True, emoji=False)
 
 
 def reported(command: Callable[..., None]) -> Callable[..., None]:
-    """``command`` with every error on one line and its exit code; ovseg's warnings are lines too."""
+    """Decorate a command to print each error and each ovseg warning on one line, and to set the exit code."""
 
     @functools.wraps(command)
     def run(*args: object, **options: object) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other packages' warnings are for developers
+            warnings.simplefilter("ignore")  # warnings of other packages are for developers
             warnings.simplefilter("always", OvsegWarning)
             warnings.showwarning = lambda message, *_, **__: note(f"warning: {message}")
             FLAGS.clear()
             try:
                 command(*args, **options)
-                sys.stdout.flush()  # a full disk shows here, and not when Python shuts down
+                sys.stdout.flush()  # a full disk is noticed here, not at Python's shutdown
             except typer.Exit:
                 raise
             except OvsegError as error:
@@ -73,23 +73,23 @@ def reported(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def end(message: str, code: int) -> typer.Exit:
-    """Print an error on one line; the exception that ends the command with ``code``."""
+    """Print an error on one line; returns the exception that ends the command with ``code``."""
     line = " ".join(message.split())
     note(f"error: {line if len(line) <= LONGEST else line[:LONGEST] + '…'}")
     return typer.Exit(code)
 
 
 def note(line: str) -> None:
-    """One line on standard error, above a progress bar where one is shown."""
-    with suppress(OSError):  # where it is full or gone, nothing can be said
+    """Print a line on standard error, above the progress bar if there is one."""
+    with suppress(OSError):  # standard error is full or closed: the line is lost
         err.print(line, markup=False, highlight=False)
 
 
 def tell(line: str) -> bool:
-    """One line on standard output. False: whoever read it has gone, and further lines are dropped."""
+    """Print a line on standard output; False if the pipe is closed, and further lines are dropped."""
     try:
         if err.is_terminal and sys.stdout.isatty():
-            err.print(line, markup=False, highlight=False)  # the same screen: keeps clear of a progress bar
+            err.print(line, markup=False, highlight=False)  # one terminal: print above the progress bar
         else:
             print(line, flush=True)
     except BrokenPipeError:
@@ -99,13 +99,13 @@ def tell(line: str) -> bool:
 
 
 def describe(error: Exception, file: str | os.PathLike[str]) -> str:
-    """What went wrong with one image, in one line that names the file."""
+    """Describe an error of one image in one line that names the file."""
     message = one_line(error) if isinstance(error, OvsegError) else unexpected(error)
     return message if shown(file) in message else f"{shown(file)}: {message}"
 
 
 def unexpected(error: Exception) -> str:
-    """An error that ovseg does not raise itself, in one line; its traceback too where OVSEG_DEBUG is set."""
+    """Describe an error of other packages in one line; OVSEG_DEBUG also prints its traceback."""
     if os.environ.get(DEBUG):
         note("".join(traceback.format_exception(error)))
     if isinstance(error, OSError) and error.strerror:
@@ -117,7 +117,7 @@ def unexpected(error: Exception) -> str:
 
 
 def command_line_form(error: OvsegError) -> str:
-    """An error's message with the options of the commands as one types them.
+    """Replace option names in an error's message by the command line's flags.
 
     >>> FLAGS.update({"logit_scale": "--logit-scale", "surgery": "--surgery"})
     >>> command_line_form(UsageError("expected logit_scale above 0, got 0: use surgery='empty'"))

@@ -1,4 +1,4 @@
-"""What ``ovseg explain`` writes: sheets of heat maps, of compared explanations, of a caption's tokens."""
+"""Writes the results of ``ovseg explain``: sheets of heat maps, compared explanations and caption tokens."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ COLUMNS, ROWS = 5, 4
 
 
 def write_maps(opened: Opened, found: SimilarityMap, outputs: Outputs, full_size: bool) -> list[str]:
-    """Write the maps of an image on sheets, and as arrays where they are asked for.
+    """Write the maps of an image on sheets, and the optional files.
 
     Args:
         opened: the image.
         found: its maps.
-        outputs: where results go.
-        full_size: the arrays hold the maps at the image's size too.
+        outputs: writes the files.
+        full_size: the NPZ file also holds the maps at the image's size.
     """
     outputs.write_pictures(opened.file, sheets(opened.view, found))
     if outputs.npz:
@@ -51,9 +51,9 @@ def _range(grid: NDArray[np.float32]) -> dict[str, float | None]:
 
 
 def sheets(image: NDArray[np.uint8], found: SimilarityMap) -> Iterator[NDArray[np.uint8]]:
-    """Pictures of at most ``COLUMNS`` times ``ROWS`` cells: the image, then the heat map of each text.
+    """Yield sheets of at most ``COLUMNS`` x ``ROWS`` cells: the image, then the heat map of each text.
 
-    Each is made when it is asked for, so memory does not depend on the number of texts or the image's size.
+    Sheets are made one at a time: memory does not depend on the number of texts or the image's size.
     """
     from ovseg.files.sizes import shrunk, viewing_size
     from ovseg.results import SimilarityMap, figures
@@ -70,10 +70,10 @@ def sheets(image: NDArray[np.uint8], found: SimilarityMap) -> Iterator[NDArray[n
 
 
 def arrays(found: SimilarityMap, full_size: bool) -> Arrays:
-    """What --npz writes. With ``full_size``, what it takes is said before it is taken.
+    """The arrays of --npz. Large maps of ``full_size`` get a note on their memory use.
 
     Raises:
-        OvsegError: the maps at the image's size are larger than one array may be.
+        OvsegError: the maps at the image's size exceed the limit of an array.
     """
     import numpy as np
 
@@ -101,7 +101,7 @@ def arrays(found: SimilarityMap, full_size: bool) -> Arrays:
 
 
 def write_tokens(opened: Opened, found: CaptionTokens, outputs: Outputs) -> list[str]:
-    """Write the sheet of a caption's tokens; a line with the marked ones."""
+    """Write the sheet of a caption's tokens and the optional files; returns a line with the marked tokens."""
     import numpy as np
 
     from ovseg.explanation.picture import MARKED, token_sheet
@@ -127,14 +127,14 @@ def write_tokens(opened: Opened, found: CaptionTokens, outputs: Outputs) -> list
 def write_compared(
     opened: Opened, found: Compared, outputs: Outputs, masks: Sequence[str], refused: Sequence[str] = ()
 ) -> list[str]:
-    """Write the contact sheets of an image, and the scores and what else is asked for; the lines of scores.
+    """Write the contact sheets of an image and the optional files; returns the lines of scores.
 
     Args:
         opened: the image.
         found: its maps by each explanation.
-        outputs: where results go.
-        masks: where each text is, as ``read_truths`` takes them.
-        refused: explanations that do not apply to the model, whose places stay empty.
+        outputs: writes the files.
+        masks: ground truth of each text, as for ``read_truths``.
+        refused: names of explanations that do not apply to the model; their cells are grey.
     """
     import numpy as np
 
@@ -160,7 +160,7 @@ def write_compared(
 
 
 def _record(maps: SimilarityMap, method: str, scores: AllScores | None) -> dict[str, dict[str, float | None]]:
-    """The range and the scores of each text's map."""
+    """The range and the scores of each map, by text."""
     record = {name: _range(grid) for name, grid in zip(maps.names, maps.grid, strict=True)}
     for name, score in ({} if scores is None else scores[method]).items():
         record[name]["mSC"] = None if score is None else score.contrast
@@ -169,7 +169,7 @@ def _record(maps: SimilarityMap, method: str, scores: AllScores | None) -> dict[
 
 
 def _lines(file: Path, found: Compared, scores: AllScores | None) -> Iterator[str]:
-    """The scores of each explanation, and which maps say nothing."""
+    """Yield a line of scores for each explanation; print a note on constant maps."""
     from ovseg.explanation.picture import is_flat
 
     for method, maps in found.maps.items():
@@ -185,15 +185,15 @@ def _lines(file: Path, found: Compared, scores: AllScores | None) -> Iterator[st
 
 
 def read_truths(masks: Sequence[str], shape: tuple[int, ...]) -> list[Truth]:
-    """Where each text is.
+    """Read the ground truth of each text.
 
     Args:
-        masks: a file for each text; FILE:7 is the pixels of value 7 in a file of class indices, where 255
-            does not count.
-        shape: of the image, (H, W, …).
+        masks: a file for each text; FILE:7 selects the pixels of value 7 in a file of class indices, in
+            which 255 is ignored.
+        shape: (H, W, …) of the image.
 
     Raises:
-        DataError: a file cannot be read, or has another size than the image.
+        DataError: a file cannot be read, or its size is not the image's.
     """
     import numpy as np
 
@@ -212,7 +212,7 @@ def read_truths(masks: Sequence[str], shape: tuple[int, ...]) -> list[Truth]:
 
 
 def check_masks(masks: Sequence[str], count: int, images: int) -> None:
-    """Raise UsageError unless there is one image, and a mask for each of ``count`` texts, a file."""
+    """Raise UsageError unless there is one image, and an existing mask file for each of ``count`` texts."""
     if not masks:
         return
     if images != 1:
