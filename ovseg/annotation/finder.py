@@ -12,6 +12,7 @@ import ovseg
 from ovseg.annotation.classes import Classes
 from ovseg.annotation.records import Picture, Region
 from ovseg.errors import UsageError
+from ovseg.files.pictures import GROUP
 from ovseg.masks.encoded import Asked, EncodedImage, Setup, words_of_classes
 from ovseg.masks.exclusive import exclusive
 from ovseg.masks.find import find
@@ -23,8 +24,6 @@ from ovseg.words.vocabulary import Vocabulary
 
 REPORTED = 0.01
 """The presence from which on a class is listed in a record."""
-GROUP = 8
-"""Pictures that go through CLIP together where the options do not say how many."""
 
 
 class MaskFinder:

@@ -216,6 +216,36 @@ def _each(
             on_error(index, error)
 
 
+GROUP = 8
+"""Images that go through CLIP together where no batch size is given."""
+GROUP_PIXELS = 24_000_000
+"""Fewer go together once they have about this many pixels, to bound memory."""
+Item = TypeVar("Item")
+
+
+def grouped(images: Iterable[Item], pixels: Callable[[Item], int], count: int) -> Iterator[list[Item]]:
+    """Images in lists that may be held together, each handed out as soon as it is full.
+
+    Args:
+        images: read as they are needed.
+        pixels: how many pixels one of them has.
+        count: images in a list, fewer where they have ``GROUP_PIXELS``.
+
+    >>> list(grouped([3, 2, GROUP_PIXELS, 1], int, 2))
+    [[3, 2], [24000000], [1]]
+    """
+    group: list[Item] = []
+    total = 0
+    for image in images:
+        group.append(image)
+        total += pixels(image)
+        if len(group) >= count or total >= GROUP_PIXELS:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
+
+
 class Pictures:
     """Images as (H, W, 3) uint8 RGB arrays, read lazily.
 

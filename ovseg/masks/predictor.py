@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ovseg.clip.text import Progress
 from ovseg.errors import OvsegError, UsageError, described
 from ovseg.files.cache import ContentCache
-from ovseg.files.pictures import ImageLike, OnError, check_several, load_image
+from ovseg.files.pictures import GROUP, ImageLike, OnError, check_several, grouped, load_image
 from ovseg.masks.encoded import Asked, EncodedImage, Setup, parse_words
 from ovseg.masks.find import find, text_masks
 from ovseg.masks.session import Session
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ovseg.options.annotation import MaskChoices
-
-GROUP = 8
-"""Images that CLIP encodes in one batch, unless a batch size is given."""
-GROUP_PIXELS = 24_000_000
-"""A batch ends early once its images have this many pixels."""
 
 
 class TextToMask:
@@ -167,7 +162,7 @@ class TextToMask:
 
     def _encode_each(self, images: Iterable[ImageLike]) -> Iterator[EncodedImage | OvsegError]:
         """Encode each image, or yield the error; CLIP encodes several in one batch."""
-        for group in self._groups(images):
+        for group in grouped(_loaded(images), _pixels, self.options.batch or GROUP):
             new = [one for one in group if not isinstance(one, OvsegError) and one not in self._encoded]
             try:
                 made = self.model.dense_features_each(new if len(new) > 1 else [], options=self.options)
@@ -182,20 +177,15 @@ class TextToMask:
                 except OvsegError as error:
                     yield error
 
-    def _groups(self, images: Iterable[ImageLike]) -> Iterator[list[NDArray[np.uint8] | OvsegError]]:
-        """The images in groups that fit into memory together."""
-        group: list[NDArray[np.uint8] | OvsegError] = []
-        pixels = 0
-        for image in images:
-            try:
-                picture = load_image(image)
-            except OvsegError as error:
-                group.append(error)
-            else:
-                group.append(picture)
-                pixels += picture.shape[0] * picture.shape[1]
-            if len(group) >= (self.options.batch or GROUP) or pixels >= GROUP_PIXELS:
-                yield group
-                group, pixels = [], 0
-        if group:
-            yield group
+
+def _loaded(images: Iterable[ImageLike]) -> Iterator[NDArray[np.uint8] | OvsegError]:
+    """Each image, or why it cannot be read."""
+    for image in images:
+        try:
+            yield load_image(image)
+        except OvsegError as error:
+            yield error
+
+
+def _pixels(one: NDArray[np.uint8] | OvsegError) -> int:
+    return 0 if isinstance(one, OvsegError) else one.shape[0] * one.shape[1]

@@ -15,6 +15,7 @@ This room imports no torch: the command line reads its defaults before any model
 from ovseg.options.annotation import CVAT_FUNCTIONS as CVAT_FUNCTIONS
 from ovseg.options.annotation import ENGINES as ENGINES
 from ovseg.options.annotation import FORMATS as FORMATS
+from ovseg.options.annotation import LABEL_FIELDS as LABEL_FIELDS
 from ovseg.options.annotation import MAP_THRESHOLDS as MAP_THRESHOLDS
 from ovseg.options.annotation import MASK_CHOICES as MASK_CHOICES
 from ovseg.options.annotation import POINT_RULES as POINT_RULES

@@ -104,6 +104,10 @@ ENGINES = ("local", "ray")
 CVAT_FUNCTIONS = ("detection", "interaction", "tracking")
 
 
+LABEL_FIELDS = ("task", *(name for name in SegmentOptions.names() if name not in InputOptions.names()))
+"""The options of ``AnnotateOptions`` that concern label maps alone."""
+
+
 @documented
 @dataclass(frozen=True, kw_only=True)
 class AnnotateOptions(MaskOptions, SegmentOptions):

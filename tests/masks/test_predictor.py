@@ -15,10 +15,10 @@ from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncode
 from ovseg.errors import ImageError, UsageError
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.files.cache import KEPT
+from ovseg.files.pictures import GROUP
 from ovseg.maps.points import paper_points
 from ovseg.maps.similarity import min_max
 from ovseg.masks import TextToMask
-from ovseg.masks.predictor import GROUP
 from ovseg.segmenters.grabcut import GrabCut
 from ovseg.segmenters.sam import SegmentAnything
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -19,10 +20,9 @@ from ovseg.annotation.run.folder import record_path
 from ovseg.annotation.run.images import ImageFile, Row
 from ovseg.annotation.run.reading import Loaded, load_ahead, reason
 from ovseg.errors import OvsegError, UsageError
+from ovseg.files.pictures import grouped
 from ovseg.files.write import make_folder, write_file
 
-BATCH_PIXELS = 24_000_000
-"""About how many pixels of a group's pictures go through CLIP in one batch, to bound memory."""
 PROBE = 4 << 20
 
 
@@ -69,7 +69,7 @@ class Work:
         """Yield the row of each needed image and its record, which is None if the row has an error."""
         with closing(load_ahead((image for group in groups for image in group), self.threads)) as loads:
             for group in groups:
-                for batch in _batches(loads, len(group)):
+                for batch in grouped(islice(loads, len(group)), _pixels, len(group)):
                     yield from self._find(batch, needed)
 
     def write(self, row: Row, record: Record | None) -> Row:
@@ -176,16 +176,5 @@ def can_write(folder: Path) -> bool:
     return True
 
 
-def _batches(loads: Iterator[Loaded], count: int) -> Iterator[list[Loaded]]:
-    """The next ``count`` images in batches of about ``BATCH_PIXELS``."""
-    batch: list[Loaded] = []
-    pixels = 0
-    for _ in range(count):
-        batch.append(next(loads))
-        picture = batch[-1].picture
-        pixels += 0 if picture is None else picture.shape[0] * picture.shape[1]
-        if pixels >= BATCH_PIXELS:
-            yield batch
-            batch, pixels = [], 0
-    if batch:
-        yield batch
+def _pixels(loaded: Loaded) -> int:
+    return 0 if loaded.picture is None else loaded.picture.shape[0] * loaded.picture.shape[1]

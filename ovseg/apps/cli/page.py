@@ -13,22 +13,13 @@ from ovseg.apps.cli.inputs import check_out, check_paths
 from ovseg.apps.cli.loading import check_models, little_known, load_model, load_segmenter
 from ovseg.apps.cli.shared import note, reported, tell
 from ovseg.files.paths import shown
-from ovseg.options import AnnotateOptions, ModelOptions, Options, SegmenterOptions
+from ovseg.options import LABEL_FIELDS, AnnotateOptions, ModelOptions, Options, SegmenterOptions
 from ovseg.options.fields import ANY_TEXT, FLAG, TEXT, integer, option
 
 if TYPE_CHECKING:
     from ovseg.annotation.classes import Classes
 
-NOT_ASKED = (
-    "task",
-    "logit_scale",
-    "background",
-    "background_threshold",
-    "area_threshold",
-    "synonyms",
-    "edges",
-    "batch",
-)
+NOT_ASKED = (*LABEL_FIELDS, "batch")
 """Options of ``ovseg annotate`` that do not apply to a page of masks."""
 
 

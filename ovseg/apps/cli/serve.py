@@ -17,7 +17,7 @@ from ovseg.apps.cli.loading import check_models, encode_texts, little_known, loa
 from ovseg.apps.cli.shared import note, reported, tell
 from ovseg.errors import MissingPackageError, OvsegError, UsageError, extra
 from ovseg.files.paths import expand, shown
-from ovseg.options import AnnotateOptions, ModelOptions, Options, SegmenterOptions, ServeOptions
+from ovseg.options import LABEL_FIELDS, AnnotateOptions, ModelOptions, Options, SegmenterOptions, ServeOptions
 from ovseg.options.fields import FLAG, TEXT, integer, option
 
 if TYPE_CHECKING:
@@ -28,16 +28,6 @@ if TYPE_CHECKING:
 CONNECTIONS = 512
 """Most simultaneous connections; further requests get status 503."""
 SERVER = "Server"
-TASK_FIELDS = (
-    "task",
-    "logit_scale",
-    "background",
-    "background_threshold",
-    "area_threshold",
-    "synonyms",
-    "edges",
-)
-"""Options of label maps, which the server does not offer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +60,7 @@ class ServerOptions(Options):
 
 @reported
 @with_options(
-    ModelOptions, SegmenterOptions, AnnotateOptions, ServeOptions, ServerOptions, without=TASK_FIELDS
+    ModelOptions, SegmenterOptions, AnnotateOptions, ServeOptions, ServerOptions, without=LABEL_FIELDS
 )
 def serve(
     models: ModelOptions,
