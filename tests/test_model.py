@@ -12,6 +12,7 @@ from PIL import Image
 import ovseg
 from ovseg.errors import ImageError, UsageError
 from ovseg.evaluation.data.scenes import make_scene
+from ovseg.options import SegmentOptions
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,16 @@ def test_background_in_all_its_forms(model, scene):
     assert (
         model.segment(scene.image, vocabulary, background_threshold=1.0, logit_scale=1.0).array == 0
     ).all()
+
+
+def test_background_words_by_themselves(model, scene):
+    names = ["red circle", "blue star", "background"]
+    options = SegmentOptions(background="auto", templates="plain")
+    found = model.segment(scene.image, names, options=options)
+    words = model.vocabulary(names, options).texts[2]
+    assert len(words) > 50 and found.names == tuple(names) and (found.array == 2).any()
+    by_hand = dict(zip(names, [*names[:2], words]))
+    np.testing.assert_array_equal(found.array, model.segment(scene.image, by_hand, templates="plain").array)
 
 
 def test_recognition_scores_and_their_form(model, scene):

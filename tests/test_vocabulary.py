@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ovseg.errors import UsageError
+from ovseg.words.background import stuff, with_background
 from ovseg.words.vocabulary import (
     Vocabulary,
     as_vocabulary,
@@ -334,3 +335,71 @@ def test_background_words_make_a_class_in_front():
 def test_an_empty_text_names_no_vocabulary(name):
     with pytest.raises(UsageError, match="expected a vocabulary's name or file, got '"):
         load_vocabulary(name)
+
+
+# ------------------------------------------------------------------------------- background words by themselves
+
+
+def near(*pairs):
+    """An encoder of distinct texts, in which the texts of each pair are alike."""
+
+    def encode(texts):
+        features = np.eye(len(texts))
+        for one, other in pairs:
+            features[texts.index(one)] = 0.6 * features[texts.index(one)] + 0.8 * features[texts.index(other)]
+        return features
+
+    return encode
+
+
+def test_stuff_leaves_out_what_shares_a_word_with_a_class():
+    names = stuff(as_vocabulary({"Potted plants": "flower pots", "d": "diningtable"}), near())
+    assert {"flower", "table"}.isdisjoint(names) and {"vegetable", "grass", "plant"} <= set(names)
+
+
+def test_stuff_leaves_out_what_is_nearest_both_ways():
+    assert "grass" not in stuff(as_vocabulary("lawn"), near(("lawn", "grass")))
+    # "moss" is nearer to "lawn" than to anything, but "lawn" is nearest to "grass".
+    names = stuff(as_vocabulary("lawn"), lambda texts: _three(texts))
+    assert "moss" in names and "grass" not in names
+
+
+def _three(texts):
+    features = np.eye(len(texts))
+    lawn, grass, moss = (texts.index(name) for name in ("lawn", "grass", "moss"))
+    features[grass] = 0.9 * features[lawn] + 0.1 * features[grass]
+    features[moss] = 0.5 * features[lawn] + 0.5 * features[moss]
+    return features
+
+
+def test_a_class_of_near_texts_still_has_a_nearest_name():
+    """The nearest name of "automobile" is not "car", which is the same class."""
+    encode = near(("automobile", "car"), ("road", "car"))
+    assert "road" not in stuff(as_vocabulary({"car": "car, automobile"}), encode)
+
+
+@pytest.mark.parametrize(
+    "names, background, wanted",
+    [
+        ("dog, cat", ("background", "dog", "cat"), 91),
+        ("dog, Background, cat", ("dog", "Background", "cat"), 91),
+        ({"dog": "dog", "background": "sky"}, ("dog", "background"), 1),
+        ({"background": "sky, background"}, ("background",), 2),
+    ],
+    ids=str,
+)
+def test_auto_fills_a_background_that_has_no_texts_of_its_own(names, background, wanted):
+    found = with_background(as_vocabulary(names), "auto", near())
+    assert found.names == background and len(found.texts[found.background]) == wanted
+
+
+def test_auto_that_leaves_nothing_is_an_error():
+    everything = load_vocabulary("coco_stuff164k")
+    with pytest.raises(UsageError, match="^background 'auto' has no stuff"):
+        with_background(everything, "auto", near())
+
+
+def test_words_and_none_are_as_ever():
+    given = as_vocabulary("car")
+    assert with_background(given, None, near()) is given
+    assert with_background(given, ["auto"], near()) == given.with_background(["auto"])

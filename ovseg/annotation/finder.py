@@ -43,7 +43,7 @@ class MaskFinder:
     def __init__(
         self, model: Model, segmenter: Segmenter, classes: Classes, options: AnnotateOptions | None = None
     ) -> None:
-        classes, options = with_background(classes, options or AnnotateOptions())
+        classes, options = with_background(model, classes, options or AnnotateOptions())
         if not classes.objects:
             raise UsageError("expected a class besides 'background', got none")
         self.setup = Setup(model, segmenter, options)
@@ -111,7 +111,7 @@ class LabelFinder:
     """
 
     def __init__(self, model: Model, classes: Classes, options: AnnotateOptions | None = None) -> None:
-        classes, options = with_background(classes, options or AnnotateOptions(task="labels"))
+        classes, options = with_background(model, classes, options or AnnotateOptions(task="labels"))
         model.check_window(options)
         if classes.thresholds:
             raise UsageError("thresholds of classes need the task 'instances', got 'labels'")
@@ -170,9 +170,11 @@ def describe_models(model: Model, segmenter: Segmenter | None) -> dict[str, obje
     }
 
 
-def with_background(classes: Classes, options: AnnotateOptions) -> tuple[Classes, AnnotateOptions]:
+def with_background(
+    model: Model, classes: Classes, options: AnnotateOptions
+) -> tuple[Classes, AnnotateOptions]:
     """Words as ``background`` become a class of that name, as in ``Model.segment``."""
     if options.background is None:
         return classes, options
-    vocabulary = classes.vocabulary.with_background(options.background)
+    vocabulary = model.vocabulary(classes.vocabulary, options)
     return replace(classes, vocabulary=vocabulary), replace(options, background=None)

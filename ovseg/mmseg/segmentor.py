@@ -27,7 +27,7 @@ from ovseg.mmseg.transforms import ClipPreProcessor
 from ovseg.model import Model
 from ovseg.model.engine import classify, stream
 from ovseg.options import LoadOptions, ModelOptions, Plain, SegmentOptions
-from ovseg.options.checks import check_flag
+from ovseg.options.checks import AUTO, check_flag
 from ovseg.options.fields import check_known
 from ovseg.results.figures import palette
 from ovseg.weights.checkpoints import fitted
@@ -91,7 +91,9 @@ class OpenVocabularySegmentor(BaseSegmentor):
         options = SegmentOptions.make(None, choices)
         resolve_templates(options.templates)
         row = get_method(method)
-        words = find_vocabulary(vocabulary).with_background(options.background)
+        words = find_vocabulary(vocabulary)
+        if options.background != AUTO:  # which compares texts, see below; other words are checked at once
+            words.with_background(options.background)
         if not isinstance(data_preprocessor, torch.nn.Module):
             # From mmseg's registry, whatever the default scope is.
             data_preprocessor = MODELS.build(data_preprocessor)
@@ -109,11 +111,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
         self.core.check_window(options)
         self._check_normalisation()
         self.options, self.loading, self.weights, self.keep_logits = options, loading, weights, keep_logits
-        self._name(vocabulary, words)
-
-    def _name(self, given: str | Sequence[str] | Vocabulary, words: Vocabulary) -> None:
-        self.vocabulary = words
-        self._vocabulary_name = given if isinstance(given, str) else ", ".join(words.names)
+        self.set_vocabulary(vocabulary)
 
     def _check_normalisation(self) -> None:
         loaded, got = self.core.loaded, self.data_preprocessor
@@ -157,7 +155,9 @@ class OpenVocabularySegmentor(BaseSegmentor):
 
     def set_vocabulary(self, names: str | Sequence[str] | Vocabulary) -> None:
         """Other class names for the next prediction, in any form that ``vocabulary`` takes."""
-        self._name(names, find_vocabulary(names).with_background(self.options.background))
+        self._given = names
+        self.vocabulary = self.core.vocabulary(find_vocabulary(names), self.options)
+        self._vocabulary_name = names if isinstance(names, str) else ", ".join(self.vocabulary.names)
 
     def extract_feat(self, inputs: Images) -> list[Tensor]:
         """Projected patch tokens of every image on its grid, (D, h, w) each, not L2-normalised."""
@@ -260,3 +260,4 @@ class OpenVocabularySegmentor(BaseSegmentor):
         super()._load_from_state_dict(state_dict, prefix, *rest)
         loaded = replace(self.core.loaded, tuned=True)
         self.core = Model(loaded, self.core.method, TextCache() if self.loading.cache else None)
+        self.set_vocabulary(self._given)

@@ -22,9 +22,11 @@ from ovseg.files.pictures import ImageLike, OnError, Pictures
 from ovseg.maps.similarity import cosine, place_features
 from ovseg.model.engine import Dense, on_token_grid, stream
 from ovseg.model.inputs import check_window, exact, input_size, preprocess
-from ovseg.options import InputOptions
+from ovseg.options import InputOptions, SegmentOptions
 from ovseg.options.checks import Size, Templates
 from ovseg.results.base import ImageFeatures, ImageTokens
+from ovseg.words.background import with_background
+from ovseg.words.vocabulary import Names, Vocabulary, as_vocabulary
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -133,6 +135,25 @@ class FrozenClip:
         listed = [names] if isinstance(names, str) else names
         with exact(self.device):
             return self._text.encode(listed, templates, progress).to(self.device)
+
+    def vocabulary(self, names: Names, options: SegmentOptions) -> Vocabulary:
+        """The classes of ``names`` with the background words of ``options``, "auto" resolved.
+
+        Raises:
+            UsageError: ``names`` or the background words are wrong.
+
+        Example:
+            >>> import ovseg
+            >>> options = ovseg.options.SegmentOptions(background="auto")
+            >>> found = ovseg.load_model("tiny").vocabulary("dog, potted plant", options)
+            >>> found.names, "grass" in found.texts[0], "plant" in found.texts[0]
+            (('background', 'dog', 'potted plant'), True, False)
+        """
+
+        def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+            return np.asarray(self.encode_text(texts, options.templates).cpu().numpy())
+
+        return with_background(as_vocabulary(names), options.background, encode)
 
     def preprocess(
         self,

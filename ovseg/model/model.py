@@ -149,7 +149,7 @@ class Model(FrozenClip):
         """``segment`` of several images in order; ``on_error`` as in ``similarity_each``."""
         check_flag("probabilities", probabilities)
         chosen = SegmentOptions.make(options, choices)
-        vocabulary = as_vocabulary(names).with_background(chosen.background)
+        vocabulary = self.vocabulary(names, chosen)
         text = self.encode_text(vocabulary.flat, chosen.templates)
 
         def finish(dense: Dense[Shape]) -> LabelMap:

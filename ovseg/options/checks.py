@@ -24,6 +24,8 @@ DEVICES = ("cpu", "cuda", "mps", "xpu", "hpu", "npu", "mlu", "xla")
 """Kinds of devices that can hold and compute a model, where PyTorch was built for them."""
 MAX_SIDE = 16_384
 """The longest side of an encoder input, a window or a stride, in pixels."""
+AUTO = "auto"
+"""Background words that ovseg chooses, see ``ovseg.words.background``. A list ``["auto"]`` is a word."""
 
 
 def check_choice(what: str, value: object, allowed: Sequence[str], none: bool = False) -> str:
@@ -138,6 +140,11 @@ def check_words(what: str, value: object, empty: bool = False) -> tuple[str, ...
     if not words and not empty:
         raise UsageError(f"expected {what} with at least one word, got none")
     return words
+
+
+def check_background(what: str, value: object) -> str | tuple[str, ...]:
+    """ "auto" as it is, other words as ``check_words`` has them. Raises UsageError."""
+    return AUTO if isinstance(value, str) and value.strip() == AUTO else check_words(what, value)
 
 
 def check_templates(what: str, value: object) -> Templates:

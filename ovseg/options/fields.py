@@ -176,6 +176,7 @@ def read_path(name: str, text: str) -> str:
 FLAG = Kind(checks.check_flag)
 SIZE = Kind(checks.check_size, read_size, metavar="SIZE")
 WORDS = Kind(checks.check_words)
+BACKGROUND = Kind(checks.check_background)
 SOME_WORDS = Kind(partial(checks.check_words, empty=True))
 """Words, or none."""
 TEMPLATES = Kind(checks.check_templates, choices=("paper", "imagenet", "plain"), several=True)

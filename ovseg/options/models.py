@@ -10,6 +10,7 @@ from typing import TypedDict
 from ovseg.errors import UsageError, described
 from ovseg.options.checks import Size, Templates, pair
 from ovseg.options.fields import (
+    BACKGROUND,
     DEVICE,
     FLAG,
     INPUT,
@@ -19,7 +20,6 @@ from ovseg.options.fields import (
     TEMPLATES,
     TEXT,
     WEIGHTS,
-    WORDS,
     Options,
     choice,
     documented,
@@ -165,7 +165,10 @@ class SegmentOptions(InputOptions):
         50.0, number(0, math.inf, above=True), "Factor of the cosines before the softmax over the texts."
     )
     background: Sequence[str] | None = option(
-        None, WORDS, "Words that become a class 'background' in front of the others: 'wall, floor'."
+        None,
+        BACKGROUND,
+        "Words that become a class 'background' in front of the others: 'wall, floor'; auto: the stuff of "
+        "COCO-Stuff that none of the names means.",
     )
     background_threshold: float | None = option(
         None,

@@ -53,6 +53,26 @@ def test_the_record_says_what_was_done_to_what_with_what(run, read, picture, tmp
     assert record["vocabulary"]["digest"] == as_vocabulary("bricks, waves").digest()
 
 
+def test_background_auto_is_recorded_name_by_name(run, read, picture, tmp_path):
+    run(
+        "segment",
+        picture,
+        "bricks, grass",
+        "--background",
+        "auto",
+        "--templates",
+        "plain",
+        "--out",
+        tmp_path,
+        "--json",
+    )
+    record = read(tmp_path / "a.labels.json")
+    words = record["vocabulary"]["texts"][0]
+    assert record["names"] == ["background", "bricks", "grass"] == record["vocabulary"]["names"]
+    assert record["options"]["background"] == "auto"
+    assert "sky" in words and "grass" not in words and len(words) > 50
+
+
 def test_every_option_of_the_model_is_reachable(run, read, picture, tmp_path):
     options = {
         "size": "32x48", "window": "16", "stride": "8x16", "batch": "3", "resize": "pillow",

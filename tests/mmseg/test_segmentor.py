@@ -16,6 +16,8 @@ from ovseg.errors import UsageError
 from ovseg.evaluation.data.scenes import NAMES
 from ovseg.maps.labels import probabilities
 from ovseg.maps.similarity import resize
+from ovseg.model import Model
+from ovseg.options import SegmentOptions
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -119,6 +121,24 @@ def test_windows_are_those_of_the_core(model):
     for image, got in zip(images, labels(segmentor.test_step(data))):
         wanted = model.segment(image, names, size=image.shape[:2], **options)
         np.testing.assert_array_equal(got, wanted.array)
+
+
+def test_background_words_by_themselves_are_those_of_the_core(model):
+    images, data = batch((64, 80))
+    segmentor = build(background="auto")
+    wanted = model.vocabulary(NAMES, SegmentOptions(background="auto", templates="plain"))
+    assert segmentor.vocabulary == wanted and segmentor.out_channels == len(NAMES) + 1
+    assert segmentor.describe()["background"] == "auto"
+    found = model.segment(images[0], wanted, size=(64, 80), templates="plain")
+    np.testing.assert_array_equal(labels(segmentor.test_step(data))[0], found.array)
+
+
+def test_new_weights_choose_background_words_anew(monkeypatch):
+    segmentor = build(background="auto")
+    asked = []
+    monkeypatch.setattr(Model, "vocabulary", lambda self, *given: asked.append(self) or segmentor.vocabulary)
+    segmentor.load_state_dict(segmentor.state_dict())
+    assert asked == [segmentor.core]
 
 
 def test_logits_are_the_logarithms_of_the_cores_probabilities(model, tmp_path):

@@ -51,7 +51,7 @@ def record_of_run(
             "precision": models.precision,
         },
         "options": options.describe(),
-        "vocabulary": {"digest": names.digest(), "names": list(names.names)},
+        "vocabulary": {"digest": names.digest(), **names.describe()},
     }
 
 

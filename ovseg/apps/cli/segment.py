@@ -27,6 +27,7 @@ from ovseg.apps.cli.shared import err, reported
 from ovseg.errors import UsageError
 from ovseg.files.paths import shown
 from ovseg.options import ModelOptions, RecognitionOptions, SegmentOptions
+from ovseg.options.checks import AUTO
 from ovseg.options.fields import FLAG, integer, option
 from ovseg.words.names import MAX_NAMES
 
@@ -65,18 +66,21 @@ def segment(models: ModelOptions, options: SegmentOptions, files: LabelFiles, im
     folder = check_out(files.out)
     check_models(models)
     given = read_inputs(images, files)
-    names = given.names.with_background(options.background)
+    if options.background != AUTO:
+        given.names.with_background(options.background)  # an error is said before weights are loaded
     model = load_model(models)
     from ovseg.files.write import make_folder
 
     model.check_window(options)
+    names = model.vocabulary(given.names, options)
     encode_texts(model, names.flat, options.templates)
-    run = record_of_run("segment", model, models, options, given.names) if files.json else {}
+    run = record_of_run("segment", model, models, options, names) if files.json else {}
     make_folder(folder)
+    resolved = replace(options, background=None)
 
     def labels(pairs: Iterator[tuple[Path, NDArray[np.uint8]]]) -> Iterator[LabelMap]:
         pictures = (picture for _, picture in pairs)
-        return model.segment_each(pictures, given.names, options=options, probabilities=files.probabilities)
+        return model.segment_each(pictures, names, options=resolved, probabilities=files.probabilities)
 
     finish = partial(write_labels, folder=folder, given=given, files=files, run=run)
     work = Work(partial(open_image, takes=SEGMENT_TAKES, side=VIEW), labels, finish)
