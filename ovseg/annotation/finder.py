@@ -163,7 +163,7 @@ def describe_models(model: Model, segmenter: Segmenter | None) -> dict[str, obje
         "model": {
             "name": model.loaded.name,
             "weights": weights.given if weights.is_random else weights.sha256,
-            "method": model.method.name,
+            **model.method.describe(),
             "precision": str(next(model.clip.visual.parameters()).dtype).removeprefix("torch."),
         },
         "segmenter": None if segmenter is None else segmenter.name,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.errors import UsageError, described
+from ovseg.options import Plain
 from ovseg.options.checks import check_choice, check_integer, check_text
+
+POSITIONS = ("bilinear", "bicubic", "bicubic_antialias", "bicubic_factor")
+"""How positions reach another grid; the last scales by (n + 0.1) / native, as the code of DINO and SCLIP does."""
+WHOLE = ("fitted", "cut")
+"""Sides that are not whole patches: resized to them, or cut, and the map stretched to the input's size and from there
+to the label map's, as NACLIP's code does."""
 
 
 class Heads(NamedTuple):
@@ -126,30 +134,26 @@ def attend(terms: list[Term], v: Tensor, start: int = 0) -> Tensor:
     """The form's output for the queries from ``start`` on, (B, heads, P+N-start, d), fused."""
     if not terms:
         return v[:, :, start:]
-    total: Tensor | None = None
-    for term in terms:
-        bias = None if term.bias is None else term.bias[start:]
-        out = F.scaled_dot_product_attention(
-            term.a[:, :, start:], term.b, v, attn_mask=bias, scale=term.scale
-        )
-        out = out if term.weight == 1 else out * term.weight
-        total = out if total is None else total + out
-    assert total is not None  # terms is not empty
-    return total
+
+    def one(term: Term) -> Tensor:
+        query, bias = term.a[:, :, start:], None if term.bias is None else term.bias[start:]
+        out = F.scaled_dot_product_attention(query, term.b, v, attn_mask=bias, scale=term.scale)
+        return out if term.weight == 1 else out * term.weight
+
+    return reduce(torch.add, map(one, terms))
 
 
 def weights(terms: list[Term], v: Tensor) -> Tensor:
     """The form's attention weights, (B, heads, P+N, P+N), kept in the graph."""
     if not terms:
         return torch.eye(v.shape[2], dtype=v.dtype, device=v.device).expand(*v.shape[:2], -1, -1)
-    total: Tensor | None = None
-    for term in terms:
+
+    def one(term: Term) -> Tensor:
         logits = term.scale * (term.a @ term.b.transpose(-1, -2))
         logits = logits if term.bias is None else logits + term.bias
-        share = term.weight * logits.softmax(dim=-1)
-        total = share if total is None else total + share
-    assert total is not None
-    return total
+        return term.weight * logits.softmax(dim=-1)
+
+    return reduce(torch.add, map(one, terms))
 
 
 @dataclass(frozen=True)
@@ -166,13 +170,13 @@ class Method:
             come from the changed tokens themselves.
         residual: whether the changed tokens keep what they were before the block.
         ffn: whether the changed tokens go through the feed-forward network.
-        resize: how the position embedding reaches other grids: "bilinear", "bicubic" or "bicubic_antialias".
+        resize: how the position embedding reaches other grids, one of ``POSITIONS``.
         source: the paper.
-        class_token_weight: this much of the changed path's class token, L2-normalised, is taken from every
-            L2-normalised patch token, and so from each text's map (SegEarth-OV: 0.3); 0 switches it off.
-            Towers that pool otherwise give what their pooling makes of the changed path in its place.
+        class_token_weight: this much of the changed path's unit class token (or what the tower's pooling makes
+            of the changed path) is taken from every unit patch token (SegEarth-OV: 0.3); 0 switches it off.
         attention: whether the changed tokens take in the block's attention; without it the feed-forward
             network alone is left (a row of the paper's Table 4).
+        whole: how sides that are not whole patches are treated, one of ``WHOLE``.
     """
 
     name: str
@@ -181,10 +185,15 @@ class Method:
     paths: int
     residual: bool
     ffn: bool
-    resize: str  # "bilinear", "bicubic" or "bicubic_antialias"
+    resize: str
     source: str
     class_token_weight: float = 0.0
     attention: bool = True
+    whole: str = "fitted"
+
+    def describe(self) -> dict[str, Plain]:
+        """Name and rules, for records and the identity of runs."""
+        return {"method": self.name, "positions": self.resize, "whole": self.whole}
 
     @property
     def needs_queries(self) -> bool:
@@ -192,21 +201,20 @@ class Method:
         return self.form not in (vv, vv_normalised, kk_near, identity)
 
 
+_SURGERY, _FACTOR = "Li et al., Pattern Recognition 2025", "bicubic_factor"
 _ROWS = (
     Method("clip", qk, 0, 1, True, True, "bilinear", "Radford et al., ICML 2021"),
     Method("maskclip", identity, 1, 1, False, False, "bicubic", "Zhou et al., ECCV 2022"),
-    Method("clip_surgery", vv, 6, 2, True, False, "bilinear", "Li et al., Pattern Recognition 2025"),
+    Method("clip_surgery", vv, 6, 2, True, False, "bilinear", _SURGERY),
     Method("gem", gem, 6, 2, True, False, "bicubic_antialias", "Bousselham et al., CVPR 2024"),
-    Method("sclip", qq_kk, 1, 1, True, True, "bicubic", "Wang et al., ECCV 2024"),
-    Method("clearclip", qq, 1, 1, False, False, "bicubic", "Lan et al., ECCV 2024"),
-    Method("naclip", kk_near, 1, 1, False, False, "bicubic", "Hajimiri et al., WACV 2025"),
-    Method("segearth", qq_kk_vv, 1, 1, False, False, "bicubic", "Li et al., CVPR 2025", 0.3),
+    Method("sclip", qq_kk, 1, 1, True, True, _FACTOR, "Wang et al., ECCV 2024"),
+    Method("clearclip", qq, 1, 1, False, False, _FACTOR, "Lan et al., ECCV 2024"),
+    Method("naclip", kk_near, 1, 1, False, False, _FACTOR, "Hajimiri et al., WACV 2025", whole="cut"),
+    Method("segearth", qq_kk_vv, 1, 1, False, False, _FACTOR, "Li et al., CVPR 2025", 0.3),
+    # The option of the public code for ResNets (docs/methods.md), reachable by name.
+    Method("clip_surgery_normalised", vv_normalised, 6, 2, True, False, "bilinear", _SURGERY),
 )
 METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
-# The option of the public code for ResNets (docs/methods.md), reachable by name.
-METHODS["clip_surgery_normalised"] = replace(
-    METHODS["clip_surgery"], name="clip_surgery_normalised", form=vv_normalised
-)
 
 
 def add_method(row: Method) -> None:
@@ -221,7 +229,8 @@ def add_method(row: Method) -> None:
         raise UsageError(f"expected the name of a method in letters, digits and '_', got {row.name!r}")
     check_integer("blocks", row.blocks, 0, 1000)
     check_integer("paths", row.paths, 1, 2)
-    check_choice("resize", row.resize, ("bilinear", "bicubic", "bicubic_antialias"))
+    check_choice("resize", row.resize, POSITIONS)
+    check_choice("whole", row.whole, WHOLE)
     known = METHODS.get(row.name)
     origins = {(one.form.__module__, one.form.__qualname__) for one in (row, known or row)}
     if known is not None and len(origins) > 1:
@@ -245,14 +254,12 @@ def method(
     source: str = "",
     class_token_weight: float = 0.0,
     attention: bool = True,
+    whole: str = "fitted",
 ) -> Callable[[Form], Form]:
     """Register an attention form as a method; the function is returned as it is.
 
     Args:
         name: what users call it. The other arguments are the fields of ``Method``.
-
-    Returns:
-        The decorator.
 
     Raises:
         UsageError: as of ``add_method``.
@@ -267,20 +274,15 @@ def method(
     """
 
     def register(form: Form) -> Form:
-        add_method(
-            Method(name, form, blocks, paths, residual, ffn, resize, source, class_token_weight, attention)
-        )
+        made = Method(name, form, blocks, paths, residual, ffn, resize, source, class_token_weight, attention)
+        add_method(replace(made, whole=whole))
         return form
 
     return register
 
 
 def list_methods() -> list[str]:
-    """The names of the methods, in the order of the table.
-
-    >>> list_methods()[:3]
-    ['clip', 'maskclip', 'clip_surgery']
-    """
+    """The names of the methods, in the order of the table."""
     return list(METHODS)
 
 

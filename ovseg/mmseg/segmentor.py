@@ -144,7 +144,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
         """What decides a prediction, as plain values for a results file."""
         loaded, options = self.core.loaded, self.options.describe()
         return {
-            "method": self.core.method.name,
+            **self.core.method.describe(),
             "backbone": loaded.name,
             "vocabulary": self._vocabulary_name,
             "texts": len(self.vocabulary.flat),
@@ -164,7 +164,10 @@ class OpenVocabularySegmentor(BaseSegmentor):
         images = ((None, image) for image in inputs)
         whole = SegmentOptions(batch=self.options.batch)
         core = self.core
-        found = stream(core.encode_image, core.patch_size, images, lambda tokens: tokens.patches, whole)
+        rule = core.method.whole
+        found = stream(
+            core.encode_image, core.patch_size, images, lambda tokens: tokens.patches, whole, whole=rule
+        )
         return [render(dense.scores, dense.scores.size) for dense in found]
 
     def encode_decode(self, inputs: Images, batch_data_samples: object = None) -> Tensor | list[Tensor]:
@@ -223,8 +226,9 @@ class OpenVocabularySegmentor(BaseSegmentor):
         core, options = self.core, self.options
         score = core.cosine_scores(core.encode_text(self.vocabulary.flat, options.templates))
         images = ((None, image) for image in inputs)
-        found = stream(core.encode_image, core.patch_size, images, score, options, options.edges is not None)
-        return [dense.scores for dense in found]
+        edges, whole = options.edges is not None, core.method.whole
+        found = stream(core.encode_image, core.patch_size, images, score, options, edges, whole)
+        return [dense.enlarged(whole) for dense in found]
 
     def _finish(self, scores: ScoreMap, input_size: tuple[int, int], sample: SegDataSample) -> None:
         """Turn one image's cosines into its prediction: remove padding, undo flips, resize, classify."""

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from ovseg.maps.guided import Guided, guided
 from ovseg.maps.labels import kept_classes, label_map, probabilities
-from ovseg.maps.scores import Box, GridScores, ScoreMap, WindowScores, bands, render, windows
-from ovseg.maps.similarity import resize, to_grid
-from ovseg.model.inputs import whole_patches
+from ovseg.maps.scores import Box, GridScores, Resized, ScoreMap, WindowScores, bands, render, windows
+from ovseg.maps.similarity import to_grid
+from ovseg.model.inputs import fitted, whole_patches
 from ovseg.options import InputOptions, SegmentOptions
 from ovseg.options.checks import pair
 from ovseg.results import void_value
@@ -57,6 +57,17 @@ class Dense(Generic[Key]):
     scores: GridScores | WindowScores | Guided
     class_tokens: Tensor
     size: tuple[int, int]
+
+    def enlarged(self, whole: str) -> ScoreMap:
+        """The scores that a label map is made of.
+
+        Args:
+            whole: of the method, one of ``clip.attention.WHOLE``: "cut" enlarges a whole image's scores to the
+                size of the encoded image first.
+        """
+        if whole == "cut" and isinstance(self.scores, GridScores):
+            return Resized(self.scores, self.size)
+        return self.scores
 
 
 @dataclass
@@ -113,6 +124,7 @@ def stream(
     score: Callable[[ImageTokens], Tensor] | None,
     options: InputOptions,
     follow_edges: bool = False,
+    whole: str = "fitted",
 ) -> Iterator[Dense[Key]]:
     """Every image through the encoder, in order, batches of one size together.
 
@@ -120,16 +132,17 @@ def stream(
         encode: (B, 3, h, w) pixels, whose sides are multiples of the patch, to tokens.
         patch: (height, width) of a token in pixels.
         images: (key, pixels) pairs, pixels (3, H, W) normalised, of any sizes. Crops whose sides are no
-            multiples of the patch are stretched to the nearest ones.
+            multiples of the patch are fitted to whole patches as ``whole`` says.
         score: tokens of a batch to (B, N, C) channels; only these are kept. None: no channels, for class
             tokens alone.
         options: window, stride and batch.
         follow_edges: filter the scores by the image's edges (``maps.guided``).
+        whole: of the method, one of ``clip.attention.WHOLE``.
 
     Yields:
         A result for each image, as soon as it and all before it are there.
     """
-    line: _Line[Key] = _Line(encode, patch, score, options.batch)
+    line: _Line[Key] = _Line(partial(_encode, encode, patch, score=score, whole=whole), options.batch)
     for key, pixels in images:
         job = _Job(key, (pixels.shape[1], pixels.shape[2]), *_boxes(pixels, options))
         if follow_edges:
@@ -142,14 +155,8 @@ def stream(
 class _Line(Generic[Key]):
     """Images in order, and their crops in a queue for each size until there are enough for a batch."""
 
-    def __init__(
-        self,
-        encode: Callable[[Tensor], ImageTokens],
-        patch: tuple[int, int],
-        score: Callable[[ImageTokens], Tensor] | None,
-        batch: int | None,
-    ) -> None:
-        self._encode = partial(_encode, encode, patch, score=score)
+    def __init__(self, encode: Callable[[list[_Crop[Key]]], None], batch: int | None) -> None:
+        self._encode = encode
         self._batch = batch
         self._jobs: deque[_Job[Key]] = deque()
         self._queues: dict[tuple[int, int], list[_Crop[Key]]] = {}
@@ -204,11 +211,9 @@ def _encode(
     crops: list[_Crop[Key]],
     *,
     score: Callable[[ImageTokens], Tensor] | None,
+    whole: str,
 ) -> None:
-    pixels = torch.stack([crop.pixels for crop in crops])
-    target = whole_patches((pixels.shape[2], pixels.shape[3]), patch)
-    if target != pixels.shape[2:]:
-        pixels = resize(pixels, target)
+    pixels = fitted(torch.stack([crop.pixels for crop in crops]), patch, whole)
     tokens = encode(pixels)
     if score is None:
         grids = tokens.class_token[:, :0, None, None]  # (B, 0, 1, 1)

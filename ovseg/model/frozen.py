@@ -255,7 +255,9 @@ class FrozenClip:
                     self.preprocess([picture], self.input_size(shape, options.size), options.resize)[0],
                 )
 
-        dense = stream(encode, self.patch_size, pixels(), score, options, edges is not None)
+        dense = stream(
+            encode, self.patch_size, pixels(), score, options, edges is not None, self.method.whole
+        )
 
         def results() -> Iterator[Result]:
             while True:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ovseg.errors import UsageError, described
 from ovseg.files.sizes import resize_image
+from ovseg.maps.similarity import resize
 from ovseg.options import InputOptions
 from ovseg.options.checks import Size, check_size, pair
 
@@ -27,6 +28,24 @@ def whole_patches(size: tuple[int, int], patch: tuple[int, int]) -> tuple[int, i
     """
     height, width = (max(1, round(side / step)) * step for side, step in zip(size, patch, strict=True))
     return height, width
+
+
+def fitted(pixels: Tensor, patch: tuple[int, int], whole: str) -> Tensor:
+    """Pixels (B, 3, H, W) with sides of whole patches.
+
+    Args:
+        pixels: of any size.
+        patch: (height, width) of a token in pixels.
+        whole: of the method, one of ``clip.attention.WHOLE``.
+    """
+    height, width = pixels.shape[2:]
+    if whole == "cut":  # a side below one patch has nothing to keep, and is resized
+        height, width = (
+            side // step * step or side for side, step in zip((height, width), patch, strict=True)
+        )
+        pixels = pixels[:, :, :height, :width]
+    target = whole_patches((height, width), patch)
+    return pixels if target == (height, width) else resize(pixels, target)
 
 
 def input_size(

@@ -153,7 +153,8 @@ class Model(FrozenClip):
         text = self.encode_text(vocabulary.flat, chosen.templates)
 
         def finish(dense: Dense[Shape]) -> LabelMap:
-            labels, kept = classify(dense.scores, dense.key, vocabulary, chosen, probabilities)
+            scores = dense.enlarged(self.method.whole)
+            labels, kept = classify(scores, dense.key, vocabulary, chosen, probabilities)
             array = None if kept is None else kept.cpu().numpy()
             return LabelMap(label_array(labels, len(vocabulary)), vocabulary.names, array)
 

@@ -119,6 +119,18 @@ def test_label_maps_are_those_of_segment(model, pictures):
     assert seen >= 3
 
 
+def test_the_rules_of_a_method_are_part_of_what_identifies_a_run(model, segmenter):
+    classes = parse_classes("sky\ntree")
+
+    def described(**changes):
+        other = model.with_method(replace(model.method, **changes))
+        return MaskFinder(other, segmenter, classes, PLAIN).describe()
+
+    assert described() == MaskFinder(model, segmenter, classes, PLAIN).describe()
+    for change in ({"resize": "bicubic_factor"}, {"whole": "cut"}):
+        assert described(**change) != described()
+
+
 def test_wrong_choices_are_refused(model, segmenter, pictures):
     with pytest.raises(UsageError, match="multiples of the patch"):
         MaskFinder(model, segmenter, read_classes("a, b"), AnnotateOptions(window=13))

@@ -205,11 +205,15 @@ LITERAL: dict[str, tuple[int, bool, bool, str, Weights]] = {
     "clip_surgery": (6, True, False, "bilinear", lambda q, k, v, h, g: soft(v, v, S)),
     "clip_surgery_normalised": (6, True, False, "bilinear", normalised_weights),
     "gem": (6, True, False, "bicubic_antialias", gem_weights),
-    "sclip": (1, True, True, "bicubic", lambda q, k, v, h, g: soft(q, q, S) + soft(k, k, S)),
-    "clearclip": (1, False, False, "bicubic", lambda q, k, v, h, g: soft(q, q, S)),
-    "naclip": (1, False, False, "bicubic", lambda q, k, v, h, g: soft(k, k, S, nearness(g))),
+    "sclip": (1, True, True, "bicubic_factor", lambda q, k, v, h, g: soft(q, q, S) + soft(k, k, S)),
+    "clearclip": (1, False, False, "bicubic_factor", lambda q, k, v, h, g: soft(q, q, S)),
+    "naclip": (1, False, False, "bicubic_factor", lambda q, k, v, h, g: soft(k, k, S, nearness(g))),
     "segearth": (
-        1, False, False, "bicubic", lambda q, k, v, h, g: soft(q, q, S) + soft(k, k, S) + soft(v, v, S)
+        1,
+        False,
+        False,
+        "bicubic_factor",
+        lambda q, k, v, h, g: soft(q, q, S) + soft(k, k, S) + soft(v, v, S),
     ),
 }  # fmt: skip
 
@@ -312,6 +316,26 @@ def test_antialiased_positions_equal_pillow(grid: tuple[int, int]) -> None:
     table = Image.fromarray(positions[1:].reshape(7, 7).numpy())
     expected = np.array(table.resize(grid[::-1], Image.Resampling.BICUBIC)).reshape(-1, 1)
     close(resize_positions(positions, (7, 7), grid, "bicubic_antialias")[1:], expected)
+
+
+@pytest.mark.parametrize("grid", [(9, 9), (3, 14), (7, 8), (21, 28)])
+def test_positions_by_the_factor_sample_other_points(grid: tuple[int, int]) -> None:
+    positions = pixels(50, 3)
+    table = positions[1:].reshape(1, 7, 7, 3).permute(0, 3, 1, 2)
+    factor = ((grid[0] + 0.1) / 7, (grid[1] + 0.1) / 7)
+    expected = torch.nn.functional.interpolate(table, scale_factor=factor, mode="bicubic")
+    found = resize_positions(positions, (7, 7), grid, "bicubic_factor")
+    close(found[1:], expected[0].permute(1, 2, 0).flatten(0, 1))
+    assert found.shape == (1 + grid[0] * grid[1], 3)
+    assert (found - resize_positions(positions, (7, 7), grid, "bicubic")).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("grid", [(h, w) for h in (1, 6, 13, 64) for w in (5, 15, 37)])
+@pytest.mark.parametrize("native", [7, 14, 16, 24, 37])
+def test_positions_by_the_factor_reach_every_grid(native: int, grid: tuple[int, int]) -> None:
+    """The size of the result is rounded down from a product of floats."""
+    table = pixels(native**2, 1)
+    assert len(resize_positions(table, (native, native), grid, "bicubic_factor", 0)) == grid[0] * grid[1]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -66,7 +66,7 @@ TABLE = {
     },
     "sclip": {
         "voc21": Wanted("voc21_sclip", 336, 224, 112, 65, 0.1, 0.1),
-        "voc20": Wanted("voc20_sclip", 336, 224, 112, 65),
+        "voc20": Wanted("voc20_sclip", 336, 224, 112, 40),
         "pascal_context60": Wanted("context60_sclip", 336, 224, 112, 50, 0.1),
         "pascal_context59": Wanted("context59_sclip", 336, 224, 112, 40),
         "coco_object": Wanted("coco_object_sclip", 336, 224, 112, 50, 0.1),

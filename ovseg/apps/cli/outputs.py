@@ -46,7 +46,7 @@ def record_of_run(
         "model": {
             "name": model.loaded.name,
             "weights": model.loaded.weights.describe(),
-            "method": model.method.name,
+            **model.method.describe(),
             "device": models.device,
             "precision": models.precision,
         },

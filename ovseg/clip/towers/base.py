@@ -107,7 +107,7 @@ def resize_positions(
         positions: (P+N, C), leading tokens first, then the native grid row by row.
         native: (h, w) of that grid, N = h * w.
         grid: (h, w) wanted.
-        how: "bilinear", "bicubic" or "bicubic_antialias".
+        how: one of ``attention.POSITIONS``.
         prefix: P.
 
     Returns:
@@ -117,7 +117,11 @@ def resize_positions(
         return positions
     table = positions[prefix:].float().reshape(1, *native, -1).permute(0, 3, 1, 2)  # (1, C, h, w)
     mode, antialias = ("bilinear", False) if how == "bilinear" else ("bicubic", how.endswith("antialias"))
-    table = F.interpolate(table, size=grid, mode=mode, align_corners=False, antialias=antialias)
+    if how == "bicubic_factor":
+        factor = [(wanted + 0.1) / own for wanted, own in zip(grid, native, strict=True)]
+        table = F.interpolate(table, scale_factor=factor, mode=mode, align_corners=False)
+    else:
+        table = F.interpolate(table, size=grid, mode=mode, align_corners=False, antialias=antialias)
     table = table.flatten(2)[0].T.to(positions.dtype)  # (h*w, C)
     return torch.cat([positions[:prefix], table])
 

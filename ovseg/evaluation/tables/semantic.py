@@ -126,8 +126,9 @@ class _LabelMaker:
                 size = model.input_size(shape, self.options.size or shape)
                 yield shape, model.preprocess([sample.image], size, self.options.resize)[0]
 
-        for dense in stream(model.encode_image, model.patch_size, pixels(), score, self.options):
-            found, _ = classify(dense.scores, dense.key, self.vocabulary, self.options)
+        whole = model.method.whole
+        for dense in stream(model.encode_image, model.patch_size, pixels(), score, self.options, whole=whole):
+            found, _ = classify(dense.enlarged(whole), dense.key, self.vocabulary, self.options)
             yield found.cpu().numpy()
 
     def _saved_row(self, folder: Path, sample: Sample) -> Plain:

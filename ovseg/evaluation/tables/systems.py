@@ -18,7 +18,7 @@ from ovseg.options import SURGERIES, Plain
 
 SAVED = (".npz", ".png")
 """Endings of saved maps and of label maps."""
-DECIDING = ("blocks", "paths", "residual", "attention", "ffn", "resize", "class_token_weight")
+DECIDING = ("blocks", "paths", "residual", "attention", "ffn", "resize", "class_token_weight", "whole")
 """The fields of a method, besides its form, that its maps depend on."""
 OWN = {"clip_surgery": "label_set", "clip_surgery_normalised": "label_set"}
 """A method's default feature surgery over a label set; other methods use plain cosines."""
