@@ -19,10 +19,11 @@ from ovseg.files.cache import frozen
 from ovseg.maps.recognition import Floats, level, presences, sigmoid_presences
 from ovseg.maps.similarity import empty_text_surgery
 from ovseg.model import Model
-from ovseg.options import MAP_THRESHOLDS, MaskOptions
+from ovseg.options import MAP_THRESHOLDS, RIVALS, MaskOptions
 from ovseg.results.base import ImageFeatures
 from ovseg.segmenters.base import Embedding, Segmenter
 from ovseg.words.names import check_name, fold, in_order, split_text
+from ovseg.words.rivals import meant
 from ovseg.words.vocabulary import Vocabulary, as_vocabulary
 
 
@@ -164,12 +165,14 @@ class Asked:
         rivals: distinct texts that the words are compared with.
         rows: maps each text, each rival and "" to its row of ``features``.
         features: (T, D), L2-normalised.
+        competing: the rivals of each word, by its texts.
     """
 
     words: tuple[Word, ...]
     rivals: tuple[str, ...]
     rows: Mapping[str, int]
     features: Tensor
+    competing: Mapping[tuple[str, ...], tuple[str, ...]]
 
     @classmethod
     def of(
@@ -184,7 +187,7 @@ class Asked:
         Args:
             setup: the model, and the options rivals and templates.
             words: the targets.
-            negatives: rivals in addition to those of the options.
+            negatives: rivals in addition to those of the options; they compete with every other text.
             progress: as in ``Model.encode_text``.
 
         Raises:
@@ -193,12 +196,21 @@ class Asked:
         rivals = tuple({fold(text): text for text in (*setup.options.rivals, *negatives)}.values())
         texts = list(dict.fromkeys([*(text for word in words for text in word.texts), *rivals, ""]))
         features = setup.model.encode_text(texts, setup.options.templates, progress)
-        return cls(tuple(words), rivals, {text: row for row, text in enumerate(texts)}, features)
+        rows = {text: row for row, text in enumerate(texts)}
+        chosen = {fold(text) for text in negatives}
+        everyday = [text for text in rivals if setup.options.rivals == RIVALS and fold(text) not in chosen]
+        values = features.cpu().numpy()
+        among = values[[rows[text] for text in everyday]]
+        competing = {}
+        for word in words:
+            no_rivals = {fold(text) for text in word.texts}
+            no_rivals |= meant(word.texts, everyday, values[[rows[text] for text in word.texts]], among)
+            competing[word.texts] = tuple(rival for rival in rivals if fold(rival) not in no_rivals)
+        return cls(tuple(words), rivals, rows, features, competing)
 
     def rivals_of(self, word: Word) -> tuple[str, ...]:
-        """The rivals of a word, without its own texts; case is ignored, because CLIP ignores it."""
-        own = {fold(text) for text in word.texts}
-        return tuple(rival for rival in self.rivals if fold(rival) not in own)
+        """The rivals of a word: none of its own texts, and no everyday word that means one of them."""
+        return self.competing[word.texts]
 
 
 @dataclass(frozen=True, eq=False)

@@ -144,7 +144,7 @@ class FrozenClip:
 
         Example:
             >>> import ovseg
-            >>> options = ovseg.options.SegmentOptions(background="auto")
+            >>> options = ovseg.options.SegmentOptions(background="auto", templates="plain")
             >>> found = ovseg.load_model("tiny").vocabulary("dog, potted plant", options)
             >>> found.names, "grass" in found.texts[0], "plant" in found.texts[0]
             (('background', 'dog', 'potted plant'), True, False)

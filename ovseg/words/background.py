@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from ovseg.errors import UsageError
 from ovseg.options.checks import AUTO
-from ovseg.words.names import fold
+from ovseg.words.names import fold, shares_word
 from ovseg.words.vocabulary import BACKGROUND, Vocabulary, load_vocabulary
 
 THINGS = 80
@@ -69,11 +68,10 @@ def stuff(vocabulary: Vocabulary, encode: Encode) -> tuple[str, ...]:
     """
     classes = [(k, text) for k, text in zip(vocabulary.owners, vocabulary.flat, strict=True)]
     classes = [(k, text) for k, text in classes if k != vocabulary.background]
-    asked = [word for _, text in classes for word in _words(text)]
     names = [
         name
         for name in load_vocabulary("coco_stuff164k").names[THINGS:]
-        if not any(_shared(word, other) for word in _words(name) for other in asked)
+        if not any(shares_word(name, text) for _, text in classes)
     ]
     if names and classes:
         owners = [k for k, _ in classes] + [len(vocabulary) + k for k in range(len(names))]
@@ -91,14 +89,3 @@ def _nearest(features: NDArray[np.floating[Any]], owners: NDArray[np.int64]) -> 
     likeness = features @ features.T
     likeness[owners[:, None] == owners] = -np.inf
     return np.asarray(likeness.argmax(axis=1))
-
-
-def _words(name: str) -> list[str]:
-    return [
-        word[:-1] if len(word) > 3 and word.endswith("s") else word for word in re.findall(r"\w+", fold(name))
-    ]
-
-
-def _shared(word: str, asked: str) -> bool:
-    """Whether a word is one that was asked for, or its last part ("pottedplant")."""
-    return word == asked or (len(word) > 3 and asked.endswith(word))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Set
 from itertools import islice
 
@@ -88,3 +89,26 @@ def fold(name: str) -> str:
     'traffic light'
     """
     return " ".join(name.split()).casefold()
+
+
+def shares_word(name: str, text: str) -> bool:
+    """Whether a word of ``name`` is one of ``text``, in the singular or plural, or the last part of one.
+
+    >>> shares_word("grass", "dry grasses"), shares_word("plant", "pottedplants"), shares_word("tree", "street")
+    (True, True, False)
+    """
+    return any(
+        word == other or (len(word) > 3 and other.endswith(word))
+        for word in _singulars(name)
+        for other in _singulars(text)
+    )
+
+
+def _singulars(text: str) -> list[str]:
+    """The words of a text, each without the ending of an English plural.
+
+    >>> _singulars("Potted plants, buses")
+    ['potted', 'plant', 'buse']
+    """
+    words = re.findall(r"\w+", fold(text))
+    return [re.sub(r"((?<=ss|sh|ch)es|(?<=\w\w[^s])s)$", "", word) for word in words]

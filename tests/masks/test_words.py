@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+import ovseg
 from ovseg.errors import UsageError
 from ovseg.evaluation.data.scenes import NAMES, make_scene
 from ovseg.maps.recognition import BORDER, WIDTH, level, presences
 from ovseg.masks import TextToMask
 from ovseg.masks.encoded import Asked, parse_words, rate, words_of_classes
+from ovseg.options import RIVALS
 from ovseg.words.vocabulary import as_vocabulary
 
 
@@ -61,6 +63,27 @@ def test_texts_are_encoded_in_one_call_each_once(t2m, monkeypatch):
     sky, both, tree = asked.words
     assert "sky" not in asked.rivals_of(sky) and "sky" not in asked.rivals_of(both)
     assert "tree" not in asked.rivals_of(tree) and "sky" in asked.rivals_of(tree)
+
+
+WORDS = ["sheep", "lawn", "brown dogs", "ship", "cat"]
+"""What nobody may find at their places: rivals that mean them."""
+MEANT = [{"animal"}, {"grass"}, {"dog"}, {"boat"}, {"cat"}]
+
+
+def test_everyday_words_that_mean_a_text_are_not_its_rivals():
+    model = ovseg.load_model("small")
+    t2m = ovseg.TextToMask(model, ovseg.load_segmenter("grabcut"), templates="plain")
+    asked = Asked.of(t2m._setup, parse_words(WORDS))
+    assert [set(RIVALS) - set(asked.rivals_of(word)) for word in asked.words] == MEANT
+
+
+def test_what_the_caller_chose_is_a_rival_however_alike():
+    model = ovseg.load_model("small")
+    t2m = ovseg.TextToMask(model, ovseg.load_segmenter("grabcut"), templates="plain")
+    (lawn,) = words = parse_words("lawn")
+    assert "Grass" in Asked.of(t2m._setup, words, ["Grass"]).rivals_of(lawn)
+    own = ovseg.TextToMask(model, t2m.segmenter, templates="plain", rivals=["grass", "lawn", "dry lawn"])
+    assert Asked.of(own._setup, words).rivals_of(lawn) == ("grass", "dry lawn")
 
 
 def test_a_request_parses_and_encodes_once_and_clicks_do_neither(t2m, monkeypatch):
