@@ -67,7 +67,7 @@ def test_texts_are_encoded_in_one_call_each_once(t2m, monkeypatch):
 
 WORDS = ["sheep", "lawn", "brown dogs", "ship", "cat"]
 """What nobody may find at their places: rivals that mean them."""
-MEANT = [{"animal"}, {"grass"}, {"dog"}, {"boat"}, {"cat"}]
+MEANT = [{"animal"}, {"grass"}, {"dog", "animal"}, {"boat"}, {"cat"}]
 
 
 def test_everyday_words_that_mean_a_text_are_not_its_rivals():
