@@ -6,13 +6,14 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import ovseg
 from ovseg.annotation.formats import Annotations, Target, writers_of
 from ovseg.annotation.records import Record, without_ending
-from ovseg.errors import UsageError
-from ovseg.files.find import cut_name
+from ovseg.errors import DataError, UsageError
+from ovseg.files.find import apart, cut_name
 from ovseg.files.paths import shown
 from ovseg.files.write import make_folder
 from ovseg.options import FormatOptions
@@ -23,18 +24,20 @@ def convert(
     out: str | os.PathLike[str],
     formats: str | Sequence[str],
     options: FormatOptions | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> int:
     """Write annotations in other formats, each in a new folder of its name below ``out``.
 
-    Content that a reader or format does not support is left out and counted in ``annotations.skipped``.
+    Images that cannot be read, and content that a reader or format does not support, are left out and counted
+    in ``annotations.skipped``; everything else is written.
 
     Args:
         annotations: what ``read_annotations`` gives.
         out: the folder.
         formats: names of ``ovseg.options.FORMATS``.
         options: the choices of the formats.
-        progress: called with the number of images done.
+        progress: called with (stage, done, total); stages are "images", of which the total is not known before
+            the end, and the name of each format.
 
     Returns:
         The number of images.
@@ -42,7 +45,6 @@ def convert(
     Raises:
         UsageError: a format is unknown or cannot hold the classes, there are none, or the folder of a format
             has files already, whose numbers may mean other classes.
-        DataError: an annotation cannot be read.
         OvsegError: a file cannot be written.
     """
     if not annotations.names:
@@ -62,16 +64,37 @@ def convert(
         if writer.folder.is_dir() and any(writer.folder.iterdir()):
             raise UsageError(f"expected no files of an earlier conversion, {shown(writer.folder)} holds some")
     make_folder(Path(out))
+
+    def records(stage: str, total: int = 0) -> Iterator[Record]:
+        for number, record in enumerate(distinct(readable(annotations)), 1):
+            yield record
+            if progress is not None:
+                progress(stage, number, total or number)
+
     count = 0
-    for record in distinct(annotations.records()):
+    for record in records("images"):
         for writer in made:
+            if record.void is not None and not writer.holds_void:
+                target.skipped.add(f"void pixels, which {writer.name} cannot hold", record.name)
             writer.write(record)
         count += 1
-        if progress is not None:
-            progress(count)
     for writer in made:
-        writer.finish(lambda: distinct(annotations.records()))
+        writer.finish(partial(records, writer.name, count))
     return count
+
+
+def readable(annotations: Annotations) -> Iterator[Record]:
+    """The records that can be read; the others are counted, each with its error."""
+    records = annotations.records()
+    while True:
+        try:
+            record = next(records)
+        except StopIteration:
+            return
+        except DataError as error:
+            annotations.skipped.failed("images whose annotations cannot be read", error)
+        else:
+            yield record
 
 
 def distinct(records: Iterator[Record]) -> Iterator[Record]:
@@ -97,8 +120,8 @@ def distinct(records: Iterator[Record]) -> Iterator[Record]:
 def safe_name(name: str) -> str:
     """Turn a name from a foreign file into a relative path that stays below its folder.
 
-    >>> safe_name("/etc/../a//b.jpg"), safe_name("..\\\\..")
-    ('etc/a/b.jpg', 'image')
+    >>> safe_name("/etc/../a//b.jpg"), safe_name("..\\\\.."), safe_name("a.json/b.jpg")
+    ('etc/a/b.jpg', 'image', 'a.json_/b.jpg')
     """
     parts = [part for part in re.split(r"[/\\]", name.replace("\0", "")) if part not in ("", ".", "..")]
-    return cut_name("/".join(parts)) or "image"
+    return apart(cut_name("/".join(map(cut_name, parts)))) or "image"

@@ -114,7 +114,7 @@ def output_stems(files: Iterable[Path], searched: Sequence[str | os.PathLike[str
         numbers[base] += 1
         stems[file] = name
         taken.add(name)
-    return {file: cut_name(stems[file]) for file in choices}
+    return {file: apart(cut_name(stems[file])) for file in choices}
 
 
 def _choices(file: Path, roots: set[Path]) -> tuple[str, str, str]:
@@ -142,6 +142,22 @@ def cut_name(name: str, most: int = LONGEST) -> str:
         digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
         last = f"{raw[: most - 9].decode(errors='ignore')}~{digest}"
     return f"{folder}/{last}" if folder else last
+
+
+def apart(name: str) -> str:
+    """A result's name whose folders are called like no file: the results of a.jpg may be a file a.json.
+
+    >>> apart("a.json/c"), apart("a.json_/c"), apart("v1.0/c.d")
+    ('a.json_/c', 'a.json__/c', 'v1.0/c.d')
+    """
+    *folders, last = name.split("/")
+    known = {*SUFFIXES, *HEIF, ".json", ".txt", ".xml", ".npz"}
+    return "/".join(
+        [
+            *(f"{one}_" if os.path.splitext(one.rstrip("_"))[1].lower() in known else one for one in folders),
+            last,
+        ]
+    )
 
 
 def _visible(folder: Path, recursive: bool, known: frozenset[str], refused: list[str]) -> Iterator[Path]:

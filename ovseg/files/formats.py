@@ -213,8 +213,13 @@ def upright_size(path: Path) -> tuple[int, int]:
     >>> upright_size(path)
     (3, 4)
     """
-    name = shown(path)
-    with open_file(path) as stream, reading(name):
+    with open_file(path) as stream:
+        return picture_size(stream, shown(path))
+
+
+def picture_size(stream: BinaryIO, name: str) -> tuple[int, int]:
+    """As ``upright_size``, of an open file that messages call ``name``."""
+    with reading(name):
         image = open_picture(stream, name)
         size = (image.height, image.width)
         return size[::-1] if orientation_of(image) >= 5 else size

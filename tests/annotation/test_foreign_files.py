@@ -81,6 +81,9 @@ BOX = {"x": 50, "y": 20, "width": 20, "height": 20}
         pytest.param(result(**BOX, rotation=90), (80, 20, 100, 60), id="box turned around its corner"),
         pytest.param(result("labels", **BOX), (100, 20, 140, 40), id="box of <Labels>"),
         pytest.param(
+            {**result(**BOX), "image_rotation": 90}, (100, 20, 140, 40), id="picture turned in the editor"
+        ),
+        pytest.param(
             result("ellipselabels", x=50, y=50, radiusX=10, radiusY=10), (80, 40, 120, 60), id="ellipse"
         ),
         pytest.param(
@@ -104,20 +107,27 @@ def test_shapes_of_label_studio(put, shape, box):
 
 
 def test_what_label_studio_has_besides_is_counted(put):
-    turned = {**result(**BOX), "image_rotation": 90}
-    more = [result("keypointlabels", x=1, y=1, width=1), turned, result("rectangle", **BOX)]
+    relation = {"type": "relation", "from_id": "1", "to_id": "2", "direction": "right"}
+    choice = {**result("choices", **BOX), "id": result(**BOX)["id"]}
+    vector = result("vectorlabels", vertices=[{"x": 1, "y": 1}], closed=True)
+    more = [result("keypointlabels", x=1, y=1, width=1), result("rectangle", **BOX), relation, choice, vector]
     cancelled = {"id": 7, "data": {"image": "b.jpg"}, "annotations": [{"was_cancelled": True, "result": []}]}
     other = {"id": 2, "result": [result(**BOX)]}
     first = task(result(**BOX), *more)
     first["annotations"].append(other)
-    found, (record,) = read(put("tasks.json", [first, {**cancelled, "predictions": [12]}]))
+    first["drafts"] = [{"id": 3, "result": []}]
+    path = put("tasks.json", [first, {**cancelled, "predictions": [12]}])
+    found, (record,) = read(path)
     assert len(record.regions) == 1
     assert found.skipped.lines() == [
-        "left out further annotations of a task: 1, the first in task 1, annotation 2",
-        "left out tasks without an annotation: 1, the first in task 7",
-        "left out results 'keypointlabels': 1, the first in a.jpg, number 2",
-        "left out results 'rectanglelabels': 1, the first in a.jpg, number 3",
-        "left out results 'rectangle': 1, the first in a.jpg, number 4",
+        f"left out drafts: 1, the first in {path}, task 1, id 3",
+        f"left out further annotations of a task: 1, the first in {path}, task 1, id 2",
+        f"left out results 'relation': 1, the first in {path}, task 1, id None",
+        f"left out tasks without an annotation: 1, the first in {path}, task 7",
+        f"left out results 'keypointlabels': 1, the first in {path}, a.jpg, number 2",
+        f"left out results 'rectangle': 1, the first in {path}, a.jpg, number 3",
+        f"left out results 'choices': 1, the first in {path}, a.jpg, number 4",
+        f"left out results 'vectorlabels': 1, the first in {path}, a.jpg, number 5",
     ]
 
 

@@ -19,9 +19,11 @@ from ovseg.annotation.formats.cvat import Cvat, read_cvat
 from ovseg.annotation.formats.label_maps import Cityscapes, Mmseg, read_cityscapes, read_mmseg
 from ovseg.annotation.formats.label_studio import LabelStudio, read_label_studio
 from ovseg.annotation.formats.labelme import LabelMe, read_labelme
-from ovseg.annotation.formats.source import Annotations, Source
-from ovseg.annotation.formats.voc import Voc, read_voc
-from ovseg.annotation.formats.yolo import Yolo, read_yolo
+from ovseg.annotation.formats.objects import fitting
+from ovseg.annotation.formats.source import Annotations, Source, only_json
+from ovseg.annotation.formats.voc import FOLDERS, Voc, read_voc
+from ovseg.annotation.formats.yolo import FACTS, Yolo, read_yolo
+from ovseg.annotation.records import Record
 from ovseg.annotation.run.folder import RUN, read_run
 from ovseg.errors import DataError, UsageError
 from ovseg.files.paths import expand, shown
@@ -39,11 +41,11 @@ class Format(NamedTuple):
 TABLE = (
     Format(Coco, read_coco, ("instances.json",)),
     Format(CocoPanoptic, read_panoptic, ("panoptic.json",)),
-    Format(Yolo, read_yolo, ("data.yaml", "labels/classes.txt")),
+    Format(Yolo, read_yolo, (*FACTS, "labels/classes.txt")),
     Format(LabelMe, read_labelme),
     Format(LabelStudio, read_label_studio, ("tasks.json",)),
     Format(Cvat, read_cvat, ("annotations.xml",)),
-    Format(Voc, read_voc, ("SegmentationClass",)),
+    Format(Voc, read_voc, FOLDERS),
     Format(Mmseg, read_mmseg, ("dataset.py", "classes.txt")),
     Format(Cityscapes, read_cityscapes),
 )
@@ -66,7 +68,14 @@ def writers_of(formats: str | Sequence[str], target: Target) -> list[Writer]:
 def read_run_folder(source: Source) -> Annotations:
     """The records of a run folder, also while the run goes on. Raises DataError."""
     info, records, _ = read_run(source.path)
-    return Annotations(info.names, records, info.task == "labels")
+    if source.images is None:
+        return Annotations(info.names, records, info.task == "labels")
+
+    def moved(record: Record) -> Record:
+        image = fitting(source.image(record.name), record.size, source.skipped)
+        return replace(record, image=image)
+
+    return Annotations(info.names, lambda: map(moved, records()), info.task == "labels")
 
 
 READERS: dict[str, Callable[[Source], Annotations]] = {
@@ -117,9 +126,12 @@ def guess_format(path: Path) -> str:
         marks = {RUN: "run", **{mark: row.writer.name for row in TABLE for mark in row.marks}}
         for mark, kind in marks.items():
             if (path / mark).exists():
-                return kind
+                is_yolo = mark == "classes.txt" and next((path / "labels").rglob("*.txt"), None) is not None
+                return "yolo" if is_yolo else kind  # Label Studio's YOLO has its classes in classes.txt
         if next(path.rglob("*_labelIds.png"), None) is not None:
             return "cityscapes"
+        if (only := only_json(path)) is not None:
+            return _json_kind(only)
         if next(path.rglob("*.json"), None) is not None:
             return "labelme"
     elif path.suffix == ".xml":
@@ -138,7 +150,8 @@ def _json_kind(path: Path) -> str:
     except (OSError, ValueError, RecursionError):
         raise DataError(f"expected annotations as JSON, {shown(path)} is none") from None
     if isinstance(content, list):
-        return "label-studio"
+        is_coco = bool(content) and isinstance(content[0], dict) and "image_id" in content[0]
+        return "coco" if is_coco else "label-studio"  # COCO's results, whose reader says what is missing
     if isinstance(content, dict) and "shapes" in content:
         return "labelme"
     first = content.get("annotations") if isinstance(content, dict) else None

@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from ovseg.annotation.formats.source import Skipped
+from ovseg.annotation.formats.objects import Skipped
 from ovseg.annotation.records import Record, Region
 from ovseg.errors import OvsegError
 from ovseg.files.paths import shown
@@ -68,9 +68,11 @@ class Writer(ABC):
 
     Attributes:
         name: what ``--format`` calls it.
+        holds_void: void pixels are written, or mean the same as pixels without an object.
     """
 
     name: ClassVar[str]
+    holds_void: ClassVar[bool] = False
 
     def __init__(self, target: Target) -> None:
         self.target = target

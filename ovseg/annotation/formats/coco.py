@@ -5,21 +5,23 @@ The id of a pixel is R + 256 G + 65536 B, 0 where there is no segment. A file of
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from ovseg.annotation.formats.base import Records, Writer, as_json, json_list
+from ovseg.annotation.formats.objects import Skipped, as_score, is_set
 from ovseg.annotation.formats.shapes import box_mask, edge_polygons
-from ovseg.annotation.formats.source import Annotations, Source, as_score, reading, records_of
+from ovseg.annotation.formats.source import Annotations, Source, reading, records_of
 from ovseg.annotation.records import Record, Region, check_size
 from ovseg.errors import DataError
 from ovseg.files.paths import shown
+from ovseg.files.pictures import load_image
 from ovseg.files.write import write_file
 from ovseg.results.coco import Mask, coco_annotation
 from ovseg.results.figures import palette
@@ -28,44 +30,76 @@ WHAT = "COCO's annotations"
 
 
 def read_coco(source: Source) -> Annotations:
-    """Instances as polygons, run lengths or boxes. Crowds become void. Raises DataError."""
+    """Instances as polygons, run lengths or boxes. Crowds and ignored objects become void. Raises DataError."""
     path, content = source.json("instances.json", WHAT)
     with reading(path, WHAT):
+        if isinstance(content, list):
+            raise DataError("expected images, categories and annotations, got a list, as COCO's results are")
         if "image" in content:
             content = _of_one_image(content)
         names = category_names(content)
-        images = sorted(content["images"], key=lambda one: str(one["file_name"]))
-        found = defaultdict(list)
-        for one in content["annotations"]:
-            found[one["image_id"]].append(one)
+        images = sorted(content["images"], key=_file_name)
+        found = _by_image(content, shown(path), source.skipped)
 
     def record(image: Any) -> Record:
-        name = str(image["file_name"])
+        name = source.name(_file_name(image))
         size = check_size((image["height"], image["width"]), name)
         objects = source.objects(f"{shown(path)}, {name}")
         for place, one in enumerate(found[image["id"]], 1):
             mask = _mask(one, size)
             if mask is None:
                 objects.skip(place, "annotations without segmentation and bbox")
-            elif one.get("iscrowd"):
+            elif is_set(one.get("iscrowd")) or is_set(one.get("ignore")):
                 objects.hide(mask)
             else:
-                objects.add(place, region_of(names[one["category_id"]], mask, one))
+                objects.add(place, region_of(class_of(names, one), mask, one))
+            objects.skip_extras(place, _attributes(one), ("rotation", "track_id", "keyframe"))
+            if any(one.get("keypoints") or ()):
+                objects.skip(place, "key points of objects")
         return objects.record(name, size, source.image(name))
 
     records = records_of(images, record, WHAT, path)
     return Annotations(tuple(dict.fromkeys(names.values())), records)
 
 
+def _file_name(image: Any) -> str:
+    """The name of an image; LVIS has an address instead, whose last folder is the part of the data set."""
+    if "file_name" in image:
+        return str(image["file_name"])
+    return "/".join(urlsplit(str(image["coco_url"])).path.split("/")[-2:])
+
+
+def _by_image(content: Any, where: str, skipped: Skipped) -> dict[object, list[Any]]:
+    """The annotations of each image by its id; those of an image that the file does not list are counted."""
+    ids = [one["id"] for one in content["images"]]
+    found: dict[object, list[Any]] = {key: [] for key in ids}
+    if len(found) < len(ids):
+        raise DataError(f"expected images with ids of their own, {len(ids)} have {len(found)}")
+    texts = {str(key): key for key in ids}  # some tools write 7 here and "7" there
+    for place, one in enumerate(content["annotations"], 1):
+        key = one["image_id"] if one["image_id"] in found else texts.get(str(one["image_id"]))
+        if key in found:
+            found[key].append(one)
+        else:
+            skipped.add("annotations of an image that is not listed", f"{where}, number {place}")
+    return found
+
+
 def category_names(content: Any) -> dict[object, str]:
-    """The name of each class by its id."""
-    return {one["id"]: str(one["name"]) for one in content["categories"]}
+    """The name of each class by its id, and by the id's text; see ``class_of``."""
+    names = {one["id"]: str(one["name"]) for one in content["categories"]}
+    return {**{str(key): name for key, name in names.items()}, **names}
+
+
+def class_of(names: Mapping[object, str], one: Any) -> str:
+    """The class of an annotation or segment, also where its id is 7 in one place and "7" in the other."""
+    key = one["category_id"]
+    return names[key] if key in names else names[str(key)]
 
 
 def region_of(label: str, mask: Mask, one: Any) -> Region:
     """A region with the score, prompt and method of an annotation or its ``attributes``."""
-    extra = one.get("attributes")
-    known = extra if isinstance(extra, dict) else {}
+    known = _attributes(one)
     prompt, method = (known.get(key) for key in ("prompt", "method"))
     return Region(
         label,
@@ -76,6 +110,11 @@ def region_of(label: str, mask: Mask, one: Any) -> Region:
     )
 
 
+def _attributes(one: Any) -> dict[str, Any]:
+    found = one.get("attributes")
+    return found if isinstance(found, dict) else {}
+
+
 def _of_one_image(content: Any) -> Any:
     """Convert a file of SA-1B (one image, objects without classes) to COCO's structure."""
     image = content["image"]
@@ -83,19 +122,23 @@ def _of_one_image(content: Any) -> Any:
     return {
         "images": [{**image, "id": key}],
         "categories": [{"id": 1, "name": "object"}],
-        "annotations": [{**one, "image_id": key, "category_id": 1} for one in content["annotations"]],
+        "annotations": [
+            {**one, "image_id": key, "category_id": 1, "score": one.get("predicted_iou")}
+            for one in content["annotations"]
+        ],
     }
 
 
 def _mask(one: Any, size: tuple[int, int]) -> Mask | None:
-    """The mask of the segmentation, else of the bbox; None without either."""
+    """The mask of the segmentation, else of the bbox, which CVAT turns by an attribute; None without either."""
     segmentation = one.get("segmentation")
     if segmentation:
         return Mask.of_coco(segmentation, size)
     if not one.get("bbox"):
         return None
     x, y, width, height = one["bbox"]
-    return box_mask(size, [x, y, x + width, y + height])
+    degrees = as_score(_attributes(one).get("rotation")) or 0
+    return box_mask(size, [x, y, x + width, y + height], degrees, (x + width / 2, y + height / 2))
 
 
 def read_panoptic(source: Source) -> Annotations:
@@ -105,20 +148,24 @@ def read_panoptic(source: Source) -> Annotations:
         names = category_names(content)
         stuff = not any(one.get("isthing", 1) for one in content["categories"])
         by_id = {one["id"]: one for one in content["images"]}
-        found = sorted(content["annotations"], key=lambda one: str(by_id[one["image_id"]]["file_name"]))
+        found = sorted(content["annotations"], key=lambda one: _file_name(by_id[one["image_id"]]))
+    for key in by_id.keys() - {one["image_id"] for one in found}:
+        source.skipped.add("images without segments", f"{shown(path)}, image {key}")
 
     def record(one: Any) -> Record:
         image = by_id[one["image_id"]]
-        name = str(image["file_name"])
+        name = source.name(_file_name(image))
         size = check_size((image["height"], image["width"]), name)
         ids = _ids(path, str(one["file_name"]), size)
-        objects = source.objects(name)
+        objects = source.objects(f"{shown(path)}, {name}")
         for segment in one["segments_info"]:
             mask = Mask.of(ids == int(segment["id"]))
-            if segment.get("iscrowd"):
+            if is_set(segment.get("iscrowd")):
                 objects.hide(mask)
             else:
-                objects.add(segment["id"], region_of(names[segment["category_id"]], mask, segment))
+                objects.add(segment["id"], region_of(class_of(names, segment), mask, segment))
+        for number in set(np.unique(ids).tolist()) - {0, *(int(one["id"]) for one in one["segments_info"])}:
+            objects.skip(number, "segments of a PNG that the JSON does not list")
         return objects.record(name, size, source.image(name))
 
     records = records_of(found, record, WHAT, path)
@@ -129,12 +176,11 @@ def _ids(path: Path, name: str, size: tuple[int, int]) -> NDArray[np.uint32]:
     """The ids (H, W) of a PNG beside the JSON file."""
     folders = [path.with_suffix(""), path.parent]
     file = next((folder / name for folder in folders if (folder / name).is_file()), folders[0] / name)
-    with Image.open(file) as image:
-        if image.size != size[::-1]:
-            raise DataError(
-                f"expected {shown(file)} of {size[1]} x {size[0]}, got {image.width} x {image.height}"
-            )
-        rgb = np.asarray(image.convert("RGB")).astype(np.uint32)
+    rgb = load_image(file).astype(np.uint32)
+    if rgb.shape[:2] != size:
+        raise DataError(
+            f"expected {shown(file)} of {size[1]} x {size[0]}, got {rgb.shape[1]} x {rgb.shape[0]}"
+        )
     return rgb[..., 0] + 256 * rgb[..., 1] + 65536 * rgb[..., 2]
 
 
@@ -192,6 +238,7 @@ class CocoPanoptic(Writer):
     """``panoptic.json`` and ``panoptic/NAME.png``; a pixel belongs to the uppermost region."""
 
     name = "coco-panoptic"
+    holds_void = True
 
     def write(self, record: Record) -> None:
         ids = self._ids(record)

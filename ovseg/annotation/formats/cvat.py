@@ -11,16 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.annotation.formats.base import Records, Writer, hex_colours, xml_text
+from ovseg.annotation.formats.objects import as_score
 from ovseg.annotation.formats.shapes import box_mask, ellipse_mask
 from ovseg.annotation.formats.source import Annotations, Source, reading, records_of, with_others
 from ovseg.annotation.records import Record, Region, check_size
 from ovseg.errors import DataError
+from ovseg.files.formats import upright_size
 from ovseg.files.paths import shown
 from ovseg.results.coco import Mask, check_runs
 
 WHAT = "annotations of CVAT for images"
-Shape = tuple[str, ElementTree.Element]
-"""The label of a shape, and its element."""
+Shape = tuple[str, str, ElementTree.Element]
+"""The label of a shape, its group ("0": none), and its element."""
+Sides = tuple[object, object]
+"""Height and width as texts; None where the file does not state them."""
 
 
 def read_cvat(source: Source) -> Annotations:
@@ -31,26 +35,32 @@ def read_cvat(source: Source) -> Annotations:
     path = source.file("annotations.xml")
     with reading(path, WHAT):
         root = _parsed(path)
-        names = [one.text or "" for one in root.findall("meta//label/name")]
+        parts = [
+            one for one in root.findall("meta//label") if one.find("parent") is None
+        ]  # no skeletons' points
         found = sorted([*_images(root), *_frames(root, path)], key=lambda one: one[0])
-        used = {label for _, _, shapes in found for label, _ in shapes}
+        used = {label for _, _, shapes in found for label, _, _ in shapes if label}
 
-    def record(image: tuple[str, tuple[object, object], list[Shape]]) -> Record:
+    def record(image: tuple[str, Sides, list[Shape]]) -> Record:
         name, sides, shapes = image
-        size = check_size(sides, f"{shown(path)}, {name}")
-        objects = source.objects(name)
-        places = sorted(range(len(shapes)), key=lambda k: int(shapes[k][1].get("z_order", "0")))
+        name = source.name(name)
+        file = source.image(name)
+        where = f"{shown(path)}, {name}"
+        size = upright_size(Path(file)) if file and None in sides else check_size(sides, where)
+        objects = source.objects(where)
+        places = sorted(range(len(shapes)), key=lambda k: int(shapes[k][2].get("z_order", "0")))
         for place in places:
-            label, one = shapes[place]
-            if one.tag not in MASKS:
-                objects.skip(place + 1, f"shapes <{one.tag}>")
+            label, group, one = shapes[place]
+            if one.tag not in MASKS or not label:
+                objects.skip(place + 1, f"shapes <{one.tag}>" if label else "shapes without a label")
                 continue
-            group = one.get("group_id", "0")
-            objects.add(place + 1, _region(label, one, size), None if group == "0" else group)
-        return objects.record(name, size, source.image(name))
+            details = {child.attrib["name"]: child.text or "" for child in one.findall("attribute")}
+            objects.add(place + 1, _region(label, one, details, size), None if group == "0" else group)
+            objects.skip_extras(place + 1, {"occluded": one.get("occluded"), **details})
+        return objects.record(name, size, file)
 
-    records = records_of(found, record, WHAT, path)
-    return Annotations(with_others(names, used), records)
+    names = [one.findtext("name") or "" for one in parts]
+    return Annotations(with_others(names, used), records_of(found, record, WHAT, path))
 
 
 def _parsed(path: Path) -> ElementTree.Element:
@@ -60,34 +70,34 @@ def _parsed(path: Path) -> ElementTree.Element:
         raise DataError(f"expected {WHAT} as XML, {shown(path)} is damaged: {error}") from None
 
 
-def _images(root: ElementTree.Element) -> Iterator[tuple[str, tuple[object, object], list[Shape]]]:
+def _images(root: ElementTree.Element) -> Iterator[tuple[str, Sides, list[Shape]]]:
     for one in root.findall("image"):
-        shapes = [(child.attrib["label"], child) for child in one if "label" in child.attrib]
-        yield one.attrib["name"], (one.attrib["height"], one.attrib["width"]), shapes
+        shapes = [(child.get("label", ""), child.get("group_id", "0"), child) for child in one]
+        yield one.attrib["name"], (one.get("height"), one.get("width")), shapes
 
 
-def _frames(
-    root: ElementTree.Element, path: Path
-) -> Iterator[tuple[str, tuple[object, object], list[Shape]]]:
-    """The video frames with tracks, named as in CVAT's other formats."""
-    frames: dict[int, list[Shape]] = defaultdict(list)
+def _frames(root: ElementTree.Element, path: Path) -> Iterator[tuple[str, Sides, list[Shape]]]:
+    """The video frames with tracks, named as in CVAT's other formats; a project has a folder for each task."""
+    frames: dict[tuple[str, int], list[Shape]] = defaultdict(list)
     for track in root.findall("track"):
+        label, group = track.get("label", ""), track.get("group_id", "0")
         for one in track:
-            shapes = frames[int(one.attrib["frame"])]
+            shapes = frames[track.get("task_id", ""), int(one.attrib["frame"])]
             if one.get("outside", "0") == "0":
-                shapes.append((track.attrib["label"], one))
-    size = root.find("meta//original_size")
-    if frames and size is None:
-        raise DataError(f"tracks need the original_size of the video, {shown(path)} has none")
-    for frame, shapes in frames.items():
-        sides = (size.findtext("height"), size.findtext("width")) if size is not None else (None, None)
-        yield f"frame_{frame:06d}.png", sides, shapes
+                shapes.append((label, one.get("group_id", group), one))
+    any_size = root.find("meta//original_size")
+    sizes = {one.findtext("id"): one.find(".//original_size") for one in root.findall("meta//task")}
+    for (task, frame), shapes in frames.items():
+        size = sizes.get(task, any_size)
+        if size is None:
+            raise DataError(f"tracks need the original_size of the video, {shown(path)} has none")
+        folder = f"{task}/" if task else ""
+        yield f"{folder}frame_{frame:06d}.png", (size.findtext("height"), size.findtext("width")), shapes
 
 
-def _region(label: str, one: ElementTree.Element, size: tuple[int, int]) -> Region:
-    details = {child.attrib["name"]: child.text or "" for child in one.findall("attribute")}
+def _region(label: str, one: ElementTree.Element, details: dict[str, str], size: tuple[int, int]) -> Region:
     try:
-        score = float(details["score"]) if details.get("score") else None
+        score = as_score(float(details["score"])) if details.get("score") else None
     except ValueError:
         score = None
     mask = MASKS[one.tag](one.attrib, size)

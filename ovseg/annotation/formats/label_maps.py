@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ovseg.annotation.formats.base import Records, Writer, image_name, paint
+from ovseg.annotation.formats.objects import label_record
 from ovseg.annotation.formats.source import (
     Annotations,
     Source,
     files_below,
     find_image,
-    label_record,
     read_names,
     reading,
     records_of,
@@ -53,7 +53,7 @@ def read_mmseg(source: Source) -> Annotations:
         if wrong:
             raise DataError(f"expected labels below {len(names)} or {void}, {shown(file)} holds {wrong[0]}")
         name, image = find_image(images, stem_below(file, folder))
-        return label_record(name, labels, values, {void}, image)
+        return label_record(name, labels, values, {void}, image, source.skipped)
 
     return Annotations(names, records_of(files_below(folder, ".png"), record, "a label map"), stuff=True)
 
@@ -64,7 +64,7 @@ def _names(root: Path) -> tuple[str, ...]:
     if not script.is_file():
         return read_names(root / "classes.txt")
     with reading(script, "a data set of MMSegmentation"):
-        for node in ast.parse(script.read_text(encoding="utf-8")).body:
+        for node in ast.parse(script.read_text(encoding="utf-8-sig")).body:
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "metainfo":
                 return tuple(str(name) for name in ast.literal_eval(node.value)["classes"])
     return ()
@@ -79,6 +79,7 @@ class Mmseg(Writer):
     """
 
     name = "mmseg"
+    holds_void = True
 
     def write(self, record: Record) -> None:
         names = self.target.names
@@ -112,21 +113,33 @@ CITYSCAPES = {
 """The labelId of each of Cityscapes' classes."""
 KNOWN = 7
 """The first of Cityscapes' labelIds that is a class; those before count nowhere."""
-IDS, IMAGE = "_gtFine_labelIds.png", "_leftImg8bit"
+IDS, IMAGE = re.compile(r"_gt(Fine|Coarse)_labelIds\.png$"), "_leftImg8bit"
+OTHER_IDS = re.compile(r"_(labelTrainIds|instanceTrainIds|instanceIds|color)\.png$")
+"""Files beside the labelIds whose numbers mean something else."""
 FRAME = re.compile(r"_\d{6}_\d{6}$")
 """The end of <city>_<sequence>_<frame>, the name of a prediction."""
 
 
 def read_cityscapes(source: Source) -> Annotations:
-    """Cityscapes' labelIds: its *_gtFine_labelIds.png, or predictions. Raises DataError."""
+    """Cityscapes' labelIds: its *_gtFine_labelIds.png or *_gtCoarse_labelIds.png, or predictions.
+
+    Raises DataError where there are none, also for a value that is no labelId.
+    """
     names = {number: name for name, number in CITYSCAPES.items() if number >= KNOWN}
-    files = files_below(source.path, ".png")
-    truth = [file for file in files if file.name.endswith(IDS)]
+    files = [file for file in files_below(source.path, ".png") if not OTHER_IDS.search(file.name)]
+    truth = [file for file in files if IDS.search(file.name)]
+    if not files:
+        raise DataError(f"expected labelIds of Cityscapes in {shown(source.path)}, it has other files only")
 
     def record(file: Path) -> Record:
-        stem = file.relative_to(source.path).as_posix().removesuffix(IDS if truth else ".png")
+        labels = load_labels(file)
+        wrong = sorted(set(np.unique(labels).tolist()) - set(CITYSCAPES.values()))
+        if wrong:
+            raise DataError(f"expected labelIds of Cityscapes, {shown(file)} holds {wrong[0]}")
+        whole = file.relative_to(source.path).as_posix()
+        stem = IDS.sub("", whole) if truth else whole.removesuffix(".png")
         name = f"{stem}{IMAGE}.png" if truth or FRAME.search(stem) else f"{stem}.png"
-        return label_record(name, load_labels(file), names, set(range(KNOWN)), source.image(name))
+        return label_record(name, labels, names, set(range(KNOWN)), source.image(name), source.skipped)
 
     records = records_of(truth or files, record, "a label map of Cityscapes")
     return Annotations(tuple(names.values()), records, True)
@@ -136,6 +149,7 @@ class Cityscapes(Writer):
     """``NAME.png`` with Cityscapes' labelIds in one folder; 0 where nothing is known."""
 
     name = "cityscapes"
+    holds_void = True
 
     def check(self) -> None:
         wrong = [name for name in self.target.objects if name not in CITYSCAPES]

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
-from xml.etree import ElementTree
+from urllib.parse import quote
 
 from ovseg.annotation.formats.base import Records, Writer, hex_colours, json_list
 from ovseg.annotation.formats.brush import decode_brush, encode_brush
+from ovseg.annotation.formats.objects import KEPT, Objects, as_score
 from ovseg.annotation.formats.shapes import box_mask, ellipse_mask
-from ovseg.annotation.formats.source import Annotations, Source, as_score, reading, records_of, with_others
+from ovseg.annotation.formats.source import Annotations, Source, reading, records_of, with_others
+from ovseg.annotation.formats.tasks import Chooser, Picture, configured, done, full
 from ovseg.annotation.records import Record, Region, check_size
-from ovseg.errors import DataError, described
-from ovseg.files.find import suffixes
+from ovseg.errors import DataError
 from ovseg.files.formats import upright_size
+from ovseg.files.paths import shown
 from ovseg.results.coco import Mask
 
 WHAT = "tasks of Label Studio"
 FROM_NAME, TO_NAME = "label", "image"
 """The names of the brush labels and of the image in ``config.xml``."""
-Picture = tuple[str, list[Any]]
-"""An image's name and its results."""
-_UPLOAD = re.compile(r"^/data/upload/\d+/(?:[0-9a-f]{8}-)?")
+BARE = ("rectangle", "ellipse", "polygon", "brush", "keypoint", "bitmask", "vector")
+"""Types of results that hold a shape and no label, beside one of the same id that has its label."""
+OTHERS = ("choices", "taxonomy", "textarea", "number", "rating", "datetime", "ranker", "pairwise")
+"""Types of results that say something of a region or image, and hold its shape too."""
 
 
 def read_label_studio(source: Source) -> Annotations:
@@ -39,30 +40,31 @@ def read_label_studio(source: Source) -> Annotations:
         DataError: the file is something else.
     """
     path, content = source.json("tasks.json", WHAT)
-    keys, listed = _configured(path.with_name("config.xml"))
+    keys, listed = configured(path.with_name("config.xml"))
     with reading(path, WHAT):
-        tasks = [task if "data" in task else _full(task) for task in content]
-        predicted = not any(_done(task) for task in tasks)
-        pictures = [
-            one for place, task in enumerate(tasks) for one in _pictures(task, place, keys, predicted, source)
-        ]
+        tasks = [task if "data" in task else full(task) for task in content]
+        predicted = not any(done(task) for task in tasks)
+        chosen = Chooser(shown(path), keys, predicted, source)
+        pictures = [one for place, task in enumerate(tasks, 1) for one in chosen.pictures(task, place)]
         pictures.sort(key=lambda one: one[0])
         used = {label for _, results in pictures for result in results for label in _labels(result)}
 
     def record(picture: Picture) -> Record:
-        name, results = picture
+        name, results = source.name(picture[0]), picture[1]
         image = source.image(name)
         size = _size(name, results, image)
-        objects = source.objects(name)
+        objects = source.objects(f"{shown(path)}, {name}")
         labelled = {one.get("id") for one in results if _labels(one)}
         for place, one in enumerate(results, 1):
-            key, labels = one.get("id", place), _labels(one)
+            labels, kind = _labels(one), one.get("type")
             mask = _mask(one, size) if labels else None
             if mask is not None:
+                known = _notes(one, place, objects)
+                score = as_score(one.get("score"))
                 for label in labels:
-                    objects.add(place, Region(label, mask, as_score(one.get("score"))))
-            elif labels or key not in labelled:  # <Rectangle> with <Labels>: two results of one id
-                objects.skip(place, f"results {one.get('type')!r}")
+                    objects.add(place, Region(label, mask, score, known.get("prompt"), known.get("method")))
+            elif labels or kind not in BARE or one.get("id", place) not in labelled:
+                objects.skip(place, f"results {kind!r}")
         return objects.record(name, size, image)
 
     return Annotations(
@@ -72,99 +74,20 @@ def read_label_studio(source: Source) -> Annotations:
     )
 
 
-def image_name(value: str) -> str:
-    """The image's path by the value of a task: below the document root, or as it was uploaded.
-
-    >>> image_name("/data/local-files/?d=sub/a%20b.jpg"), image_name("s3://bucket/sub/a.jpg?sig=1")
-    ('sub/a b.jpg', 'sub/a.jpg')
-    """
-    if "?d=" in value:
-        value = value.partition("?d=")[2]
-    elif "://" in value:
-        value = urlsplit(value).path
-    return unquote(_UPLOAD.sub("", value)).lstrip("/")
-
-
-def _full(task: Any) -> Any:
-    """Convert a task of JSON-MIN, which has one key per control, to a task of JSON."""
-    results = []
-    for key, value in task.items():
-        for one in value if isinstance(value, list) else []:
-            kind = next((name for name in one if name.endswith("labels")), None)
-            kind = kind or ("brushlabels" if "rle" in one else None)
-            if kind is not None:
-                results.append({**one, "type": kind, "value": one, "from_name": key})
-    data = {key: value for key, value in task.items() if isinstance(value, str)}
-    return {"data": data, "annotations": [{"result": results}]}
-
-
-def _done(task: Any) -> list[Any]:
-    """The annotations of a task that were not cancelled, the ground truth first."""
-    done = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
-    return sorted(done, key=lambda one: not one.get("ground_truth"))
-
-
-def _pictures(
-    task: Any, place: int, keys: dict[str, str], predicted: bool, source: Source
-) -> Iterator[Picture]:
-    """The images of a task, each with its own results."""
-    where = f"task {task.get('id', place + 1)}"
-    found = (task.get("predictions") or [{"result": []}]) if predicted else _done(task)
-    if not found:
-        source.skipped.add("tasks without an annotation", where)
-        return
-    if not predicted:
-        for other in found[1:]:
-            source.skipped.add("further annotations of a task", f"{where}, annotation {other.get('id')}")
-    results: dict[str, list[Any]] = {}
-    data = task["data"]
-    for k, one in enumerate(found[0]["result"]):
-        key = _key(data, keys, one.get("to_name"))
-        if key is None:
-            source.skipped.add("results of an unknown image", f"{where}, result {one.get('id', k + 1)}")
-        else:
-            results.setdefault(key, []).append(one)
-    if not results and (only := _key(data, keys, None)) is not None:
-        results = {only: []}
-    if not results:
-        raise DataError(f"expected {where} with an image in its data, got {described(list(data))}")
-    for key, own in results.items():
-        yield image_name(data[key]), own
-
-
-def _key(data: Any, keys: dict[str, str], to_name: object) -> str | None:
-    """The key of a task's data under which the image lies that a result belongs to.
-
-    The labelling interface says it; else a key of the same name, or the only value that looks like an image.
-    """
-    for key in (keys.get(str(to_name)), to_name):
-        if isinstance(key, str) and isinstance(data.get(key), str):
-            return key
-    known = list(keys.values()) or [key for key, value in data.items() if _is_image(value)]
-    known = [key for key in known if key in data] or [key for key in ("image",) if key in data]
-    return str(known[0]) if len(known) == 1 else None
-
-
-def _is_image(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    return value.startswith("/data/") or PurePosixPath(image_name(value)).suffix.lower() in suffixes()
-
-
 def _labels(one: Any) -> list[str]:
-    return [str(label) for label in one["value"].get(one.get("type")) or []]
+    value, kind = one["value"], str(one.get("type"))
+    found = value.get(kind) or value.get(kind + "labels") or value.get("labels")
+    return [str(label) for label in found] if isinstance(found, list) and kind not in OTHERS else []
 
 
-def _configured(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Of a labelling interface, the key of each image by its name there, and the labels in order."""
-    if not path.is_file():
-        return {}, ()
-    try:
-        root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
-    except (ElementTree.ParseError, OSError, UnicodeDecodeError):
-        raise DataError(f"expected a labelling interface of Label Studio, {path} is none") from None
-    keys = {one.get("name", ""): one.get("value", "").lstrip("$") for one in root.iter("Image")}
-    return keys, tuple(one.attrib["value"] for one in root.iter("Label") if "value" in one.attrib)
+def _notes(one: Any, place: int, objects: Objects) -> dict[str, str]:
+    """What ovseg noted on a region: its prompt and method. Other notes are counted."""
+    found = (one.get("meta") or {}).get("text") or []
+    notes = [str(text) for text in (found if isinstance(found, list) else [found])]
+    known = dict(text.split(": ", 1) for text in notes if text.startswith(tuple(f"{key}: " for key in KEPT)))
+    if len(known) < len(notes):
+        objects.skip(place, "notes on regions")
+    return known
 
 
 def _size(name: str, results: list[Any], image: str | None) -> tuple[int, int]:
@@ -181,10 +104,12 @@ def _size(name: str, results: list[Any], image: str | None) -> tuple[int, int]:
 
 
 def _mask(one: Any, size: tuple[int, int]) -> Mask | None:
-    """The mask of a result, by the keys of its shape; None for a result without a region."""
+    """The mask of a result, by the keys of its shape; None for a result without a region.
+
+    Positions are those of the picture as it lies, whatever ``image_rotation`` says: the editor turns what it
+    shows, and turns the pointer back.
+    """
     value = one["value"]
-    if one.get("image_rotation"):  # its percents are of the picture as it was turned in the editor
-        return None
     if "rle" in value:
         return Mask.of(decode_brush(value["rle"], size))
     across, down = size[1] / 100, size[0] / 100

@@ -6,6 +6,7 @@ import base64
 import io
 import math
 import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,11 +14,11 @@ import numpy as np
 from PIL import Image
 
 from ovseg.annotation.formats.base import Records, Writer, as_json
+from ovseg.annotation.formats.objects import KEPT, Objects, as_score
 from ovseg.annotation.formats.shapes import centre_polygons, drawn_mask, ellipse_mask
 from ovseg.annotation.formats.source import (
     Annotations,
     Source,
-    as_score,
     files_below,
     read_json,
     read_names,
@@ -29,7 +30,8 @@ from ovseg.annotation.formats.source import (
 from ovseg.annotation.records import Record, Region, check_size
 from ovseg.errors import DataError
 from ovseg.files.find import suffixes
-from ovseg.files.formats import upright_size
+from ovseg.files.formats import open_picture, picture_size, upright_size
+from ovseg.files.formats import reading as decoding
 from ovseg.files.paths import shown
 from ovseg.results.coco import Mask
 
@@ -50,49 +52,79 @@ def read_labelme(source: Source) -> Annotations:
     root = source.path if source.path.is_dir() else source.path.parent
     files = files_below(root, ".json") if source.path.is_dir() else [source.path]
     used: set[str] = set()
+    failed: list[DataError] = []
     for file in files:
-        content = read_json(file, WHAT)
-        with reading(file, WHAT):
-            used |= {str(shape["label"]) for shape in content["shapes"]}
+        try:
+            content = read_json(file, WHAT)
+            with reading(file, WHAT):
+                used |= {str(shape["label"]) for shape in content["shapes"]}
+        except DataError as error:  # its record raises it again
+            failed.append(error)
+    if len(failed) == len(files):
+        raise failed[0]
 
     def record(file: Path) -> Record:
         content = read_json(file, WHAT)
-        path = str(content["imagePath"]).replace("\\", "/")
+        path = PurePosixPath(str(content["imagePath"]).replace("\\", "/"))
         stem = stem_below(file, root)
-        name = stem + PurePosixPath(path).suffix
-        image = source.image(name) or _beside(file, path)
+        image = _image(source, root, file, path, stem)
         size = _size(content, image, file)
         objects = source.objects(shown(file))
+        objects.skip_extras("of the image", content.get("flags") or {})
         for place, shape in enumerate(content["shapes"], 1):
             label, mask = str(shape["label"]), _mask(shape, size)
             if mask is None:
                 objects.skip(place, f"shapes {shape.get('shape_type')!r}")
-            elif label == IGNORED:
+                continue
+            if label == IGNORED:
                 objects.hide(mask)
             else:
-                objects.add(place, Region(label, mask, as_score(shape.get("score"))), shape.get("group_id"))
-        return objects.record(name, size, image, stem)
+                known = _described(shape.get("description"), place, objects)
+                region = Region(
+                    label, mask, as_score(shape.get("score")), known.get("prompt"), known.get("method")
+                )
+                objects.add(place, region, shape.get("group_id"))
+            extras = {"difficult": shape.get("difficult"), **(shape.get("attributes") or {})}
+            objects.skip_extras(place, {**extras, **(shape.get("flags") or {})})
+        return objects.record(stem + path.suffix, size, image, stem)
 
     names = with_others(source.names or read_names(root / "labels.txt"), used)
     return Annotations(tuple(name for name in names if name != IGNORED), records_of(files, record, WHAT))
 
 
-def _beside(file: Path, path: str) -> str | None:
-    """The image at a file's relative path, or None if it does not exist."""
-    image = file.parent / path
-    return str(image.resolve()) if image.suffix.lower() in suffixes() and image.is_file() else None
+def _image(source: Source, root: Path, file: Path, path: PurePosixPath, stem: str) -> str | None:
+    """The image of a file: at its path, which may leave neither the images' folder nor that of the files."""
+    if source.images is not None:
+        places = (stem + path.suffix, os.path.join(os.path.dirname(stem), path), path.name)
+        return source.image(next((one for one in places if source.has(one)), places[0]))
+    beside = replace(source, images=root)
+    name = os.path.relpath(file.parent / path, root)
+    return beside.image(name) if path.suffix.lower() in suffixes() and beside.has(name) else None
 
 
 def _size(content: Any, image: str | None, file: Path) -> tuple[int, int]:
+    """The size that a file states, or else that of its image, which older versions always embed."""
     height, width = content.get("imageHeight"), content.get("imageWidth")
-    if height is None and width is None and image is not None:
-        return upright_size(Path(image))
+    if height is None and width is None:
+        if image is not None:
+            return upright_size(Path(image))
+        if content.get("imageData"):
+            return picture_size(io.BytesIO(base64.b64decode(content["imageData"])), shown(file))
     return check_size((height, width), shown(file))
+
+
+def _described(text: object, place: int, objects: Objects) -> dict[str, str]:
+    """What ovseg wrote into a description: prompt and method. Other descriptions are counted."""
+    parts = str(text).split("; ") if text else []
+    known = dict(part.split(" ", 1) for part in parts if part.startswith(tuple(f"{key} " for key in KEPT)))
+    if len(known) < len(parts):
+        objects.skip(place, "descriptions")
+    return known
 
 
 def _mask(shape: Any, size: tuple[int, int]) -> Mask | None:
     """The pixels of a shape; None for one of a kind that has none."""
-    kind, points = shape.get("shape_type", "polygon"), shape["points"]
+    kind, points = shape.get("shape_type") or "polygon", shape["points"]
     if kind == "mask":
         return _pasted(shape["mask"], points[0], size)
     if kind == "rectangle" and len(points) == 2:
@@ -110,9 +142,10 @@ def _mask(shape: Any, size: tuple[int, int]) -> Mask | None:
 def _pasted(coded: str, corner: Any, size: tuple[int, int]) -> Mask:
     """A base64 PNG at a corner (x, y)."""
     x, y = (round(float(side)) for side in corner)
-    with Image.open(io.BytesIO(base64.b64decode(coded, validate=True))) as image:
-        if not (0 <= x <= x + image.width <= size[1] and 0 <= y <= y + image.height <= size[0]):
-            raise DataError(f"expected a mask inside {size[1]} x {size[0]}, got {image.size} at {x}, {y}")
+    image = open_picture(io.BytesIO(base64.b64decode(coded, validate=True)), "a mask")
+    if not (0 <= x <= x + image.width <= size[1] and 0 <= y <= y + image.height <= size[0]):
+        raise DataError(f"expected a mask inside {size[1]} x {size[0]}, got {image.size} at {x}, {y}")
+    with decoding("a mask"):
         crop = np.asarray(image.convert("L")) > 0
     return Mask.of_crop(crop, (x, y), size)
 
@@ -121,6 +154,7 @@ class LabelMe(Writer):
     """``NAME.json``; shapes are masks, or polygons for X-AnyLabeling, which reads no masks."""
 
     name = "labelme"
+    holds_void = True
 
     @property
     def key(self) -> str:
@@ -130,10 +164,13 @@ class LabelMe(Writer):
         path = self.path(f"{record.stem}.json")
         image = record.name if record.image is None else os.path.relpath(record.image, path.parent)
         make = _polygons if self.target.options.shape == "polygon" else _mask_shape
+        regions = self.regions(record)
+        if record.void is not None and record.void.area:
+            regions.append(Region(IGNORED, record.void))
         content: dict[str, object] = {
             "version": VERSION,
             "flags": {},
-            "shapes": [shape for k, one in enumerate(self.regions(record), 1) for shape in make(one, k)],
+            "shapes": [shape for k, one in enumerate(regions, 1) for shape in make(one, k)],
             "imagePath": image.replace(os.sep, "/"),
             "imageData": None,
             "imageHeight": record.size[0],

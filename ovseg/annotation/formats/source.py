@@ -4,53 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ovseg.annotation.records import Record, Region
+from ovseg.annotation.formats.objects import Objects, Skipped
+from ovseg.annotation.records import Record
 from ovseg.errors import DataError, OvsegError
 from ovseg.files.find import suffixes
 from ovseg.files.paths import shown
-from ovseg.results.coco import Mask
 from ovseg.words.names import fold
 
 Item = TypeVar("Item")
 FOREIGN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, SyntaxError)
 """What reading a file raises that holds something else than it should."""
-
-
-class Skipped:
-    """Counts what was left out, by its kind and the place where it stands.
-
-    >>> skipped = Skipped()
-    >>> skipped.add("shapes 'line'", "a.json, shape 2")
-    >>> skipped.add("shapes 'line'", "a.json, shape 7")
-    >>> skipped.lines()
-    ["left out shapes 'line': 2, the first in a.json, shape 2"]
-    """
-
-    def __init__(self) -> None:
-        self._places: dict[str, dict[str, None]] = {}  # places once each: files are read more than once
-
-    def add(self, kind: str, place: str) -> None:
-        """Count something at a place, which no other of its kind has."""
-        self._places.setdefault(kind, {})[place] = None
-
-    def __bool__(self) -> bool:
-        return bool(self._places)
-
-    def lines(self) -> list[str]:
-        """A line for each kind, for people."""
-        return [
-            f"left out {kind}: {len(places)}, the first in {next(iter(places))}"
-            for kind, places in self._places.items()
-        ]
 
 
 @dataclass(frozen=True)
@@ -59,7 +30,8 @@ class Annotations:
 
     Attributes:
         names: every class in order.
-        records: the images in the order of their names, from the start at each call.
+        records: the images in the order of their names, from the start at each call. An image that cannot be
+            read raises DataError, and the iterator goes on with the next image after that.
         stuff: a region is all pixels of a class rather than an object.
         format: the format that was read.
         skipped: content that the reader does not support, complete after ``records`` was exhausted.
@@ -78,45 +50,6 @@ class Annotations:
         """The index of the class "background", or None."""
         folded = [fold(name) for name in self.names]
         return folded.index("background") if "background" in folded else None
-
-
-class Objects:
-    """Collects the regions of one image, the later ones on top; parts of one group become one object.
-
-    Args:
-        skipped: counts what is left out.
-        place: the image as messages name it.
-    """
-
-    def __init__(self, skipped: Skipped, place: str) -> None:
-        self.skipped, self.place = skipped, place
-        self._parts: dict[object, list[Region]] = {}
-        self._void: list[Mask] = []
-
-    def add(self, number: object, region: Region, group: object = None) -> None:
-        """Add the entry with this number; regions of one label and one group form one object."""
-        if not region.mask.area:
-            self.skip(number, "objects without a pixel")
-            return
-        key = ("alone", number, region.label) if group is None else ("group", str(group), region.label)
-        self._parts.setdefault(key, []).append(region)
-
-    def skip(self, number: object, kind: str) -> None:
-        """Count the entry with this number as left out."""
-        self.skipped.add(kind, f"{self.place}, number {number}")
-
-    def hide(self, mask: Mask) -> None:
-        """Add void pixels."""
-        self._void.append(mask)
-
-    def record(self, name: str, size: tuple[int, int], image: str | None, stem: str = "") -> Record:
-        """The image with its objects, in the order of their first parts."""
-        regions = tuple(
-            replace(parts[0], mask=Mask.union([part.mask for part in parts]))
-            for parts in self._parts.values()
-        )
-        void = Mask.union(self._void) if self._void else None
-        return Record(name, size, regions, stem, image, void=void)
 
 
 @contextmanager
@@ -164,26 +97,63 @@ class Source:
         return self.path / name if self.path.is_dir() else self.path
 
     def json(self, name: str, what: str) -> tuple[Path, Any]:
-        """The place and the content of a JSON file that was named, or lies in the folder. Raises DataError."""
+        """The place and the content of a JSON file: the one that was named, or of this name in the folder.
+
+        Raises DataError.
+        """
         path = self.file(name)
+        if self.path.is_dir() and not os.path.lexists(path):
+            path = only_json(self.path) or path
         return path, read_json(path, what)
 
     def objects(self, place: str) -> Objects:
         """A collector for the objects of an image, which messages call ``place``."""
         return Objects(self.skipped, place)
 
+    def name(self, text: object) -> str:
+        """An image's path as a file states it, with "/" between folders, also where Windows wrote it.
+
+        >>> Source(Path()).name("C:\\\\photos\\\\a.jpg")
+        'photos/a.jpg'
+        """
+        name = str(text).translate(_UNPAIRED)
+        if "\\" in name and not self.has(name):
+            name = _DRIVE.sub("", name.replace("\\", "/"))
+        return name
+
+    def has(self, name: str) -> bool:
+        """Whether there is an image of this name below ``images``."""
+        return self._below(name) is not None
+
     def image(self, name: str) -> str | None:
-        """The absolute path of an image below ``images``; None where there is none."""
+        """The absolute path of an image below ``images``; one that is not there is counted."""
+        path = self._below(name)
+        if path is None and self.images is not None:
+            self.skipped.add(f"links to images that are not in {shown(self.images)}", shown(name))
+        return path
+
+    def _below(self, name: str) -> str | None:
         if self.images is None or "\0" in name:
             return None
         root, path = os.path.abspath(self.images), os.path.abspath(self.images / name)
         return path if os.path.commonpath([root, path]) == root and os.path.isfile(path) else None
 
 
+_DRIVE = re.compile("^[A-Za-z]:/+")
+_UNPAIRED = {code: "\ufffd" for code in range(0xD800, 0xE000) if not 0xDC80 <= code <= 0xDCFF}
+"""Halves of characters, which JSON can hold and no file name; Python uses the others for bytes of names."""
+
+
+def only_json(folder: Path) -> Path | None:
+    """The JSON file below a folder if there is exactly one, as in CVAT's and Roboflow's exports of COCO."""
+    found = list(islice((path for path in folder.rglob("*.json") if path.is_file()), 2))
+    return found[0] if len(found) == 1 else None
+
+
 def records_of(
     items: Sequence[Item], make: Callable[[Item], Record], what: str, path: Path | None = None
 ) -> Callable[[], Iterator[Record]]:
-    """The records that are made of some items, one at a time; what fails is a DataError that names the file.
+    """The records that are made of some items, one at a time, as ``Annotations.records`` are.
 
     Args:
         items: files, or parts of one file.
@@ -192,13 +162,11 @@ def records_of(
         path: the file; None where the items are files.
     """
 
-    def records() -> Iterator[Record]:
-        for item in items:
-            with reading(Path(str(item)) if path is None else path, what):
-                record = make(item)
-            yield record
+    def checked(item: Item) -> Record:
+        with reading(Path(str(item)) if path is None else path, what):
+            return make(item)
 
-    return records
+    return lambda: map(checked, items)  # a generator would end with the first error
 
 
 def read_names(path: Path) -> tuple[str, ...]:
@@ -217,17 +185,22 @@ def with_others(names: Iterable[str], used: Iterable[str]) -> tuple[str, ...]:
 
 
 def files_below(folder: Path, ending: str) -> list[Path]:
-    """The files of a folder and those below it with an ending, sorted by their paths; hidden ones left out.
-
-    Raises DataError where there is none.
-    """
-    found = [
-        path
-        for path in folder.rglob(f"*{ending}")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    """The files with an ending as ``listed`` gives them. Raises DataError where there is none."""
+    found = listed(folder, (ending,))
     if not found:
         raise DataError(f"expected files ending in {ending} in {shown(folder)}, it has none")
+    return found
+
+
+def listed(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """The files of a folder and those below it with one of some endings, sorted; hidden ones left out."""
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.name.lower().endswith(endings)
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
@@ -244,30 +217,3 @@ def find_image(folders: Sequence[Path], stem: str) -> tuple[str, str | None]:
                 if path.is_file():
                     return path.relative_to(folder).as_posix(), str(path.absolute())
     return f"{stem}.jpg", None
-
-
-def label_record(
-    name: str, labels: NDArray[np.integer], names: dict[int, str], void: set[int], image: str | None = None
-) -> Record:
-    """A label map (H, W) as a record: one region for each value that has a name.
-
-    Args:
-        name: of the image.
-        labels: the values.
-        names: the class of each value; values that are neither here nor in ``void`` are no object.
-        void: values of pixels of which nothing is known.
-        image: where the image lies.
-    """
-    size = (labels.shape[0], labels.shape[1])
-    found = np.unique(labels).tolist()
-    regions = tuple(Region(names[value], Mask.of(labels == value)) for value in found if value in names)
-    unknown = [value for value in found if value in void]
-    mask = Mask.of(np.isin(labels, unknown)) if unknown else None
-    return Record(name, size, regions, image=image, void=mask)
-
-
-def as_score(value: object) -> float | None:
-    """A finite number, or None for anything else."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value):
-        return float(value)
-    return None

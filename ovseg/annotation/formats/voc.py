@@ -6,15 +6,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ovseg.annotation.formats.base import Records, Writer, image_name, paint, xml_text
+from ovseg.annotation.formats.objects import label_record
 from ovseg.annotation.formats.source import (
     Annotations,
     Source,
     files_below,
     find_image,
-    label_record,
     read_names,
     reading,
     records_of,
@@ -22,14 +21,18 @@ from ovseg.annotation.formats.source import (
 )
 from ovseg.annotation.records import Record, Region
 from ovseg.errors import DataError, UsageError
+from ovseg.files.formats import open_picture
+from ovseg.files.formats import reading as decoding
 from ovseg.files.labels import load_labels
-from ovseg.files.paths import shown
+from ovseg.files.paths import open_file, shown
 from ovseg.files.pictures import load_image
 from ovseg.files.write import write_labels
 from ovseg.results.coco import Mask
 from ovseg.words.vocabulary import load_vocabulary
 
 VOID = 255
+FOLDERS = ("SegmentationClassPNG", "SegmentationClass")
+"""The first where an older LabelMe has arrays in the second."""
 BACKGROUND = ("background", "_background_")
 Colours = dict[tuple[int, ...], int]
 
@@ -43,7 +46,7 @@ def read_voc(source: Source) -> Annotations:
         DataError: a file is missing or damaged, or holds a value or colour that has no name.
     """
     root = source.path
-    folder = root / "SegmentationClass"
+    folder = next((root / name for name in FOLDERS if (root / name).is_dir()), root / FOLDERS[0])
     names, colours = _classes(root)
     images = [source.images] if source.images else [root / "JPEGImages", root.parent / "JPEGImages"]
     classes = {number: name for number, name in names.items() if name not in BACKGROUND}
@@ -55,7 +58,7 @@ def read_voc(source: Source) -> Annotations:
         if unknown:
             raise DataError(f"expected labels below {len(names)} or {VOID}, {shown(file)} holds {unknown[0]}")
         name, image = find_image(images, stem)
-        found = label_record(name, labels, classes, {VOID}, image)
+        found = label_record(name, labels, classes, {VOID}, image, source.skipped)
         objects = root / "SegmentationObject" / f"{stem}.png"
         return _with_objects(found, labels, _objects(objects), classes) if objects.is_file() else found
 
@@ -73,7 +76,8 @@ def _classes(root: Path) -> tuple[dict[int, str], Colours]:
         return names, {tuple(colour): number for number, colour in enumerate(voc_colours().tolist())}
     names, colours = {}, {}
     with reading(path, "a labelmap.txt"):
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+        text = path.read_text(encoding="utf-8-sig")
+        lines = [line for line in text.splitlines() if line.strip() and line[0] != "#"]
         for number, line in enumerate(lines):
             names[number], colour = line.split(":")[:2]
             if colour:
@@ -108,8 +112,8 @@ def _objects(file: Path) -> NDArray[np.integer]:
 
 def _coded(file: Path) -> NDArray[np.int64] | None:
     """The colours (H, W) of an RGB file as numbers, 65536 R + 256 G + B; None for one with indices."""
-    with Image.open(file) as image:
-        if image.mode not in ("RGB", "RGBA"):
+    with open_file(file) as stream, decoding(shown(file)):
+        if open_picture(stream, shown(file)).mode not in ("RGB", "RGBA"):
             return None
     red, green, blue = load_image(file).astype(np.int64).transpose(2, 0, 1)
     return (red << 16) | (green << 8) | blue
@@ -118,13 +122,13 @@ def _coded(file: Path) -> NDArray[np.int64] | None:
 def _with_objects(
     record: Record, labels: NDArray[np.integer], objects: NDArray[np.integer], names: dict[int, str]
 ) -> Record:
+    """A record with one region for each class of each object; pixels of no object are one region a class."""
     if objects.shape != labels.shape:
         raise DataError(f"expected objects of {labels.shape}, got {objects.shape}")
     regions = []
-    for number in np.unique(objects).tolist():
-        if number in (0, VOID):
-            continue
-        mask = objects == number
+    alone = np.where(objects == VOID, 0, objects)
+    for number in np.unique(alone).tolist():
+        mask = alone == number
         regions += [
             Region(names[value], Mask.of(mask & (labels == value)))
             for value in np.unique(labels[mask]).tolist()
@@ -151,6 +155,7 @@ class Voc(Writer):
     """Index PNG files with VOC's palette: 0 is the background, class k of the list is k + 1, 255 is void."""
 
     name = "voc"
+    holds_void = True
 
     def check(self) -> None:
         count = len(self.target.objects)

@@ -15,12 +15,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from ovseg.annotation.records import Record, read_record
 from ovseg.annotation.run.images import Row, is_same, read_rows
 from ovseg.errors import DataError, UsageError
+from ovseg.files.find import suffixes
 from ovseg.files.journal import Journal, Json
 from ovseg.files.paths import shown
 from ovseg.files.write import locked, make_folder, write_json
@@ -114,15 +116,15 @@ def record_of(folder: Path, row: Row) -> Record:
     path in the record is not trusted, because the file may be linked or copied.
     """
     image = row.get("image")
-    seen = image is not None and row.get("bytes") is not None and is_same(row, image)
+    known = image is not None and Path(image).suffix.lower() in suffixes()  # else it is linked to as an image
+    seen = image is not None and known and row.get("bytes") is not None and is_same(row, image)
     return replace(read_record(record_path(folder, row["stem"])), image=image if seen else None)
 
 
 def records_of(folder: Path, rows: Mapping[str, Row]) -> Iterator[Record]:
     """The records of all finished images, sorted by their stems. Raises DataError."""
-    for _, row in sorted(rows.items()):
-        if "error" not in row:
-            yield record_of(folder, row)
+    good = [row for _, row in sorted(rows.items()) if "error" not in row]
+    return map(partial(record_of, folder), good)  # a generator would end with the first damaged record
 
 
 def read_run(folder: Path) -> tuple[RunInfo, Callable[[], Iterator[Record]], dict[str, Row]]:

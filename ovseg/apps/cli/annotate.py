@@ -259,7 +259,8 @@ def convert(
 
     Example: ovseg convert run --format yolo --out converted
 
-    Shapes that have no pixels, such as lines and points, are left out and counted: exit code 1 says so.
+    What cannot be read or written, such as lines, points, attributes and damaged images, is left out and
+    counted: a line for each kind names the first, and the exit code is 1.
     """
     folder = check_out(out_folder)
     from ovseg.annotation.convert import convert as write
@@ -267,7 +268,7 @@ def convert(
 
     annotations = read_annotations(source, kind, images, classes)
     with Bar("images") as bar:
-        count = write(annotations, folder, formats.formats, formats.choices, lambda done: bar.to(done, done))
+        count = write(annotations, folder, formats.formats, formats.choices, bar.stage)
     listed = ", ".join(formats.formats)
     tell(f"{count} images from {annotations.format} to {listed}, results in {shown(folder)}")
     for line in annotations.skipped.lines():
