@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import ovseg
-from ovseg.annotation.formats import Annotations, Target, writers_of
+from ovseg.annotation.formats import Annotations, Target, Writer, writers_of
 from ovseg.annotation.records import Record, without_ending
 from ovseg.errors import DataError, UsageError
 from ovseg.files.find import apart, cut_name
@@ -59,10 +59,7 @@ def convert(
         replace(options or FormatOptions(), overlaps=True),
         annotations.skipped,
     )
-    made = writers_of(formats, target)
-    for writer in made:
-        if writer.folder.is_dir() and any(writer.folder.iterdir()):
-            raise UsageError(f"expected no files of an earlier conversion, {shown(writer.folder)} holds some")
+    made = _new_writers(formats, target)
     make_folder(Path(out))
 
     def records(stage: str, total: int = 0) -> Iterator[Record]:
@@ -81,6 +78,15 @@ def convert(
     for writer in made:
         writer.finish(partial(records, writer.name, count))
     return count
+
+
+def _new_writers(formats: str | Sequence[str], target: Target) -> list[Writer]:
+    """The writers of some formats, whose folders are new or empty. Raises UsageError."""
+    made = writers_of(formats, target)
+    for writer in made:
+        if writer.folder.is_dir() and any(writer.folder.iterdir()):
+            raise UsageError(f"expected no files of an earlier conversion, {shown(writer.folder)} holds some")
+    return made
 
 
 def readable(annotations: Annotations) -> Iterator[Record]:

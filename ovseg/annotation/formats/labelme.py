@@ -6,6 +6,7 @@ import base64
 import io
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -51,17 +52,7 @@ def read_labelme(source: Source) -> Annotations:
     """
     root = source.path if source.path.is_dir() else source.path.parent
     files = files_below(root, ".json") if source.path.is_dir() else [source.path]
-    used: set[str] = set()
-    failed: list[DataError] = []
-    for file in files:
-        try:
-            content = read_json(file, WHAT)
-            with reading(file, WHAT):
-                used |= {str(shape["label"]) for shape in content["shapes"]}
-        except DataError as error:  # its record raises it again
-            failed.append(error)
-    if len(failed) == len(files):
-        raise failed[0]
+    used = _labels_of(files)
 
     def record(file: Path) -> Record:
         content = read_json(file, WHAT)
@@ -90,6 +81,22 @@ def read_labelme(source: Source) -> Annotations:
 
     names = with_others(source.names or read_names(root / "labels.txt"), used)
     return Annotations(tuple(name for name in names if name != IGNORED), records_of(files, record, WHAT))
+
+
+def _labels_of(files: Sequence[Path]) -> set[str]:
+    """The labels of all files. Raises DataError where none can be read; the records of others raise it again."""
+    used: set[str] = set()
+    failed: list[DataError] = []
+    for file in files:
+        try:
+            content = read_json(file, WHAT)
+            with reading(file, WHAT):
+                used |= {str(shape["label"]) for shape in content["shapes"]}
+        except DataError as error:
+            failed.append(error)
+    if len(failed) == len(files):
+        raise failed[0]
+    return used
 
 
 def _image(source: Source, root: Path, file: Path, path: PurePosixPath, stem: str) -> str | None:
