@@ -3,9 +3,11 @@
     python tools/kill_runs.py                             # 2,000 pictures of mixed sizes, five kills
     python tools/kill_runs.py --engine local --engine ray # the same also as a job of Ray Data
     python tools/kill_runs.py --images 100 --kills 2 -- --model small --format voc
+    python tools/kill_runs.py --images 150 --kills 8 --late 4   # four more in the last stage
 
 What stands after "--" is added to the command ``ovseg annotate``. SIGKILL comes at random moments between the
-first finished picture and the last, and the command is given again each time. All files are compared byte by
+first finished picture and the last, with --late also while the files of the whole data set are written, and
+the command is given again each time. All files are compared byte by
 byte, links by where they lead, but ".lock", which is empty. On Ray the lines of manifest.jsonl stand in the
 order in which groups were finished, and are compared sorted. Resident memory is that of the process, on Ray
 that of the process that was started and of Ray's workers together.
@@ -37,10 +39,12 @@ OPTIONS = (
     "--templates",
     "plain",
     "--format",
-    "coco,coco-panoptic,yolo",
+    "coco,coco-panoptic,yolo,label-studio",
 )
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
 """Shares of the images after which resident memory is told."""
+LAST = 0.1
+"""Kills in the last stage come up to so many seconds after its first file was begun."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -94,14 +98,22 @@ def resident(pids: set[int]) -> float:
     return total / 1e6
 
 
+def is_last(out: Path, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process writes a file of the whole data set: such lie in the folders of the formats."""
+    return next(out.glob(f"*/.ovseg-{process.pid}-*"), None) is not None
+
+
 def watch(command: list[str], out: Path, kill_at: int | None, delay: float, log: Path) -> Watched:
-    """Run a command to its end, or kill it ``delay`` seconds after the run folder has ``kill_at`` rows."""
+    """Run a command to its end, or kill it ``delay`` seconds after the run folder has ``kill_at`` rows.
+
+    With ``kill_at`` 0, the delay starts with the last stage.
+    """
     seen, start, said, before = Watched(), time.monotonic(), 0.0, rows_of(out)
     with log.open("ab") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
         while process.poll() is None:
             rows = rows_of(out)
-            if kill_at is not None and rows >= kill_at:
+            if is_last(out, process) if kill_at == 0 else kill_at is not None and rows >= kill_at:
                 time.sleep(delay)
                 process.kill()
                 process.wait()
@@ -109,7 +121,7 @@ def watch(command: list[str], out: Path, kill_at: int | None, delay: float, log:
             if rows > before and time.monotonic() - said > 0.5:  # it works
                 said = time.monotonic()
                 seen.memory.append((rows, resident(family(process.pid))))
-            time.sleep(0.02)
+            time.sleep(0.02 if kill_at else 0.002)
     seen.seconds, seen.code = time.monotonic() - start, process.returncode
     return seen
 
@@ -128,14 +140,14 @@ def tree(folder: Path, sort_manifest: bool) -> dict[str, str]:
 
 
 def killed_run(
-    command: list[str], out: Path, images: int, kills: int, rng: random.Random, log: Path
+    command: list[str], out: Path, images: int, kills: int, late: int, rng: random.Random, log: Path
 ) -> Watched:
-    """Start a run, kill it ``kills`` times, and let it finish; what was seen of all processes."""
+    """Start a run, kill it ``kills`` times and ``late`` times in its last stage, and let it finish."""
     places = sorted(rng.sample(range(1, max(images - 8, kills + 1)), kills))
     total = Watched()
-    for place in [*places, None]:
-        at = None if place is None else max(place, rows_of(out) + 1)
-        seen = watch(command, out, at, rng.random() * 0.5, log)
+    for place in [*places, *[0] * late, None]:
+        at = max(place, rows_of(out) + 1) if place else place
+        seen = watch(command, out, at, rng.random() * (0.5 if place else LAST), log)
         total.seconds, total.code = total.seconds + seen.seconds, seen.code
         total.memory += seen.memory
         if at is not None:
@@ -143,7 +155,10 @@ def killed_run(
                 raise SystemExit(
                     f"expected to kill at {at} rows, it ended before with {seen.code}: see {log}"
                 )
-            print(f"  killed with {rows_of(out)} of {images} rows after {seen.seconds:.0f} s", flush=True)
+            stage = "" if at else ", in the last stage"
+            print(
+                f"  killed with {rows_of(out)} of {images} rows after {seen.seconds:.0f} s{stage}", flush=True
+            )
     return total
 
 
@@ -152,6 +167,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--side", type=int, default=128, help="the longest side of the pictures in pixels")
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--late", type=int, default=0, help="further kills in the last stage")
     parser.add_argument("--engine", action="append", choices=("local", "ray"), help="may be repeated")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keep everything there; must be new")
@@ -171,8 +187,8 @@ def main() -> None:
         for engine in args.engine or ["local"]:
             out, rng = folder / engine, random.Random(args.seed)
             command = [*base, "--out", str(out), "--engine", engine]
-            last = killed_run(command, out, args.images, args.kills, rng, log)
-            tell(f"{engine}, killed {args.kills} times", last, args.images)
+            last = killed_run(command, out, args.images, args.kills, args.late, rng, log)
+            tell(f"{engine}, killed {args.kills + args.late} times", last, args.images)
             one, other = (tree(each, engine == "ray") for each in (folder / "whole", out))
             differ = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
             failed += len(differ)

@@ -7,7 +7,9 @@ kept as COCO's run lengths: a photograph's take kilobytes, arrays megabytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,3 +177,39 @@ def parse_record(content: Any, where: str) -> Record:
         )
     except (LookupError, TypeError, AttributeError) as error:
         raise DataError(f"expected a record of ovseg annotate, {where} is none: {error!r}") from None
+
+
+class ByName:
+    """Looks up records by image name, each once: in full, without ending, or by a unique file name."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = list(records)
+        self.used: set[int] = set()
+        self.by: list[dict[str, int]] = []
+        for form in FORMS:
+            keys = [form(record.name) for record in self.records]
+            once = Counter(keys)
+            self.by.append({key: index for index, key in enumerate(keys) if once[key] == 1})
+
+    def find(self, name: str) -> Record | None:
+        """The record of an image that was not found before; None where there is none."""
+        for form, known in zip(FORMS, self.by, strict=True):
+            index = known.get(form(name))
+            if index is not None and index not in self.used:
+                self.used.add(index)
+                return self.records[index]
+        return None
+
+    def unused(self) -> list[str]:
+        """The names of the records that were not found."""
+        return [record.name for index, record in enumerate(self.records) if index not in self.used]
+
+
+_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
+"""Label Studio's prefix of uploaded files' names."""
+FORMS: tuple[Callable[[str], str], ...] = (
+    lambda name: name,
+    without_ending,
+    lambda name: without_ending(name).rpartition("/")[2],
+    lambda name: _UPLOADED.sub("", without_ending(name).rpartition("/")[2]),
+)

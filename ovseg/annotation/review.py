@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -13,9 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ovseg.annotation.formats import Annotations
-from ovseg.annotation.records import Record, without_ending
+from ovseg.annotation.records import ByName, Record
 from ovseg.errors import DataError
+from ovseg.metrics.segmentation import confusion
 from ovseg.words.names import fold
+
+VOID = 65535
+MOST = 20
+"""Most images and pairs of classes that the record lists."""
 
 
 @dataclass
@@ -64,6 +67,9 @@ class Review:
 
     Attributes:
         classes: the classes that both know.
+        confusion: (K + 1, K + 1) pixels of each class of the truth, by rows, and of the run, by columns; the last
+            row and column are pixels of no class. Of regions that share pixels the uppermost counts.
+        ious: of each compared image, the mean IoU of the classes that run or truth have in it, and its name.
         images: images that were compared.
         without_truth: images that are in the run only.
         missing: images that are in the truth only.
@@ -71,6 +77,8 @@ class Review:
     """
 
     classes: dict[str, ClassReview]
+    confusion: NDArray[np.int64]
+    ious: list[tuple[float, str]] = field(default_factory=list)
     images: int = 0
     without_truth: int = 0
     missing: list[str] = field(default_factory=list)
@@ -87,6 +95,18 @@ class Review:
         """The proposed threshold of each class that has images with and without it."""
         found = {name: one.threshold for name, one in self.classes.items()}
         return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def confused(self) -> list[tuple[float, str, str]]:
+        """The pairs of unlike classes that share most pixels: share of the true class, truth, run."""
+        names = list(self.classes)
+        totals = self.confusion.sum(axis=1)
+        pairs = [
+            (int(self.confusion[t, p]) / int(totals[t]), names[t], names[p])
+            for t, p in zip(*np.nonzero(self.confusion[:-1, :-1]), strict=True)
+            if t != p
+        ]
+        return sorted(pairs, reverse=True)
 
     def describe(self) -> dict[str, object]:
         """Everything as JSON can hold it, rates in 0..1."""
@@ -107,6 +127,10 @@ class Review:
                 for name, one in self.classes.items()
             },
             "thresholds": self.thresholds,
+            "confused": [
+                {"truth": true, "run": name, "share": share} for share, true, name in self.confused[:MOST]
+            ],
+            "worst": [{"image": name, "mean IoU": iou} for iou, name in sorted(self.ious)[:MOST]],
         }
 
     def lines(self) -> list[str]:
@@ -143,8 +167,13 @@ def review(run: Annotations, truth: Annotations) -> Review:
     if not names:
         raise DataError("expected a class that both the run and the truth have, got none")
     others = tuple(name for key, name in wanted.items() if key not in names)
-    out = Review({name: ClassReview() for name in names.values()}, other_classes=others)
-    known = _Truth(truth.records())
+    size = len(names) + 1
+    out = Review(
+        {name: ClassReview() for name in names.values()},
+        np.zeros((size, size), np.int64),
+        other_classes=others,
+    )
+    known = ByName(truth.records())
     for record in run.records():
         true = known.find(record.name)
         if true is None:
@@ -155,6 +184,7 @@ def review(run: Annotations, truth: Annotations) -> Review:
                 f"expected {record.name} in one size, got {record.size} and {true.size} in the truth"
             )
         out.images += 1
+        out.confusion += _confusion(record, true, names)
         _compare(record, true, names, out)
     if not out.images:
         raise DataError(
@@ -193,19 +223,48 @@ def best_threshold(shares: Sequence[tuple[float, bool]]) -> float | None:
 def _compare(record: Record, true: Record, names: Mapping[str, str], out: Review) -> None:
     valid = None if true.void is None else ~true.void.array()
     mine, theirs = _unions(record, names, valid), _unions(true, names, valid)
+    ious: list[float] = []
     for name, one in out.classes.items():
         a, b = mine.get(name), theirs.get(name)
         if a is not None and b is not None:
             both = int((a & b).sum())
+            either = int(a.sum()) + int(b.sum()) - both
             one.both += both
-            one.either += int(a.sum()) + int(b.sum()) - both
+            one.either += either
+            ious.append(both / either)
         elif a is not None or b is not None:
             one.either += int((a if a is not None else b).sum())  # type: ignore[union-attr]
+            ious.append(0.0)
         one.right += a is not None and b is not None
         one.wrong += a is not None and b is None
         one.missed += a is None and b is not None
         if record.presence is not None:
             one.shares.append((float(record.presence.get(name, 0.0)), b is not None))
+    if ious:
+        out.ious.append((sum(ious) / len(ious), record.name))
+
+
+def _confusion(record: Record, true: Record, names: Mapping[str, str]) -> NDArray[np.int64]:
+    labels, truth = painted(record, names), painted(true, names)
+    if true.void is not None:
+        truth[true.void.array()] = VOID
+    return confusion(labels, truth, len(names) + 1, VOID)[:, :-1]
+
+
+def painted(record: Record, names: Mapping[str, str]) -> NDArray[np.uint16]:
+    """The index (H, W) of each pixel's class in ``names``, later regions on top; len(names) where there is none.
+
+    Args:
+        record: the image.
+        names: the classes by their folded names, as ``fold`` gives them.
+    """
+    labels = np.full(record.size, len(names), np.uint16)
+    numbers = {key: number for number, key in enumerate(names)}
+    for one in record.regions:
+        number = numbers.get(fold(one.label))
+        if number is not None:
+            labels[one.mask.array()] = number
+    return labels
 
 
 def _unions(
@@ -219,40 +278,6 @@ def _unions(
             mask = one.mask.array() if valid is None else one.mask.array() & valid
             found[name] = found[name] | mask if name in found else mask
     return {name: mask for name, mask in found.items() if mask.any()}
-
-
-class _Truth:
-    """Look up records by image name: in full, without ending, or by a unique file name."""
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        self.records = list(records)
-        self.used: set[int] = set()
-        self.by: list[dict[str, int]] = []
-        for form in _FORMS:
-            keys = [form(record.name) for record in self.records]
-            once = Counter(keys)
-            self.by.append({key: index for index, key in enumerate(keys) if once[key] == 1})
-
-    def find(self, name: str) -> Record | None:
-        for form, known in zip(_FORMS, self.by, strict=True):
-            index = known.get(form(name))
-            if index is not None and index not in self.used:
-                self.used.add(index)
-                return self.records[index]
-        return None
-
-    def unused(self) -> list[str]:
-        return [record.name for index, record in enumerate(self.records) if index not in self.used]
-
-
-_UPLOADED = re.compile(r"^[0-9a-f]{8}-")
-"""Label Studio's prefix of uploaded files' names."""
-_FORMS: tuple[Callable[[str], str], ...] = (
-    lambda name: name,
-    without_ending,
-    lambda name: without_ending(name).rpartition("/")[2],
-    lambda name: _UPLOADED.sub("", without_ending(name).rpartition("/")[2]),
-)
 
 
 def _ratio(part: int, whole: int) -> float:

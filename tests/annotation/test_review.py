@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ovseg.annotation.formats import Annotations
 from ovseg.annotation.records import Record, Region
 from ovseg.annotation.review import best_threshold, review
+from ovseg.annotation.worst import confusion_table, draw_worst
 from ovseg.errors import DataError
 from ovseg.results.coco import Mask
 
@@ -97,3 +100,40 @@ def test_two_sizes_of_one_image_are_refused():
     other = annotations(("cat",), record("a.jpg", ["0"], ("cat",)))
     with pytest.raises(DataError, match=r"expected a\.jpg in one size"):
         review(one, other)
+
+
+def test_confusion_counts_the_uppermost_region_and_no_void():
+    names = ("cat", "dog")
+    over = Region("dog", Mask.of(np.array([[False, True, True, False, False]])))
+    one = record("a.jpg", ["00099"], names)
+    run = annotations(names, Record(one.name, one.size, (*one.regions, over)), record("b.jpg", ["00"], names))
+    truth = annotations(names, record("a.jpg", ["00198"], names, void=8), record("b.jpg", ["11"], names))
+    found = review(run, truth)
+    # truth cat, dog and nothing by rows; the fifth pixel of a is void; of two regions of the run the dog is on top
+    assert found.confusion.tolist() == [[1, 1, 0], [2, 1, 0], [0, 0, 1]]
+    assert found.confused == [(2 / 3, "dog", "cat"), (1 / 2, "cat", "dog")]
+    assert confusion_table(found).splitlines()[:2] == ["truth / run,cat,dog,(none)", "cat,1,1,0"]
+    assert sorted(found.ious) == [(0.0, "b.jpg"), (pytest.approx((2 / 3 + 1 / 2) / 2), "a.jpg")]
+    assert found.describe()["worst"][0] == {"image": "b.jpg", "mean IoU": 0.0}
+
+
+def test_the_worst_images_are_drawn_with_truth_and_run(tmp_path):
+    names = ("cat", "dog")
+    Image.new("RGB", (80, 60), (0, 90, 200)).save(tmp_path / "a.png")
+    rows = ["0" * 40 + "9" * 40] * 60
+    good = record("good.png", rows, names)
+    bad = replace(record("sub/bad.png", ["1" * 80] * 60, names), image=str(tmp_path / "a.png"))
+    lost = record("lost.png", rows, names)
+    run = annotations(names, good, bad, lost)
+    truth = annotations(
+        names, good, record("sub/bad.png", rows, names), record("lost.png", ["9" * 80] * 60, names)
+    )
+    found = review(run, truth)
+    paths = draw_worst(run, truth, found, tmp_path / "worst", 2)
+    assert [path.name for path in paths] == ["01_lost.png", "02_sub_bad.png"]
+    grey, blue = (np.asarray(Image.open(path)) for path in paths)
+    assert (
+        blue.shape[1] > 2 * 360 and (blue == (0, 90, 200)).all(axis=-1).any()
+    )  # half of the truth is no class
+    assert (grey == 128).all(axis=-1).any()
+    assert draw_worst(run, truth, found, tmp_path / "none", 0) == [] and not (tmp_path / "none").exists()

@@ -54,6 +54,8 @@ def test_a_folder_is_annotated_reviewed_and_converted(run, labelled, tmp_path, n
     assert lines[-1] == "4 images compared" and len(lines) == len(NAMES) + 3
     content = json.loads((tmp_path / "reviewed/review.json").read_text())
     assert content["mean IoU"] > 0.1 and content["thresholds"]
+    drawn = {name for name in names_in(tmp_path / "reviewed") if name.startswith("worst/")}
+    assert len(drawn) == len(content["worst"]) == 4 and (tmp_path / "reviewed/confusion.csv").is_file()
     words = (*words[:-1], tmp_path / "second", "--thresholds", tmp_path / "reviewed/thresholds.json", *WORDS)
     assert run(*words).exit_code == 0
 

@@ -32,6 +32,7 @@ from ovseg.options.fields import ANY_TEXT, TEXT, option
 if TYPE_CHECKING:
     from ovseg.annotation.classes import Classes
     from ovseg.annotation.finder import LabelFinder, MaskFinder
+    from ovseg.annotation.review import Review
     from ovseg.annotation.run.plan import Outcome
 
 
@@ -211,10 +212,14 @@ def review(
     images: ImagesFolder = None,
     classes: ClassNames = None,
     out_folder: Annotated[
-        str | None, typer.Option("--out", help="A folder for review.json and thresholds.json.")
+        str | None,
+        typer.Option("--out", help="A folder for review.json, thresholds.json, confusion.csv and worst/."),
     ] = None,
+    worst: Annotated[
+        int, typer.Option("--worst", min=0, help="Pictures of so many images that differ most, in --out.")
+    ] = 8,
 ) -> None:
-    """Compare a run with ground truth: IoU, precision and recall of each class, better thresholds.
+    """Compare a run with ground truth: IoU, precision and recall of each class, confusion, better thresholds.
 
     Example: ovseg review run --truth labelled --out reviewed
 
@@ -223,24 +228,35 @@ def review(
     """
     folder = None if out_folder is None else check_out(out_folder)
     from ovseg.annotation.formats import read_annotations
+    from ovseg.annotation.formats.base import write_text
     from ovseg.annotation.review import review as compare
+    from ovseg.annotation.worst import confusion_table, draw_worst
     from ovseg.files.write import make_folder, write_json
 
     own, true = read_annotations(run), read_annotations(truth, truth_format, images, classes)
     found = compare(own, true)
+    say_review(found, [*own.skipped.lines(), *true.skipped.lines()])
+    if folder is not None:
+        make_folder(folder)
+        write_json(folder / "review.json", found.describe())
+        write_json(folder / "thresholds.json", {"thresholds": found.thresholds})
+        write_text(folder / "confusion.csv", [confusion_table(found)])
+        draw_worst(own, true, found, folder / "worst", worst)
+
+
+def say_review(found: Review, left_out: Sequence[str]) -> None:
+    """Print the outcome of a comparison, and what its sides could not be compared in."""
     for line in found.lines():
         tell(line)
     tell(f"{found.images} images compared")
     if found.without_truth or found.missing:
         note(f"note: {found.without_truth} images have no truth, {len(found.missing)} are not in the run")
-    for line in [*own.skipped.lines(), *true.skipped.lines()]:
+    for share, name, other in found.confused[:3]:
+        note(f"note: {100 * share:.1f} % of the pixels of {name} are {other} in the run")
+    for line in left_out:
         note(f"note: {line}")
     if found.other_classes:
         note(f"note: the run was not asked for {', '.join(found.other_classes[:8])}")
-    if folder is not None:
-        make_folder(folder)
-        write_json(folder / "review.json", found.describe())
-        write_json(folder / "thresholds.json", {"thresholds": found.thresholds})
 
 
 @reported
