@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ovseg.clip.loaded import Clip
+    from ovseg.clip.unknown import Unknown
     from ovseg.options.models import InputChoices
 
 Result = TypeVar("Result")
@@ -154,6 +155,19 @@ class FrozenClip:
             return np.asarray(self.encode_text(texts, options.templates).cpu().numpy())
 
         return with_background(as_vocabulary(names), options.background, encode)
+
+    def unknown_words(self, names: str | Sequence[str]) -> list[Unknown]:
+        """The words of ``names`` that the model cannot know, with near ones; see ``clip.unknown``.
+
+        Example:
+            >>> import ovseg
+            >>> [str(one) for one in ovseg.load_model().unknown_words(["red bycicle", "tree"])]
+            ['unknown word "bycicle": did you mean bicycle or icicle?']
+        """
+        from ovseg.clip.unknown import unknown_words
+
+        with exact(self.device):
+            return unknown_words(self._text, [names] if isinstance(names, str) else names)
 
     def preprocess(
         self,
