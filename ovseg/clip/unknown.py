@@ -31,19 +31,24 @@ class Unknown:
     Attributes:
         word: in lower case.
         near: words that the model knows, spelled like it or near it in the text space, the nearest first.
+        english: whether it is English, and the model was not trained on it.
     """
 
     word: str
-    near: tuple[str, ...]
+    near: tuple[str, ...] = ()
+    english: bool = False
 
     def __str__(self) -> str:
         """
-        >>> str(Unknown("bycicle", ("bicycle", "icicle")))
-        'unknown word "bycicle": did you mean bicycle or icicle?'
+        >>> print(Unknown("bycicle", ("bicycle", "icicle")))
+        unknown word "bycicle": did you mean bicycle or icicle?
+        >>> print(Unknown("rooftop", english=True))
+        unknown word "rooftop": the model was not trained on it
         """
         found = f'unknown word "{self.word}"'
         if not self.near:
-            return f"{found}: expected an English word"
+            reason = "the model was not trained on it" if self.english else "expected an English word"
+            return f"{found}: {reason}"
         *first, last = self.near
         return f"{found}: did you mean {', '.join(first)}{' or ' if first else ''}{last}?"
 
@@ -67,7 +72,7 @@ def unknown_words(encoder: TextEncoder, texts: Iterable[str]) -> list[Unknown]:
     words = dict.fromkeys(word for text in texts for word in split_words(text))
     unknown = [word for word in words if not _is_known(loaded, tokenizer, word)]
     return [
-        Unknown(word, _near(encoder, tokenizer, word) if place < MOST else ())
+        Unknown(word, _near(encoder, tokenizer, word) if place < MOST else (), is_word(word))
         for place, word in enumerate(unknown)
     ]
 

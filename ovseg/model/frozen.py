@@ -162,7 +162,7 @@ class FrozenClip:
         Example:
             >>> import ovseg
             >>> [str(one) for one in ovseg.load_model().unknown_words(["red bycicle", "tree"])]
-            ['unknown word "bycicle": did you mean bicycle or icicle?']
+            ['unknown word "bycicle": did you mean bicycle?']
         """
         from ovseg.clip.unknown import unknown_words
 

@@ -84,7 +84,7 @@ def test_typing_errors_are_unknown_and_their_word_is_offered(small, monkeypatch)
 
 
 def test_a_message_offers_near_words(small):
-    assert str(Unknown("xyz", ())) == 'unknown word "xyz": expected an English word'
+    assert str(Unknown("xyz")) == 'unknown word "xyz": expected an English word'
     (one,) = small.unknown_words("a red Bycicle in the rain")
     assert one.word == "bycicle" and one.near[0] == "bicycle"
     assert str(one).startswith('unknown word "bycicle": did you mean bicycle')
@@ -95,7 +95,7 @@ def test_a_word_without_training_is_unknown_though_it_is_english(model):
     """ "tiny" was trained on about a hundred words; near words are among them."""
     (one,) = model.unknown_words(["gravl", "gravel"])
     assert one == Unknown("gravl", ("gravel",))
-    assert words_of(model.unknown_words(["rooftop"])) == ["rooftop"] and is_word("rooftop")
+    assert model.unknown_words(["rooftop"]) == [Unknown("rooftop", (), True)] and is_word("rooftop")
 
 
 def test_the_text_space_offers_what_spelling_does_not(small, monkeypatch):
