@@ -287,7 +287,7 @@ def test_commands_run(photo, words):
 def test_servers_start_and_answer(photo, monkeypatch, words):
     """Each on a free port and this machine's own address; it is asked once and then ended."""
 
-    def once(app, opened, stop, log_requests):
+    def once(app, opened, stop, seconds, verbose):
         import uvicorn
 
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,16 +12,18 @@ import ovseg
 from ovseg.annotation.classes import Classes
 from ovseg.annotation.records import Picture, Region
 from ovseg.errors import UsageError
-from ovseg.files.pictures import GROUP
-from ovseg.masks.encoded import Asked, EncodedImage, Setup, words_of_classes
-from ovseg.masks.exclusive import exclusive
-from ovseg.masks.find import find
+from ovseg.files.pictures import GROUP, GROUP_PIXELS
+from ovseg.masks.encoded import Asked, EncodedImage, Setup, rate, words_of_classes
+from ovseg.masks.exclusive import Found, exclusive
+from ovseg.masks.find import Question, answer
 from ovseg.model import Model
 from ovseg.options import AnnotateOptions, Options
 from ovseg.results import Mask
 from ovseg.segmenters.base import Segmenter
 from ovseg.words.vocabulary import Vocabulary
 
+WORDS = 64
+"""Words that are decoded together, fewer in large images: it bounds the memory of their masks."""
 REPORTED = 0.01
 """The presence from which on a class is listed in a record."""
 
@@ -71,11 +73,22 @@ class MaskFinder:
             asked = wanted is None or wanted[index]
             yield self.find_in(setup.encode(picture, one)) if asked else None
 
-    def find_in(self, encoded: EncodedImage) -> Picture:
-        """The regions in a picture that both encoders have encoded with these models and options."""
-        answers = find(self.setup, encoded, self.asked)
-        rated = [one.question.rated for one in answers if one.question.rated is not None]
-        found = [mask for one in answers for mask in one.objects]
+    def find_in(self, encoded: EncodedImage, between: Callable[[int], None] | None = None) -> Picture:
+        """The regions in a picture that both encoders have encoded with these models and options.
+
+        Args:
+            encoded: the picture.
+            between: called before each group of words with the bytes of all masks so far; it may raise.
+        """
+        rated = rate(self.setup, self.asked, encoded.features)
+        group = max(1, min(WORDS, GROUP_PIXELS // (encoded.size[0] * encoded.size[1])))
+        found: list[Found] = []
+        for start in range(0, len(rated), group):
+            if between is not None:
+                between(sum(one.crop.size for one in found))
+            questions = [Question(one) for one in rated[start : start + group]]
+            for one in answer(self.setup, encoded, questions, start):
+                found += one.objects
         if not self.overlap:
             found = exclusive(found, {k: one.maps[0] for k, one in enumerate(rated)}, encoded.size)
         regions = (

@@ -43,6 +43,7 @@ class ContentCache(Generic[Value]):
 
     Args:
         most: how many values are kept.
+        most_bytes: how many bytes the arrays and tensors in them may take; None for any number.
 
     >>> cache = ContentCache()
     >>> image = np.zeros((2, 2, 3), np.uint8)
@@ -53,8 +54,8 @@ class ContentCache(Generic[Value]):
     False
     """
 
-    def __init__(self, most: int = KEPT) -> None:
-        self.most = most
+    def __init__(self, most: int = KEPT, most_bytes: int | None = None) -> None:
+        self.most, self.most_bytes = most, most_bytes
         self._values: OrderedDict[str, Value] = OrderedDict()
         self._lock = Lock()
 
@@ -88,9 +89,14 @@ class ContentCache(Generic[Value]):
         _make_read_only(value)
         with self._lock:
             self._values[key] = value
-            while len(self._values) > self.most:
+            while self._values and self._is_full():
                 self._values.popitem(last=False)
         return value
+
+    def _is_full(self) -> bool:
+        if self.most_bytes is not None and count_bytes(list(self._values.values())) > self.most_bytes:
+            return True
+        return len(self._values) > self.most
 
 
 def _digest(image: NDArray[np.uint8]) -> str:
@@ -107,6 +113,21 @@ def _remember(image: NDArray[np.uint8], digest: str) -> None:
     if id(image) not in _DIGESTS:  # an id is free for another array only after its array's finalizer ran
         weakref.finalize(image, _DIGESTS.pop, id(image), None).atexit = False
     _DIGESTS[id(image)] = digest
+
+
+def count_bytes(value: object) -> int:
+    """The bytes of the arrays and tensors in ``value``, also in tuples, lists, mappings and dataclasses.
+
+    >>> count_bytes({"a": [np.zeros(3, np.uint8), np.zeros(2)]})
+    19
+    """
+    if hasattr(value, "nbytes"):
+        return int(value.nbytes)
+    if isinstance(value, (tuple, list)):
+        return sum(map(count_bytes, value))
+    if isinstance(value, Mapping):
+        return count_bytes(tuple(value.values()))
+    return count_bytes(tuple(vars(value).values())) if hasattr(value, "__dataclass_fields__") else 0
 
 
 def _make_read_only(value: object) -> None:

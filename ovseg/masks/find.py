@@ -70,8 +70,10 @@ def find(
     return answer(setup, encoded, [Question(one, tuple(clicks), box) for one in rated])
 
 
-def answer(setup: Setup, encoded: EncodedImage, questions: Sequence[Question]) -> list[Answer]:
-    """Answer several questions with one call of ``decode``."""
+def answer(
+    setup: Setup, encoded: EncodedImage, questions: Sequence[Question], first: int = 0
+) -> list[Answer]:
+    """Answer several questions with one call of ``decode``; the objects of the first are labelled ``first``."""
     plans, asked = [], list[PromptSet]()
     for question in questions:
         sets, reason = _prompts(setup, question, encoded.size)
@@ -81,7 +83,7 @@ def answer(setup: Setup, encoded: EncodedImage, questions: Sequence[Question]) -
         plans.append((groups, joints, reason))
     decoded = iter(decode(setup, encoded, asked))
     answers = []
-    for label, (question, (groups, joints, reason)) in enumerate(zip(questions, plans, strict=True)):
+    for label, (question, (groups, joints, reason)) in enumerate(zip(questions, plans, strict=True), first):
         several = [list(itertools.islice(decoded, len(group))) for group in groups]
         together = [None if joint is None else next(decoded) for joint in joints]
         found, sources = _each_once(label, several, together)

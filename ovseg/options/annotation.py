@@ -224,6 +224,7 @@ class ServeOptions(Options):
     workers: int = option(2, integer(1, 64), "Requests that are worked on at once.", LIMITS)
     waiting: int = option(16, integer(0, 1024), "Requests that may wait; more get status 503.", LIMITS)
     keep: int = option(8, integer(1, 1000), "Images whose encodings are kept.", LIMITS)
+    keep_memory: int = option(512, integer(0, 2**20), "Megabytes that the kept images may take.", LIMITS)
 
     @property
     def max_bytes(self) -> int:

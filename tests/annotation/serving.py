@@ -18,11 +18,14 @@ CONFIG = '<View><Image name="i" value="$image"/><{0} name="b" toName="i">{1}</{0
 
 
 @contextmanager
-def running(app):
-    """Serve an application; gives the port."""
+def running(served):
+    """Serve an application, or a configuration of uvicorn; gives the port."""
     import uvicorn
 
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+    if not isinstance(served, uvicorn.Config):
+        served = uvicorn.Config(served, log_level="error", ws="none")
+    served.port = 0
+    server = uvicorn.Server(served)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -25,7 +25,7 @@ WORD = SCENE.present[0]
 def core(models):
     from ovseg.apps.serve.core import Core
 
-    return Core(*models, OPTIONS, max_pixels=1_000_000)
+    return Core(*models, OPTIONS, ServeOptions(max_pixels=1_000_000))
 
 
 @pytest.fixture(scope="module")

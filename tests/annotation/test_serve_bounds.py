@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 import pytest
 
@@ -136,16 +136,128 @@ def test_more_requests_than_may_wait_get_503_and_setup_gets_through():
         assert ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0] == 200
 
 
-def test_a_request_that_takes_too_long_gets_504_and_keeps_its_place_until_it_ends():
+def workers():
+    from ovseg.apps.serve.workers import THREADS
+
+    return [one for one in threading.enumerate() if one.name == THREADS]
+
+
+def test_a_worker_that_overruns_is_given_up_and_replaced():
     with stubbed(workers=1, waiting=0, timeout=0.3) as (stub, port):
+        usual = len(workers())
         stub.go.clear()
         status, answer = ask(port, "/predict", body_of(IMAGES[:1], ["a"]))
-        assert (status, answer["error"]) == (504, "expected an answer within 0.3 seconds, it took longer")
-        assert ask(port, "/predict", {})[0] == 503
+        assert (status, answer["error"]) == (504, "expected an answer within 0.3 s, it took longer")
+        assert len(workers()) == usual + 1  # one waits in a call that nothing can end
+        assert ask(port, "/predict", {})[0] == 400
         stub.error = ValueError("nobody waits for this")
         stub.go.set()
-        wait_until(port, 0)
-        assert ask(port, "/predict", {})[0] == 400
+        assert ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0] == 200
+        while len(workers()) > usual:
+            time.sleep(0.01)
+
+
+def test_python_that_never_ends_is_ended():
+    ended = []
+
+    def spin(*_):
+        try:
+            while True:
+                time.sleep(0.001)
+        finally:
+            ended.append(True)
+
+    with stubbed(workers=1, waiting=0, timeout=0.3) as (stub, port):
+        stub.words = spin
+        for count in range(1, 6):
+            assert ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0] == 504
+            while len(ended) < count:
+                time.sleep(0.01)
+        del stub.words
+        assert ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0] == 200
+
+
+def test_threads_that_cannot_be_ended_are_bounded():
+    with stubbed(workers=1, waiting=0, timeout=0.2) as (stub, port):
+        stub.go.clear()
+        statuses = [ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0] for _ in range(4)]
+        assert statuses == [504, 504, 504, 503]
+        stub.go.set()
+        while ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0] != 200:
+            time.sleep(0.01)
+
+
+def test_bodies_of_very_many_parts_are_refused_before_they_are_read():
+    with stubbed(max_body=8) as (_, port):
+        for part in (b"[],", b'"":0,', b"{},"):
+            status, answer = ask(port, "/predict", b'{"a": [' + part * 1_000_001 + b"0]}")
+            assert status == 413 and answer["error"].startswith("expected JSON of at most 1000000 ")
+
+
+def test_a_body_that_drips_is_408_long_before_the_time_of_a_request_is_over(monkeypatch):
+    from ovseg.apps.serve import bounds
+
+    monkeypatch.setattr(bounds, "PATIENCE", 0.3)
+    head = f"POST /predict HTTP/1.1\r\nHost: a\r\nToken: {TOKEN}\r\nContent-Length: 9999\r\n\r\n"
+    with stubbed() as (_, port), closing(socket.create_connection(("127.0.0.1", port))) as sender:
+        sender.sendall(head.encode())
+        sender.settimeout(0.01)
+        sent, answer = 0, b""
+        while not answer and sent < 9999:
+            with suppress(TimeoutError):
+                answer = sender.recv(4096)
+            if not answer:
+                sender.sendall(b" ")
+                sent += 1
+        assert answer.startswith(b"HTTP/1.1 408 ") and sent < 9999
+
+
+@contextmanager
+def bounded(**bounds):
+    """A stub behind the connections of ``ovseg serve``."""
+    from ovseg.apps.serve.app import create_app
+    from ovseg.apps.serve.connections import server_config
+
+    with running(server_config(create_app(Stub()), 5, **bounds)) as port:
+        yield port
+
+
+def test_idle_connections_make_room_for_requests():
+    with bounded(connections=4) as port, ExitStack() as kept:
+        for _ in range(20):
+            opened = [kept.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(5)]
+            assert ask(port, "/health") == (200, {"status": "UP", "model_class": "ovseg", "requests": 0})
+            assert ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0] == 200
+        for one in opened[:2]:
+            one.settimeout(60)
+            with suppress(ConnectionResetError):
+                assert one.recv(1) == b""
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_a_head_that_drips_ends_its_connection(monkeypatch, before):
+    from ovseg.apps.serve import connections
+
+    monkeypatch.setattr(connections, "SENDING", 0.3)
+    with bounded(head=0.3) as port, closing(socket.create_connection(("127.0.0.1", port))) as sender:
+        sender.sendall(before)
+        if before:
+            assert sender.recv(4096).startswith(b"HTTP/1.1 200 ")
+        with pytest.raises(ConnectionError):
+            for letter in b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 5000:
+                sender.sendall(bytes([letter]))
+                time.sleep(0.005)
+
+
+def test_a_line_for_each_request(caplog):
+    with stubbed() as (_, port), caplog.at_level(logging.INFO, "ovseg.serve"):
+        ask(port, "/health")
+        ask(port, "/v1/predict", {})
+        ask(port, "/a%0Ab", headers={})
+    lines = [one.getMessage() for one in caplog.records]
+    assert lines[0].startswith("127.0.0.1 GET /health: status 200, ")
+    assert lines[1].startswith("127.0.0.1 POST /v1/predict: status 400, ")
+    assert lines[2].startswith("127.0.0.1 GET /a\\nb: status 404, ") and len(lines) == 3
 
 
 def test_whoever_waits_is_told_that_the_server_is_being_stopped():
@@ -157,7 +269,7 @@ def test_whoever_waits_is_told_that_the_server_is_being_stopped():
         stop.set()
         for one in threads:
             one.join()
-        assert found == [(503, {"error": "expected a server, this one is being stopped"})] * 2
+        assert found == [(503, {"error": "the server is being stopped"})] * 2
         assert ask(port, "/predict", {})[0] == 503
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from ovseg.apps.serve.addresses import is_public, may_be
 from ovseg.apps.serve.bounds import Deadline
 from ovseg.apps.serve.hosts import Hosts
 from ovseg.apps.serve.images import Sources, Studio, read_content
 from ovseg.errors import DataError, UsageError
 
+DRIPS = 90
+"""Fewer than the headers that ``http.client`` reads."""
 LEGACY, PERSONAL = "a" * 40, "head.body.sign"
 
 
@@ -25,6 +30,8 @@ class Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path.startswith("/to/"):
             self.answer(302, b"", Location=self.path.removeprefix("/to/"))
+        elif path == "/drip":
+            self.drip()
         elif path == "/large":
             self.answer(200, b"x" * 5000)
         elif path == "/broken":
@@ -41,6 +48,17 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, self.headers["Authorization"], body))
         good = self.path == "/api/token/refresh" and body == {"refresh": PERSONAL}
         self.answer(*((200, b'{"access": "short"}') if good else (401, b"{}")))
+
+    def drip(self):
+        """Headers without end."""
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(DRIPS):
+            self.server.asked.append(number)
+            try:
+                self.wfile.write(b"A: b\r\n")
+            except ConnectionError:
+                return
+            time.sleep(0.02)
 
     def answer(self, status, content, **headers):
         self.send_response(status)
@@ -75,7 +93,13 @@ def fetch(value, hosts, base=None, token=""):
 
 
 @pytest.mark.parametrize(
-    "path", ["/data/upload/1/a%20b.png", "/data/local-files/?d=a/b.png", "/tasks/1/image"]
+    "path",
+    [
+        "/data/upload/1/a%20b.png",
+        "/data/local-files/?d=a/b.png",
+        "/tasks/1/resolve/?fileuri=czM6",
+        "/projects/2/presign/?fileuri=czM6",
+    ],
 )
 def test_paths_are_asked_of_label_studio_with_the_token_of_setup(studios, path):
     here = studios[0]
@@ -104,7 +128,7 @@ def test_a_token_goes_to_no_other_host(studios):
     assert fetch(f"http://{other.name}/a", hosts, f"http://{here.name}", LEGACY) == b"content"
     assert fetch(f"/to/http://{other.name}/b", hosts, f"http://{here.name}", LEGACY) == b"content"
     assert [given for _, given, _ in other.asked] == [None, None]
-    assert here.asked == [(f"/to/http://{other.name}/b", f"Token {LEGACY}", here.name)]
+    assert here.asked == [(f"/to/http://{other.name}/b", None, here.name)]
     own = Hosts([here.name, other.name], 4000, LEGACY)  # is for the first host, whoever calls setup
     with pytest.raises(DataError, match="answered 401: the server needs Label Studio's token"):
         fetch("/data/upload/a.png", own, f"http://{other.name}", "")
@@ -222,6 +246,96 @@ def test_time_that_is_over_is_a_line(studios):
     here = studios[0]
     with pytest.raises(DataError, match="in time"):
         Hosts([here.name], 4000).download(f"http://{here.name}/a", Deadline(0))
+
+
+def test_headers_that_drip_end_with_the_time_of_the_request(studios):
+    here = studios[0]
+    with pytest.raises(DataError, match="in time, it took longer"):
+        Hosts([here.name], 4000).download(f"http://{here.name}/drip", Deadline(0.3))
+    assert DRIPS - 1 not in here.asked
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/logout",
+        "/api/users",
+        "/data/upload/../../api/users",
+        "/tasks/1/resolve/../../../api/users",
+        "/to//api/users",
+        "/projects/1",
+        "/data/uploads/1",
+        "/data/avatars/1.png",
+    ],
+)
+def test_a_token_goes_to_paths_of_images_only(studios, path):
+    here = studios[0]
+    hosts = Hosts([here.name], 4000, LEGACY)
+    with suppress(DataError):
+        fetch(path, hosts, f"http://{here.name}", LEGACY)
+    assert len(here.asked) > 0 and {given for _, given, _ in here.asked} == {None}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/data/upload/%2e%2e/%2e%2e/api/users", "/data/upload/%252e%252e/api", "/data/upload/..%5c..%5capi"],
+)
+def test_paths_that_lead_upwards_in_codes_are_refused(studios, path):
+    here = studios[0]
+    with pytest.raises(DataError, match="without '..' in its path"):
+        fetch(path, Hosts([here.name], 4000, LEGACY), f"http://{here.name}", LEGACY)
+    assert here.asked == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "169.254.169.254",
+        "fe80::1",
+        "::ffff:169.254.169.254",
+        "::169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::a9fe:a9fe",
+        "64:ff9b:1:a9fe:a9:fe00::",
+        "2002:a9fe:a9fe::1",
+        "2001:0:a9fe:a9fe::1",
+        "2001:0:1:1::5601:5601",
+        "2001:db8::5efe:169.254.169.254",
+        "fd00:ec2::254",
+        "100.100.100.200",
+        "::",
+        "0.0.0.0",
+        "ff02::1",
+    ],
+)
+def test_no_host_may_have_the_address_of_a_cloud_s_secrets_in_any_dress(address):
+    assert not may_be(address, True) and not may_be(address, False)
+
+
+@pytest.mark.parametrize(
+    "address, public",
+    [
+        ("93.184.215.14", True),
+        ("::ffff:93.184.215.14", True),
+        ("64:ff9b::5db8:d70e", True),
+        ("2606:2800:220:1::1", True),
+        ("10.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::a00:1", False),
+        ("2002:a00:1::1", False),
+        ("::1", False),
+        ("fd00::1", False),
+    ],
+)
+def test_addresses_of_ipv4_inside_ipv6_are_public_or_private_like_themselves(address, public):
+    assert is_public(address) is public
+    assert may_be(address, True) and may_be(address, False) is public
+
+
+def test_addresses_of_any_length_are_refused_before_they_are_read(studios):
+    for value in ("/data/local-files/?" + "d=a&" * 100_000, "http://a/" + "%25" * 100_000):
+        with pytest.raises(DataError, match="at most 8192 characters"):
+            fetch(value, Hosts([studios[0].name], 4000))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "http://a/path", "a:b", "ftp://a", "user@a", "[::1"])

@@ -7,7 +7,7 @@ import pytest
 
 import ovseg
 from ovseg.annotation.formats.brush import decode_brush, encode_brush
-from ovseg.options import AnnotateOptions
+from ovseg.options import AnnotateOptions, ServeOptions
 from ovseg.results.coco import Mask
 
 from .serving import ask, body_of, config, png, running, uri, words
@@ -112,17 +112,60 @@ def test_clicks_of_a_label_add_up(port, session):
         assert len(masks) == len(wanted) == 1 and np.array_equal(masks[0], wanted.masks[0])
 
 
-def test_a_background_click_alone_corrects_the_object_before_it(port, session):
-    """Label Studio's page sends the newest region only."""
+@pytest.mark.parametrize("how", ["context", "draft", "region"])
+def test_a_background_click_alone_corrects_the_object_before_it(port, session, how):
+    """Label Studio's page sends the newest region only, and the drafts of whoever asks."""
     session.click(32, 32)
     wanted = session.click(96, 96, foreground=False).masks
-    entry_of(port, LABELS, point(32, 32), project="9.1")
-    _, masks = entry_of(port, LABELS, point(96, 96, positive=False), project="9.1")
+    draft = [{"id": 5, "user": "a@b.c", "result": []}] if how == "draft" else []
+    who = {"annotation_id": 3, "user_id": 1} if how == "context" else {}
+    entry, _ = asked(port, point(32, 32), project="9.1", drafts=draft, **who)
+    if how == "region":  # the mask was taken over into the page, which has saved it since
+        draft = [{"id": number, "user": "a@b.c", "result": entry["result"]} for number in (5, 6)]
+    _, masks = asked(port, point(96, 96, positive=False), project="9.1", drafts=draft, **who)
     assert np.array_equal(masks, wanted)
-    entry, masks = entry_of(
-        port, LABELS, point(96, 96, positive=False), project="9.2"
-    )  # nothing was drawn there
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},
+        {"annotation_id": 4, "user_id": 1},
+        {"annotation_id": 3, "user_id": 2},
+        {"draft_id": 3},
+        {"drafts": [{"id": 7, "user": "d@e.f", "result": []}]},
+        {"annotation_id": 3, "user_id": 1, "project": "9.2"},
+    ],
+    ids=["unknown", "annotation", "user", "draft", "drafts", "project"],
+)
+def test_marks_of_another_annotation_or_user_are_not_used(port, other):
+    asked(port, point(32, 32), **{"project": "9.1", "annotation_id": 3, "user_id": 1})
+    asked(port, point(32, 32), project="9.1")  # nobody knows whose this is
+    entry, masks = asked(port, point(96, 96, positive=False), **{"project": "9.1", **other})
     assert masks == [] and entry["error"].startswith("only background clicks")
+
+
+def asked(port, region, project, drafts=(), **who):
+    """The entry and the masks for a region that somebody drew."""
+    body = body_of(IMAGE, LABELS, region, project=project)
+    body["tasks"][0]["drafts"] = list(drafts)
+    body["params"]["context"] |= who
+    status, answer = ask(port, "/predict", body)
+    assert status == 200
+    (entry,) = answer["results"]
+    return entry, [decode_brush(one["value"]["rle"], (128, 128)) for one in entry["result"]]
+
+
+@pytest.mark.parametrize("turned", [90, 180, 270, -90, "90", float("nan")])
+def test_a_region_on_a_picture_that_was_turned_in_the_editor_is_refused(port, turned):
+    entry, masks = entry_of(port, LABELS, {**point(32, 32), "image_rotation": turned})
+    assert masks == [] and "expected an upright image" in entry["error"]
+    assert len(entry_of(port, LABELS, {**point(32, 32), "image_rotation": 360})[1]) > 0
+
+
+def test_commas_of_other_scripts_separate_words(port):
+    entry, masks = entry_of(port, LABELS, words(f"zebra，{WORD}、unicorn"))
+    assert len(masks) > 0 and entry["error"].endswith("got 'zebra', 'unicorn'")
 
 
 def test_a_rectangle_may_be_turned(port, session):
@@ -262,3 +305,64 @@ def test_a_file_of_the_folder_is_named_without_being_decoded_twice(tmp_path, cor
         (tmp_path / name).write_bytes(png(SCENE.image))
     for value in ("/data/local-files/?d=a%2520b.png", "/data/upload/1/c%20d.png"):
         assert read_content(value, Sources(tmp_path), Deadline(9)) == png(SCENE.image)
+
+
+def test_a_label_is_looked_for_in_the_beginning_of_a_text_alone():
+    """Two requests with many words held all workers for minutes."""
+    from ovseg.apps.serve.labelling import LONGEST_NAME, LONGEST_PROMPT, read_labelling
+
+    class Counted(dict):
+        asked = 0
+
+        def get(self, key):
+            self.asked += 1
+            return super().get(key)
+
+    found = read_labelling(config(["cat", "cat " * 500, "black cat"]))
+    assert (
+        found.label_of("the black cat there") == "black cat"
+        and found.label_of("cat " * 500) == "cat " * 499 + "cat"
+    )
+    parts = Counted(found._parts)
+    found.__dict__["_parts"] = parts
+    assert found.label_of("dog " * 100_000) is None
+    assert 0 < parts.asked <= LONGEST_NAME * LONGEST_PROMPT
+    assert found.label_of("dog " * LONGEST_PROMPT + "cat") is None
+
+
+def test_words_are_counted_in_letters_before_they_are_split(port):
+    entry = ask(port, "/predict", body_of(IMAGE, LABELS, words("," * 200_000)))
+    assert entry[0] == 400 and "expected words of at most 200000 characters" in entry[1]["error"]
+
+
+def test_many_words_are_decoded_in_groups_with_the_same_masks(models, monkeypatch):
+    from ovseg.annotation import finder
+    from ovseg.apps.serve import core as module
+    from ovseg.apps.serve.bounds import Deadline, Late
+
+    core = module.Core(*models, AnnotateOptions(presence_threshold=0))
+    picture, texts = core.see(png(SCENE.image)), {name: [name] for name in SCENE.present}
+    whole = core.words(picture, texts)
+    monkeypatch.setattr(finder, "WORDS", 1)
+    assert core.words(picture, texts) == whole and len(whole) > 1
+    with pytest.raises(Late, match=f"expected the encodings of {len(texts)} texts in time"):
+        core.words(picture, texts, Deadline(0))
+    monkeypatch.setattr(core, "_encode", lambda *_: None)
+    with pytest.raises(Late, match=f"expected masks for {len(texts)} labels in time"):
+        core.words(picture, texts, Deadline(0))
+    monkeypatch.setattr(module, "MOST_HELD", 1)
+    with pytest.raises(ovseg.OvsegError, match="expected masks of 0 MB at most: ask for fewer labels"):
+        core.words(picture, texts)
+
+
+def test_images_are_kept_up_to_a_number_of_bytes(models):
+    from ovseg.apps.serve.core import Core
+
+    core = Core(*models, limits=ServeOptions(keep_memory=0))
+    for count in (1, 2):
+        core.see(png(SCENE.image))
+        assert core.encoded == count
+    core = Core(*models, limits=ServeOptions(keep_memory=64))
+    for _ in range(2):
+        core.see(png(SCENE.image))
+    assert core.encoded == 1

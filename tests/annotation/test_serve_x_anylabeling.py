@@ -11,7 +11,7 @@ import pytest
 import ovseg
 from ovseg.annotation.classes import read_classes
 from ovseg.annotation.finder import MaskFinder
-from ovseg.options import AnnotateOptions
+from ovseg.options import AnnotateOptions, ServeOptions
 
 from .serving import TOKEN, ask, png, running, uri
 
@@ -29,7 +29,7 @@ HEADERS = {"Token": TOKEN, "Content-Type": "application/json"}
 def core(models):
     from ovseg.apps.serve.core import Core
 
-    return Core(*models, OPTIONS, max_pixels=1_000_000)
+    return Core(*models, OPTIONS, ServeOptions(max_pixels=1_000_000))
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +45,13 @@ def session(models):
     return ovseg.TextToMask(*models, presence_threshold=0).session(SCENE.image)
 
 
-def predict(port, image=IMAGE, model="ovseg", **params):
+def asked(port, image=IMAGE, model="ovseg", **params):
     body = {"model": model, "image": image, "params": {"conf_threshold": 0.0, "iou_threshold": 0.0, **params}}
-    status, answer = ask(port, "/v1/predict", body, HEADERS)
+    return ask(port, "/v1/predict", body, HEADERS)
+
+
+def predict(port, image=IMAGE, **params):
+    status, answer = asked(port, image, **params)
     assert status == 200
     return answer
 
@@ -82,8 +86,8 @@ def test_the_model_is_listed_with_its_buttons(port, core):
     assert {"edit_text", "button_send", "button_add_point"} <= {one["name"] for one in model["widgets"]}
     assert all(set(one) == {"name", "value"} for one in model["widgets"])
     assert ask(port, "/v1/models/ovseg/info", headers=HEADERS)[1]["data"] == {"model_id": "ovseg", **model}
-    other = ask(port, "/v1/models/yolo/info", headers=HEADERS)[1]
-    assert other["success"] is False and other["error"]["code"] == "MODEL_NOT_FOUND"
+    status, other = ask(port, "/v1/models/yolo/info", headers=HEADERS)
+    assert status == 404 and other["success"] is False and other["error"]["code"] == "MODEL_NOT_FOUND"
 
 
 @pytest.mark.parametrize("fineness", [0.0, 0.001])
@@ -146,46 +150,81 @@ def test_an_image_may_come_without_a_head(port):
 @pytest.mark.parametrize(
     "changed, code, line",
     [
-        ({"model": "yolo"}, "MODEL_NOT_FOUND", "expected the model 'ovseg', got 'yolo'"),
         ({"image": "data:image/png;base64,AAAA"}, "INVALID_IMAGE", "expected"),
-        ({"image": 5, "text_prompt": "a"}, "INVALID_IMAGE", "expected an image as a data URI or in base64"),
-        ({"image": "!"}, "INFERENCE_ERROR", "expected an image in base64"),
-        ({"image": "/data/local-files/?d=a.png"}, "INFERENCE_ERROR", "expected an image in base64"),
         ({"image": uri(np.zeros((2000, 2000, 3), np.uint8))}, "INVALID_IMAGE", "at most 1,000,000 pixels"),
-        ({"text_prompt": None}, "INFERENCE_ERROR", "expected a text_prompt or marks, got neither"),
-        ({"text_prompt": ["a"]}, "INFERENCE_ERROR", "expected a text_prompt as a text"),
+        ({"text_prompt": None}, "INFERENCE_ERROR", "expected a word in the text_prompt, or marks, got none"),
         ({"text_prompt": " , "}, "INFERENCE_ERROR", "expected a word in the text_prompt"),
-        ({"text_prompt": "a" * 2000}, "INFERENCE_ERROR", "expected a text of at most 1000 characters"),
+        ({"text_prompt": "a" * 2000}, "INFERENCE_ERROR", "expected texts of at most 1000 characters"),
         (
             {"text_prompt": "a, b," * 2000 + ",".join(map(str, range(2001)))},
             "INFERENCE_ERROR",
             "at most 2000",
         ),
-        ({"conf_threshold": 2}, "INFERENCE_ERROR", "expected conf_threshold in 0..1, got 2"),
-        ({"epsilon_factor": "a"}, "INFERENCE_ERROR", "expected epsilon_factor as a number"),
-        ({"marks": {}, "text_prompt": None}, "INFERENCE_ERROR", "expected a text_prompt or marks"),
-        ({"marks": [5]}, "INFERENCE_ERROR", "expected a mark with type"),
-        ({"marks": [mark("circle", [1, 2])]}, "INFERENCE_ERROR", "expected points, or rectangles"),
-        (
-            {"marks": [mark("rectangle", [1, 2, 9, 9], 0)]},
-            "INFERENCE_ERROR",
-            "expected points, or rectangles",
-        ),
-        ({"marks": [mark("point", [1])]}, "INFERENCE_ERROR", "expected 2 numbers"),
-        ({"marks": [mark("point", [1, float("nan")])]}, "INFERENCE_ERROR", "expected a coordinate"),
-        (
-            {"marks": [mark("point", [500, 1])] * 201},
-            "INFERENCE_ERROR",
-            "expected a list of at most 200 marks",
-        ),
         ({"marks": [mark("point", [1, 1], 0)]}, "INFERENCE_ERROR", "only background clicks"),
         ({"marks": [mark("point", [-1, 1])]}, "INFERENCE_ERROR", "expected a point inside the image"),
     ],
 )
-def test_refusals_are_status_200_with_a_code_and_a_line(port, changed, code, line):
-    answer = predict(port, **{"text_prompt": WORD, **changed})
-    assert answer["success"] is False and answer["error"]["code"] == code
+def test_what_a_person_asks_in_vain_is_status_200_and_leaves_the_image_as_it_is(port, changed, code, line):
+    """At another status X-AnyLabeling clears the image, and so it does where data lacks "replace"."""
+    status, answer = asked(port, **{"text_prompt": WORD, **changed})
+    assert status == 200 and answer["success"] is False and answer["error"]["code"] == code
     assert line in answer["error"]["message"] and "\n" not in answer["error"]["message"]
+    assert answer["data"] == {"shapes": [], "description": "", "replace": False}
+
+
+@pytest.mark.parametrize(
+    "changed, line",
+    [
+        ({"image": 5}, "expected an image as a data URI or in base64"),
+        ({"image": "!"}, "expected an image in base64"),
+        ({"image": "/data/local-files/?d=a.png"}, "expected an image in base64"),
+        ({"text_prompt": ["a"]}, "expected a text_prompt as a text"),
+        ({"text_prompt": "a" * 300_000}, "expected a text_prompt as a text of at most 200000 characters"),
+        ({"conf_threshold": 2}, "expected conf_threshold in 0..1, got 2"),
+        ({"epsilon_factor": "a"}, "expected epsilon_factor as a number"),
+        ({"marks": {}, "text_prompt": None}, "expected a list of at most 200 marks"),
+        ({"marks": [5]}, "expected a mark with type"),
+        ({"marks": [mark("circle", [1, 2])]}, "expected points, or rectangles"),
+        ({"marks": [mark("rectangle", [1, 2, 9, 9], 0)]}, "expected points, or rectangles"),
+        ({"marks": [mark("point", [1])]}, "expected 2 numbers"),
+        ({"marks": [mark("point", [1, float("nan")])]}, "expected a coordinate"),
+        ({"marks": [mark("point", [500, 1])] * 201}, "expected a list of at most 200 marks"),
+    ],
+)
+def test_malformed_bodies_are_status_400(port, changed, line):
+    status, answer = asked(port, **{"text_prompt": WORD, **changed})
+    assert status == 400 and answer["success"] is False and answer["error"]["code"] == "INVALID_REQUEST"
+    assert line in answer["error"]["message"] and answer["data"]["replace"] is False
+
+
+def test_another_model_is_status_404(port):
+    status, answer = asked(port, model="yolo", text_prompt=WORD)
+    assert status == 404 and answer["error"]["code"] == "MODEL_NOT_FOUND"
+    assert answer["error"]["message"] == "expected the model 'ovseg', got 'yolo'"
+
+
+def test_answers_to_marks_add_to_the_image_and_texts_leave_it_to_the_person(port):
+    """The client's switch is on from the beginning, so that texts add as well until somebody turns it off."""
+    assert predict(port, marks=[mark("point", [32, 32])])["data"]["replace"] is False
+    assert "replace" not in predict(port, text_prompt=WORD)["data"]
+    (model,) = ask(port, "/v1/models", headers=HEADERS)[1]["data"].values()
+    assert {"name": "toggle_preserve_existing_annotations", "value": True} in model["widgets"]
+
+
+@pytest.mark.parametrize("comma", ["，", "、", "،"])
+def test_commas_of_other_scripts_separate_words(port, comma):
+    first, second = SCENE.present[:2]
+    plain = predict(port, text_prompt=f"{first}, {second}")
+    assert len(shapes(plain)) > 1
+    assert predict(port, text_prompt=f"{first}{comma}{second}") == plain
+
+
+def test_points_outside_all_rectangles_are_an_object_of_their_own(port, session):
+    first = session.box(10, 10, 60, 60).masks[0]
+    session.reset()
+    second = session.click(90, 90).masks[0]
+    marks = [mark("rectangle", [10, 10, 60, 60]), mark("point", [90, 90])]
+    assert iou(drawn(shapes(predict(port, marks=marks, epsilon_factor=0.0))), first | second) > 0.95
 
 
 def test_without_the_token_the_status_says_so(port):

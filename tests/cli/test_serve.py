@@ -43,6 +43,14 @@ def test_misuse_is_one_line(run, words, line):
     assert done.exit_code == 2 and len(done.errors) == 1 and line in done.errors[0], done.errors
 
 
+@pytest.mark.parametrize("name", ["OVSEG_SERVE_TOKEN", "OVSEG_LABEL_STUDIO_TOKEN"])
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_token_is_no_server_without_a_password(run, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    done = run("serve", "--port", "0")
+    assert done.exit_code == 2 and len(done.errors) == 1 and "token" in done.errors[0]
+
+
 def test_without_the_extra_the_command_says_what_to_install(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     done = run("serve")
@@ -59,7 +67,7 @@ def test_an_address_for_everybody_without_a_token_is_warned_of(run, monkeypatch,
     served = []
     module = importlib.import_module("ovseg.apps.cli.serve")
     monkeypatch.setattr(
-        module, "run_server", lambda app, opened, stop, log: served.append(opened.getsockname())
+        module, "run_server", lambda app, opened, stop, seconds, verbose: served.append(opened.getsockname())
     )
     done = run(
         "serve", "--model", "tiny", "--segmenter", "tiny", "--templates", "plain", "--port", "0", *words

@@ -141,7 +141,7 @@ class Backend:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = studio.folder / "ovseg-serve.log"
         self.command = [
-            *(sys.executable, "-m", "ovseg.apps.cli", "serve", "--port", str(self.port), "--log-requests"),
+            *(sys.executable, "-m", "ovseg.apps.cli", "serve", "--port", str(self.port), "--verbose"),
             *("--hosts", f"127.0.0.1:{studio.port}", *arguments),
         ]
         self.known = {"OVSEG_SERVE_TOKEN": self.token, "OVSEG_LABEL_STUDIO_TOKEN": studio.token}

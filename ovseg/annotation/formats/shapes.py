@@ -18,6 +18,9 @@ from PIL import Image, ImageDraw
 from ovseg.errors import DataError, described
 from ovseg.results.coco import Mask, Size, check_length, corners
 
+NEAR = 0.75
+"""Pixels by which an outline of few points may leave the mask."""
+
 
 def drawn_mask(size: Size, xy: Sequence[Sequence[float]]) -> Mask:
     """A polygon of points (x, y) at pixel centres, outline included, as LabelMe draws it. Raises DataError."""
@@ -213,3 +216,27 @@ def _polygons(parts: list[list[NDArray[np.int32]]]) -> list[list[Point]]:
     areas = [cv2.contourArea(part[0].reshape(-1, 1, 2)) for part in parts]
     order = sorted(range(len(parts)), key=lambda k: (-areas[k], parts[k][0][0].tolist()))
     return [[(x, y) for x, y in join_rings(parts[k]).tolist()] for k in order]
+
+
+def outlines(
+    mask: NDArray[np.bool_], *, edges: bool = False, share: float | None = None
+) -> list[list[Point]]:
+    """One outline of few points, at least three, for each part of a mask, the largest first.
+
+    Args:
+        mask: (H, W) bool.
+        edges: along pixel edges; else through the centres of the outermost pixels, as X-AnyLabeling fills.
+        share: how far an outline may leave the mask, as a share of its length; None for ``NEAR`` pixels.
+
+    >>> outlines(np.ones((9, 9), bool), edges=True)
+    [[(0.0, 0.0), (9.0, 0.0), (9.0, 9.0), (0.0, 9.0)]]
+    """
+    parts = []
+    for ring in edge_polygons(mask) if edges else centre_polygons(mask):
+        points = np.array(ring, np.float32).reshape(-1, 1, 2)
+        near = NEAR if share is None else share * cv2.arcLength(points, True)
+        kept = cv2.approxPolyDP(points, near, True).reshape(-1, 2)
+        if len(kept) < 3:
+            kept = np.concatenate([points.reshape(-1, 2), points.reshape(-1, 2)[-1:].repeat(2, axis=0)])
+        parts.append([(float(x), float(y)) for x, y in kept.tolist()])
+    return sorted(parts, key=lambda part: -cv2.contourArea(np.array(part, np.float32)))

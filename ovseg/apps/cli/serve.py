@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Sequence
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 
     from ovseg.apps.serve.images import Sources
 
-CONNECTIONS = 512
-"""Most simultaneous connections; further requests get status 503."""
 SERVER = "Server"
+SECRETS = ("OVSEG_SERVE_TOKEN", "OVSEG_LABEL_STUDIO_TOKEN")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,9 @@ class ServerOptions(Options):
         "An access token of Label Studio, for its images. Without it: what it sends at setup.",
         SERVER,
     )
-    log_requests: bool = option(False, FLAG, "Print a line for each request.", SERVER)
+    verbose: bool = option(
+        False, FLAG, "Print a line for each request: who asked what, the status, and the time.", SERVER
+    )
 
 
 @reported
@@ -76,6 +78,7 @@ def serve(
     Prints its address, and ends with Ctrl-C. docs/serve.md says how the tools are connected.
     """
     check_packages()
+    check_secrets()
     check_models(models, segmenter)
     sources = find_sources(server, limits)
     with listening(server.host, server.port) as opened:
@@ -86,7 +89,7 @@ def serve(
         from ovseg.apps.serve.app import create_app
         from ovseg.apps.serve.core import Core
 
-        core = Core(model, sam, options, limits.max_pixels, limits.keep)
+        core = Core(model, sam, options, limits)
         stop = Event()
         app = create_app(core, sources=sources, token=server.token, options=limits, stop=stop)
         for line in little_known(models, segmenter):
@@ -96,7 +99,7 @@ def serve(
             note("warning: whoever reaches this address may use the server: --token sets a password")
         host = f"[{server.host}]" if ":" in server.host else server.host
         tell(f"{core.version} serves on http://{host}:{port} (Ctrl-C ends it)")
-        run_server(app, opened, stop, server.log_requests)
+        run_server(app, opened, stop, limits.timeout, server.verbose)
 
 
 def check_packages() -> None:
@@ -108,6 +111,13 @@ def check_packages() -> None:
             found = None
         if found is None:
             raise MissingPackageError(f"ovseg serve needs FastAPI and uvicorn ({name}): {extra('serve')}")
+
+
+def check_secrets() -> None:
+    """Raise UsageError if a token's environment variable is set but empty: it would count as no token."""
+    for name in SECRETS:
+        if name in os.environ and not os.environ[name].strip():
+            raise UsageError(f"expected a token in {name}, got an empty text: unset it for no token")
 
 
 def find_sources(server: ServerOptions, limits: ServeOptions) -> Sources:
@@ -123,31 +133,33 @@ def find_sources(server: ServerOptions, limits: ServeOptions) -> Sources:
     return Sources(root, hosts, limits.max_bytes)
 
 
-def run_server(app: FastAPI, opened: socket.socket, stop: Event, log_requests: bool) -> None:
-    """Serve until Ctrl-C, which sets ``stop`` and raises KeyboardInterrupt after the shutdown."""
+def run_server(app: FastAPI, opened: socket.socket, stop: Event, seconds: float, verbose: bool) -> None:
+    """Serve until Ctrl-C, which sets ``stop`` and raises KeyboardInterrupt after the shutdown.
+
+    Args:
+        app: the application.
+        opened: the listening socket.
+        stop: stops the application's work.
+        seconds: for which a request may be worked on.
+        verbose: print a line for each request on standard error.
+    """
     import uvicorn
 
-    from ovseg.apps.serve.bounds import is_working
+    from ovseg.apps.serve.connections import server_config
+    from ovseg.apps.serve.workers import is_working
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             stop.set()  # before uvicorn waits for open requests
             super().handle_exit(sig, frame)
 
-    config = uvicorn.Config(
-        app,
-        log_level="info" if log_requests else "warning",
-        access_log=log_requests,
-        ws="none",
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=5,
-        server_header=False,
-    )
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("ovseg.serve").setLevel(logging.INFO if verbose else logging.WARNING)
     try:
-        Server(config).run(sockets=[opened])
+        Server(server_config(app, seconds)).run(sockets=[opened])
     finally:
         if is_working():  # a thread cannot be stopped and would delay the exit; it writes no files
-            note("stopped: what was being worked on is given up")
+            note("stopped: unfinished work is given up")
             os._exit(130)
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from cvat_sdk.masks import decode_mask, encode_mask
 from numpy.typing import NDArray
 
-from ovseg.annotation.formats.shapes import box_mask
-from ovseg.apps.serve.outline import outlines
+from ovseg.annotation.formats.shapes import box_mask, outlines
 from ovseg.errors import DataError, described
 from ovseg.results.coco import Mask
 

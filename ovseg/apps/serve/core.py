@@ -1,4 +1,4 @@
-"""What all protocols share: a picture's content to both encodings, and words or marks to regions."""
+"""What the protocols share: an image file to both encodings, and words or marks to regions."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ from ovseg.words.vocabulary import Vocabulary
 
 MOST_TEXTS = 2000
 """Texts of one request, synonyms included."""
-LONGEST_TEXT = 1000
-"""Characters of a text; what CLIP's tokenizer takes is less."""
+LONGEST_TEXT, LONGEST_WORDS = 1000, 200_000
+"""Characters of a text, more than CLIP's tokenizer takes, and of all words of a request together."""
 TEXTS_AT_ONCE = 16
-"""New texts are encoded in groups of so many; in between, the time that is left is looked at."""
+"""New texts are encoded in groups of this size; between them the deadline is checked."""
+MOST_HELD = 1 << 30
+"""Bytes of masks that the words of one request may hold, at a byte a pixel."""
 MOST_CLICKS = 200
 
 
@@ -41,7 +43,7 @@ class Marks:
     """What a user drew on one object.
 
     Attributes:
-        clicks: x, y in pixels of the image, and whether it is on the object.
+        clicks: x, y in pixels of the image, and whether the click is on the object.
         box: x0, y0, x1, y1 in pixels, or None.
     """
 
@@ -49,27 +51,27 @@ class Marks:
     box: Box | None = None
 
     def __add__(self, other: Marks) -> Marks:
-        """These marks and later ones; a later box takes the place of this one."""
+        """These marks and later ones; a later box replaces this one."""
         return Marks(self.clicks + other.clicks, other.box or self.box)
 
     @property
     def is_negative(self) -> bool:
-        """Whether nothing but background clicks says where the object is."""
+        """Whether there are only background clicks, which say nothing about where the object is."""
         return self.box is None and not any(foreground for _, _, foreground in self.clicks)
 
 
 class Core:
-    """Regions of pictures for words and marks. A picture that was seen before is not encoded again.
+    """Finds regions of images for words and marks. The encodings of recent images are cached.
 
     Args:
-        model: what ``ovseg.load_model`` gives.
-        segmenter: what ``ovseg.load_segmenter`` gives.
+        model: from ``ovseg.load_model``.
+        segmenter: from ``ovseg.load_segmenter``.
         options: how masks are made.
-        max_pixels: of a picture.
-        keep: pictures whose encodings are kept, the least recently used go first.
+        limits: the largest image, and how many images and megabytes are cached.
 
     Attributes:
         version: changes with the weights and with every option that changes regions.
+        encoded: how many images were encoded.
 
     Raises:
         UsageError: the options do not fit the model, or ask for label maps.
@@ -91,29 +93,29 @@ class Core:
         model: Model,
         segmenter: Segmenter,
         options: AnnotateOptions | None = None,
-        max_pixels: int | None = None,
-        keep: int = ServeOptions.keep,
+        limits: ServeOptions | None = None,
     ) -> None:
+        limits = limits or ServeOptions()
         self.options = options or AnnotateOptions()
         if self.options.task != "instances":
             raise UsageError(f"expected the task 'instances' for a server, got {self.options.task!r}")
         self._setup = Setup(model, segmenter, self.options)
         self._method = f"{model.loaded.name} {model.method.name} + {segmenter.name}"
-        self._max_pixels = max_pixels
-        self._seen: ContentCache[EncodedImage] = ContentCache(keep)
+        self._max_pixels = limits.max_pixels
+        self._seen: ContentCache[EncodedImage] = ContentCache(limits.keep, limits.keep_memory << 20)
         self.encoded = 0
         described = self._setup.options.describe()
         del described["batch"]
         self.version = f"ovseg-{digest_of({**describe_models(model, segmenter), 'options': described})}"
 
     def see(self, content: bytes) -> EncodedImage:
-        """A picture through both encoders, or as it was kept.
+        """Encode an image with both models, or take the encodings from the cache.
 
         Args:
-            content: of an image file.
+            content: the bytes of an image file.
 
         Raises:
-            ImageError: it is no image, is damaged, or has too many pixels.
+            ImageError: they are no image, a damaged one, or one of too many pixels.
         """
 
         def encode(_: object) -> EncodedImage:
@@ -126,37 +128,48 @@ class Core:
     def words(
         self, picture: EncodedImage, texts: Mapping[str, Sequence[str]], deadline: Deadline | None = None
     ) -> list[Region]:
-        """The objects of some labels, as ``ovseg annotate`` finds them: a pixel belongs to one of them.
+        """The objects of some labels, as ``ovseg annotate`` finds them: a pixel belongs to one object.
 
         Args:
-            picture: what ``see`` gave.
-            texts: the texts of each label, of which the best counts.
-            deadline: new texts are not encoded beyond it; what was encoded is kept for the next time.
+            picture: from ``see``.
+            texts: maps each label to its texts, of which the best counts.
+            deadline: checked between groups of texts and of words. Encoded texts stay cached.
 
         Raises:
-            UsageError: there is none, or a text is empty, too long, or there more than once.
-            DataError: there was no time for all texts.
+            UsageError: there is no text, there are too many, or one is empty, too long or repeated.
+            DataError: time has run out, or the masks take too much memory.
         """
-        count = sum(map(len, texts.values()))
-        if count > MOST_TEXTS:
-            raise UsageError(f"expected at most {MOST_TEXTS} texts, got {count}")
-        for row in texts.values():
-            for text in row:
-                if len(text) > LONGEST_TEXT:
-                    raise UsageError(f"expected a text of at most {LONGEST_TEXT} characters, got {len(text)}")
+        listed = [text for row in texts.values() for text in row]
+        if len(listed) > MOST_TEXTS:
+            raise UsageError(f"expected at most {MOST_TEXTS} texts, got {len(listed)}")
+        longest = max(map(len, listed), default=0)
+        if longest > LONGEST_TEXT or sum(map(len, listed)) > LONGEST_WORDS:
+            raise UsageError(
+                f"expected texts of at most {LONGEST_TEXT} characters, {LONGEST_WORDS} in all, "
+                f"got one of {longest} and {sum(map(len, listed))} in all"
+            )
+
+        def between(held: int) -> None:
+            if deadline is not None:
+                deadline.check(f"masks for {len(texts)} labels")
+            if held > MOST_HELD:
+                raise DataError(
+                    f"expected masks of {MOST_HELD >> 20} MB at most: ask for fewer labels at once"
+                )
+
         classes = Classes(Vocabulary(tuple(texts), tuple(tuple(row) for row in texts.values())))
         self._encode(classes.vocabulary.flat, deadline)
         finder = MaskFinder(self._setup.model, self._setup.segmenter, classes, self.options)
-        return _shown(finder.find_in(picture).regions)
+        return _shown(finder.find_in(picture, between).regions)
 
     def _encode(self, texts: Sequence[str], deadline: Deadline | None) -> None:
         for start in range(0, len(texts), TEXTS_AT_ONCE):
-            if deadline is not None and not deadline.left:
-                raise DataError(f"expected {len(texts)} texts in time, {start} are encoded: ask again")
+            if deadline is not None:
+                deadline.check(f"the encodings of {len(texts)} texts")
             self._setup.model.encode_text(texts[start : start + TEXTS_AT_ONCE], self.options.templates)
 
     def marked(self, picture: EncodedImage, marks: Marks, label: str) -> list[Region]:
-        """The object that marks describe: one region, or none.
+        """The object that the marks describe.
 
         Raises:
             UsageError: a mark is outside the picture, or there are too many.
@@ -175,7 +188,7 @@ class Core:
 
 
 def _shown(regions: Iterable[Region]) -> list[Region]:
-    """The regions with pixels, their scores cut to 0..1: a segmenter's estimate may be a little beyond."""
+    """The regions with pixels. Scores are cut to 0..1, as a segmenter's estimate may lie a little beyond."""
     return [
         replace(one, score=None if one.score is None else min(1.0, max(0.0, one.score)))
         for one in regions

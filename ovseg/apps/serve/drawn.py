@@ -1,4 +1,4 @@
-"""What was drawn in Label Studio: key points, rectangles and brush strokes to marks in pixels."""
+"""Drawings of Label Studio, which are key points, rectangles and brush strokes, to marks in pixels."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ KEY_POINTS, RECTANGLES, BRUSHES = (
 )
 DRAWN = (*KEY_POINTS, *RECTANGLES, *BRUSHES)
 LONGEST_STROKE = 4_000_000
-"""Bytes of a brush stroke's run lengths."""
+"""Most bytes of a brush stroke's run lengths."""
 STROKE_POINTS = 5
-"""Points that stand for a brush stroke."""
+"""Points that represent a brush stroke."""
 
 
 def marks_of(results: Sequence[Mapping[str, object]], size: tuple[int, int]) -> Marks:
-    """The marks of the newest region of a context, and of the key points of its label that came before it.
+    """The marks of the newest region of a context; for a key point, with the earlier ones of its label.
 
     Args:
-        results: the regions in the order in which they were drawn; the last one says what is meant.
+        results: the regions in the order in which they were drawn.
         size: (height, width) of the image in pixels.
 
     Raises:
-        DataError: a region is none, or not inside the image.
+        DataError: a region is malformed, outside the image, or was drawn on an image turned in the editor.
 
     >>> point = {"type": "keypointlabels", "value": {"x": 50, "y": 25}}
     >>> marks_of([point, {**point, "is_positive": False}], (40, 80)).clicks
     ((40.0, 10.0, True), (40.0, 10.0, False))
     """
     newest = results[-1]
+    _check_upright(newest)
     if newest.get("type") in RECTANGLES:
         return Marks((), _rectangle(_value(newest), size))
     if newest.get("type") in BRUSHES:
@@ -47,14 +48,22 @@ def marks_of(results: Sequence[Mapping[str, object]], size: tuple[int, int]) -> 
     same = [one for one in results if one.get("type") in KEY_POINTS and label_in(one) == label_in(newest)]
     clicks = []
     for one in same:
+        _check_upright(one)
         x, y = _percent(_value(one), ("x", "y"))
         place = (min(x * size[1] / 100, size[1] - 1.0), min(y * size[0] / 100, size[0] - 1.0))
         clicks.append((*place, one.get("is_positive", True) is not False))
     return Marks(tuple(clicks))
 
 
+def _check_upright(region: Mapping[str, object]) -> None:
+    """A turned image's percentages are of its turned sides, and an answer of ours would lie elsewhere."""
+    turned = region.get("image_rotation") or 0
+    if not isinstance(turned, (int, float)) or turned % 360:
+        raise DataError(f"expected an upright image, got one turned by {described(turned)}: turn it back")
+
+
 def label_in(region: Mapping[str, object]) -> str | None:
-    """The label that a region was drawn with; None where it has none."""
+    """The label of a region, or None."""
     found = _value(region).get(str(region.get("type")))
     labels = found if isinstance(found, list) else _value(region).get("labels")
     if isinstance(labels, list) and labels and isinstance(labels[0], str):
@@ -70,7 +79,7 @@ def _value(region: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _percent(value: Mapping[str, object], keys: Sequence[str]) -> list[float]:
-    """Numbers in 0..100, percent of the image's sides."""
+    """Values in 0..100: percentages of the image's sides."""
     given = [value.get(key) for key in keys]
     numbers = [
         float(one)
@@ -83,7 +92,7 @@ def _percent(value: Mapping[str, object], keys: Sequence[str]) -> list[float]:
 
 
 def _rectangle(value: Mapping[str, object], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The bounds of a rectangle, which Label Studio turns around its upper left corner."""
+    """The bounding box of a rectangle, which Label Studio turns around its upper left corner."""
     x, y, width, height = _percent(value, ("x", "y", "width", "height"))
     turned = value.get("rotation") or 0
     if not isinstance(turned, (int, float)) or not -1e6 < turned < 1e6:

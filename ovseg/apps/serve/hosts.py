@@ -1,8 +1,9 @@
-"""Downloads from named hosts only: where an address leads is decided before a connection is made."""
+"""Downloads from named hosts. Where a name leads is checked before a connection is made."""
 
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import re
 import socket
@@ -13,21 +14,21 @@ from dataclasses import dataclass, replace
 from threading import Lock
 from urllib.parse import urljoin
 
-from ovseg.apps.serve.addresses import PORTS, Place, connect, is_public, may_be, place_of, resolve
+from ovseg.apps.serve.addresses import PORTS, STEP, Place, connect, is_public, may_be, place_of, resolve
 from ovseg.apps.serve.bounds import Deadline
 from ovseg.errors import DataError, UsageError, described
 
 REDIRECTS = 3
 PART = 1 << 16
-CONNECT = 10.0
-"""Seconds for a connection, and for each part of an answer."""
 TOKEN_LASTS = 240.0
-"""Seconds for which an access token is used; Label Studio lets it live for 300."""
+"""Seconds for which an access token is used; Label Studio accepts it for 300."""
+IMAGES = re.compile(r"/data/(upload|local-files)/|/(tasks|projects)/\d+/(resolve|presign)/?(\?|$)", re.ASCII)
+"""Label Studio's paths of images: uploads, local files, and files of a cloud storage."""
 
 
 @dataclass(frozen=True)
 class _Host:
-    """A host that may be asked; ``port`` None stands for the usual ones, ``inside`` for a private network."""
+    """A host that may be asked. Without a port, 80 and 443; ``inside``: it may be in a private network."""
 
     scheme: str
     name: str
@@ -36,17 +37,17 @@ class _Host:
 
 
 class Hosts:
-    """The hosts that pictures may be downloaded from, and nothing else.
+    """Downloads images from the named hosts only.
 
     Args:
-        names: "labels.example.org", "localhost:8080", "http://10.0.0.5:8080"; none: no downloads at all. A
-            host that leads to the public network now may not lead into a private one later.
-        max_bytes: of what is downloaded.
-        token: Label Studio's: a personal access token, which is exchanged for one that lasts minutes, or a
-            legacy token. Without it, the one that Label Studio sends at setup.
+        names: "labels.example.org", "localhost:8080", "http://10.0.0.5:8080"; empty for no downloads. A name
+            that leads to the public network now may not lead into a private one later.
+        max_bytes: the largest download.
+        token: Label Studio's personal access token, which is exchanged for one that lasts minutes, or its
+            legacy token. None for the one that Label Studio sends at setup.
 
     Raises:
-        UsageError: a name is none of a host.
+        UsageError: a name is not that of a host.
 
     >>> Hosts(["localhost:8080"]).check("http://elsewhere:8080/a.png")
     Traceback (most recent call last):
@@ -65,24 +66,20 @@ class Hosts:
 
     @property
     def first(self) -> str | None:
-        """The address of the first host, where Label Studio is taken to be before it has called."""
+        """The first host's address, which is assumed to be Label Studio's until it calls setup."""
         for host in self._hosts[:1]:
             return Place(host.scheme, host.name, host.port or PORTS[host.scheme], "/").url
         return None
 
     def allows(self, url: str) -> bool:
-        """Whether an address is one of the hosts'."""
+        """Whether an address belongs to one of the hosts."""
         try:
             return bool(self.check(url))
         except DataError:
             return False
 
     def check(self, url: str) -> Place:
-        """The parts of an address of one of the hosts.
-
-        Raises:
-            DataError: it is another host's.
-        """
+        """The parts of an address. Raises DataError if it belongs to none of the hosts."""
         place = place_of(url)
         if self._named(place) is None:
             known = ", ".join(f"{one.name}:{one.port}" if one.port else one.name for one in self._hosts)
@@ -92,23 +89,24 @@ class Hosts:
         return place
 
     def download(self, url: str, deadline: Deadline, base: str | None = None, token: str = "") -> bytes:
-        """What an address leads to.
+        """The content that an address leads to.
 
         Args:
             url: an address of one of the hosts.
-            deadline: of the request that it is for.
-            base: Label Studio's address: its host alone gets a token.
-            token: what Label Studio sent at setup. The first host gets the server's own in its place.
+            deadline: the request's.
+            base: Label Studio's address. Only its host gets a token, and only for paths of images.
+            token: the one that Label Studio sent at setup; the first host gets the server's own instead.
 
         Raises:
-            DataError: another host, an answer that is no success, or is too large, or not there in time.
+            DataError: another host, a status other than 200, too many bytes, or no answer in time.
         """
         place = self.check(url)
-        origin = self.check(base).origin if base else None
+        studio = self.check(base) if base else None
         for _ in range(REDIRECTS + 1):
             headers = {}
             chosen = self._token if self._token and self._named(place) is self._hosts[0] else token
-            if place.origin == origin and chosen:
+            is_image = studio is not None and _is_image(place, studio)
+            if is_image and chosen:
                 headers["Authorization"] = self._authorization(place, chosen, deadline)
             status, content, location = self._ask(place, "GET", headers, b"", deadline)
             if status == 200:
@@ -116,9 +114,11 @@ class Hosts:
             if location is None or status not in (301, 302, 303, 307, 308):
                 break
             place = self.check(urljoin(place.url, location))
-        hint = (
-            ": the server needs Label Studio's token (--label-studio-token)" if status in (401, 403) else ""
-        )
+        hint = ""
+        if status in (401, 403):
+            hint = ": the server needs Label Studio's token (--label-studio-token)"
+            if studio is not None and not is_image:
+                hint = ": the token is sent to paths of images only"
         raise DataError(f"expected an image of {place.host}:{place.port}, it answered {status}{hint}")
 
     def _named(self, place: Place) -> _Host | None:
@@ -129,66 +129,72 @@ class Hosts:
         return None
 
     def _authorization(self, place: Place, token: str, deadline: Deadline) -> str:
-        """A personal token is a JWT, of three parts with points between them."""
+        """The header for a token. A personal token is a JWT: three parts with points between them."""
         if not re.fullmatch(r"[\x21-\x7e]{1,4096}", token):
             raise DataError("expected a token of Label Studio, got other characters")
         if token.count(".") != 2:
             return f"Token {token}"
         key = (place.origin, token)
         with self._lock:
-            until, kept = self._access.get(key, (0.0, ""))
-            if time.monotonic() < until:
-                return f"Bearer {kept}"
-            body = json.dumps({"refresh": token}).encode()
-            headers = {"Content-Type": "application/json"}
-            path = replace(place, path="/api/token/refresh")
-            status, content, _ = self._ask(path, "POST", headers, body, deadline)
-            try:
-                access = json.loads(content)["access"] if status == 200 else None
-            except (ValueError, KeyError, TypeError, RecursionError):
-                access = None
-            if not isinstance(access, str) or not re.fullmatch(r"[\x21-\x7e]{1,8192}", access):
-                raise DataError(f"expected Label Studio to take the personal token, it answered {status}")
-            self._access = {key: (time.monotonic() + TOKEN_LASTS, access)}
-            return f"Bearer {access}"
+            until, access = self._access.get(key, (0.0, ""))
+        if time.monotonic() >= until:
+            access = self._refreshed(place, token, deadline)
+            with self._lock:
+                self._access = {key: (time.monotonic() + TOKEN_LASTS, access)}
+        return f"Bearer {access}"
+
+    def _refreshed(self, place: Place, token: str, deadline: Deadline) -> str:
+        """A new access token for a personal token."""
+        body = json.dumps({"refresh": token}).encode()
+        headers = {"Content-Type": "application/json"}
+        at = replace(place, path="/api/token/refresh")
+        status, content, _ = self._ask(at, "POST", headers, body, deadline)
+        try:
+            access = json.loads(content)["access"] if status == 200 else None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            access = None
+        if not isinstance(access, str) or not re.fullmatch(r"[\x21-\x7e]{1,8192}", access):
+            raise DataError(f"expected Label Studio to take the personal token, it answered {status}")
+        return access
 
     def _ask(
         self, place: Place, method: str, headers: Mapping[str, str], body: bytes, deadline: Deadline
     ) -> tuple[int, bytes, str | None]:
-        """Status, content and the place that a redirect leads to."""
+        """Status, content, and the address of a redirect."""
         where = f"{place.host}:{place.port}"
-        connection: http.client.HTTPConnection | None = None
+        opened: socket.socket | None = None
         try:
             connection = http.client.HTTPConnection(place.host, place.port)
-            connection.sock = self._connect(place, deadline)
+            opened = self._connect(place, deadline)
+            connection.sock = _Timed(opened, deadline)
             connection.request(method, place.path, body or None, dict(headers))
             with connection.getresponse() as answer:
-                return answer.status, self._content(answer, where, deadline), answer.getheader("location")
+                return answer.status, self._content(answer, where), answer.getheader("location")
+        except TimeoutError:
+            raise DataError(f"expected an image of {where} in time, it took longer") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise DataError(f"expected an image of {where}, it cannot be asked: {reason}") from None
         finally:
-            if connection is not None:
-                connection.close()
+            if opened is not None:
+                opened.close()
 
-    def _content(self, answer: http.client.HTTPResponse, where: str, deadline: Deadline) -> bytes:
+    def _content(self, answer: http.client.HTTPResponse, where: str) -> bytes:
         parts = bytearray()
         while part := answer.read1(PART):
             parts += part
             if len(parts) > self._max_bytes:
                 raise DataError(f"expected an image of at most {self._max_bytes} bytes, {where} sent more")
-            if not deadline.left:
-                raise DataError(f"expected an image of {where} in time, it took longer")
         return bytes(parts)
 
     def _connect(self, place: Place, deadline: Deadline) -> socket.socket:
-        """A connection to an address that was looked at: nobody can change the name's meaning in between."""
+        """A connection to an address that was checked: the name is not looked up a second time."""
         host = self._named(place)
         addresses = resolve(place.host, place.port)
         allowed = [one for one in addresses if host is not None and may_be(one, host.inside)]
         if not allowed:
             raise DataError(f"expected an image of {place.host}, the name leads to a network that it may not")
-        plain = connect(allowed, place.port, max(0.1, min(CONNECT, deadline.left)))
+        plain = connect(allowed, place.port, deadline)
         if place.scheme == "http":
             return plain
         try:
@@ -196,6 +202,53 @@ class Hosts:
         except BaseException:
             plain.close()
             raise
+
+
+class _Timed(io.RawIOBase):
+    """A socket for ``http.client`` whose every read and write ends by the deadline.
+
+    A socket's own timeout starts anew with each byte, so that headers could drip for days.
+
+    Args:
+        opened: a connected socket.
+        deadline: the request's.
+    """
+
+    def __init__(self, opened: socket.socket, deadline: Deadline) -> None:
+        self._socket, self._deadline = opened, deadline
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """What ``http.client`` reads an answer from."""
+        return io.BufferedReader(self, PART)
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Wait for some bytes; returns how many came."""
+        self._wait()
+        return self._socket.recv_into(buffer)
+
+    def sendall(self, content: bytes) -> None:
+        """Send a request."""
+        self._wait()
+        self._socket.sendall(content)
+
+    def close(self) -> None:
+        """Do nothing: ``http.client`` closes before it has read the answer."""
+
+    def _wait(self) -> None:
+        if not self._deadline.left:
+            raise TimeoutError
+        self._socket.settimeout(min(STEP, self._deadline.left))
+
+
+def _is_image(place: Place, studio: Place) -> bool:
+    """Whether an address is one of Label Studio's images; its own address may have a path before it."""
+    before = studio.path.partition("?")[0].rstrip("/")
+    path = place.path.removeprefix(before) if place.path.startswith(f"{before}/") else place.path
+    return place.origin == studio.origin and IMAGES.match(path) is not None
 
 
 def _host(name: str) -> _Host:

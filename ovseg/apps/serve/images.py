@@ -1,4 +1,4 @@
-"""The picture that a request names: a data URI, a file below one folder, or a download from a named host."""
+"""The image that a request names: a data URI, a file below one folder, or a download from a named host."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urljoin, urlsplit
 
+from ovseg.apps.serve.addresses import LONGEST_URL
 from ovseg.apps.serve.bounds import Deadline
 from ovseg.apps.serve.hosts import Hosts
 from ovseg.errors import DataError, described
 
 LOCAL, UPLOAD = "/data/local-files/", "/data/upload/"
-"""Under these paths Label Studio names files of its own disk, as ``?d=`` and a relative path, and uploads."""
+"""Label Studio's paths of files on its own disk, with ``?d=`` and a relative path, and of uploads."""
 HINT = "start the server with --root FOLDER or --hosts HOST"
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where pictures may come from, for everybody.
+    """Where images may come from, whoever asks.
 
     Attributes:
-        root: the folder below which files may be read; None to read none.
-        hosts: what may be downloaded from.
-        max_bytes: of a picture's file.
+        root: the folder below which files may be read; None for no files.
+        hosts: the hosts that may be downloaded from.
+        max_bytes: the largest image file.
     """
 
     root: Path | None = None
@@ -34,25 +35,25 @@ class Sources:
 
 @dataclass(frozen=True)
 class Studio:
-    """The Label Studio that a request came from: its address and the token that it sent at setup."""
+    """The Label Studio that sent a request: its address, and the token from its setup call."""
 
     base: str | None = None
     token: str = ""
 
 
 def read_content(value: object, sources: Sources, deadline: Deadline, studio: Studio | None = None) -> bytes:
-    """The content of the picture that a task names.
+    """The bytes of the image that a task names.
 
     Args:
         value: a data URI with base64; ``/data/local-files/?d=`` and a path below the root; ``/data/upload/``
-            and a path, which is looked for below the root and asked of Label Studio else; another path of
-            Label Studio; or an address of one of the hosts.
-        sources: where it may come from.
-        deadline: of the request.
-        studio: which Label Studio paths belong to.
+            and a path, read below the root or else downloaded from Label Studio; another path of Label
+            Studio; or an address of one of the hosts.
+        sources: where images may come from.
+        deadline: the request's.
+        studio: the Label Studio to which paths belong.
 
     Raises:
-        DataError: the value names no picture that may be read, or it cannot be had.
+        DataError: the value names no image that may be read, or the image cannot be read.
 
     >>> read_content("http://elsewhere/a.png", Sources(), Deadline(9))
     Traceback (most recent call last):
@@ -63,6 +64,8 @@ def read_content(value: object, sources: Sources, deadline: Deadline, studio: St
         raise DataError(f"expected an image as a data URI or an address, got {described(value)}")
     if value[:5].lower() == "data:":
         return from_data_uri(value)
+    if len(value) > LONGEST_URL:
+        raise DataError(f"expected an address of at most {LONGEST_URL} characters, got {len(value)}")
     local = _local_name(value)
     if local is not None and sources.root is not None:
         path = below(sources.root, local)
@@ -72,7 +75,7 @@ def read_content(value: object, sources: Sources, deadline: Deadline, studio: St
             raise DataError(f"expected a file below the server's folder, got {described(value)}")
     known = studio is not None and studio.base is not None and sources.hosts.allows(studio.base)
     base = studio.base if known and studio is not None else sources.hosts.first
-    token = studio.token if known and studio is not None else ""  # it is for the host that sent it
+    token = studio.token if known and studio is not None else ""  # only for the host that sent it
     if value.startswith("/") and not value.startswith("//"):
         if base is None:
             raise DataError(f"expected an image that this server may read, got {described(value)}: {HINT}")
@@ -83,11 +86,7 @@ def read_content(value: object, sources: Sources, deadline: Deadline, studio: St
 
 
 def from_data_uri(value: str) -> bytes:
-    """The content of a data URI.
-
-    Raises:
-        DataError: it is none with base64.
-    """
+    """The bytes of a data URI. Raises DataError if it is not one with base64."""
     head, comma, body = value.partition(",")
     if not comma or not head.lower().endswith(";base64"):
         raise DataError(f"expected a data URI with base64, got {described(head)}")
@@ -107,7 +106,7 @@ def from_base64(text: str) -> bytes:
 
 
 def below(root: Path, name: str) -> Path | None:
-    """The regular file ``name`` below ``root``, wherever links lead; None where there is none."""
+    """The regular file ``name`` below ``root`` after links are followed; None if there is none."""
     try:
         base = root.resolve()
         path = (base / name).resolve()
@@ -117,7 +116,7 @@ def below(root: Path, name: str) -> Path | None:
 
 
 def _local_name(value: str) -> str | None:
-    """The relative path of a file of Label Studio's own disk."""
+    """The relative path of a file on Label Studio's own disk."""
     if value.startswith(LOCAL):
         return parse_qs(urlsplit(value).query).get("d", [""])[0]
     if value.startswith(UPLOAD):

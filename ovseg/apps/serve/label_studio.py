@@ -1,23 +1,20 @@
-"""Label Studio's requests to predictions: words, key points, boxes and strokes become regions."""
+"""Answers to Label Studio: regions for labels, words, key points, boxes and strokes."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 from ovseg.annotation.formats.label_studio import brush_region
+from ovseg.annotation.formats.shapes import outlines
 from ovseg.annotation.records import Record, Region
 from ovseg.apps.serve.bounds import Deadline, JsonObject
 from ovseg.apps.serve.core import Core, region_id
 from ovseg.apps.serve.drawn import label_in, marks_of
 from ovseg.apps.serve.images import Sources, read_content
 from ovseg.apps.serve.labelling import Labelling, texts_of
-from ovseg.apps.serve.outline import outlines
-from ovseg.apps.serve.projects import Projects
-from ovseg.apps.serve.question import Question, read_question
+from ovseg.apps.serve.question import Projects, Question, read_question
 from ovseg.errors import DataError, OvsegError, described, one_line
 from ovseg.masks.encoded import EncodedImage
 
@@ -32,9 +29,9 @@ class LabelStudio:
     """A backend of Label Studio.
 
     Attributes:
-        core: what makes the regions.
+        core: finds the regions.
         sources: where images may come from.
-        projects: what is remembered of earlier requests.
+        projects: what is remembered from earlier requests.
     """
 
     core: Core
@@ -42,20 +39,20 @@ class LabelStudio:
     projects: Projects = field(default_factory=Projects)
 
     def setup(self, body: JsonObject, _: Deadline | None = None) -> JsonObject:
-        """The answer to ``POST /setup``, where Label Studio says what it is: the model version."""
+        """The answer to ``POST /setup``, with which Label Studio introduces a project: the model version."""
         self.projects.setup(body)
         return {"model_version": self.core.version}
 
     def predict(self, body: JsonObject, deadline: Deadline) -> JsonObject:
         """The answer to ``POST /predict``: an entry for each task.
 
-        The entry of a task that cannot be answered has the reason as ``error``. Where a person waits for it,
-        it also has an empty ``result``. Without a context it has none: Label Studio then stores no
-        prediction, and asks for this task again the next time.
+        The entry of a task that cannot be answered has the reason as ``error``. If a person waits for it, it
+        also has an empty ``result``. Without a context it has no ``result``: Label Studio then stores no
+        prediction, and asks for this task again.
 
         Args:
             body: the request, with ``tasks``, ``label_config`` and ``params``.
-            deadline: tasks that it leaves no time for get an error.
+            deadline: the request's; a task for which no time is left gets an error.
 
         Raises:
             DataError: the request is not one of Label Studio's.
@@ -70,7 +67,7 @@ class LabelStudio:
             before = deadline.left
             if before > slowest:
                 entries.append(self._answered(question, task, deadline))
-            else:  # the answers that are ready get there, rather than none
+            else:  # so that the answers that are ready are sent
                 late = "expected an answer in time, other tasks took it: ask again"
                 entries.append(self._failed(question, task, late))
             slowest = max(slowest, before - deadline.left)
@@ -92,14 +89,14 @@ class LabelStudio:
 
     def _entry(self, question: Question, task: object, deadline: Deadline) -> JsonObject:
         data = task.get("data") if isinstance(task, dict) else None
-        if not isinstance(data, dict):
+        if not isinstance(task, dict) or not isinstance(data, dict):
             raise DataError(f"expected a task with data, got {described(task)}")
         labelling = question.labelling
         content = read_content(data.get(labelling.key), self.sources, deadline, question.studio)
         picture = self.core.see(content)
         unknown: list[str] = []
         if question.drawn:
-            regions = self._drawn(question, picture, _name(task))
+            regions = self._drawn(question, picture, task)
         elif question.words is None:
             regions = self.core.words(picture, labelling.texts, deadline)
         else:
@@ -117,28 +114,32 @@ class LabelStudio:
             log.warning("task %s: %s", _name(task), entry["error"])
         return entry
 
-    def _drawn(self, question: Question, picture: EncodedImage, task: str) -> list[Region]:
-        """The object of what was drawn. A background click alone corrects the object before it."""
+    def _drawn(self, question: Question, picture: EncodedImage, task: Mapping[str, object]) -> list[Region]:
+        """The object that was drawn. A background click alone corrects the last object of the annotation."""
         labelling = question.labelling
         given = label_in(question.drawn[-1])
         label = labelling.labels[0] if given is None else labelling.label_of(given)
         if label is None:
             raise DataError(f"expected one of the labels {_listed(labelling)}, got {described(given)}")
         marks = marks_of(question.drawn, picture.size)
-        key = sha256(json.dumps([question.project, task, labelling.to_name, label]).encode()).digest()
-        before = self.projects.marks.get(key)
-        if marks.is_negative and before is not None:
-            marks = before + marks
+        memory = self.projects.marks
+        annotation, regions = question.places(task, label)
+        if marks.is_negative:
+            before = next(filter(None, map(memory.get, annotation + regions)), None)
+            marks = marks if before is None else before + marks
         found = self.core.marked(picture, marks, label)
-        self.projects.marks.put(key, marks)
+        made = [question.place(task, label, (region_id(picture, one),)) for one in found]
+        for place in annotation + made:
+            memory.put(place, marks)
         return found
 
 
 def _results(picture: EncodedImage, region: Region, labelling: Labelling) -> Iterator[JsonObject]:
-    """A region as results of the kind that the project's labels are of."""
-    record = Record(region_id(picture, region), picture.size)
+    """A region as results of the kind of the project's labels."""
+    identity = region_id(picture, region)
     from_name = labelling.from_names[region.label]
-    brush = brush_region(record, region, 0, from_name, labelling.to_name)
+    brush = brush_region(Record(identity, picture.size), region, 0, from_name, labelling.to_name)
+    brush["id"] = identity
     if labelling.kind == "BrushLabels":
         yield brush
         return
@@ -154,8 +155,8 @@ def _results(picture: EncodedImage, region: Region, labelling: Labelling) -> Ite
             points = [[x * across, y * down] for x, y in part]
             values.append({"points": points, "closed": True, "polygonlabels": [region.label]})
     for number, value in enumerate(values):
-        identity = f"{brush['id']}{f'-{number}' if number else ''}"
-        yield {**brush, "id": identity, "type": labelling.kind.lower(), "value": value}
+        named = f"{identity}-{number}" if number else identity
+        yield {**brush, "id": named, "type": labelling.kind.lower(), "value": value}
 
 
 def _listed(labelling: Labelling) -> str:
@@ -163,6 +164,6 @@ def _listed(labelling: Labelling) -> str:
 
 
 def _name(task: object) -> str:
-    """What a task is called in messages."""
+    """The task's id, for messages."""
     found = task.get("id") if isinstance(task, dict) else None
     return described(found)
