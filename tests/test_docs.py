@@ -46,6 +46,7 @@ KINDS = (
     ("python", "needs-gpu"),
     ("python", "data"),
     ("python", "config"),
+    ("python", "client"),
     ("pycon", ""),
     ("console", ""),
     ("sh", ""),
@@ -301,6 +302,28 @@ def test_servers_start_and_answer(photo, monkeypatch, words):
     monkeypatch.setattr(import_module("ovseg.apps.cli.serve"), "run_server", once)
     said = invoke([*words[1:], "--port", "0"], 0).stdout
     assert "serves on http://" in said
+
+
+@blocks("python", "client")
+def test_clients_get_answers(photo, capsys, block):
+    pytest.importorskip("uvicorn")
+    from ovseg.apps.serve.app import create_app
+    from ovseg.apps.serve.core import Core
+
+    from .annotation.serving import running
+
+    core = Core(ovseg.load_model("small"), ovseg.load_segmenter("tiny"))
+    with running(create_app(core, token="secret")) as port:
+        code = block.body.replace("127.0.0.1:9090", f"127.0.0.1:{port}")
+        names = {}
+        exec(compile(code, str(block), "exec"), names)
+        said = capsys.readouterr().out.splitlines()
+        assert len(said) > 1 and {line.split()[0] for line in said[:-1]} <= {"rocket", "sky"}
+        assert int(said[-1]) > 0
+        with pytest.raises(ValueError, match="expected a word in the text_prompt"):
+            names["ask"]("photo.jpg", text_prompt=",")
+        with pytest.raises(ValueError, match="expected conf_threshold"):
+            names["ask"]("photo.jpg", text_prompt="sky", conf_threshold=2)
 
 
 @lines("page", "ovseg")

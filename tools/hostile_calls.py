@@ -70,6 +70,8 @@ def requests(seed: int, numbers: Sequence[int], closely: bool, seen: Callable[[i
     print(report.table())
     first, last = report.memory[0], report.memory[-1]
     print(f"resident memory {first:.0f} MB after a tenth, {last:.0f} MB at the end; exit code {code}")
+    times = ", ".join(f"{one:.3f}" for one in report.seconds)
+    print(f"seconds of a good request before, during and after: {times}")
     if closely:
         print("\n".join([*(f"{draw(seed, number)[1].raw[:2000]!r}" for number in numbers), log]))
     failures = [f"request {number} ({kind}): {reason}" for number, kind, reason in report.failures]

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from hostile_http import values
 from hostile_http.kinds import draw
@@ -20,6 +22,8 @@ from hostile_http.wire import TOKEN, Answer, exchange, fault, post
 
 STARTED = re.compile(r"ovseg-[0-9a-f]{12} serves on http://127\.0\.0\.1:(\d+) ")
 MEGABYTE = 1 << 20
+LOOKS = 50
+"""Requests after which a good one is timed."""
 QUICK = (
     *("--model", "tiny", "--templates", "plain", "--max-body", "1", "--max-pixels", "1000000"),
     *("--hosts", "127.0.0.1:1"),
@@ -99,11 +103,13 @@ class Report:
         statuses: of each kind, how often each status was the answer; 0 stands for none.
         failures: number, kind and reason of each answer that should not be.
         memory: megabytes after the first tenth of the requests, and at the end.
+        seconds: median times of a good request before, during and after the others.
     """
 
     statuses: dict[str, Counter[int]] = field(default_factory=dict)
     failures: list[tuple[int, str, str]] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
     def table(self) -> str:
         """Rows of kinds, columns of statuses."""
@@ -123,6 +129,16 @@ def good_answers(port: int) -> list[Answer]:
     ]
 
 
+def time_of_good(port: int, times: int = 5) -> list[float]:
+    """Seconds that a good request takes, each of several times."""
+    found = []
+    for _ in range(times):
+        start = time.monotonic()
+        exchange(port, post("/predict", values.good_predict()))
+        found.append(time.monotonic() - start)
+    return found
+
+
 def send_all(
     server: Server, seed: int, numbers: Iterable[int], seen: Callable[[int], None] = lambda _: None
 ) -> Report:
@@ -138,6 +154,7 @@ def send_all(
     for number, one in zip((-2, -1), before, strict=True):
         if one.status != 200 or not re.search(rb'"(brushlabels|shape_type)"', one.body):
             report.failures.append((number, "good request before", f"{one.status} {one.body[:200]!r}"))
+    usual, during = time_of_good(server.port), list[float]()
     for done, number in enumerate(listed, 1):
         kind, sent = draw(seed, number)
         try:
@@ -154,6 +171,9 @@ def send_all(
             report.failures.append((number, kind, f"the server ended with {server.process.returncode}"))
             return report
         seen(number)
+        if done % LOOKS == 0:
+            during += time_of_good(server.port, 1)
+    report.seconds = [median(one) for one in (usual, during or usual, time_of_good(server.port))]
     if good_answers(server.port) != before:
         report.failures.append((listed[-1], "good request afterwards", "another answer than before"))
     log = server.log.read_text(errors="replace")

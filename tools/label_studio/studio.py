@@ -35,21 +35,26 @@ SETTINGS = {
 }
 
 
-def make_environment(folder: Path) -> Path:
-    """The python of an environment with Label Studio, which is installed where it is missing.
+def make_environment(folder: Path, program: str = "label-studio", packages: Sequence[str] = PACKAGES) -> Path:
+    """The python of an environment with a program, which is installed if it is missing.
+
+    Args:
+        folder: of the environment.
+        program: what it has to hold in its folder bin.
+        packages: what pip installs otherwise.
 
     Raises:
         OvsegError: pip fails.
     """
     python = folder / "bin" / "python"
-    if not (folder / "bin" / "label-studio").is_file():
+    if not (folder / "bin" / program).is_file():
         venv.create(folder, with_pip=True)
         done = subprocess.run(
-            [python, "-m", "pip", "install", "-q", *PACKAGES], capture_output=True, text=True, check=False
+            [python, "-m", "pip", "install", "-q", *packages], capture_output=True, text=True, check=False
         )
         if done.returncode:
             said = " ".join(done.stderr[-400:].split())
-            raise OvsegError(f"expected Label Studio, pip said: {said}")
+            raise OvsegError(f"expected {packages[0]}, pip said: {said}")
     return python
 
 

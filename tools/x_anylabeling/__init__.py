@@ -1,0 +1,1 @@
+"""A real X-AnyLabeling for tools/try_x_anylabeling.py: what a person does in its window."""
