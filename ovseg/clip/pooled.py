@@ -207,7 +207,10 @@ class PooledTrunk(nn.Module):
         whichever place has the longest.
         """
         # Depthwise convolutions take a quarter less time on channels that lie side by side.
-        x = self.trunk(pixels.contiguous(memory_format=torch.channels_last))
+        return self.places_of(self.trunk(pixels.contiguous(memory_format=torch.channels_last)))
+
+    def places_of(self, x: Tensor) -> Tensor:
+        """``places`` from the trunk's output (B, 1280, H/16, W/16)."""
         return F.normalize(self.head(x.permute(0, 2, 3, 1)), dim=-1).permute(0, 3, 1, 2)
 
     def forward(self, pixels: Tensor) -> Tensor:
