@@ -5,21 +5,28 @@
     python tools/interactive.py --voc data/VOCdevkit/VOC2012 --segmenter vit_h \\
         --segmenter-weights sam_vit_h_4b8939.pth --model ViT-B-16 --weights openai --size 512
     python tools/interactive.py --coco instances_val2017.json --images val2017
+    python tools/interactive.py --photos ../shared/photos/voc2012 --truth --words --segmenter small
+    python tools/interactive.py --objects ../shared/photos/coco_instances --truth
 
 Each label of an image is asked for by its name. Nothing else of the image's labels is used. The ways to a
 mask are: the map at the one threshold that is best for the whole set; the bounds of each component as a box;
 the paper's points; our points; our points with the component as a first mask. Means go over samples, then
 over classes, in percent. "right" is the share of points on the right side of the label's border. A second
 table says how often presence is right: for labels in the image, and for names that are not in it.
+
+Other tables, in place of these: --truth asks the segmenter with clicks and boxes made from the true masks, and
+--words asks for the labels of each picture together, as ``ovseg mask`` does (truth_prompts.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 
 import numpy as np
+from truth_prompts import measure_truth, measure_words, objects_of, parts_of
 
 import ovseg
 from ovseg.clip.attention import METHODS
@@ -115,18 +122,42 @@ def chosen_sets(args: argparse.Namespace) -> list[SampleSet]:
         sets.append(read_voc(args.voc, vocabulary.names, args.split))
     if args.coco:
         sets.append(read_coco(args.coco, args.images or args.coco.parent))
-    return sets or [scenes(args.scenes)]
+    return sets or ([] if args.objects else [scenes(args.scenes)])
+
+
+def run_truth(args: argparse.Namespace, segmenter: Segmenter) -> None:
+    """Prompts made from the truth: a table for each set."""
+    sets = {one.title: parts_of(one.first(args.limit)) for one in chosen_sets(args)}
+    sets |= {f"{folder.name} {args.split}": objects_of(folder, args.split) for folder in args.objects}
+    for title, found in sets.items():
+        regions = list(itertools.islice(found, args.regions))
+        print(f"\n{title}: {len(regions)} regions, segmenter {segmenter.name}\n")
+        print(table(measure_truth(segmenter, regions), "prompt"), flush=True)
+
+
+def run_words(args: argparse.Namespace, model: ovseg.Model, segmenter: Segmenter, options: dict) -> None:
+    """The labels of each picture asked for by name: a row for each set."""
+    sets = [one.first(args.limit) for one in chosen_sets(args)]
+    rows = {one.title: measure_words(model, segmenter, one, options) for one in sets}
+    print(f"\nwords, segmenter {segmenter.name}\n\n{table(rows, 'set')}", flush=True)
 
 
 def run(args: argparse.Namespace) -> None:
+    segmenter = ovseg.load_segmenter(args.segmenter, weights=args.segmenter_weights, device=args.device)
+    if args.truth:
+        run_truth(args, segmenter)
+    if args.truth and not args.words:
+        return
     sets = chosen_sets(args)
     name = args.model or ("small" if args.photos or args.voc or args.coco else "tiny")
     model = ovseg.load_model(name, args.weights, device=args.device)
-    segmenter = ovseg.load_segmenter(args.segmenter, weights=args.segmenter_weights, device=args.device)
     options = {"size": args.size, "window": args.window, "stride": args.stride} | (
         {"mask_choice": args.mask_choice} if args.mask_choice else {}
     )
     options |= {"refine": True} if args.refine else {}
+    if args.words:
+        run_words(args, model, segmenter, options)
+        return
     everything = {}
     for samples in (one.first(args.limit) for one in sets):
         start = time.monotonic()
@@ -152,12 +183,18 @@ def main() -> None:
     )
     parser.add_argument("--voc", type=Path, help="a VOC folder, e.g. VOCdevkit/VOC2012")
     parser.add_argument("--vocabulary", default="voc21", help="class list of --voc")
-    parser.add_argument("--split", default="val", help="of --voc")
+    parser.add_argument("--split", default="val", help="of --voc and --objects")
     parser.add_argument("--coco", type=Path, help="instances JSON")
     parser.add_argument("--images", type=Path, help="COCO's image folder; default: where the JSON is")
     parser.add_argument(
         "--scenes", type=int, default=60, help="number of generated scenes, where no data set is given"
     )
+    parser.add_argument(
+        "--objects", type=Path, nargs="*", default=[], help="folders of images/, segments/, segments.json"
+    )
+    parser.add_argument("--truth", action="store_true", help="prompts made from the true masks")
+    parser.add_argument("--words", action="store_true", help="the labels of a picture asked for together")
+    parser.add_argument("--regions", type=int, help="at most this number of regions of each set")
     parser.add_argument("--limit", type=int, help="at most this number of images of each set")
     known = [m for m in METHODS if "_normalised" not in m]
     parser.add_argument("--methods", nargs="*", choices=known, default=known, metavar="METHOD")

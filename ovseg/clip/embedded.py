@@ -30,6 +30,7 @@ for "small" none was searched for."""
 _EMBEDDING = "token_embedding.weight"
 _IDS = "token_ids"
 _SCALE = ".scale"
+_TOWER = "visual."
 _CONTEXT, _VOCABULARY = 77, 49408  # of open_clip's tokenizer, which the embedded models are read with
 _VIT = {"layers", "width", "head_width", "patch_size", "image_size"}
 _POOLED = {"image_size": 1024, "hidden": 8192, "heads": 64}  # the largest of each
@@ -99,25 +100,48 @@ def load(name: str, path: Path | None = None, *, untrained: bool = False) -> Cli
         WeightsError: the package's file is missing, which only a damaged installation can cause, or ``path``
             is missing, damaged or another kind of file.
     """
-    file, what = path or asset_path(name), f"the embedded model {name!r}"
-    if path is None and not file.is_file():
-        raise WeightsError(f"expected {what} at {file}, found no file: reinstall ovseg")
-    checkpoint = checkpoints.read(file, f"weights of {what}")
+    checkpoint, what = _read(name, path)
     config = _config(checkpoint, what)
     if untrained:
         return build(config, what)
     with torch.device("meta"):  # random initialisation would cost more than loading
         model = build(config, what)
     wanted = model.state_dict()
-    stored = unpack(checkpoint.state, f"weights of {what} in {file}")
-    rows = _fitting_rows(stored, wanted[_EMBEDDING], file, what)
+    stored = unpack(checkpoint.state, f"weights of {what} in {checkpoint.file}")
+    rows = _fitting_rows(stored, wanted[_EMBEDDING], checkpoint.file, what)
     state = {key: value for key, value in stored.items() if key not in (_EMBEDDING, _IDS)}
     rest = {key: value for key, value in wanted.items() if key != _EMBEDDING}
-    filled = checkpoints.fitted(rest, state, what, file)
+    filled = checkpoints.fitted(rest, state, what, checkpoint.file)
     table = torch.zeros(wanted[_EMBEDDING].shape)
     table[stored[_IDS].long()] = rows
     model.load_state_dict({**filled, _EMBEDDING: table}, assign=True)
     return model
+
+
+def load_trunk() -> PooledTrunk:
+    """The image tower of "small" alone, in float32 on the CPU, for what is built on its features.
+
+    Raises:
+        WeightsError: as ``load``.
+    """
+    checkpoint, what = _read(SMALL, None)
+    config = _config(checkpoint, what)
+    with torch.device("meta"):
+        tower = PooledTrunk(config["embed_dim"], **part(config, "vision_cfg")).eval()
+    own = {
+        key.removeprefix(_TOWER): value for key, value in checkpoint.state.items() if key.startswith(_TOWER)
+    }
+    state = unpack(own, f"weights of {what} in {checkpoint.file}")
+    tower.load_state_dict(checkpoints.fitted(tower.state_dict(), state, what, checkpoint.file), assign=True)
+    return tower
+
+
+def _read(name: str, path: Path | None) -> tuple[checkpoints.Checkpoint, str]:
+    """A file of ``save``, the package's own where ``path`` is None, and what it holds in words."""
+    file, what = path or asset_path(name), f"the embedded model {name!r}"
+    if path is None and not file.is_file():
+        raise WeightsError(f"expected {what} at {file}, found no file: reinstall ovseg")
+    return checkpoints.read(file, f"weights of {what}"), what
 
 
 def _config(checkpoint: checkpoints.Checkpoint, what: str) -> Config:

@@ -122,6 +122,7 @@ class EfficientNetLite(nn.Module):
         self.conv_stem = _conv(3, _STEM, 3, stride=2)
         self.bn1 = NormAct(_STEM)
         stages: list[nn.Module] = []
+        self.widths: list[int] = []  # channels of each stage
         channels = _STEM
         for units, kernel, stride, expansion, width, first, others in _STAGES:
             out = int(wider * width + 4) // 8 * 8
@@ -134,6 +135,7 @@ class EfficientNetLite(nn.Module):
                     stage.append(InvertedResidual(channels, out, kernel, step, dilation, expansion))
                 channels = out
             stages.append(nn.Sequential(*stage))
+            self.widths.append(channels)
         self.blocks = nn.Sequential(*stages)
         self.conv_head = _conv(channels, _CHANNELS)
         self.bn2 = NormAct(_CHANNELS)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 GRABCUT = "grabcut"
 FAMILIES = {
+    "small": "small",
     "tiny": "tiny",
     GRABCUT: "grabcut",
     "vit_b": "sam",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovseg.clip.pooled import STRIDE, PooledTrunk
+from ovseg.clip.pooled import PooledTrunk
 
 MASKS = 3
 """Candidates. The first is trained on every prompt; the others, on a single click, on what they fit best."""
@@ -70,6 +70,12 @@ def trunk_features(tower: PooledTrunk, pixels: Tensor) -> TrunkFeatures:
     return TrunkFeatures(pixels, found[0], found[1], found[2], f16, places)
 
 
+def channels_of(tower: PooledTrunk) -> tuple[int, int, int, int]:
+    """The channels of ``trunk_features`` at strides 2, 4, 8 and 16."""
+    widths = tower.trunk.widths
+    return widths[0], widths[1], widths[2], widths[4] + widths[6] + tower.head.linear.out_features
+
+
 def prompt_maps(
     points: Tensor, labels: Tensor, box: Tensor | None, prior: Tensor | None, rival: Tensor | None,
     size: tuple[int, int],
@@ -97,7 +103,9 @@ def prompt_maps(
     if box is not None:
         x0, y0, x1, y1 = box
         across, down = (
-            ((torch.minimum(cells + CELL / 2, end) - torch.maximum(cells - CELL / 2, start)) / CELL).clamp(0, 1)
+            ((torch.minimum(cells + CELL / 2, end) - torch.maximum(cells - CELL / 2, start)) / CELL).clamp(
+                0, 1
+            )
             for cells, start, end in ((x, x0, x1), (y, y0, y1))
         )
         out[2] = down[:, None] * across
@@ -282,17 +290,10 @@ class SmallSegmenterNet(nn.Module):
     """Neck and decoder; the trunk is CLIP's and not part of it.
 
     Args:
-        trunk: channels of the trunk's features at strides 2, 4, 8 and 16.
+        channels: of ``trunk_features`` at strides 2, 4, 8 and 16.
     """
 
-    def __init__(self, trunk: tuple[int, int, int, int]) -> None:
+    def __init__(self, channels: tuple[int, int, int, int]) -> None:
         super().__init__()
-        self.neck = Neck(trunk)
+        self.neck = Neck(channels)
         self.decoder = Decoder()
-
-
-def channels_of(tower: PooledTrunk) -> tuple[int, int, int, int]:
-    """The channels of ``trunk_features`` at strides 2, 4, 8 and 16."""
-    with torch.no_grad():
-        found = trunk_features(tower, torch.zeros(1, 3, STRIDE, STRIDE))
-    return tuple(getattr(found, name).shape[1] for name in ("f2", "f4", "f8", "f16"))

@@ -23,9 +23,7 @@ def make_maps(pictures: list[Picture], file: Path, minutes: float) -> None:
     ended = time.monotonic() + 60 * minutes
     for count, picture in enumerate(one for one in pictures if one.key not in kept):
         names = list(
-            dict.fromkeys(
-                name for k, name in picture.names.items() if (picture.labels == k).mean() >= LEAST
-            )
+            dict.fromkeys(name for k, name in picture.names.items() if (picture.labels == k).mean() >= LEAST)
         )
         if names:
             asked = Asked.of(setup, parse_words(names, 0.0))
@@ -42,7 +40,9 @@ def make_maps(pictures: list[Picture], file: Path, minutes: float) -> None:
 
 def save_maps(maps: dict[str, dict[str, NDArray[np.float32]]], file: Path) -> None:
     """One array for each picture and name; the new file takes the old one's place whole."""
-    arrays = {f"{key}|{name}": grid.astype(np.float16) for key, own in maps.items() for name, grid in own.items()}
+    arrays = {
+        f"{key}|{name}": grid.astype(np.float16) for key, own in maps.items() for name, grid in own.items()
+    }
     partial = file.with_suffix(".partial.npz")
     np.savez(partial, **arrays)
     partial.replace(file)

@@ -71,7 +71,13 @@ class Trainer:
     """
 
     def __init__(
-        self, tower: PooledTrunk, sets: dict[str, list[Picture]], minutes: float, rate: float, file: Path, seed: int
+        self,
+        tower: PooledTrunk,
+        sets: dict[str, list[Picture]],
+        minutes: float,
+        rate: float,
+        file: Path,
+        seed: int,
     ) -> None:
         self.tower, self.sets, self.seconds, self.rate, self.file = tower, sets, 60 * minutes, rate, file
         self.net = SmallSegmenterNet(channels_of(tower)).train()
@@ -101,7 +107,9 @@ class Trainer:
         """Train until the time is spent."""
         saved, last = time.monotonic(), None
         while (progress := self.progress) < 1:
-            rate = self.rate * min(1.0, (self.step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * progress))
+            rate = (
+                self.rate * min(1.0, (self.step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * progress))
+            )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             sizes = next(one for end, one in SIZES if progress <= end)
