@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from small_segmenter.maps import make_maps, read_maps
-from small_segmenter.pictures import SHARES, Picture, read_pictures
+from small_segmenter.pictures import SHARES, read_pictures
 from small_segmenter.training import Trainer
 
 from ovseg.clip import embedded

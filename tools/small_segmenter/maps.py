@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from small_segmenter.pictures import Picture
 
 import ovseg
 from ovseg.masks.encoded import Asked, Setup, parse_words, rate
 from ovseg.options import MaskOptions
+from small_segmenter.pictures import Picture
 
 LEAST = 0.004  # share of the picture below which a word is not asked for
 

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from small_segmenter.pictures import UNKNOWN, Crop, draw_region
 from torch import Tensor
 
 from ovseg.maps.points import component_points, fine_map
 from ovseg.masks.shapes import centred
 from ovseg.options import MAP_THRESHOLDS
 from ovseg.segmenters.small_modules import prompt_maps
+from small_segmenter.pictures import UNKNOWN, Crop, draw_region
 
 Mask = NDArray[np.bool_]
 Map = NDArray[np.float32]

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from small_segmenter.pictures import SHARES, UNKNOWN, Crop, Picture, draw_crop
-from small_segmenter.prompts import Example, corrected, draw_example
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,6 +25,8 @@ from ovseg.segmenters.small_modules import (
     channels_of,
     trunk_features,
 )
+from small_segmenter.pictures import SHARES, UNKNOWN, Crop, Picture, draw_crop
+from small_segmenter.prompts import Example, corrected, draw_example
 
 WARM_UP = 100  # steps
 AVERAGED = 0.995  # of the average of weights that is kept at every step
