@@ -15,6 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from small_clip.words import spoken
 
 import ovseg
 from ovseg.evaluation.data.samples import SampleSet, read_lines

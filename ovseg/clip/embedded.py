@@ -126,8 +126,10 @@ def load_trunk() -> PooledTrunk:
     """
     checkpoint, what = _read(SMALL, None)
     config = _config(checkpoint, what)
+    vision: Mapping[str, Any] = part(config, "vision_cfg")
+    size: Any = config["embed_dim"]
     with torch.device("meta"):
-        tower = PooledTrunk(config["embed_dim"], **part(config, "vision_cfg")).eval()
+        tower = PooledTrunk(size, **vision).eval()
     own = {
         key.removeprefix(_TOWER): value for key, value in checkpoint.state.items() if key.startswith(_TOWER)
     }

@@ -74,11 +74,12 @@ def load_segmenter(
     """A promptable segmenter by name.
 
     Args:
-        name: "grabcut" (no weights); "tiny", the embedded SAM; "vit_b", "vit_l" or "vit_h" for SAM; "mobile"
-            for MobileSAM; "hf:FOLDER" or "hf:org/name" for SAM, SAM-HQ, SAM 2 or EdgeTAM of transformers.
-        weights: None for the embedded weights of "tiny", for the official ones of SAM and MobileSAM, which
-            are downloaded into the weights folder, and for those of a folder or repository of transformers'.
-            A file for "tiny", SAM and MobileSAM. "random" for untrained weights.
+        name: "small", embedded; "tiny", the embedded SAM; "grabcut" (no weights); "vit_b", "vit_l" or "vit_h"
+            for SAM; "mobile" for MobileSAM; "hf:FOLDER" or "hf:org/name" for SAM, SAM-HQ, SAM 2 or EdgeTAM of
+            transformers.
+        weights: None for the embedded weights of "small" and "tiny", for the official ones of SAM and
+            MobileSAM, which are downloaded into the weights folder, and for those of a folder or repository of
+            transformers'. A file for "small", "tiny", SAM and MobileSAM. "random" for untrained weights.
         options, choices: a ``DeviceOptions``, or its fields as keywords. GrabCut computes on the CPU.
 
     Raises:

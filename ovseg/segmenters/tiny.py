@@ -28,6 +28,7 @@ from ovseg.segmenters.sam_modules import (
 )
 from ovseg.weights import checkpoints, store
 from ovseg.weights.files import RANDOM, file_digest
+from ovseg.weights.known import TINY
 
 _WHAT = "the embedded SAM"
 
@@ -121,7 +122,7 @@ class TinySam(SegmentAnything):
 
 def asset_path() -> Path:
     """The file of the embedded SAM in the installed package."""
-    return store.embedded("segmenter").path()
+    return store.embedded("segmenter", TINY).path()
 
 
 def build(shape: Shape) -> Sam:

@@ -24,7 +24,7 @@ from ovseg.options.checks import check_text
 
 SMALL, TINY = "small", "tiny"
 EMBEDDED = (SMALL, TINY)
-"""The embedded CLIPs; the embedded SAM is "tiny" too. The first is the default model."""
+"""The embedded models, a CLIP and a segmenter of each name. The first are the defaults."""
 DEFAULT_TAG = "openai"
 HUB = "hf:"
 """Before a repository or folder of transformers' segmenters."""
@@ -143,6 +143,13 @@ ASSETS = (
         4,
         "tiny_clip.safetensors",
         "11e1613c293303610e95c347a73ed6c23c257ad995fd550750878fb15883e760",
+    ),
+    _asset(
+        "segmenter",
+        SMALL,
+        1,
+        "small_segmenter.safetensors",
+        "9e1246b333624c76ce55fa51d675ed33eb298a13a29e86ed25d104d249a1057f",
     ),
     _asset(
         "segmenter",

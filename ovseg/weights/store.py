@@ -12,7 +12,7 @@ from pathlib import Path
 from ovseg.errors import UsageError, described
 from ovseg.files.paths import home
 from ovseg.weights import known, network
-from ovseg.weights.known import ASSETS, CLIP_FOLDER, CLIP_HUB, EMBEDDED, HUB, KNOWN, OFFICIAL, TINY
+from ovseg.weights.known import ASSETS, CLIP_FOLDER, CLIP_HUB, EMBEDDED, HUB, KNOWN, OFFICIAL
 from ovseg.weights.sources import (
     Address,
     ClipRepository,
@@ -33,8 +33,8 @@ def source(name: str, tag: str | None = None) -> Source:
 
     Args:
         name: a model's name, e.g. "ViT-B-16", "vit_b", "hf:org/name", "hf-hub:org/name" or
-            "local-dir:FOLDER". "small" and "tiny" are the embedded CLIPs; the embedded SAM is
-            ``embedded("segmenter")``.
+            "local-dir:FOLDER". "small" and "tiny" are the embedded CLIPs; ``embedded`` has the
+            embedded segmenters.
         tag: open_clip's tag; None for names that have one set of weights.
 
     Raises:
@@ -65,7 +65,7 @@ def needs_tag(name: str) -> bool:
     return not (name in EMBEDDED or name in OFFICIAL or name.startswith((HUB, CLIP_HUB, CLIP_FOLDER)))
 
 
-def embedded(family: str, name: str = TINY) -> Local:
+def embedded(family: str, name: str) -> Local:
     """The embedded model of a family, "clip" or "segmenter", by its name."""
     row = next(row for row in ASSETS if (row.family, row.name) == (family, name))
     place = Path(str(resources.files("ovseg.weights") / "assets" / str(row.file)))

@@ -30,10 +30,10 @@ def small_vit_b(monkeypatch):
 
 
 def test_names_and_their_errors():
-    assert list_segmenters() == ("tiny", "grabcut", "vit_b", "vit_l", "vit_h", "mobile", "hf:")
+    assert list_segmenters() == ("small", "tiny", "grabcut", "vit_b", "vit_l", "vit_h", "mobile", "hf:")
     assert DEFAULT in list_segmenters() and check_segmenter("hf:a/b") == "hf:a/b"
     with pytest.raises(
-        UsageError, match="unknown segmenter 'vit_x': expected one of tiny, grabcut, .*, hf:…"
+        UsageError, match="unknown segmenter 'vit_x': expected one of small, tiny, grabcut, .*, hf:…"
     ):
         load_segmenter("vit_x")
     for wrong in (None, 5, "", Path("tiny")):

@@ -190,7 +190,7 @@ def test_the_command_line_knows_them(official, cached):
 
 def test_names_of_every_family_have_their_kind():
     assert store.source("tiny").find().name == "tiny_clip.safetensors"
-    assert store.embedded("segmenter").find().name == "tiny_sam.safetensors"
+    assert store.embedded("segmenter", "small").find().name == "small_segmenter.safetensors"
     assert store.source("hf-hub:org/name").path().name == "models--org--name"
     assert store.source("ViT-B-32", "laion2b_s34b_b79k").path().parent.name == "hub"
     for row in known.ASSETS:  # what is shipped is what the table says

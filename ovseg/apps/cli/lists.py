@@ -215,12 +215,13 @@ def models_path(model: WeightsModel, tag: WeightsTag = None) -> None:
 
 
 def _sources(model: str, tag: str | None) -> list[Source]:
-    """The sources of a model's weights; "tiny" has two, the embedded CLIP and the embedded segmenter."""
+    """The sources of a model's weights; an embedded name has two, the CLIP and the segmenter."""
     from ovseg.weights import store
-    from ovseg.weights.known import DEFAULT_TAG, TINY, check_model
+    from ovseg.weights.known import ASSETS, DEFAULT_TAG, check_model
 
-    if model == TINY and tag is None:
-        return [store.embedded("clip"), store.embedded("segmenter")]
+    own: list[Source] = [store.embedded(row.family, row.name) for row in ASSETS if row.name == model]
+    if own and tag is None:
+        return own
     if not store.needs_tag(model):
         return [store.source(model, tag)]
     return [store.source(check_model(model), tag or DEFAULT_TAG)]
