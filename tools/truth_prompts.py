@@ -160,9 +160,8 @@ def measure_words(
     answers, found_words, words, small = [], 0, 0, []
     for sample in samples:
         names = list(sample.masks)
-        for name, found in zip(
-            names, finder.predict_texts(sample.image, names) if names else [], strict=True
-        ):
+        asked = finder.predict_texts(sample.image, [spoken(name) for name in names]) if names else []
+        for name, found in zip(names, asked, strict=True):
             iou = mask_iou(found.union, sample.masks[name], sample.valid)
             words, found_words = words + 1, found_words + bool(len(found))
             answers.append(Answered(iou, float(found.scores.max(initial=0)), iou))
