@@ -15,7 +15,7 @@ from ovseg.errors import UsageError
 from ovseg.files.pictures import GROUP, GROUP_PIXELS
 from ovseg.masks.encoded import Asked, EncodedImage, Setup, rate, words_of_classes
 from ovseg.masks.exclusive import Found, exclusive
-from ovseg.masks.find import Question, answer
+from ovseg.masks.find import Question, answer, rivals_among
 from ovseg.model import Model
 from ovseg.options import AnnotateOptions, Options
 from ovseg.results import Mask
@@ -81,13 +81,14 @@ class MaskFinder:
             between: called before each group of words with the bytes of all masks so far; it may raise.
         """
         rated = rate(self.setup, self.asked, encoded.features)
+        among = rivals_among(self.setup, rated)
         group = max(1, min(WORDS, GROUP_PIXELS // (encoded.size[0] * encoded.size[1])))
         found: list[Found] = []
         for start in range(0, len(rated), group):
             if between is not None:
                 between(sum(one.crop.size for one in found))
             questions = [Question(one) for one in rated[start : start + group]]
-            for one in answer(self.setup, encoded, questions, start):
+            for one in answer(self.setup, encoded, questions, among, start):
                 found += one.objects
         if not self.overlap:
             found = exclusive(found, {k: one.maps[0] for k, one in enumerate(rated)}, encoded.size)

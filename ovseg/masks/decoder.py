@@ -171,14 +171,16 @@ def _decode_frames(
 def _prompt(setup: Setup, frame: Frame) -> Prompt:
     """Points, box and first mask of one prompt set, as ``options.prompt_with`` says."""
     one, embedding = frame.source, frame.embedding
-    prompts, box, mask = one.prompts, one.box, None
+    prompts, box, mask, rival = one.prompts, one.box, None, None
     if one.region is not None and setup.options.prompt_with == "map":
         mask = setup.segmenter.prior(embedding, centred(one.region, setup.threshold))
+        if one.rival is not None:
+            rival = setup.segmenter.prior(embedding, centred(one.rival, setup.threshold))
     elif one.region is not None and setup.options.prompt_with == "box":
         box = box or bounds(inside(one.region, setup.threshold), embedding.size)
         prompts = no_points()
     prompts = one.with_clicks(prompts)
-    return Prompt(prompts.xy, prompts.labels, box, mask)
+    return Prompt(prompts.xy, prompts.labels, box, mask, rival)
 
 
 def _frame(setup: Setup, encoded: EncodedImage, one: PromptSet) -> Frame:
@@ -192,10 +194,11 @@ def _frame(setup: Setup, encoded: EncodedImage, one: PromptSet) -> Frame:
     embedding = setup.segmenter.encode(encoded.image[top:bottom, left:right])
     xy = one.prompts.xy - np.array([left, top], np.float32)
     kept = ((xy >= 0) & (xy < [right - left, bottom - top])).all(axis=1)
-    local = PromptSet(
-        PointPrompts(xy[kept], one.prompts.labels[kept]),
-        np.ascontiguousarray(one.region[cells[0] : cells[1], cells[2] : cells[3]]),
+    region, rival = (
+        None if values is None else np.ascontiguousarray(values[cells[0] : cells[1], cells[2] : cells[3]])
+        for values in (one.region, one.rival)
     )
+    local = PromptSet(PointPrompts(xy[kept], one.prompts.labels[kept]), region, rival=rival)
     return Frame(embedding, local, (top, left))
 
 

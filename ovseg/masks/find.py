@@ -67,16 +67,36 @@ def find(
         clicks, box: inside the image; they apply to every word.
     """
     rated = [None] if asked is None else rate(setup, asked, encoded.features)
-    return answer(setup, encoded, [Question(one, tuple(clicks), box) for one in rated])
+    among = rivals_among(setup, [one for one in rated if one is not None])
+    return answer(setup, encoded, [Question(one, tuple(clicks), box) for one in rated], among)
+
+
+def rivals_among(setup: Setup, rated: Sequence[Rated]) -> list[Rated]:
+    """The words of a request that are in the picture, if the segmenter is told of them at each other word."""
+    if not (setup.options.keep_apart and setup.segmenter.accepts_rival):
+        return []
+    return [one for one in rated if max(one.presence.values()) >= one.word.threshold]
 
 
 def answer(
-    setup: Setup, encoded: EncodedImage, questions: Sequence[Question], first: int = 0
+    setup: Setup,
+    encoded: EncodedImage,
+    questions: Sequence[Question],
+    among: Sequence[Rated] = (),
+    first: int = 0,
 ) -> list[Answer]:
-    """Answer several questions with one call of ``decode``; the objects of the first are labelled ``first``."""
+    """Answer several questions with one call of ``decode``.
+
+    Args:
+        setup: the models and the options.
+        encoded: the image.
+        questions: each with its own clicks and box.
+        among: from ``rivals_among``, the words that a word is told apart from.
+        first: the label of the first question's objects.
+    """
     plans, asked = [], list[PromptSet]()
     for question in questions:
-        sets, reason = _prompts(setup, question, encoded.size)
+        sets, reason = _prompts(setup, question, encoded.size, among)
         groups = [list(group) for _, group in itertools.groupby(sets, key=lambda one: id(one.whole))]
         joints = [_joint(setup, group, encoded.size) for group in groups]
         asked += [*itertools.chain(*groups), *(one for one in joints if one is not None)]
@@ -111,17 +131,30 @@ def text_masks(one: Answer, encoded: EncodedImage) -> TextMasks:
     )
 
 
-def _prompts(setup: Setup, question: Question, size: tuple[int, int]) -> tuple[list[PromptSet], str | None]:
+def _prompts(
+    setup: Setup, question: Question, size: tuple[int, int], among: Sequence[Rated]
+) -> tuple[list[PromptSet], str | None]:
     """The prompt sets of a question, and the reason if an object or a name is missing."""
     sets, reason = list[PromptSet](), None
     if question.rated is not None:
-        sets, reason = prompt_sets(setup, question.rated, size)
+        sets, reason = prompt_sets(setup, question.rated, size, _others(question.rated, among))
     elif not question.clicks and question.box is None:
         reason = "nothing asked yet: expected a text, a click or a box"
     sets = add_clicks(add_box(sets, question.box), question.clicks)
     if not sets and reason is None:
         reason = "only background clicks: expected a text, a foreground click or a box"
     return sets, reason
+
+
+def _others(rated: Rated, among: Sequence[Rated]) -> list[NDArray[np.float32]]:
+    """The maps of the names that are in the picture and share no text with a word."""
+    own = set(rated.word.texts)
+    return [
+        values
+        for one in among
+        for (name, texts), values in zip(one.word.names.items(), one.maps, strict=True)
+        if one.presence[name] >= one.word.threshold and not own.intersection(texts)
+    ]
 
 
 def _joint(setup: Setup, group: Sequence[PromptSet], size: tuple[int, int]) -> PromptSet | None:

@@ -36,6 +36,7 @@ class PromptSet:
         box: the user's box around the object.
         clicks: the user's clicks.
         whole: (h, w) in 0..1, the map with all components; shared by the prompt sets of one map.
+        rival: (h, w) in 0..1, the highest map of the other words, stretched as ``whole`` is.
     """
 
     prompts: PointPrompts
@@ -43,6 +44,7 @@ class PromptSet:
     box: Box | None = None
     clicks: tuple[Click, ...] = ()
     whole: NDArray[np.float32] | None = None
+    rival: NDArray[np.float32] | None = None
 
     def with_clicks(self, prompts: PointPrompts) -> PointPrompts:
         """``prompts`` followed by the clicks, sorted so that positives come first."""
@@ -60,13 +62,16 @@ def cut_box(box: object, size: tuple[int, int]) -> Box:
     return (x0, y0, x1, y1)
 
 
-def prompt_sets(setup: Setup, rated: Rated, size: tuple[int, int]) -> tuple[list[PromptSet], str | None]:
+def prompt_sets(
+    setup: Setup, rated: Rated, size: tuple[int, int], others: Sequence[NDArray[np.float32]] = ()
+) -> tuple[list[PromptSet], str | None]:
     """Prompt sets of the names that are present, and the reason why a name has none.
 
     Args:
         setup: the options point_rule, map_threshold and halve_grid.
         rated: a word in an image.
         size: (height, width) of the image in pixels.
+        others: the maps of other words, on the same grid.
     """
     wanted = rated.word.threshold
     absent = ", ".join(
@@ -83,7 +88,8 @@ def prompt_sets(setup: Setup, rated: Rated, size: tuple[int, int]) -> tuple[list
     if not units:
         return [], "the map is the same everywhere: nothing stands out"
     if setup.options.point_rule == "components":
-        return _component_sets(units, size, setup.threshold), reason
+        rivals = [rival_map(values, others, size) for values in maps if normalise(values) is not None]
+        return _component_sets(units, size, setup.threshold, rivals), reason
     prompts = (
         paper_points_of_several(np.stack(units), size, setup.threshold, setup.options.halve_grid)
         if len(units) > 1
@@ -95,16 +101,30 @@ def prompt_sets(setup: Setup, rated: Rated, size: tuple[int, int]) -> tuple[list
 
 
 def _component_sets(
-    units: Sequence[NDArray[np.float32]], size: tuple[int, int], threshold: float
+    units: Sequence[NDArray[np.float32]],
+    size: tuple[int, int],
+    threshold: float,
+    rivals: Sequence[NDArray[np.float32] | None],
 ) -> list[PromptSet]:
     sets = []
-    for index, unit in enumerate(units):
+    for index, (unit, rival) in enumerate(zip(units, rivals, strict=True)):
         others = [other for k, other in enumerate(units) if k != index]
         avoid = np.max(others, axis=0) if others else None
         whole = fine_map(unit, size)
         found = component_points(unit, size, threshold, avoid=avoid)
-        sets += [PromptSet(prompts, region, whole=whole) for prompts, region in found]
+        sets += [PromptSet(prompts, region, whole=whole, rival=rival) for prompts, region in found]
     return sets
+
+
+def rival_map(
+    values: NDArray[np.float32], others: Sequence[NDArray[np.float32]], size: tuple[int, int]
+) -> NDArray[np.float32] | None:
+    """The highest of other words' maps on the scale on which ``values`` goes from 0 to 1; None without others."""
+    if not others:
+        return None
+    low, high = float(values.min()), float(values.max())
+    unit = ((np.max(others, axis=0) - low) / (high - low)).clip(0, 1).astype(np.float32)
+    return enlarge(unit, size)
 
 
 def join(sets: Sequence[PromptSet]) -> PromptSet | None:
@@ -117,7 +137,7 @@ def join(sets: Sequence[PromptSet]) -> PromptSet | None:
     labels = np.repeat(np.array([1, 0], np.uint8), [sum(map(len, positives)), sum(map(len, negatives))])
     clicks = tuple(dict.fromkeys(click for one in sets for click in one.clicks))
     prompts = PointPrompts(np.concatenate([*positives, *negatives]), labels)
-    return PromptSet(prompts, whole, sets[0].box, clicks)
+    return PromptSet(prompts, whole, sets[0].box, clicks, rival=sets[0].rival)
 
 
 def add_box(sets: Sequence[PromptSet], box: Box | None) -> list[PromptSet]:

@@ -68,6 +68,9 @@ class MaskOptions(InputOptions):
         "Which of the segmenter's candidates is taken: by its score, its agreement with the map, or both. "
         "Without it: score where the segmenter predicts the IoU of its masks, agreement otherwise.",
     )
+    keep_apart: bool = option(
+        True, FLAG, "Tell the segmenter, if it takes that, where other words are that are asked for together."
+    )
     refine: bool = option(False, FLAG, "Ask the segmenter once more, with its own mask.")
     clean: float = option(
         0.02, number(0, 1), "Remove specks and holes below this share of a mask, 0..1; 0 keeps them."
@@ -91,6 +94,7 @@ class MaskChoices(InputChoices, total=False):
     halve_grid: bool
     prompt_with: str | None
     mask_choice: str | None
+    keep_apart: bool
     refine: bool
     clean: float
     presence_threshold: float

@@ -97,6 +97,7 @@ class Segmenter(ABC, Generic[Features]):
         name: identifies segmenter and weights; equal names give equal masks.
         origin: loads the same segmenter again; None for one that was constructed directly.
         accepts_mask_prompt: whether it works with coarse maps as mask prompts, see ``prior``.
+        accepts_rival: whether it also takes a map of what else could be meant.
         predicts_iou: whether its scores were learned from the IoU of its masks.
 
     Example:
@@ -112,6 +113,7 @@ class Segmenter(ABC, Generic[Features]):
     name: str
     origin: Callable[[], Segmenter[Features]] | None = None
     accepts_mask_prompt = False
+    accepts_rival = False
     predicts_iou = True
 
     def __init__(self) -> None:
@@ -152,6 +154,7 @@ class Segmenter(ABC, Generic[Features]):
         labels: ArrayLike | None = None,
         box: ArrayLike | None = None,
         mask: ArrayLike | None = None,
+        rival: ArrayLike | None = None,
     ) -> MaskSet:
         """Candidate masks for one object.
 
@@ -161,15 +164,16 @@ class Segmenter(ABC, Generic[Features]):
             labels: (P,), 1 on the object and 0 beside it; None: all on it.
             box: (x0, y0, x1, y1) in pixels of the image, cut to it.
             mask: (h, w) logits from an earlier MaskSet or ``prior``.
+            rival: (h, w) logits from ``prior``, of what else could be meant.
 
         Returns:
             The candidates, three in each of ovseg's families.
 
         Raises:
-            UsageError: no prompt is given, a point is outside the image, a box has no area, an
-                array has another shape, or the embedding is of another segmenter.
+            UsageError: no prompt is given, a point is outside the image, a box has no area, an array has
+                another shape, the segmenter takes no rival, or the embedding is of another segmenter.
         """
-        return self.decode_many(embedding, [Prompt(points, labels, box, mask)])[0]
+        return self.decode_many(embedding, [Prompt(points, labels, box, mask, rival)])[0]
 
     def decode_many(self, embedding: Embedding[Features], prompts: Sequence[Prompt]) -> list[MaskSet]:
         """Candidate masks for several objects of one image.
@@ -188,7 +192,10 @@ class Segmenter(ABC, Generic[Features]):
             UsageError: as in ``decode``.
         """
         self._check_own(embedding)
-        return self._decode_many(embedding, [check_prompt(embedding.size, one) for one in _listed(prompts)])
+        checked = [check_prompt(embedding.size, one) for one in _listed(prompts)]
+        if not self.accepts_rival and any(one.rival is not None for one in checked):
+            raise UsageError(f"expected a prompt without a rival, {self.name} takes none")
+        return self._decode_many(embedding, checked)
 
     def segment_boxes(
         self, image: NDArray[np.uint8] | Embedding[Features], boxes: ArrayLike

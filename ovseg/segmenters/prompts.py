@@ -23,22 +23,25 @@ class Prompt:
         labels: (P,), 1 on the object and 0 beside it; None: all on it.
         box: (x0, y0, x1, y1) in pixels of the image.
         mask: (h, w) logits in the segmenter's low resolution.
+        rival: (h, w) logits of what else could be meant, for segmenters with ``accepts_rival``.
     """
 
     points: ArrayLike | None = None
     labels: ArrayLike | None = None
     box: ArrayLike | None = None
     mask: ArrayLike | None = None
+    rival: ArrayLike | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class CheckedPrompt:
-    """A prompt checked against its image: ``points`` (P, 2), ``labels`` (P,), ``box`` (4,), ``mask`` (h, w)."""
+    """A prompt checked against its image: ``points`` (P, 2), ``labels`` (P,), ``box`` (4,), maps (h, w)."""
 
     points: NDArray[np.float32]
     labels: NDArray[np.uint8]
     box: NDArray[np.float32] | None
     mask: NDArray[np.float32] | None
+    rival: NDArray[np.float32] | None = None
 
     @property
     def form(self) -> tuple[int, bool, bool]:
@@ -52,10 +55,10 @@ def check_prompt(size: tuple[int, int], prompt: Prompt) -> CheckedPrompt:
         raise UsageError(f"expected a Prompt, got {described(prompt)}")
     points, labels = _check_points(size, prompt.points, prompt.labels)
     box = None if prompt.box is None else check_box(prompt.box, size)
-    mask = None if prompt.mask is None else _check_mask(prompt.mask)
+    mask, rival = (None if one is None else _check_mask(one) for one in (prompt.mask, prompt.rival))
     if box is None and mask is None and not labels.any():
         raise UsageError("expected a foreground point, a box or a mask, got none")
-    return CheckedPrompt(points, labels, box, mask)
+    return CheckedPrompt(points, labels, box, mask, rival)
 
 
 def check_point(x: object, y: object, size: tuple[int, int]) -> tuple[float, float]:

@@ -53,6 +53,7 @@ class SmallSegmenter(Segmenter[NeckFeatures]):
     """
 
     accepts_mask_prompt = True
+    accepts_rival = True
 
     def __init__(self, net: SmallSegmenterNet, tower: PooledTrunk, name: str, device: str = "cpu") -> None:
         super().__init__()
@@ -96,8 +97,11 @@ class SmallSegmenter(Segmenter[NeckFeatures]):
         scale = torch.tensor([width / embedding.size[1], height / embedding.size[0]], device=self.device)
         points, labels = (torch.from_numpy(u).to(self.device) for u in (prompt.points, prompt.labels))
         box = None if prompt.box is None else torch.from_numpy(prompt.box).to(self.device) * scale.repeat(2)
-        prior = None if prompt.mask is None else torch.from_numpy(prompt.mask).to(self.device).sigmoid()
-        return prompt_maps(points * scale, labels, box, prior, None, (height, width))
+        prior, rival = (
+            None if one is None else torch.from_numpy(one).to(self.device).sigmoid()
+            for one in (prompt.mask, prompt.rival)
+        )
+        return prompt_maps(points * scale, labels, box, prior, rival, (height, width))
 
     def _prior(self, embedding: Embedding[NeckFeatures], values: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = (2 * length // CELL for length in embedding.features.n2.shape[2:])

@@ -7,7 +7,7 @@ import pytest
 
 from ovseg.maps.points import no_points
 from ovseg.masks.encoded import Rated, parse_words
-from ovseg.masks.prompts import PromptSet, add_box, add_clicks, cut_box, join, prompt_sets
+from ovseg.masks.prompts import PromptSet, add_box, add_clicks, cut_box, join, prompt_sets, rival_map
 from ovseg.results.base import PointPrompts
 
 SIZE = (160, 240)
@@ -102,3 +102,14 @@ def test_a_box_keeps_the_sets_in_it_and_stands_alone_without_any():
     assert len(alone.prompts) == 0 and alone.box == (100, 100, 120, 120) and alone.region is None
     assert add_box([one], None) == [one]
     assert cut_box((-5, 3, 1000, 70), (80, 90)) == (0, 3, 90, 70)
+
+
+def test_a_rival_is_on_the_scale_of_the_words_own_map(t2m):
+    own, other = np.array([[2.0, 4.0], [6.0, 10.0]]), np.array([[6.0, 0.0], [20.0, 2.0]])
+    np.testing.assert_allclose(rival_map(own, [other], (2, 2)), [[0.5, 0], [1, 0]])
+    np.testing.assert_allclose(rival_map(own, [other, own], (2, 2)), [[0.5, 0.25], [1, 1]])
+    assert rival_map(own, [], (2, 2)) is None
+    cat, dog = bump((4, 8, 2)), bump((18, 8, 2))
+    sets, _ = prompt_sets(t2m._setup, rated("cat", cat), SIZE, [dog.astype(np.float32)])
+    assert sets[0].rival.shape == sets[0].whole.shape and sets[0].rival.argmax() != sets[0].whole.argmax()
+    assert join([sets[0], sets[0]]).rival is sets[0].rival

@@ -107,6 +107,21 @@ def test_a_map_comes_back_from_its_logits_at_any_resolution(segmenter, disk):
     assert np.isfinite(segmenter.prior(embedding, np.array([[0, 1]], np.float32))).all()
 
 
+def test_a_rival_takes_away_what_is_its_own(segmenter, disk):
+    """The map is high on both disks, the rival's on the second: less of the second is left."""
+    image = np.ascontiguousarray(np.concatenate([disk[0], disk[0][:, ::-1]], axis=1))
+    first = np.zeros(image.shape[:2], np.float32)
+    first[:, :160] = disk[1]
+    second = np.ascontiguousarray(first[:, ::-1])
+    embedding = segmenter.encode(image)
+    both, other = (
+        segmenter.prior(embedding, cv2.GaussianBlur(u, (0, 0), 8)) for u in (first + second, second)
+    )
+    alone, apart = (segmenter.decode(embedding, mask=both, rival=rival) for rival in (None, other))
+    share = [(found.masks[0] & (second > 0)).sum() / (second > 0).sum() for found in (alone, apart)]
+    assert share[1] < share[0] and (apart.masks[0] & (first > 0)).any()
+
+
 def test_an_embedding_of_other_weights_is_refused(segmenter, disk):
     other = load_segmenter("small", "random")
     with pytest.raises(UsageError, match="expected an embedding of small random, got one of small"):

@@ -18,7 +18,7 @@ from ovseg.annotation.finder import REPORTED, MaskFinder
 from ovseg.annotation.records import Picture, Region
 from ovseg.masks.encoded import EncodedImage, Rated, Similarities, rate
 from ovseg.masks.exclusive import Found, exclusive
-from ovseg.masks.find import Question, answer
+from ovseg.masks.find import Question, answer, rivals_among
 from ovseg.masks.prompts import Click
 
 KEPT = 256
@@ -70,7 +70,9 @@ class Answer:
         return self.presence >= self.wanted
 
 
-_Key: TypeAlias = "tuple[tuple[str, ...], tuple[str, ...], bool, tuple[Click, ...]]"
+_Key: TypeAlias = (
+    "tuple[tuple[str, ...], tuple[str, ...], tuple[tuple[str, ...], ...], bool, tuple[Click, ...]]"
+)
 _Decoded: TypeAlias = "tuple[tuple[Found, ...], str]"
 
 
@@ -146,13 +148,15 @@ def _decode(
     finder: MaskFinder, seen: SeenPicture, asked: dict[int, tuple[Rated, Answer]]
 ) -> dict[int, _Decoded]:
     """Masks of some words before pixels are shared out, each decoded once for the same clicks."""
+    among = rivals_among(finder.setup, [rated for rated, _ in asked.values()])
+    others = tuple(one.word.texts for one in among)
     keys = {
-        k: (rated.word.texts, finder.asked.rivals, one.is_present, one.clicks)
+        k: (rated.word.texts, finder.asked.rivals, others, one.is_present, one.clicks)
         for k, (rated, one) in asked.items()
     }
     new = [k for k, key in keys.items() if key not in seen.decoded]
     questions = [Question(asked[k][0], asked[k][1].clicks) for k in new]
-    for k, made in zip(new, answer(finder.setup, seen.encoded, questions), strict=True):
+    for k, made in zip(new, answer(finder.setup, seen.encoded, questions, among), strict=True):
         seen.decoded[keys[k]] = (made.objects, made.reason or "")
     out = {k: seen.decoded[key] for k, key in keys.items()}
     for key in keys.values():
