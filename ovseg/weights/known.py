@@ -149,7 +149,7 @@ ASSETS = (
         SMALL,
         1,
         "small_segmenter.safetensors",
-        "9e1246b333624c76ce55fa51d675ed33eb298a13a29e86ed25d104d249a1057f",
+        "4dd874417d23dec62ba4d41aca1b4ff13e9214cfaa9f34f32d7aea68c848247e",
     ),
     _asset(
         "segmenter",
