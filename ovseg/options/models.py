@@ -96,7 +96,10 @@ class SegmenterOptions(Options):
     """A segmenter by name, loaded beside the model."""
 
     segmenter: str = option(
-        "tiny", TEXT, "grabcut, tiny, vit_b, vit_l, vit_h, mobile, or hf: and a folder or repository.", MODEL
+        "small",
+        TEXT,
+        "small, tiny, grabcut, vit_b, vit_l, vit_h, mobile, or hf: and a folder or repository.",
+        MODEL,
     )
     segmenter_weights: str | None = option(
         None, WEIGHTS, "A checkpoint of the segmenter, or 'random'.", MODEL
