@@ -149,7 +149,7 @@ ASSETS = (
         SMALL,
         1,
         "small_segmenter.safetensors",
-        "4dd874417d23dec62ba4d41aca1b4ff13e9214cfaa9f34f32d7aea68c848247e",
+        "0f5776c677a61ffb27c09b501f8237e9526f7b3091c4a6177ad3de34799266b9",
     ),
     _asset(
         "segmenter",

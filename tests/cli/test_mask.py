@@ -166,7 +166,7 @@ def test_every_option_of_texttomask_is_reachable(run, read, picture, tmp_path):
         "batch": "2", "resize": "bilinear", "templates": "a {}",
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
-    words += ["--halve-grid", "--refine", "--segmenter", "tiny"]
+    words += ["--halve-grid", "--no-keep-apart", "--refine", "--segmenter", "tiny"]
     done = run("mask", picture, "bricks", "--out", tmp_path / "o", *words)
     assert done.exit_code == 0, done.output
     (record,) = read(tmp_path / "o" / "a.masks.json")["runs"].values()
@@ -174,7 +174,7 @@ def test_every_option_of_texttomask_is_reachable(run, read, picture, tmp_path):
         "point_rule": "paper", "map_threshold": 0.7, "prompt_with": "points", "mask_choice": "both", "clean": 0.1,
         "presence_threshold": 0.0, "rivals": ["sky", "wall"], "size": [64, 96], "window": 32,
         "stride": 16,
-        "batch": 2, "resize": "bilinear", "templates": "a {}", "halve_grid": True, "refine": True,
+        "batch": 2, "resize": "bilinear", "templates": "a {}", "halve_grid": True, "keep_apart": False, "refine": True,
     }  # fmt: skip
 
 
