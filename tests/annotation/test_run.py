@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import importlib.util
 import json
@@ -516,6 +517,22 @@ def test_an_unwritable_place_is_one_line(tmp_path, photos, slow):
 def save(path, size=(8, 8)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.zeros((*size, 3), np.uint8)).save(path)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["**/*.png", "a/**/*.png", "**", "**/b/*", "**/**/*.png", "./a/../**/x.png"]
+)
+def test_a_pattern_finds_what_glob_finds_and_goes_round_in_no_link(tmp_path, monkeypatch, pattern):
+    """Fault 70: with two links to itself in a folder, "**" never ended."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/b/c.png", "a/x.png", "y.png", ".h/z.png", "a/.q/r.png", "b/we[i]rd.png"):
+        save(tmp_path / name)
+    wanted = {os.path.realpath(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)}
+    for number in range(2):
+        (tmp_path / f"link{number}").symlink_to(tmp_path)
+        (tmp_path / "a" / f"link{number}").symlink_to("..")
+    found = [os.path.realpath(image.path) for image in find_inputs([pattern])[0]]
+    assert len(found) == len(wanted) > 0 and set(found) == wanted
 
 
 def test_equal_names_in_different_folders_and_endings(tmp_path, slow):

@@ -237,11 +237,29 @@ def _matched(pattern: str) -> tuple[list[Path], Path | None, list[str]]:
     while glob.has_magic(str(root)):
         root = root.parent
     known = suffixes()
-    names = sorted(Path(name) for name in glob.glob(str(Path(pattern).expanduser()), recursive=True))
+    names = sorted({Path(name) for name in _glob(str(Path(pattern).expanduser()))})
     files, _ = without_results(
         [name for name in names if name.suffix.lower() in known and os.path.isfile(name)]
     )
     return files, root.expanduser(), [] if files else [f"expected images, {shown(pattern)} matches none"]
+
+
+def _glob(pattern: str) -> set[str]:
+    """Paths that match, as ``glob.glob`` finds them, except that "**" enters no link to a folder.
+
+    Links may lead back to a folder above them, where ``glob.glob`` goes round until the system stops it.
+    """
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return set(glob.glob(pattern))
+    place = parts.index("**")
+    rest = parts[place + 1 :] or ("*",)
+    found: set[str] = set()
+    for base in glob.glob(os.path.join(*parts[:place], "")) if place else ["."]:
+        for folder, inner, _ in os.walk(base):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            found |= _glob(os.path.join(glob.escape(folder), *rest))
+    return found
 
 
 def _listed(path: Path) -> tuple[list[Path], Path | None, list[str]]:
