@@ -6,7 +6,6 @@ import gc
 import importlib.util
 import os
 import socket
-import warnings
 from pathlib import Path
 from types import ModuleType
 
@@ -98,15 +97,6 @@ def asked(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     monkeypatch.setattr(socket.socket, "connect", lambda _, address: look_up(address))
     return found
-
-
-@pytest.fixture
-def open_loops():
-    """For tests with Gradio, which closes no event loop: they go here, and warn no test that comes later."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(scope="session")

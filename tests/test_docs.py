@@ -327,9 +327,8 @@ def test_clients_get_answers(photo, capsys, block):
 
 
 @lines("page", "ovseg")
-def test_pages_open(photo, open_loops, monkeypatch, words):
+def test_pages_open(photo, monkeypatch, words):
     """Each on a free port; its photo and words are there, and then it is ended."""
-    pytest.importorskip("gradio", reason="Gradio is not installed")
 
     def once(address):
         with urlopen(address, timeout=60) as answer:

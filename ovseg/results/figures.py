@@ -69,9 +69,14 @@ def heat(values: Floats) -> Picture:
 
 def overlay_mask(image: Picture, mask: Mask, colour: tuple[int, int, int], opacity: float = 0.5) -> Picture:
     """One mask (H, W) bool as colour over the image, its outline in white."""
+    return outlined(fill_mask(image, mask, colour, opacity), mask)
+
+
+def fill_mask(image: Picture, mask: Mask, colour: tuple[int, int, int], opacity: float = 0.5) -> Picture:
+    """One mask (H, W) bool as colour over the image, without an outline."""
     out = image.copy()
     out[mask] = ((1 - opacity) * image[mask] + opacity * np.array(colour)).astype(np.uint8)
-    return outlined(out, mask)
+    return out
 
 
 def draw_points(image: Picture, xy: Floats, labels: Integers) -> Picture:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -43,6 +46,25 @@ def pages(model, segmenter, tmp_path):
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    for name in ("starlette", "uvicorn", "playwright.sync_api"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    tool = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "picture_of_page.py"))
+    if tool["CHROMIUM"] is None:
+        pytest.skip("Chromium is not installed")
+    with tool["chromium"]() as found:
+        yield found
+
+
+@pytest.fixture
+def tab(browser):
+    tab = browser.new_page(viewport={"width": 1400, "height": 900})
+    tab.set_default_timeout(60_000)  # on a busy machine, too
+    yield tab
+    tab.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ clicks is kept, so that another word, a click or a step back costs only what is 
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -226,6 +227,7 @@ class View:
     """What there is to see.
 
     Attributes:
+        photo: identifies the picture; a picture that is shown again has another number.
         picture: (H, W, 3) uint8 RGB, or None where there is none.
         shown: (h, w, 3), the same at the size of a screen.
         name: the picture's name, "" where there is none.
@@ -239,6 +241,7 @@ class View:
         words: the words as they are typed.
     """
 
+    photo: int
     picture: NDArray[np.uint8] | None
     shown: NDArray[np.uint8] | None
     name: str
@@ -250,8 +253,15 @@ class View:
     total: int
     accepted: int
     skipped: int
-    steps: int
+    steps: tuple[Step, ...]
     words: str
+
+    @property
+    def key(self) -> str:
+        """Changes with all that a user can change: picture, words, corrections, decisions, number of pictures."""
+        counts = (self.total, self.accepted, self.skipped)
+        known = repr((self.photo, self.chosen, self.words, self.steps, counts))
+        return hashlib.sha256(known.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)

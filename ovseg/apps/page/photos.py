@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from ovseg.annotation.run.plan import Outcome, finish, make_plan, renew
 from ovseg.annotation.run.reading import Loaded
 from ovseg.annotation.run.work import make_record, write_record
 from ovseg.apps.page.answers import Step
-from ovseg.errors import OvsegError, UsageError
-from ovseg.files.find import suffixes
+from ovseg.errors import OvsegError, UsageError, short_repr
+from ovseg.files.find import cut_name, suffixes
 from ovseg.files.paths import expand, shown
 from ovseg.files.write import make_folder, write_file
 from ovseg.options import FORMATS, FormatOptions
@@ -60,12 +61,15 @@ class Photos:
     def rows(self) -> Mapping[str, Row]:
         return self._rows if self._run is None else self._run.rows
 
-    def open(self, folder: str | os.PathLike[str], recursive: bool = False) -> list[str]:
+    def open(
+        self, folder: str | os.PathLike[str], recursive: bool = False, confined: bool = False
+    ) -> list[str]:
         """Show the images of a folder, in place of those of the folder before.
 
         Args:
             folder: a folder, an image, a pattern or a list, as ``ovseg annotate`` takes it.
-            recursive: with the folders in it.
+            recursive: search subfolders, too.
+            confined: leave out links to files outside the folder.
 
         Returns:
             A line for whatever was left out.
@@ -74,26 +78,38 @@ class Photos:
             UsageError: it does not exist, or there is no image in it.
         """
         found, lines = find_photos(folder, recursive, self.out)
+        if confined:
+            inside = inside_folder(found, folder)
+            if len(inside) < len(found):
+                lines.append(
+                    f"{len(found) - len(inside)} links to files outside {shown(folder)} are left out"
+                )
+            if not inside:
+                raise UsageError(lines[-1])
+            found = inside
         self.jobs = []
         self._add([*found, *self._uploaded()])
         return lines
 
-    def upload(self, files: Sequence[str | os.PathLike[str]]) -> ImageFile:
-        """Keep copies of some files as pictures of the run; the first of them.
+    def upload(self, name: str, content: bytes) -> ImageFile:
+        """Keep a file as a picture of the run, once for the same name and content.
+
+        Args:
+            name: the file's name; of a path the last part.
+            content: the file.
 
         Raises:
-            UsageError: there is none, or one has no ending of an image.
-            OvsegError: one cannot be read or written.
+            UsageError: the name has no ending of an image.
+            OvsegError: it cannot be written.
         """
-        paths = [Path(file) for file in files]
-        if not paths:
-            raise UsageError("expected a photo, got none")
-        for path in paths:
-            if path.suffix.lower() not in suffixes():
-                raise UsageError(f"expected a photo such as .jpg or .png, got {shown(path.name)}")
-        new = [self._keep(path) for path in paths]
-        self._add([job for job in new if all(job.path != known.path for known in self.jobs)])
-        return next(job for job in self.jobs if job.path == new[0].path)
+        name = "".join(letter for letter in re.split(r"[/\\]", name)[-1] if letter.isprintable()).lstrip(". ")
+        stem, ending = os.path.splitext(name)
+        if not stem or ending.lower() not in suffixes():
+            raise UsageError(f"expected a photo such as .jpg or .png, got {short_repr(name)}")
+        kept = self._keep(cut_name(stem), ending, content)
+        if all(kept.path != known.path for known in self.jobs):
+            self._add([kept])
+        return next(job for job in self.jobs if job.path == kept.path)
 
     def state(self, job: ImageFile) -> str:
         """``ACCEPTED``, ``SKIPPED`` or ``OPEN``."""
@@ -177,24 +193,23 @@ class Photos:
 
     def _uploaded(self) -> list[ImageFile]:
         folder = self.out / UPLOADS
-        if not folder.is_dir():
+        if not folder.is_dir() or folder.is_symlink():
             return []
         known = suffixes()
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
+        found = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
+        files = [path for path in found if not path.is_symlink()]  # what was uploaded is a file
         return [ImageFile(path.absolute(), path.name, without_ending(path.name)) for path in files]
 
-    def _keep(self, path: Path) -> ImageFile:
-        """A copy of a file below the run folder; a file of the same content is not copied again."""
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise OvsegError(f"expected to read {shown(path)}: {error.strerror}") from None
+    def _keep(self, stem: str, ending: str, content: bytes) -> ImageFile:
+        """A file below the run folder with this content; one that is there already is taken."""
         folder = make_folder(self.out / UPLOADS)
-        target, number = folder / path.name, 1
-        while target.exists() and target.read_bytes() != content:
+        if folder.is_symlink():
+            raise UsageError(f"expected a folder for photos, {shown(folder)} is a link")
+        target, number = folder / f"{stem}{ending}", 1
+        while os.path.lexists(target) and not _holds(target, content):
             number += 1
-            target = folder / f"{path.stem}_{number}{path.suffix}"
-        if not target.exists():
+            target = folder / f"{stem}_{number}{ending}"
+        if not os.path.lexists(target):
             write_file(target, lambda file: file.write(content))
         return ImageFile(target.absolute(), target.name, without_ending(target.name))
 
@@ -239,6 +254,30 @@ def find_photos(
     if not glob.has_magic(text) and not os.path.exists(expand(text)):
         raise UsageError(f"expected a folder of photos, {shown(text)} does not exist")
     return find_inputs([text], recursive, out)
+
+
+def inside_folder(found: Sequence[ImageFile], folder: str | os.PathLike[str]) -> list[ImageFile]:
+    """The images whose files lie, links followed, in the folder, or in that in which a pattern begins.
+
+    An image that was named itself, or in a list, is taken as it is.
+    """
+    root = Path(expand(os.fspath(folder).strip()))
+    while not os.path.lexists(root) and glob.has_magic(str(root)):
+        root = root.parent
+    if not root.is_dir():
+        return list(found)
+    begin = os.path.join(os.path.realpath(root), "")
+    return [one for one in found if os.path.realpath(one.path).startswith(begin)]
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a path is a file, no link, of this content."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != len(content):
+        return False
+    try:
+        return path.read_bytes() == content
+    except OSError as error:
+        raise OvsegError(f"expected to read {shown(path)}: {error.strerror}") from None
 
 
 def _as_row(step: Step) -> list[object]:

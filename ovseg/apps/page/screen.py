@@ -1,4 +1,4 @@
-"""Photographs at the size of a screen, and places on them."""
+"""Photographs at the size of a screen."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 1280
-"""The long side in pixels of what is shown. Smaller photographs are enlarged: where a browser enlarges a
-picture, Gradio tells the places of clicks wrongly."""
+"""The long side in pixels of what is shown. Smaller photographs are enlarged, so that outlines stay fine."""
 
 
 def shown_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -19,16 +18,6 @@ def shown_size(size: tuple[int, int]) -> tuple[int, int]:
     """
     scale = SIDE / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def place_in_picture(x: float, y: float, size: tuple[int, int]) -> tuple[float, float]:
-    """The x and y of a picture of ``size`` (height, width) under a pixel of what is shown of it.
-
-    >>> place_in_picture(0, 959, (3000, 4000))
-    (1.5625, 2998.4375)
-    """
-    height, width = shown_size(size)
-    return (x + 0.5) * size[1] / width, (y + 0.5) * size[0] / height
 
 
 def resized(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

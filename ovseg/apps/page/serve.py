@@ -1,86 +1,84 @@
-"""A page's server: on this machine unless told otherwise, without analytics or any call to a network."""
+"""A page's server, in a thread of its own. It asks no other address for anything."""
 
 from __future__ import annotations
 
-import os
-import socket
-import tempfile
-from collections.abc import Iterator
+import ipaddress
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from ovseg.apps.page.session import PageSession
-from ovseg.errors import MissingPackageError, UsageError, extra
+from ovseg.errors import MissingPackageError, extra
 
-MOST_BYTES = 512 << 20
-"""Of a file that is added to the page."""
-LOCAL = ("127.0.0.1", "localhost", "::1")
-"""Names of this machine that no other one reaches."""
+CONNECTIONS = 256
+"""Most simultaneous connections; further requests get status 503."""
 
 
-def check_gradio() -> None:
-    """Raise MissingPackageError where Gradio is missing."""
-    from importlib.util import find_spec
+def check_packages() -> None:
+    """Raise MissingPackageError where Starlette or uvicorn is missing."""
+    for name in ("starlette", "uvicorn"):
+        if find_spec(name) is None:
+            raise MissingPackageError(f"the page needs Starlette and uvicorn ({name}): {extra('page')}")
 
-    if find_spec("gradio") is None:
-        raise MissingPackageError(f"the page needs Gradio: {extra('page')}")
+
+def is_local(host: str) -> bool:
+    """Whether no other machine reaches an address.
+
+    >>> is_local("localhost"), is_local("::1"), is_local("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @contextmanager
-def served(session: PageSession, host: str = LOCAL[0], port: int = 7860) -> Iterator[str]:
+def served(
+    session: PageSession, host: str = "127.0.0.1", port: int = 7860, names: Sequence[str] = ()
+) -> Iterator[str]:
     """Serve the page while the block runs.
 
     Args:
         session: what the page works on.
-        host: the address to listen at. Where other machines reach it, folders cannot be opened from the page.
+        host: the address to listen on. Where other machines reach it, tabs cannot open folders.
         port: the TCP port; 0 for any that is free.
+        names: further names by which browsers may reach it.
 
     Yields:
         The page's address.
 
     Raises:
-        MissingPackageError: Gradio is not installed.
-        UsageError: the port is taken, or the address is none of this machine's.
+        MissingPackageError: Starlette or uvicorn is not installed.
+        UsageError: the address is none of this machine's.
+        OvsegError: the port is taken.
     """
-    check_gradio()
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
-    with tempfile.TemporaryDirectory(prefix="ovseg-page-") as kept:
-        os.environ["GRADIO_TEMP_DIR"] = kept  # pictures that are shown; they go with the server
-        import gradio as gr
+    check_packages()
+    import uvicorn
 
-        from ovseg.apps.page.layout import STYLE, Page
+    from ovseg.apps.cli.serve import listening
+    from ovseg.apps.page.desk import Desk
+    from ovseg.apps.page.web import Names, Routes
 
-        page = Page(session, may_open=host in LOCAL)
-        font = ["system-ui", "sans-serif"]
-        theme = gr.themes.Base(primary_hue="indigo", neutral_hue="slate", font=font, font_mono=["monospace"])
+    with listening(host, port) as opened:
+        routes = Routes(Desk(session, may_open=is_local(host)), Names.of(host, is_local(host), names))
+        config = uvicorn.Config(
+            routes.app(),
+            log_level="warning",
+            access_log=False,
+            ws="none",
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=5,
+            server_header=False,
+            proxy_headers=False,
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([opened],), name="ovseg-page", daemon=True)
+        thread.start()
         try:
-            _, address, _ = page.blocks.launch(
-                server_name=host,
-                server_port=check_address(host, port),
-                prevent_thread_lock=True,
-                share=False,
-                quiet=True,
-                ssr_mode=False,
-                footer_links=[],
-                max_file_size=MOST_BYTES,
-                theme=theme,
-                css=STYLE.read_text(encoding="utf-8"),
-            )
-            yield address
+            shown = f"[{host}]" if ":" in host else host
+            yield f"http://{shown}:{opened.getsockname()[1]}/"
         finally:
-            page.blocks.close(verbose=False)
-
-
-def check_address(host: str, port: int) -> int:
-    """The port itself where this process can listen at it, or a free one in place of 0.
-
-    Raises:
-        UsageError: the port is taken, or the address is none of this machine's.
-    """
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.create_server((host, port), family=family) as server:
-            return int(server.getsockname()[1])
-    except OSError as error:
-        # Python's own text of an errno repeats the address; a host that is not found has no errno.
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        raise UsageError(f"expected to listen at {host}, port {port}: {reason}") from None
+            server.should_exit = True
+            thread.join()

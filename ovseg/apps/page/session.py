@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
-from threading import RLock
-from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,32 +20,18 @@ from ovseg.apps.page.answers import Answer, Answered, SeenPicture, Step, View, a
 from ovseg.apps.page.photos import ACCEPTED, SKIPPED, Photos
 from ovseg.apps.page.screen import resized, shown_size
 from ovseg.apps.page.words import check_words_of_page, read_words, shown_words
-from ovseg.errors import UsageError
+from ovseg.errors import OvsegError, UsageError, short_repr
 from ovseg.files.cache import ContentCache
 from ovseg.model import Model
 from ovseg.options import AnnotateOptions, FormatOptions
 from ovseg.segmenters.base import Segmenter
 from ovseg.segmenters.prompts import check_point
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _locked(method: Callable[Concatenate[PageSession, P], T]) -> Callable[Concatenate[PageSession, P], T]:
-    """``method`` while no other thread is in the session."""
-
-    def run(self: PageSession, /, *args: P.args, **named: P.kwargs) -> T:
-        with self._lock:
-            return method(self, *args, **named)
-
-    run.__name__, run.__doc__ = method.__name__, method.__doc__
-    return run
-
 
 class PageSession:
-    """The pictures, the words and the corrections of a page; several threads may use it.
+    """The pictures, the words and the corrections of a page, for one thread at a time.
 
-    Every method that changes something leaves all as it was where it raises.
+    A method that raises has changed nothing.
 
     Args:
         model: what ``ovseg.load_model`` gives.
@@ -78,13 +63,13 @@ class PageSession:
         self.options = options or AnnotateOptions()
         model.check_window(self.options)
         self.photos = Photos(Path(out), known_of(model.device))
-        self._lock = RLock()
         self._seen: ContentCache[SeenPicture] = ContentCache()
         self._finder: MaskFinder | None = None
         self._classes: Classes | None = None
         self._settings: Settings = {}
         self._place: int | None = None
         self._loaded: Loaded | None = None
+        self._photo = secrets.randbelow(1 << 40)  # no number of an earlier process comes again
         self._shown: NDArray[np.uint8] | None = None
         self._steps: list[Step] = []
         self._chosen: str | None = None
@@ -92,9 +77,10 @@ class PageSession:
         if self.photos.jobs:  # pictures that were dropped onto the page before
             self._go(self.photos.next_open() or 0)
 
-    @_locked
-    def open_folder(self, folder: str | os.PathLike[str], recursive: bool = False) -> list[str]:
-        """Show the first picture of a folder that has no decision yet.
+    def open_folder(
+        self, folder: str | os.PathLike[str], recursive: bool = False, confined: bool = False
+    ) -> list[str]:
+        """Show the first picture of a folder that has no decision yet; see ``Photos.open``.
 
         Returns:
             A line for whatever was left out.
@@ -102,17 +88,27 @@ class PageSession:
         Raises:
             UsageError: the folder does not exist, or has no images.
         """
-        lines = self.photos.open(folder, recursive)
-        self._go(self.photos.next_open() or 0)
+        before = self.photos.jobs
+        try:
+            lines = self.photos.open(folder, recursive, confined)
+            self._go(self.photos.next_open() or 0)
+        except OvsegError:
+            self.photos.jobs = before
+            raise
         return lines
 
-    @_locked
-    def upload(self, files: Sequence[str | os.PathLike[str]]) -> None:
-        """Take pictures into the run folder and show the first of them. Raises OvsegError."""
-        job = self.photos.upload(files)
-        self._go(self.photos.jobs.index(job))
+    def upload(self, name: str, content: bytes, show: bool = True) -> None:
+        """Keep a picture in the run folder, and show it. Raises as ``Photos.upload``.
 
-    @_locked
+        Args:
+            name: the file's name, with an ending of an image.
+            content: the file.
+            show: False keeps the picture that is shown now.
+        """
+        job = self.photos.upload(name, content)
+        if show or self._place is None:
+            self._go(self.photos.jobs.index(job))
+
     def move(self, by: int) -> None:
         """Show the picture so many places further on, or back, without a decision on this one."""
         self._current()
@@ -121,7 +117,6 @@ class PageSession:
             raise UsageError("this is the last photo" if by > 0 else "this is the first photo")
         self._go(place)
 
-    @_locked
     def accept(self) -> None:
         """Keep the masks of this picture and show the next one that has no decision.
 
@@ -138,7 +133,6 @@ class PageSession:
         self.photos.accept(loaded, picture, self._steps, self._settings)
         self._advance()
 
-    @_locked
     def skip(self) -> None:
         """Leave this picture out of the results and show the next one that has no decision.
 
@@ -151,7 +145,6 @@ class PageSession:
         self.photos.skip(loaded, self._settings)
         self._advance()
 
-    @_locked
     def set_words(self, words: str | Classes) -> None:
         """Ask for these words in place of those before; corrections stay.
 
@@ -170,14 +163,21 @@ class PageSession:
         if self._chosen not in finder.names:
             self._chosen = finder.names[0]
 
-    @_locked
+    def set_threshold(self, word: str, threshold: float) -> None:
+        """Give a word masks from this presence on, 0..1; the words that are shown then say so.
+
+        Raises:
+            UsageError: it is none of the words, or the threshold is outside 0..1.
+        """
+        self._check_word(word)
+        assert self._classes is not None
+        self.set_words(self._classes.with_thresholds({word: threshold}))
+
     def choose(self, word: str) -> None:
         """Let clicks be for this word. Raises UsageError where it is none of the words."""
-        if word not in self._ready().names:
-            raise UsageError(f"expected one of the words, got {word!r}")
+        self._check_word(word)
         self._chosen = word
 
-    @_locked
     def click(self, x: float, y: float, foreground: bool = True) -> None:
         """Add a click for the chosen word, and decode its masks again.
 
@@ -195,26 +195,22 @@ class PageSession:
         place = check_point(x, y, loaded.picture.shape[:2])
         self._step(Step(str(self._chosen), (*place, bool(foreground))))
 
-    @_locked
     def leave_out(self) -> None:
         """The chosen word is not in this picture; once more takes this back. Raises UsageError."""
         self._current()
         self._ready()
         self._step(Step(str(self._chosen)))
 
-    @_locked
     def undo(self) -> None:
         """Take back the last correction of this picture. Raises UsageError where there is none."""
         if not self._steps:
             raise UsageError("there is nothing to undo on this photo")
         self._steps = self._steps[:-1]
 
-    @_locked
     def export(self, formats: Sequence[str], options: FormatOptions | None = None) -> Outcome:
         """Write label files of everything accepted; see ``Photos.export``, whose errors it raises."""
         return self.photos.export(formats, options)
 
-    @_locked
     def view(self, with_answers: bool = True) -> View:
         """What there is to see now; without answers nothing is computed.
 
@@ -225,6 +221,7 @@ class PageSession:
         job = None if self._place is None else jobs[self._place]
         loaded = self._loaded
         return View(
+            self._photo,
             None if loaded is None else loaded.picture,
             self._shown,
             "" if job is None else job.name,
@@ -236,17 +233,10 @@ class PageSession:
             len(jobs),
             self.photos.count(ACCEPTED),
             self.photos.count(SKIPPED),
-            len(self._steps),
+            tuple(self._steps),
             "" if self._classes is None else shown_words(self._classes),
         )
 
-    @property
-    def key(self) -> str:
-        """Tells whether another tab has gone on: picture, words and the chosen word."""
-        view = self.view(with_answers=False)
-        return "\n".join([str(view.place), view.name, str(view.chosen), view.words])
-
-    @_locked
     def close(self) -> None:
         """Let another run into the run folder."""
         self.photos.close()
@@ -257,6 +247,7 @@ class PageSession:
         picture = loaded.picture
         self._shown = None if picture is None else resized(picture, shown_size(picture.shape[:2]))
         self._loaded, self._place, self._steps = loaded, place, steps
+        self._photo += 1
 
     def _advance(self) -> None:
         """The next picture without a decision; this one again where there is none."""
@@ -273,6 +264,10 @@ class PageSession:
         if self._finder is None:
             raise UsageError("expected words first, such as 'sky, tree'")
         return self._finder
+
+    def _check_word(self, word: str) -> None:
+        if word not in self._ready().names:
+            raise UsageError(f"expected one of the words, got {short_repr(word)}")
 
     def _step(self, step: Step) -> None:
         before = self._steps
