@@ -6,7 +6,7 @@ whose time and memory grow with the length of an outline.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,8 @@ FARTHEST = 1e9
 """Farther corners are moved to this distance before clipping, so that no product overflows."""
 LONGEST = 2_000_000
 """The longest outline of one object in pixels; pycocotools takes about 100 bytes for each."""
+MOST_VALUES = 100_000
+"""Most objects of an image that a picture of numbers may hold."""
 LETTERS = 7
 """The most letters of one run length: pycocotools counts in 32 bits, five of them in each letter."""
 
@@ -71,6 +73,47 @@ class Mask:
         changes = [0, *([start] if flat[0] else []), *places.tolist()]
         changes += [stop] if flat[-1] and stop < height * width else []
         return cls.of_runs(size, np.diff([*changes, height * width]).tolist())
+
+    @classmethod
+    def of_box(cls, box: tuple[int, int, int, int], size: Size) -> Mask:
+        """The pixels of a box x0, y0, x1, y1 inside the picture, in a time that does not grow with its area.
+
+        >>> Mask.of_box((1, 0, 3, 1), (2, 3)).array().astype(int).tolist()
+        [[0, 1, 1], [0, 0, 0]]
+        """
+        (x0, y0, x1, y1), (height, width) = box, size
+        across, down = x1 - x0, y1 - y0
+        if min(across, down) < 1:
+            return cls.of_runs(size, [height * width])
+        if down == height:
+            across, down, height = 1, across * down, 0
+        runs = [x0 * size[0] + y0, down, *[height - down, down] * (across - 1)]
+        rest = size[0] * size[1] - sum(runs)
+        return cls.of_runs(size, [*runs, rest] if rest else runs)
+
+    @classmethod
+    def of_values(cls, values: NDArray[np.integer]) -> Iterator[tuple[int, Mask]]:
+        """Each value of an array (H, W), in order, with the mask of its pixels; all of them in one pass.
+
+        Raises:
+            DataError: there are more than ``MOST_VALUES``.
+
+        >>> [(value, mask.area) for value, mask in Mask.of_values(np.array([[7, 2, 7]]))]
+        [(2, 1), (7, 2)]
+        """
+        size, flat = (values.shape[0], values.shape[1]), values.T.reshape(-1)
+        order = np.argsort(flat, kind="stable")
+        ordered = flat[order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        if len(starts) > MOST_VALUES:
+            raise DataError(f"expected at most {MOST_VALUES:,} objects in an image, got {len(starts):,}")
+        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), flat.size], strict=True):
+            places = order[start:stop]
+            gaps = np.flatnonzero(np.diff(places) > 1)
+            firsts, ends = places[np.concatenate([[0], gaps + 1])], places[np.concatenate([gaps, [-1]])] + 1
+            changes = [0, *np.stack([firsts, ends], axis=1).reshape(-1).tolist()]
+            changes += [flat.size] if changes[-1] < flat.size else []
+            yield int(ordered[start]), cls.of_runs(size, np.diff(changes).tolist())
 
     @classmethod
     def of_runs(cls, size: Size, runs: Sequence[int]) -> Mask:

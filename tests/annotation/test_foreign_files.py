@@ -264,7 +264,9 @@ def shape(label, kind="polygon", points=SQUARE):
         ("polygon", SQUARE, 1),
         ("polygon", [[-30, 20], [150, -40], [260, 130]], 0.98),
         ("rectangle", SQUARE[::2], 1),
-        ("circle", [[60, 50], [60, 20]], 0.95),
+        ("circle", [[60, 50], [60, 20]], 1),
+        ("circle", [[3.4, 5.7], [9.2, 14.1]], 1),
+        ("circle", [[60, 50], [60, 50.4]], 1),
     ],
 )
 def test_shapes_of_labelme_are_drawn_as_labelme_draws_them(put, kind, points, least):

@@ -11,6 +11,8 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as rle
 
 from ovseg.annotation.formats.shapes import centre_polygons, edge_polygons
+from ovseg.errors import DataError
+from ovseg.results.coco import Mask
 
 
 def by_pycocotools(polygons, size):
@@ -76,3 +78,23 @@ def test_the_largest_part_comes_first():
     mask[1, 1] = mask[5:9, 5:9] = mask[12:19, 12:19] = True
     assert [polygon[0] for polygon in centre_polygons(mask)] == [(12, 12), (5, 5), (1, 1)]
     assert len(centre_polygons(mask)[2]) == 1 and centre_polygons(np.zeros((3, 3), bool)) == []
+
+
+def test_masks_of_values_and_boxes_are_those_of_whole_arrays():
+    rng = np.random.default_rng(0)
+    compared = 0
+    for _ in range(200):
+        height, width = rng.integers(1, 7, 2).tolist()
+        values = rng.integers(0, 4, (height, width))
+        found = dict(Mask.of_values(values))
+        assert list(found) == np.unique(values).tolist()
+        for value, mask in found.items():
+            assert mask == Mask.of(values == value)
+            compared += 1
+        (x0, x1), (y0, y1) = (sorted(rng.integers(0, side + 1, 2).tolist()) for side in (width, height))
+        box = np.zeros((height, width), bool)
+        box[y0:y1, x0:x1] = True
+        assert Mask.of_box((x0, y0, x1, y1), (height, width)) == Mask.of(box)
+    assert compared > 400
+    with pytest.raises(DataError, match="at most 100,000 objects in an image, got 102,400"):
+        list(Mask.of_values(np.arange(320 * 320).reshape(320, 320)))

@@ -158,13 +158,16 @@ def read_panoptic(source: Source) -> Annotations:
         size = check_size((image["height"], image["width"]), name)
         ids = _ids(path, str(one["file_name"]), size)
         objects = source.objects(f"{shown(path)}, {name}")
+        masks = dict(Mask.of_values(ids))
+        nothing = Mask.of_runs(size, [size[0] * size[1]])
+        masks.pop(0, None)
         for segment in one["segments_info"]:
-            mask = Mask.of(ids == int(segment["id"]))
+            mask = masks.pop(int(segment["id"]), nothing)
             if is_set(segment.get("iscrowd")):
                 objects.hide(mask)
             else:
                 objects.add(segment["id"], region_of(class_of(names, segment), mask, segment))
-        for number in set(np.unique(ids).tolist()) - {0, *(int(one["id"]) for one in one["segments_info"])}:
+        for number in masks:
             objects.skip(number, "segments of a PNG that the JSON does not list")
         return objects.record(name, size, source.image(name))
 

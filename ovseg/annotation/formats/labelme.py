@@ -16,7 +16,7 @@ from PIL import Image
 
 from ovseg.annotation.formats.base import Records, Writer, as_json
 from ovseg.annotation.formats.objects import KEPT, Objects, as_score
-from ovseg.annotation.formats.shapes import centre_polygons, drawn_mask, ellipse_mask
+from ovseg.annotation.formats.shapes import centre_polygons, circle_mask, drawn_mask
 from ovseg.annotation.formats.source import (
     Annotations,
     Source,
@@ -139,8 +139,7 @@ def _mask(shape: Any, size: tuple[int, int]) -> Mask | None:
         return drawn_mask(size, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
     if kind == "circle":
         (x, y), (u, v) = points
-        radius = math.hypot(u - x, v - y)
-        return ellipse_mask(size, (x + 0.5, y + 0.5), (radius, radius))
+        return circle_mask(size, (x, y), math.hypot(u - x, v - y))
     if kind in OUTLINES or (kind == "rectangle" and len(points) == 4):
         return drawn_mask(size, points)
     return None

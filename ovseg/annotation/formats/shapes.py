@@ -20,6 +20,8 @@ from ovseg.results.coco import Mask, Size, check_length, corners
 
 NEAR = 0.75
 """Pixels by which an outline of few points may leave the mask."""
+WIDEST = 100_000
+"""Wider circles are not drawn by ImageDraw, in pixels."""
 
 
 def drawn_mask(size: Size, xy: Sequence[Sequence[float]]) -> Mask:
@@ -70,8 +72,7 @@ def box_mask(size: Size, box: Sequence[float], degrees: float = 0, pivot: Sequen
         return Mask.of_runs(size, [size[0] * size[1]])
     low = np.maximum(np.ceil(points.min(axis=0) - 0.5), 0).astype(int)
     high = np.minimum(np.ceil(points.max(axis=0) - 0.5), size[::-1]).astype(int)
-    across, down = np.maximum(high - low, 0).tolist()
-    return Mask.of_crop(np.ones((down, across), bool), (int(low[0]), int(low[1])), size)
+    return Mask.of_box((int(low[0]), int(low[1]), int(high[0]), int(high[1])), size)
 
 
 def ellipse_mask(size: Size, centre: Sequence[float], radii: Sequence[float], degrees: float = 0) -> Mask:
@@ -102,6 +103,17 @@ def ellipse_mask(size: Size, centre: Sequence[float], radii: Sequence[float], de
         along = (right * cosine + below * sine) / across
         beside = (below * cosine - right * sine) / down
     return Mask.of_crop(along**2 + beside**2 <= 1, (left, top), size)
+
+
+def circle_mask(size: Size, centre: Sequence[float], radius: float) -> Mask:
+    """A circle around (x, y), outline included, as LabelMe draws it. Raises DataError."""
+    x, y = centre
+    if radius > WIDEST:  # ImageDraw's time grows with the radius
+        return ellipse_mask(size, (x + 0.5, y + 0.5), (radius, radius))
+    corners(size, [x - radius, y - radius, x + radius, y + radius])  # finite numbers
+    image = Image.new("L", size[::-1])  # in full: ImageDraw cuts positions to whole pixels, towards 0
+    ImageDraw.Draw(image).ellipse([x - radius, y - radius, x + radius, y + radius], outline=1, fill=1)
+    return Mask.of(np.asarray(image) > 0)
 
 
 def _drawn(

@@ -125,15 +125,9 @@ def _with_objects(
     """A record with one region for each class of each object; pixels of no object are one region a class."""
     if objects.shape != labels.shape:
         raise DataError(f"expected objects of {labels.shape}, got {objects.shape}")
-    regions = []
-    alone = np.where(objects == VOID, 0, objects)
-    for number in np.unique(alone).tolist():
-        mask = alone == number
-        regions += [
-            Region(names[value], Mask.of(mask & (labels == value)))
-            for value in np.unique(labels[mask]).tolist()
-            if value in names
-        ]
+    alone = np.where(objects == VOID, 0, objects).astype(np.int64)
+    found = Mask.of_values((alone << 16) | labels)
+    regions = [Region(names[value & 65535], mask) for value, mask in found if value & 65535 in names]
     return Record(record.name, record.size, tuple(regions), record.stem, record.image, void=record.void)
 
 
