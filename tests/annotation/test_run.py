@@ -332,6 +332,29 @@ def test_a_folder_of_images_that_was_moved_keeps_its_rows(tmp_path, photos, slow
     assert tree(out) == before and not finder.calls
 
 
+def test_renamed_images_and_folders_keep_their_rows(tmp_path, photos, slow):
+    out, finder = tmp_path / "out", slow.Brightness()
+    slow.run(photos, out, slow.Brightness())
+    (photos / "s0").rename(photos / "summer")
+    (photos / "s2/p0.png").rename(photos / "s2/beach.png")
+    done = slow.run(photos, out, finder)
+    assert not finder.calls and (done.before, done.gone) == (10, [])
+    names = [one["file_name"] for one in json.loads((out / "coco/instances.json").read_text())["images"]]
+    assert sorted(names) == sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.png"))
+    links = [Path(os.readlink(link)) for link in (out / "yolo/images").rglob("*.png")]
+    assert len(links) == 10 and all(link.is_file() for link in links)
+    before = tree(out)
+    slow.run(photos, out, finder)
+    assert tree(out) == before and not finder.calls
+
+
+def test_a_copy_is_an_image_of_its_own(tmp_path, photos, slow):
+    slow.run(photos, tmp_path / "out", slow.Brightness())
+    (photos / "copy.png").write_bytes((photos / "s0/p0.png").read_bytes())
+    done = slow.run(photos, tmp_path / "out", slow.Brightness())
+    assert (done.done, done.before, done.gone) == (1, 10, [])
+
+
 def test_an_image_that_is_gone_is_said(tmp_path, photos, slow):
     slow.run(photos, tmp_path / "out", slow.Brightness())
     (photos / "s0/p0.png").unlink()

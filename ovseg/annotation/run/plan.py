@@ -121,7 +121,8 @@ def _current(image: ImageFile, folder: RunFolder, retry: bool) -> Row | None:
         time = os.stat(image.path).st_mtime_ns
     except (OSError, ValueError):
         return None if failed and row.get("bytes") is not None else row  # a deleted image keeps its result
-    return {**row, "image": str(image.path), "mtime": time} if is_same(row, image.path) else None
+    now: Row = {**row, "name": image.name, "image": str(image.path), "mtime": time}
+    return now if is_same(row, image.path) else None
 
 
 def _has_record(folder: RunFolder, row: Row) -> bool:
@@ -132,14 +133,15 @@ def _has_record(folder: RunFolder, row: Row) -> bool:
 
 
 def renew(folder: RunFolder, rows: Sequence[Row]) -> None:
-    """Record new paths and times of unchanged images. Raises OvsegError.
+    """Record new names, paths and times of unchanged images. Raises OvsegError.
 
     A moved image's files, which may link to it, are written again from its record.
     """
     for row in rows:
         if "error" not in row and row["image"] != folder.rows[row["stem"]].get("image"):
             record = read_record(record_path(folder.path, row["stem"]))
-            row = {**row, **write_record(replace(record, image=row["image"]), folder.path, ())}
+            record = replace(record, name=row["name"], image=row["image"])
+            row = {**row, **write_record(record, folder.path, ())}
         folder.append(row)
 
 
