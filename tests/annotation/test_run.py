@@ -26,7 +26,8 @@ from ovseg.annotation.classes import read_classes
 from ovseg.annotation.finder import LabelFinder, MaskFinder
 from ovseg.annotation.run import reading
 from ovseg.annotation.run.folder import RunFolder, read_run
-from ovseg.annotation.run.images import find_inputs, read_rows, recognise
+from ovseg.annotation.run.images import find_inputs, read_rows
+from ovseg.annotation.run.known import recognise
 from ovseg.errors import DataError, OvsegError, UsageError
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.options import AnnotateOptions
@@ -379,7 +380,7 @@ def test_a_touched_image_is_hashed_once(tmp_path, photos, slow, monkeypatch):
     slow.run(photos, tmp_path / "out", slow.Brightness())
     os.utime(photos / "s0/p0.png", (1, 1))
     slow.run(photos, tmp_path / "out", slow.Brightness())
-    monkeypatch.setattr("ovseg.annotation.run.images.sha256_of", None)
+    monkeypatch.setattr("ovseg.annotation.run.known.sha256_of", None)
     slow.run(photos, tmp_path / "out", slow.Brightness())
 
 

@@ -15,7 +15,8 @@ from ovseg.annotation.classes import Classes, read_classes
 from ovseg.annotation.formats import Target, Writer, writers_of
 from ovseg.annotation.run.engines import check_ray, run_local, run_on_ray
 from ovseg.annotation.run.folder import RunFolder, RunInfo, Settings
-from ovseg.annotation.run.images import find_inputs, recognise
+from ovseg.annotation.run.images import find_inputs
+from ovseg.annotation.run.known import recognise
 from ovseg.annotation.run.plan import Outcome, Progress, Tally, finish, make_plan, renew
 from ovseg.annotation.run.work import Finder, Work
 from ovseg.errors import UsageError

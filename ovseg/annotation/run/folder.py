@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import cast
 
 from ovseg.annotation.records import Record, read_record
-from ovseg.annotation.run.images import Row, is_same, read_rows
+from ovseg.annotation.run.images import Row, read_rows
+from ovseg.annotation.run.known import is_same
 from ovseg.errors import DataError, UsageError
 from ovseg.files.find import suffixes
 from ovseg.files.journal import Journal, Json

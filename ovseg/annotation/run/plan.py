@@ -18,7 +18,8 @@ from ovseg.annotation.formats import Writer
 from ovseg.annotation.formats.base import write_text
 from ovseg.annotation.records import Record, read_record
 from ovseg.annotation.run.folder import RunFolder, record_of, record_path
-from ovseg.annotation.run.images import ImageFile, Row, is_same
+from ovseg.annotation.run.images import ImageFile, Row
+from ovseg.annotation.run.known import is_same
 from ovseg.annotation.run.work import write_record
 from ovseg.files.write import write_json
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from ovseg.annotation.records import Picture, without_ending
 from ovseg.annotation.run.annotate import make_writers
 from ovseg.annotation.run.folder import MANIFEST, RunFolder, Settings, digest_of, read_info
-from ovseg.annotation.run.images import ImageFile, Row, find_inputs, read_rows, recognise
+from ovseg.annotation.run.images import ImageFile, Row, find_inputs, read_rows
+from ovseg.annotation.run.known import recognise
 from ovseg.annotation.run.plan import Outcome, finish, make_plan, renew
 from ovseg.annotation.run.reading import Loaded
 from ovseg.annotation.run.work import make_record, write_record
