@@ -7,6 +7,10 @@ failure during a run (the call was right, something that it touched was not).
 from __future__ import annotations
 
 import re
+from itertools import islice
+
+LETTERS, ITEMS, LEVELS = 60, 20, 4
+"""How much of a value a message shows at most; it is cut to ``LETTERS`` in the end."""
 
 
 class OvsegError(Exception):
@@ -99,7 +103,29 @@ def short_repr(value: object) -> str:
     'aa...'
     """
     try:
+        value = _beginning(value)
         text = repr(value) if isinstance(value, str) else " ".join(repr(value).split())
     except Exception:  # a class of the caller's whose repr fails
         text = f"<{type(value).__name__}>"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= LETTERS else f"{text[: LETTERS - 3]}..."
+
+
+class _Rest:
+    """Stands for what a message does not show of a value."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+def _beginning(value: object, depth: int = 0) -> object:
+    """The first items of a list, tuple or dictionary, whose whole repr may take minutes; other values as they are."""
+    if type(value) is str:
+        return value[:LETTERS]
+    if type(value) not in (list, tuple, dict):
+        return value
+    if depth == LEVELS:
+        return _Rest()
+    if isinstance(value, dict):
+        return {key: _beginning(one, depth + 1) for key, one in islice(value.items(), ITEMS)}
+    items = [_beginning(one, depth + 1) for one in islice(value, ITEMS)]  # type: ignore[call-overload]
+    return items if isinstance(value, list) else tuple(items)

@@ -33,6 +33,7 @@ import ovseg
 from ovseg.annotation.classes import parse_classes
 from ovseg.apps.cli import app
 from ovseg.evaluation.data.scenes import NAMES
+from ovseg.options import AnnotateOptions
 from ovseg.words.vocabulary import parse_vocabulary
 
 ROOT = Path(__file__).parents[1]
@@ -312,7 +313,8 @@ def test_clients_get_answers(photo, capsys, block):
 
     from .annotation.serving import running
 
-    core = Core(ovseg.load_model("small"), ovseg.load_segmenter("tiny"))
+    options = AnnotateOptions(templates="plain", presence_threshold=0)
+    core = Core(ovseg.load_model("tiny"), ovseg.load_segmenter("tiny"), options)
     with running(create_app(core, token="secret")) as port:
         code = block.body.replace("127.0.0.1:9090", f"127.0.0.1:{port}")
         names = {}

@@ -177,6 +177,27 @@ def test_python_that_never_ends_is_ended():
         assert ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0] == 200
 
 
+def test_long_requests_leave_a_place_for_others(monkeypatch):
+    from ovseg.apps.serve import workers as module
+
+    monkeypatch.setattr(module, "LONG", 0.1)
+    with stubbed(workers=1, waiting=2) as (stub, port):
+        usual = len(workers())
+        stub.go.clear()
+        threads, found = in_background(1, lambda: ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0])
+        wait_until(port, 1)
+        assert ask(port, "/predict", {})[0] == 400
+        more, _ = in_background(1, lambda: ask(port, "/predict", body_of(IMAGES[:1], ["a"])))
+        while len(workers()) < usual + 1:
+            time.sleep(0.01)
+        stub.go.set()
+        for one in threads + more:
+            one.join()
+        assert found == [200] and ask(port, "/predict", {})[0] == 400
+        while len(workers()) > usual:
+            time.sleep(0.01)
+
+
 def test_threads_that_cannot_be_ended_are_bounded():
     with stubbed(workers=1, waiting=0, timeout=0.2) as (stub, port):
         stub.go.clear()
@@ -192,6 +213,23 @@ def test_bodies_of_very_many_parts_are_refused_before_they_are_read():
         for part in (b"[],", b'"":0,', b"{},"):
             status, answer = ask(port, "/predict", b'{"a": [' + part * 1_000_001 + b"0]}")
             assert status == 413 and answer["error"].startswith("expected JSON of at most 1000000 ")
+
+
+def test_a_value_in_a_message_is_shown_without_its_whole_repr():
+    """A list of a million tasks held a worker for seconds, for 60 letters of a message."""
+    from ovseg.errors import short_repr
+
+    class Item:
+        shown = 0
+
+        def __repr__(self):
+            Item.shown += 1
+            return "item"
+
+    assert short_repr([Item()] * 100_000).startswith("[item, item, ") and 0 < Item.shown < 100
+    itself = []
+    itself.append(itself)
+    assert short_repr(itself) == "[[[[...]]]]"
 
 
 def test_a_body_that_drips_is_408_long_before_the_time_of_a_request_is_over(monkeypatch):
@@ -254,6 +292,8 @@ def test_a_line_for_each_request(caplog):
         ask(port, "/health")
         ask(port, "/v1/predict", {})
         ask(port, "/a%0Ab", headers={})
+        while len(caplog.records) < 3:  # the line follows the answer
+            time.sleep(0.01)
     lines = [one.getMessage() for one in caplog.records]
     assert lines[0].startswith("127.0.0.1 GET /health: status 200, ")
     assert lines[1].startswith("127.0.0.1 POST /v1/predict: status 400, ")

@@ -73,6 +73,8 @@ def exchange(port: int, sent: Sent) -> Answer:
         except (ConnectionError, BrokenPipeError):
             pass  # what came before it counts
     head, _, body = bytes(parts).partition(b"\r\n\r\n")
+    while head.startswith(b"HTTP/1.1 1"):  # such as "100 Continue": the answer comes after it
+        head, _, body = body.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ")
     if len(words) < 2 or not words[1].isdecimal():

@@ -22,8 +22,10 @@ LOOKS = 0.25
 """Seconds between two looks at whether the server is being stopped."""
 ENDING = 3.0
 """Seconds that a server waits for its workers when it is stopped."""
+LONG = 2.0
+"""Seconds after which a request is long: it goes on, and another thread takes its place among the workers."""
 GIVEN_UP = 2
-"""Abandoned threads for each worker; where there are more, requests are refused until one of them ends."""
+"""Abandoned threads for each worker; if there are more, requests are refused until one of them ends."""
 THREADS = "ovseg-serve"
 
 
@@ -37,6 +39,9 @@ class Gate:
     Work looks at its ``Deadline`` between two steps. If it is still busy when the time is over, its request is
     answered with status 504, ``Overrun`` is raised in its thread, and a new thread takes the place. The
     exception arrives with the next line of Python, so a call into PyTorch or OpenCV ends first.
+
+    Predictions for a whole project may take the full time, while somebody clicks and waits. So there are as
+    many places for long requests as for others.
 
     Args:
         options: the time limit, the largest body, and how many requests are admitted.
@@ -76,6 +81,7 @@ class Gate:
             waited.add_done_callback(_take)
             while not waited.done() and deadline.left:
                 await asyncio.wait([waited], timeout=min(LOOKS, deadline.left))
+                self._relieve(job)
             if waited.done():
                 return waited.result()
             if self._stop.is_set():
@@ -108,7 +114,7 @@ class Gate:
         most = self.options.workers + self.options.waiting
         with self._lock:
             self._workers = [one for one in self._workers if one.is_alive()]
-            if len(self._workers) > (1 + GIVEN_UP) * self.options.workers:
+            if sum(one.is_abandoned for one in self._workers) > GIVEN_UP * self.options.workers:
                 raise Refused(503, "earlier requests that ran out of time are still busy: try again later")
             if self._inside >= most:
                 raise Refused(503, f"expected at most {most} requests at the same time: try again later")
@@ -117,7 +123,15 @@ class Gate:
     def _give_up(self, job: _Job) -> None:
         """Take back a job that has not begun, or replace the thread that is still busy with it."""
         job.future.cancel()
-        if job.abandon() and not self._stop.is_set():
+        worker = job.abandon()
+        if worker is not None and not worker.is_long and not self._stop.is_set():
+            self._start()
+
+    def _relieve(self, job: _Job) -> None:
+        """Start another thread if a job is long and there is a place for long ones."""
+        with self._lock:
+            long = sum(one.is_long and one.is_alive() and not one.is_abandoned for one in self._workers)
+        if long < self.options.workers and not self._stop.is_set() and job.become_long():
             self._start()
 
     def _start(self) -> None:
@@ -135,42 +149,53 @@ class _Job:
         self._call = call
         self._lock = Lock()
         self._worker: _Worker | None = None
+        self._started = 0.0
 
     def run(self, worker: _Worker) -> None:
         if not self.future.set_running_or_notify_cancel():
             return
+        self._started = time.monotonic()
         self._worker = worker
         try:
             self.future.set_result(self._call())
-        except Exception as error:
+        except BaseException as error:
             self.future.set_exception(error)
         finally:
             with self._lock:
                 self._worker = None
 
-    def abandon(self) -> bool:
-        """Raise ``Overrun`` in the thread that is busy with this job; False if none is."""
+    def become_long(self) -> bool:
+        """Let the thread of this job end with it, once the job has taken ``LONG``; whether that is so now."""
+        with self._lock:
+            worker = self._worker
+            if worker is None or worker.is_long or time.monotonic() < self._started + LONG:
+                return False
+            worker.is_long = True
+            return True
+
+    def abandon(self) -> _Worker | None:
+        """Raise ``Overrun`` in the thread that is busy with this job; None if none is."""
         with self._lock:
             worker = self._worker
             if self.future.done() or worker is None or worker.ident is None:
-                return False
+                return None
             worker.is_abandoned = True
             thread, error = ctypes.c_ulong(worker.ident), ctypes.py_object(Overrun)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, error)
-            return True
+            return worker
 
 
 class _Worker(threading.Thread):
-    """Takes jobs until it gets None or is abandoned. A thread that was sent ``Overrun`` takes no other job."""
+    """Takes jobs until it gets None. If one is long or is abandoned, it is the last."""
 
     def __init__(self, jobs: SimpleQueue[_Job | None]) -> None:
         super().__init__(name=THREADS, daemon=True)
-        self.is_abandoned = False
+        self.is_abandoned = self.is_long = False
         self._jobs = jobs
 
     def run(self) -> None:
         try:
-            while not self.is_abandoned and (job := self._jobs.get()) is not None:
+            while not (self.is_abandoned or self.is_long) and (job := self._jobs.get()) is not None:
                 job.run(self)
         except Overrun:
             pass
