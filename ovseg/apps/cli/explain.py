@@ -18,6 +18,7 @@ from ovseg.apps.cli.loading import (
     encode_texts,
     little_known,
     load_model,
+    say_unknown,
 )
 from ovseg.apps.cli.loop import Opened, Result, Work, run_images
 from ovseg.apps.cli.outputs import Outputs, record_of_run
@@ -129,6 +130,7 @@ def explain(models: ModelOptions, options: MapOptions, files: MapFiles, images: 
             "expected --window and --batch with a training-free method alone, got an explanation"
         )
     asked = Asked(load_model(models), models, given, named, options, files, folder)
+    say_unknown(asked.model, given.names.flat)
     work = similarities(asked) if similar else explanations(asked)
     from ovseg.files.write import make_folder
 

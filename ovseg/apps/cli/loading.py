@@ -44,6 +44,8 @@ EXPLANATIONS = (
     "rclip",
 )
 """Copies of the tables in ovseg.clip and ovseg.explanation, which need torch; a test compares them."""
+MOST_UNKNOWN = 5
+"""Lines about unknown words at most: a list in another language would fill the screen."""
 LITTLE = {
     ("model", SMALL): "'small' is for trying out; --model and --weights take a real one",
     ("model", TINY): "'tiny' knows about a hundred words; --model and --weights take others",
@@ -85,6 +87,15 @@ def load_segmenter(chosen: SegmenterOptions, models: ModelOptions) -> Segmenter:
     return load.load_segmenter(
         chosen.segmenter, chosen.segmenter_weights, device=models.device, offline=models.offline
     )
+
+
+def say_unknown(model: Model, texts: Sequence[str]) -> None:
+    """Print a line for each word that the model cannot know, ``MOST_UNKNOWN`` at most."""
+    unknown = model.unknown_words(texts)
+    for one in unknown[:MOST_UNKNOWN]:
+        note(f"warning: {one}")
+    if len(unknown) > MOST_UNKNOWN:
+        note(f"warning: {len(unknown) - MOST_UNKNOWN} more unknown words")
 
 
 def encode_texts(model: Model, texts: Sequence[str], templates: str | Sequence[str]) -> None:

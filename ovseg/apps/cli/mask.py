@@ -20,7 +20,7 @@ import typer
 
 from ovseg.apps.cli.commands import with_options
 from ovseg.apps.cli.inputs import ResultFiles, check_out, open_image, read_inputs
-from ovseg.apps.cli.loading import check_models, little_known, load_model, load_segmenter
+from ovseg.apps.cli.loading import check_models, little_known, load_model, load_segmenter, say_unknown
 from ovseg.apps.cli.loop import Bar, Opened, Work, run_images
 from ovseg.apps.cli.outputs import beside, record_of_run, slug
 from ovseg.apps.cli.shared import note, reported
@@ -72,6 +72,7 @@ def mask(
     from ovseg.masks import TextToMask
 
     finder = TextToMask(model, sam, options=options)
+    say_unknown(model, texts)
     with Bar("prompts") as bar:
         asked = finder.ask(texts, progress=bar.to)
     run = {
