@@ -58,13 +58,13 @@ def propagated(subject: Subject, blocks: int) -> Tensor:
     return subject.on_grid(torch.cat(rows))
 
 
-@explanation("legrad", source=_LEGRAD, needs="class token", blocks=2)
+@explanation("legrad", source=_LEGRAD, needs="class token", blocks=2, resize="bicubic_antialias")
 def legrad(subject: Subject) -> Tensor:
     """LeGrad over the last two blocks, the public code's default."""
     return sensitivity(subject, 2)
 
 
-@explanation("legrad_all", source=_LEGRAD, needs="class token", blocks=None)
+@explanation("legrad_all", source=_LEGRAD, needs="class token", blocks=None, resize="bicubic_antialias")
 def legrad_all(subject: Subject) -> Tensor:
     """LeGrad over all blocks."""
     return sensitivity(subject, len(subject.trace.attention))

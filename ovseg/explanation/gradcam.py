@@ -7,7 +7,9 @@ Grad-CAM (Selvaraju et al., ICCV 2017): weights are gradients.
 On a ResNet, a is the output of the last stage and weight_c the mean over places of ∂c/∂a_c. On a ViT, a is the
 last block's output without the class token. The image's feature does not depend on those patch tokens, so their
 gradient is exactly 0 and the literal map is empty. Two workarounds are in use: the public code of gScoreCAM takes
-the gradient at the class token as weights, pytorch-grad-cam's examples go one block back.
+the gradient at the class token as weights; pytorch-grad-cam goes back to the first norm of the last block, and
+explains the softmax over the texts (its example for CLIP). ``gradcam_norm`` is that form, which needs several texts;
+``gradcam_input`` is ours: the input of the last block and the cosine of each text alone.
 
 gScoreCAM (Chen et al., 2022): weights are scores of the image masked by a channel. The channels with the
 highest mean gradient, at most ``CHANNELS``, are upsampled to the input's size, min-max normalised and multiplied
@@ -31,7 +33,7 @@ from ovseg.clip.encoder import encode_image
 from ovseg.clip.towers import BlockTower
 from ovseg.clip.towers.base import merge_heads
 from ovseg.explanation.registry import explanation
-from ovseg.explanation.subject import CLIP, Subject, tower_visual
+from ovseg.explanation.subject import Subject, tower_visual
 from ovseg.model.engine import BATCH_PIXELS
 
 CHANNELS = 300
@@ -69,10 +71,24 @@ def gradcam_cls(subject: Subject) -> Tensor:
 
 @explanation("gradcam_input", source=f"{SOURCE}; pytorch-grad-cam", needs="blocks", blocks=1)
 def gradcam_input(subject: Subject) -> Tensor:
-    """Grad-CAM on the last block's input tokens."""
+    """Grad-CAM on the last block's input tokens, for the cosine of each text alone: no published form."""
     tokens = subject.trace.tokens[-2]
     gradients = torch.cat([gradient for (gradient,) in subject.gradients([tokens])])
     channels = gradients[:, subject.prefix :].mean(dim=1)
+    return weighted(subject, channels, tokens[:, subject.prefix :])
+
+
+@explanation("gradcam_norm", source=f"{SOURCE}; pytorch-grad-cam", needs="blocks", blocks=1)
+def gradcam_norm(subject: Subject) -> Tensor:
+    """Grad-CAM on the first norm of the last block, for the softmax over the texts: empty for a single text."""
+    tokens = subject.trace.heads[-1].hidden
+    scale = subject.model.logit_scale
+    gradients = torch.cat(
+        [gradient for (gradient,) in subject.gradients([tokens])]
+    )  # (K, P+N, C) of the cosines
+    channels = gradients[:, subject.prefix :].mean(dim=1)
+    shares = (scale * subject.cosines).softmax(dim=0)[:, None]
+    channels = scale * shares * (channels - (shares * channels).sum(dim=0))
     return weighted(subject, channels, tokens[:, subject.prefix :])
 
 
@@ -120,12 +136,12 @@ def seen_through(subject: Subject, channels: Tensor) -> Tensor:
         mask = F.interpolate(part[:, None], size, mode="bilinear", align_corners=True)
         low, high = mask.amin(dim=(2, 3), keepdim=True), mask.amax(dim=(2, 3), keepdim=True)
         masked = subject.pixels * ((mask - low) / (high - low + 1e-6))
-        tokens = encode_image(tower_visual(subject.tower), masked, CLIP, patches=False)
+        tokens = encode_image(tower_visual(subject.tower), masked, subject.clip, patches=False)
         found.append(F.normalize(tokens.class_token, dim=-1))
     return torch.cat(found)
 
 
-@explanation("grad_eclip", source="Zhao et al., ICML 2024", needs="class token", blocks=1)
+@explanation("grad_eclip", source="Zhao et al., ICML 2024", needs="class token", blocks=1, resize="bicubic")
 def grad_eclip(subject: Subject) -> Tensor:
     """Grad-ECLIP with the loosened similarities λ as weights of places."""
     tower, trace = subject.tower, subject.trace

@@ -15,11 +15,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ovseg.clip.attention import METHODS, Method
+from ovseg.clip.attention import METHODS, POSITIONS, Method
 from ovseg.clip.encoder import encode_image
 from ovseg.clip.towers import BlockTower, Tower, check_method, tower_of
 from ovseg.errors import UnsupportedModelError, UsageError, described
-from ovseg.explanation.subject import Subject, tower_visual
+from ovseg.explanation.subject import CLIP, Subject, tower_visual
 from ovseg.maps.similarity import apply_surgery, place_features, to_grid
 from ovseg.options.checks import check_choice, check_integer, check_text
 
@@ -45,6 +45,8 @@ class Explanation:
         source: the paper.
         method: the training-free method whose similarity it is; None for other explanations, whose maps
             are min-max normalised. Similarities are not.
+        resize: how positions reach other grids in ``Subject.trace``, one of ``clip.attention.POSITIONS``; a
+            similarity takes its method's rule.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Explanation:
     blocks: int | None = 0
     source: str = ""
     method: Method | None = None
+    resize: str = CLIP.resize
 
     def check(self, visual: nn.Module) -> None:
         """Raise UnsupportedModelError if it does not apply to this image tower."""
@@ -70,7 +73,12 @@ _TABLE: dict[str, Explanation] = {}
 
 
 def explanation(
-    name: str, *, source: str = "", needs: str = "any", blocks: int | None = 0
+    name: str,
+    *,
+    source: str = "",
+    needs: str = "any",
+    blocks: int | None = 0,
+    resize: str = CLIP.resize,
 ) -> Callable[[Maps], Maps]:
     """Register a function as an explanation; the function is returned unchanged.
 
@@ -82,12 +90,13 @@ def explanation(
             feature from its class token alone).
         blocks: how many of the last blocks the function reads from ``subject.trace``; None for all. Earlier
             blocks cost no memory.
+        resize: how positions reach other grids, one of ``clip.attention.POSITIONS``.
 
     Returns:
         The decorator.
 
     Raises:
-        UsageError: the name is taken or has another form, or ``needs`` or ``blocks`` is wrong.
+        UsageError: the name is taken or has another form, or another argument is wrong.
 
     Example:
         >>> import ovseg, torch
@@ -103,7 +112,7 @@ def explanation(
     """
 
     def register(maps: Maps) -> Maps:
-        add_explanation(Explanation(name, maps, needs, blocks, source))
+        add_explanation(Explanation(name, maps, needs, blocks, source, resize=resize))
         return maps
 
     return register
@@ -118,11 +127,12 @@ def add_explanation(row: Explanation) -> None:
 
 
 def check_row(row: Explanation) -> Explanation:
-    """Return the row. Raises UsageError if its name, ``needs`` or ``blocks`` is wrong."""
+    """Return the row. Raises UsageError if one of its fields is wrong."""
     check_text("the name of an explanation", row.name)
     if not re.fullmatch(r"[A-Za-z]\w*", row.name, re.ASCII) or row.name in RESERVED:
         raise UsageError(f"expected the name of an explanation in letters, digits and '_', got {row.name!r}")
     check_choice("needs", row.needs, NEEDS)
+    check_choice("resize", row.resize, POSITIONS)
     if row.blocks is not None:
         check_integer("blocks", row.blocks, 0, MAX_BLOCKS)
     return row
@@ -167,7 +177,7 @@ def _row(method: Method) -> Explanation:
     def maps(subject: Subject) -> Tensor:
         return similarity(subject, method, own_surgery(method, subject.surgery))
 
-    return Explanation(method.name, maps, source=method.source, method=method)
+    return Explanation(method.name, maps, source=method.source, method=method, resize=method.resize)
 
 
 def _origin(row: Explanation) -> tuple[object, object]:

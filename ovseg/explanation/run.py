@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ovseg.clip.towers import tower_of
 from ovseg.errors import OvsegError, UsageError
 from ovseg.explanation.registry import Explanation, get_explanation, own_surgery
-from ovseg.explanation.subject import Subject
+from ovseg.explanation.subject import CLIP, Subject
 from ovseg.files.pictures import ImageLike, OnError, each, load_image
 from ovseg.maps.labels import merge_synonyms
 from ovseg.maps.similarity import check_surgery
@@ -194,17 +196,18 @@ class Run:
         Raises:
             ImageError: the image cannot be read.
         """
-        subject, shape = self._subject(image, file)
+        subjects, shape = self._subjects(image, file)
+        subject = subjects(CLIP.resize)
         with self._plain():
-            maps = {row.name: self._map(row, subject, shape) for row in self.rows}
+            maps = {row.name: self._map(row, subjects(row.resize), shape) for row in self.rows}
             cosines = merge_synonyms(subject.cosines[:, None, None], self.names.owners)[:, 0, 0]
             return Compared(maps, cosines.cpu().numpy(), subject.feature.detach())
 
     def first(self, image: ImageLike, file: Path | None = None) -> SimilarityMap:
         """Compute the first explanation only, without cosines. Arguments and errors are those of a call."""
-        subject, shape = self._subject(image, file)
+        subjects, shape = self._subjects(image, file)
         with self._plain():
-            return self._map(self.rows[0], subject, shape)
+            return self._map(self.rows[0], subjects(self.rows[0].resize), shape)
 
     @contextmanager
     def _plain(self) -> Iterator[None]:
@@ -212,7 +215,13 @@ class Run:
         with torch.inference_mode(False), torch.autocast(self.model.device.type, enabled=False):
             yield
 
-    def _subject(self, image: ImageLike, file: Path | None) -> tuple[Subject, tuple[int, int]]:
+    def _subjects(
+        self, image: ImageLike, file: Path | None
+    ) -> tuple[Callable[[str], Subject], tuple[int, int]]:
+        """A function from a rule for positions to the image's subject, and the image's (height, width).
+
+        Explanations with the same rule share a forward pass; on the model's own grid all rules are the same.
+        """
         picture = load_image(image)
         shape = (picture.shape[0], picture.shape[1])
         options = self.options
@@ -220,17 +229,24 @@ class Run:
             file = Path(fspath(image))
         with self._plain():
             size = self.model.input_size(shape, options.size)
-            subject = Subject(
+            pixels = self.model.preprocess([picture], size, options.resize)
+
+        @cache
+        def subject(resize: str) -> Subject:
+            return Subject(
                 self.model,
-                self.model.preprocess([picture], size, options.resize),
+                pixels,
                 self.text,
                 empty=self.empty,
                 surgery=options.surgery,
                 names=self.names.flat,
                 file=file,
                 blocks=self.blocks,
+                resize=resize,
             )
-        return subject, shape
+
+        native = size == tower_of(self.model.clip.visual).native_size
+        return (lambda resize: subject(CLIP.resize if native else resize)), shape
 
     def _map(self, row: Explanation, subject: Subject, shape: tuple[int, int]) -> SimilarityMap:
         found = row.maps(subject)

@@ -12,6 +12,7 @@ cost of at most one backward pass for each text:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Subject:
         names: the K texts.
         file: the image's file; None if it was given as an array.
         blocks: how many of the last blocks ``trace`` holds; None for all.
+        clip: CLIP's own method with the explanation's rule for positions.
 
     Example:
         >>> import ovseg
@@ -64,8 +66,10 @@ class Subject:
         names: Sequence[str] = (),
         file: Path | None = None,
         blocks: int | None = 0,
+        resize: str = CLIP.resize,
     ) -> None:
         self.model = model
+        self.clip = replace(CLIP, resize=resize)
         self.pixels = pixels
         self.text = text
         self.empty = empty
@@ -97,7 +101,7 @@ class Subject:
                 cells = tower.cells(self.pixels.to(next(tower.visual.parameters()).dtype))
                 trace.tokens.append(cells.detach().requires_grad_())
                 return trace, tower.pooled(trace.tokens[-1]).float()
-            tokens = encode_image(tower_visual(tower), self.pixels, CLIP, trace=trace)
+            tokens = encode_image(tower_visual(tower), self.pixels, self.clip, trace=trace)
         return trace, tokens.class_token
 
     @property
@@ -176,7 +180,7 @@ class Subject:
         if isinstance(tower, CellTower):
             return tower.pooled(cells)
         assert isinstance(tower, PoolingTower)
-        mixed, grid = tower.pooling_input(cells, CLIP.resize)
+        mixed, grid = tower.pooling_input(cells, self.clip.resize)
         heads = tower.pooling_heads(mixed, grid, queries=False)
         return tower.project(attention_weights(qk(heads), heads.v) @ heads.v)[:, 0]
 

@@ -85,6 +85,17 @@ def small(family: str) -> Model:
     return frozen(clip)
 
 
+def larger() -> Model:
+    """A ViT of three blocks for 336 pixels, with random weights and texts of one token."""
+    torch.manual_seed(11)
+    vision = {"layers": 3, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 336}
+    clip = CLIP(24, vision, {**TEXT, "context_length": 77, "vocab_size": 49408})
+    for parameter in clip.visual.parameters():
+        if parameter.ndim == 1 or not parameter.any():
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    return frozen(clip, 336)
+
+
 def subject(
     family: str = "vit", texts: int = 3, shape: tuple[int, int] = (32, 48), **options: Any
 ) -> Subject:

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ovseg.explanation import gradcam
+from ovseg.explanation import Subject, explain, get_explanation, gradcam
 from ovseg.explanation.attention import bimodal, bimodal_all, legrad, legrad_all, rollout, sensitivity
 from ovseg.explanation.gradcam import grad_eclip
 from ovseg.explanation.plrp import plrp
+from ovseg.explanation.run import normalised
 
 
 @pytest.fixture
@@ -98,7 +99,11 @@ def test_rollout_equals_a_loop_over_blocks_and_heads(subject, by_hand):
     ids=["default", "all", "last"],
 )
 def test_legrad(subject, by_hand, method, depth):
-    wanted = []
+    close(method(subject), legrad_by_hand(by_hand, depth))
+
+
+def legrad_by_hand(by_hand, depth):
+    wanted, subject = [], by_hand.subject
     for text in subject.text:
         total = 0.0
         for share, out in zip(by_hand.attention[-depth:], by_hand.outputs[-depth:]):
@@ -106,11 +111,16 @@ def test_legrad(subject, by_hand, method, depth):
             gradient = by_hand.gradient(score, share).clamp_min(0)  # (1, heads, queries, keys)
             total = total + gradient[0].mean(dim=0).mean(dim=0)[1:]
         wanted.append(total)
-    close(method(subject), wanted)
+    return wanted
 
 
 def test_grad_eclip(subject, by_hand):
+    close(grad_eclip(subject), grad_eclip_by_hand(by_hand))
+
+
+def grad_eclip_by_hand(by_hand):
     """The last block with a single head, gradients at its output before the projection."""
+    subject = by_hand.subject
     visual, block = by_hand.visual, by_hand.blocks[-1]
     x = by_hand.inputs[-1].detach()
     q, k, v = F.linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias).chunk(3, dim=-1)
@@ -125,7 +135,73 @@ def test_grad_eclip(subject, by_hand):
     for text in subject.text:
         (gradient,) = torch.autograd.grad(feature @ text, out, retain_graph=True)
         wanted.append(torch.relu((gradient[0, :1] * v[0, 1:] * near[:, None]).sum(dim=-1)))
-    close(grad_eclip(subject), wanted)
+    return wanted
+
+
+class Originals:
+    """The literal reference with the positions of the original code."""
+
+    def __init__(self, reference, antialias):
+        self.queries_keys_values = reference.queries_keys_values
+        self.antialias = antialias
+
+    def embed(self, visual, pixels):
+        x = visual.conv1(pixels)
+        table = visual.positional_embedding[1:].T.unflatten(1, visual.grid_size)[None]
+        table = F.interpolate(
+            table, size=x.shape[2:], mode="bicubic", align_corners=False, antialias=self.antialias
+        )
+        x = x.flatten(2).transpose(1, 2) + table.flatten(2).transpose(1, 2)
+        first = visual.class_embedding + visual.positional_embedding[0]
+        return visual.ln_pre(torch.cat([first[None, None], x], dim=1))
+
+
+ORIGINALS = {
+    "legrad": (True, lambda by_hand: legrad_by_hand(by_hand, 2)),
+    "legrad_all": (True, lambda by_hand: legrad_by_hand(by_hand, 3)),
+    "grad_eclip": (False, grad_eclip_by_hand),
+}
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_off_the_native_grid_positions_are_those_of_the_original_code(models, reference, name):
+    """Pixels of 256 x 400 on a tower of 336 px: a grid of 16 x 25 in place of 21 x 21."""
+    antialias, by_formula = ORIGINALS[name]
+    model = models.larger()
+    image = np.random.default_rng(4).integers(0, 256, (256, 400, 3), np.uint8)
+    names = {"one": "a", "other": "b"}
+    found = explain(model, image, names, name, size=(256, 400), templates="plain")
+    text = model.encode_text(["a", "b"], "plain")
+    subject = Subject(model, model.preprocess([image], (256, 400)), text, blocks=None)
+    wanted = torch.stack(
+        [one.detach() for one in by_formula(ByHand(subject, Originals(reference, antialias)))]
+    )
+    wanted = normalised(wanted.unflatten(1, (16, 25)))
+    np.testing.assert_allclose(found.grid, wanted.numpy(), atol=1e-5)
+    # The rule shows: with that of CLIP Surgery's code the map is another.
+    other = normalised(get_explanation(name).maps(subject).detach())
+    assert np.abs(other.numpy() - found.grid).max() > 1e-3
+
+
+def test_grad_cam_at_the_first_norm_of_the_last_block(subject, by_hand):
+    """As pytorch-grad-cam's example for CLIP: gradients of the softmax over the texts at the output of the norm."""
+    visual, block = by_hand.visual, by_hand.blocks[-1]
+    x = by_hand.inputs[-1].detach()
+    tokens = block.ln_1(x).detach().requires_grad_()
+    y = x + block.attn(tokens, tokens, tokens, need_weights=False)[0]
+    y = y + block.mlp(block.ln_2(y))
+    feature = F.normalize(visual.ln_post(y[:, 0]) @ visual.proj, dim=-1)[0]
+    shares = (subject.model.logit_scale * feature @ subject.text.T).softmax(dim=0)
+    wanted = []
+    for share in shares:
+        weights = torch.autograd.grad(share, tokens, retain_graph=True)[0][0, 1:].mean(dim=0)
+        wanted.append(torch.relu(tokens[0, 1:].detach() @ weights))
+    close(gradcam.gradcam_norm(subject), wanted)
+    assert any(one.any() for one in wanted)
+
+
+def test_the_softmax_over_one_text_explains_nothing(models):
+    assert not gradcam.gradcam_norm(models.subject(texts=1)).any()
 
 
 def test_grad_cam_at_the_last_blocks_input(subject, by_hand):

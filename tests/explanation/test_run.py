@@ -221,7 +221,7 @@ def test_other_towers_have_what_applies_to_them(models, family):
         assert found.shape[0] == 2 and found.isfinite().all()
         applied.add(name)
     everywhere = {"gradcam", "gscorecam", "rclip"}
-    blocks = everywhere | {"gradcam_input"}
+    blocks = everywhere | {"gradcam_input", "gradcam_norm"}
     wanted = {
         "convnext": everywhere,
         "mobileclip2-l": set(list_explanations()) - set(METHODS),

@@ -212,7 +212,8 @@ def explanations(asked: Asked) -> Work[Any]:
     if files.kind == "compare":
         rows, refused = applying(rows, model)
     more = {"does not apply": refused} if refused else {}
-    outputs = asked.outputs(options, explanations=[row.name for row in rows], **more)
+    positions = {row.name: row.resize for row in rows}
+    outputs = asked.outputs(options, explanations=list(positions), positions=positions, **more)
     if files.tokens:
         caption = CaptionRun(model, names.names[0], rows[0], options)
         return _one_by_one(caption, partial(sheets.write_tokens, outputs=outputs))

@@ -38,6 +38,7 @@ EXPLANATIONS = (
     "gradcam",
     "gradcam_cls",
     "gradcam_input",
+    "gradcam_norm",
     "gscorecam",
     "gscorecam_cls",
     "plrp",

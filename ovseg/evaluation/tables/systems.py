@@ -54,6 +54,7 @@ class System:
             "surgery": self.surgery,
             "reverse": self.reverse,
             "explanation": self.explanation,
+            "positions": None if self.explanation is None else get_explanation(self.explanation).resize,
             "code": self._code_digest(),
             "saved": None if self.saved is None else self.saved.name,
             "files": None if self.saved is None else _folder_digest(self.saved),
