@@ -42,3 +42,13 @@ def test_a_file_name_with_a_line_break_stays_on_one_line(run, picture, tmp_path)
     picture.rename(tmp_path / "a\nb.png")
     done = run("recognize", tmp_path / "a\nb.png", "bricks, waves", *PLAIN)
     assert done.exit_code == 0 and done.stdout.count("\n") == 1
+
+
+def test_words_that_the_model_cannot_know_are_said(run, picture):
+    done = run("recognize", picture, "red bycicle, Hund, tree", "--model", "small", *PLAIN)
+    said = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert done.exit_code == 0 and len(said) == 2
+    assert said[0] == 'warning: unknown word "bycicle": did you mean bicycle?' and '"hund"' in said[1]
+    done = run("recognize", picture, "aaqq, bbqq, ccqq, ddqq, eeqq, ffqq, ggqq", *PLAIN)
+    said = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(said) == 6 and said[-1] == "warning: 2 more unknown words"

@@ -12,14 +12,7 @@ import typer
 
 from ovseg.apps.cli.commands import LISTED, OWN, required, with_options
 from ovseg.apps.cli.inputs import check_out, check_paths
-from ovseg.apps.cli.loading import (
-    check_models,
-    encode_texts,
-    little_known,
-    load_model,
-    load_segmenter,
-    say_unknown,
-)
+from ovseg.apps.cli.loading import check_models, encode_texts, little_known, load_model, load_segmenter
 from ovseg.apps.cli.loop import Bar
 from ovseg.apps.cli.shared import note, reported, tell
 from ovseg.errors import UsageError
@@ -172,8 +165,8 @@ def load_finder(
     model = load_model(models)
     model.check_window(options)
     sam = None if segmenter is None else load_segmenter(segmenter, models)
-    say_unknown(model, [*words.vocabulary.flat, *words.negatives])
-    encode_texts(model, [*words.vocabulary.flat, *words.negatives, *options.rivals, ""], options.templates)
+    asked = [*words.vocabulary.flat, *words.negatives]
+    encode_texts(model, [*asked, *options.rivals, ""], options.templates, asked)
     from ovseg.annotation.finder import LabelFinder, MaskFinder
 
     return LabelFinder(model, words, options) if sam is None else MaskFinder(model, sam, words, options)

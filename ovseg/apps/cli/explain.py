@@ -130,7 +130,6 @@ def explain(models: ModelOptions, options: MapOptions, files: MapFiles, images: 
             "expected --window and --batch with a training-free method alone, got an explanation"
         )
     asked = Asked(load_model(models), models, given, named, options, files, folder)
-    say_unknown(asked.model, given.names.flat)
     work = similarities(asked) if similar else explanations(asked)
     from ovseg.files.write import make_folder
 
@@ -215,6 +214,7 @@ def explanations(asked: Asked) -> Work[Any]:
     positions = {row.name: row.resize for row in rows}
     outputs = asked.outputs(options, explanations=list(positions), positions=positions, **more)
     if files.tokens:
+        say_unknown(model, names.flat)
         caption = CaptionRun(model, names.names[0], rows[0], options)
         return _one_by_one(caption, partial(sheets.write_tokens, outputs=outputs))
     encode_texts(model, names.flat, options.templates)

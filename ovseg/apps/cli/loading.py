@@ -99,12 +99,17 @@ def say_unknown(model: Model, texts: Sequence[str]) -> None:
         note(f"warning: {len(unknown) - MOST_UNKNOWN} more unknown words")
 
 
-def encode_texts(model: Model, texts: Sequence[str], templates: str | Sequence[str]) -> None:
+def encode_texts(
+    model: Model, texts: Sequence[str], templates: str | Sequence[str], asked: Sequence[str] | None = None
+) -> None:
     """Encode all texts before the first image, with progress, so that errors come first.
+
+    Words that the model cannot know are printed, of ``asked`` alone if the texts hold others too.
 
     Raises:
         UsageError: a text is too long, or the templates are wrong.
     """
+    say_unknown(model, texts if asked is None else asked)
     with Bar("prompts") as bar:
         model.encode_text(texts, templates, progress=bar.to)
 

@@ -20,7 +20,7 @@ from ovseg.apps.cli.inputs import (
     open_image,
     read_inputs,
 )
-from ovseg.apps.cli.loading import check_models, encode_texts, little_known, load_model, say_unknown
+from ovseg.apps.cli.loading import check_models, encode_texts, little_known, load_model
 from ovseg.apps.cli.loop import Opened, Work, run_images
 from ovseg.apps.cli.outputs import beside, record_of_image, record_of_run
 from ovseg.apps.cli.shared import err, reported
@@ -73,7 +73,6 @@ def segment(models: ModelOptions, options: SegmentOptions, files: LabelFiles, im
 
     model.check_window(options)
     names = model.vocabulary(given.names, options)
-    say_unknown(model, names.flat)
     encode_texts(model, names.flat, options.templates)
     run = record_of_run("segment", model, models, options, names) if files.json else {}
     make_folder(folder)
@@ -158,7 +157,6 @@ def recognize(models: ModelOptions, options: RecognitionOptions, listing: Listin
     from ovseg.maps.similarity import check_surgery
 
     check_surgery(options.surgery_in_force, len(given.names.flat))
-    say_unknown(model, given.names.flat)
     encode_texts(model, given.names.flat, options.templates)
     run = record_of_run("recognize", model, models, options, given.names) if listing.json else {}
 

@@ -85,7 +85,7 @@ def serve(
         model = load_model(models)
         model.check_window(options)
         sam = load_segmenter(segmenter, models)
-        encode_texts(model, [*options.rivals, ""], options.templates)
+        encode_texts(model, [*options.rivals, ""], options.templates, [])
         from ovseg.apps.serve.app import create_app
         from ovseg.apps.serve.core import Core
 
