@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import ovseg
 from ovseg.annotation.formats import Annotations, Target, Writer, writers_of
-from ovseg.annotation.records import Record, without_ending
-from ovseg.errors import DataError, UsageError
+from ovseg.annotation.formats.base import Records
+from ovseg.annotation.records import Record, parse_record, without_ending
+from ovseg.errors import DataError, OvsegError, UsageError
 from ovseg.files.find import apart, cut_name
 from ovseg.files.paths import shown
 from ovseg.files.write import make_folder
@@ -62,22 +65,67 @@ def convert(
     made = _new_writers(formats, target)
     make_folder(Path(out))
 
-    def records(stage: str, total: int = 0) -> Iterator[Record]:
-        for number, record in enumerate(distinct(readable(annotations)), 1):
+    def told(stage: str, records: Iterator[Record], total: int = 0) -> Iterator[Record]:
+        for number, record in enumerate(records, 1):
             yield record
             if progress is not None:
                 progress(stage, number, total or number)
 
-    count = 0
-    for record in records("images"):
+    def again(stage: str) -> Records:
+        return lambda: told(stage, kept.records(), kept.count)
+
+    with Kept(Path(out)) as kept:
+        for record in told("images", distinct(readable(annotations))):
+            for writer in made:
+                if record.void is not None and not writer.holds_void:
+                    target.skipped.add(f"void pixels, which {writer.name} cannot hold", record.name)
+                writer.write(record)
+            kept.add(record)
         for writer in made:
-            if record.void is not None and not writer.holds_void:
-                target.skipped.add(f"void pixels, which {writer.name} cannot hold", record.name)
-            writer.write(record)
-        count += 1
-    for writer in made:
-        writer.finish(partial(records, writer.name, count))
-    return count
+            writer.finish(again(writer.name))
+    return kept.count
+
+
+class Kept:
+    """Records in a file without a name, so that they are read from foreign files once however many formats follow.
+
+    Args:
+        folder: where the file lies; it is gone when the process ends.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.count = 0
+
+    def __enter__(self) -> Kept:
+        with self._writing():
+            self._file = tempfile.TemporaryFile(dir=self._folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, record: Record) -> None:
+        """Append a record. Raises OvsegError where the disk is full."""
+        with self._writing():
+            self._file.write(json.dumps(record.describe()).encode() + b"\n")
+        self.count += 1
+
+    def records(self) -> Iterator[Record]:
+        """All records in order; several iterators may be at different places."""
+        place = 0
+        for _ in range(self.count):
+            self._file.seek(place)
+            line = self._file.readline()
+            place = self._file.tell()
+            yield parse_record(json.loads(line), "a kept record")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OvsegError(f"expected to write into {shown(self._folder)}: {error.strerror}") from None
 
 
 def _new_writers(formats: str | Sequence[str], target: Target) -> list[Writer]:

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from ovseg.annotation.convert import convert, distinct
-from ovseg.annotation.formats import guess_format, read_annotations
+from ovseg.annotation.formats import guess_format, read_annotations, shapes
+from ovseg.annotation.formats import labelme as labelme_reader
 from ovseg.annotation.records import Record
 from ovseg.errors import DataError
 from ovseg.results.coco import Mask
@@ -411,3 +412,14 @@ def test_a_conversion_shows_every_stage(put):
         progress=lambda *one: stages.append(one),
     )
     assert {one[0] for one in stages} == {"images", "coco", "cvat"} and stages[-1] == ("cvat", 1, 1)
+
+
+def test_a_conversion_reads_foreign_files_once(put, monkeypatch):
+    path = put("me/a.json", labelme({}, {"shape_type": "mask", "points": [[0, 0], [1, 1]], "mask": "x"}))
+    put("me/b.json", labelme({}))
+    drawn = []
+    monkeypatch.setattr(labelme_reader, "drawn_mask", lambda *given: drawn.append(1) or draw(*given))
+    draw = shapes.drawn_mask
+    found = read_annotations(path.parent)
+    assert convert(found, path.parents[1] / "out", ("coco", "cvat", "label-studio")) == 1
+    assert len(drawn) == 2 and len(found.skipped.lines()) == 1

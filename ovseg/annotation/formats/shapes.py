@@ -110,10 +110,16 @@ def circle_mask(size: Size, centre: Sequence[float], radius: float) -> Mask:
     x, y = centre
     if radius > WIDEST:  # ImageDraw's time grows with the radius
         return ellipse_mask(size, (x + 0.5, y + 0.5), (radius, radius))
-    corners(size, [x - radius, y - radius, x + radius, y + radius])  # finite numbers
-    image = Image.new("L", size[::-1])  # in full: ImageDraw cuts positions to whole pixels, towards 0
-    ImageDraw.Draw(image).ellipse([x - radius, y - radius, x + radius, y + radius], outline=1, fill=1)
-    return Mask.of(np.asarray(image) > 0)
+    bounds = corners(
+        size, [x - radius, y - radius, x + radius, y - radius, x + radius, y + radius, x - radius, y + radius]
+    )
+    (left, top), shape = _around(size, bounds)
+    if min(x, y) < radius:  # ImageDraw cuts positions to whole pixels, towards 0
+        (left, top), shape = (0, 0), size
+    image = Image.new("L", shape[::-1])
+    box = [x - radius - left, y - radius - top, x + radius - left, y + radius - top]
+    ImageDraw.Draw(image).ellipse(box, outline=1, fill=1)
+    return Mask.of_crop(np.asarray(image) > 0, (left, top), size)
 
 
 def _drawn(
