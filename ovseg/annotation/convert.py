@@ -50,19 +50,7 @@ def convert(
             has files already, whose numbers may mean other classes.
         OvsegError: a file cannot be written.
     """
-    if not annotations.names:
-        raise UsageError("expected annotations with classes, got none")
-    target = Target(
-        Path(out),
-        annotations.names,
-        annotations.background,
-        annotations.stuff,
-        f"ovseg {ovseg.__version__}",
-        # Foreign annotations may share pixels, which only the writer of the picture can sort out.
-        replace(options or FormatOptions(), overlaps=True),
-        annotations.skipped,
-    )
-    made = _new_writers(formats, target)
+    made = _new_writers(formats, _target(annotations, Path(out), options))
     make_folder(Path(out))
 
     def told(stage: str, records: Iterator[Record], total: int = 0) -> Iterator[Record]:
@@ -78,7 +66,7 @@ def convert(
         for record in told("images", distinct(readable(annotations))):
             for writer in made:
                 if record.void is not None and not writer.holds_void:
-                    target.skipped.add(f"void pixels, which {writer.name} cannot hold", record.name)
+                    annotations.skipped.add(f"void pixels, which {writer.name} cannot hold", record.name)
                 writer.write(record)
             kept.add(record)
         for writer in made:
@@ -126,6 +114,22 @@ class Kept:
             yield
         except OSError as error:
             raise OvsegError(f"expected to write into {shown(self._folder)}: {error.strerror}") from None
+
+
+def _target(annotations: Annotations, out: Path, options: FormatOptions | None) -> Target:
+    """Where the writers write, and of which classes. Raises UsageError where there are none."""
+    if not annotations.names:
+        raise UsageError("expected annotations with classes, got none")
+    return Target(
+        out,
+        annotations.names,
+        annotations.background,
+        annotations.stuff,
+        f"ovseg {ovseg.__version__}",
+        # Foreign annotations may share pixels, which only the writer of the picture can sort out.
+        replace(options or FormatOptions(), overlaps=True),
+        annotations.skipped,
+    )
 
 
 def _new_writers(formats: str | Sequence[str], target: Target) -> list[Writer]:

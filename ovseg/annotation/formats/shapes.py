@@ -91,11 +91,7 @@ def ellipse_mask(size: Size, centre: Sequence[float], radii: Sequence[float], de
     (0, 1, 5, 2)
     """
     (x, y), (across, down) = centre, radii
-    reach = max(abs(across), abs(down))
-    bounds = corners(
-        size, [x - reach, y - reach, x + reach, y - reach, x + reach, y + reach, x - reach, y + reach]
-    )
-    (left, top), shape = _around(size, bounds)
+    (left, top), shape = _around(size, _square(size, x, y, max(abs(across), abs(down))))
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     right, below = columns + (left + 0.5 - x), rows + (top + 0.5 - y)
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -110,10 +106,7 @@ def circle_mask(size: Size, centre: Sequence[float], radius: float) -> Mask:
     x, y = centre
     if radius > WIDEST:  # ImageDraw's time grows with the radius
         return ellipse_mask(size, (x + 0.5, y + 0.5), (radius, radius))
-    bounds = corners(
-        size, [x - radius, y - radius, x + radius, y - radius, x + radius, y + radius, x - radius, y + radius]
-    )
-    (left, top), shape = _around(size, bounds)
+    (left, top), shape = _around(size, _square(size, x, y, radius))
     if min(x, y) < radius:  # ImageDraw cuts positions to whole pixels, towards 0
         (left, top), shape = (0, 0), size
     image = Image.new("L", shape[::-1])
@@ -132,6 +125,12 @@ def _drawn(
     if not min(shape):
         return Mask.of_runs(size, [size[0] * size[1]])
     return Mask.of_crop(draw(points - corner, shape), corner, size)
+
+
+def _square(size: Size, x: float, y: float, reach: float) -> NDArray[np.float64]:
+    """The corners of a square around a point, clipped as ``corners`` does. Raises DataError."""
+    left, top, right, low = x - reach, y - reach, x + reach, y + reach
+    return corners(size, [left, top, right, top, right, low, left, low])
 
 
 def _around(size: Size, points: NDArray[np.float64]) -> tuple[tuple[int, int], Size]:
