@@ -373,6 +373,8 @@ def test_a_shape_that_is_gone_is_said_to_be(cvat, monkeypatch):
         ("mask", [3, 2, 0, 0, 1, 1]),
         ("mask", [0, 4, 200, 0, 201, 1]),
         ("mask", [1.5, 2.5, 0, 0, 1, 1]),
+        ("mask", [2**63 - 1, 2**63 - 1, 6, 0, 0, 1, 1]),  # their sum wraps around to 4
+        ("mask", [-4, 8, 0, 0, 1, 1]),
         ("polygon", [1, 1]),
         ("polygon", [1, 1, 1, 1, 1, 1]),
         ("rectangle", [5, 5, 5, 9]),

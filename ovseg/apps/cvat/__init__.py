@@ -1,8 +1,8 @@
-"""Functions for CVAT's own command-line client: objects for words, masks for clicks, shapes followed.
+"""Functions for CVAT's command-line client: detection by words, masks for clicks, tracking.
 
     cvat-cli task auto-annotate 5 --function-module ovseg.apps.cvat -p classes=str:"sky, tree"
 
-cvat-cli imports this module and calls ``create`` with what stands after ``-p``.
+cvat-cli imports this module and calls ``create`` with the parameters after ``-p``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from ovseg.apps.cvat.tracking import Tracking
 
 Parameter: TypeAlias = str | int | float | bool
-"""What ``-p NAME=TYPE:VALUE`` of cvat-cli can hold."""
+"""The types of a value in ``-p NAME=TYPE:VALUE`` of cvat-cli."""
 
 
 def create(**parameters: Parameter) -> Detection | Interaction | Tracking:
-    """The function that cvat-cli runs: the models are loaded, every parameter is checked.
+    """Check the parameters, load the models, and make the function that cvat-cli runs.
 
     Args:
         parameters: the fields of ``CvatOptions``, ``LoadOptions`` and ``AnnotateOptions`` in
@@ -36,14 +36,13 @@ def create(**parameters: Parameter) -> Detection | Interaction | Tracking:
             ``presence_threshold``. Several words are one text with commas.
 
     Returns:
-        A function of cvat-sdk: with ``function="detection"``, the default, one that finds the objects of
-        ``classes``; with "interaction" one that makes a mask for points and a box; with "tracking" one that
-        finds a shape on the next images.
+        A function of cvat-sdk. "detection", the default of ``function``, finds the objects of ``classes``;
+        "interaction" makes a mask for points and a box; "tracking" follows a shape over images.
 
     Raises:
         MissingPackageError: cvat-sdk is not installed.
-        OvsegError: a parameter is unknown or wrong, or a model cannot be loaded. Within cvat-cli the error
-            is also of the class that cvat-cli answers with one line.
+        OvsegError: a parameter is unknown or wrong, or a model cannot be loaded. Inside cvat-cli the error
+            also has the class that cvat-cli prints on one line.
 
     >>> function = create(classes="sky; tree: tree, palm; not: poster", model="tiny", templates="plain")
     >>> [label.name for label in function.spec.labels]
@@ -84,14 +83,14 @@ def _create(parameters: dict[str, Parameter]) -> Detection | Interaction | Track
 
 
 def _words(given: str) -> Classes:
-    """A class list in one line, with ";" between its lines, or what ``read_classes`` takes."""
+    """A class list on one line, with ";" for line breaks, or anything that ``read_classes`` accepts."""
     if ";" in given and not os.path.isfile(given):
         return parse_classes(given.replace(";", "\n"), "classes")
     return read_classes(given)
 
 
 def _for_cvat_cli(error: OvsegError) -> OvsegError:
-    """The error as cvat-cli answers it: with its line, where other errors become a traceback."""
+    """The error in a class that cvat-cli prints on one line; of others it prints the traceback."""
     critical = getattr(sys.modules.get("cvat_cli._internal.common"), "CriticalError", None)
     if critical is None:
         return error

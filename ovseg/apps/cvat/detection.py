@@ -1,4 +1,4 @@
-"""A detection function of cvat-sdk: each image of a task through the finder of ``ovseg annotate``."""
+"""A detection function of cvat-sdk: finds the objects in each image of a task, as ``ovseg annotate`` does."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from ovseg.options import AnnotateOptions
 from ovseg.segmenters.base import Segmenter
 
 ATTRIBUTES = ("score", "prompt", "method")
-"""The attributes of shapes, by the names that the CVAT writer of ``ovseg annotate`` gives them."""
+"""The attributes of shapes, with the names that the CVAT writer of ``ovseg annotate`` uses."""
 log = logging.getLogger(__name__)
 
 
 class Detection:
-    """Shapes for the classes of a list, as cvat-sdk's driver asks for them.
+    """Finds the shapes of a list of classes, for cvat-sdk's driver.
 
     Args:
-        model: what ``ovseg.load_model`` gives.
-        segmenter: what ``ovseg.load_segmenter`` gives; None for the task "labels".
+        model: from ``ovseg.load_model``.
+        segmenter: from ``ovseg.load_segmenter``; None for the task "labels".
         classes: the words; all but "background" are the labels of the function.
         options: how regions are found.
         shape: "mask" or "polygon".
-        attributes: give shapes their score, prompt and method as attributes.
+        attributes: whether shapes have their score, prompt and method as attributes.
 
     Attributes:
         spec: the labels, which CVAT matches by name with those of a task.
@@ -65,7 +65,7 @@ class Detection:
         else:
             self._finder = MaskFinder(model, segmenter, classes, options)
         self._classes, self._options = classes, options
-        self._other: tuple[float, MaskFinder] | None = None  # the last one that was asked for
+        self._other: tuple[float, MaskFinder] | None = None  # the last other threshold and its finder
         self._polygons, self._attributes = shape == "polygon", ATTRIBUTES if attributes else ()
         self._ids = {name: number for number, name in enumerate(classes.objects)}
         wanted = [text_attribute_spec(name, number) for number, name in enumerate(self._attributes)]
@@ -80,14 +80,13 @@ class Detection:
         """The shapes of one image.
 
         Args:
-            context: its ``conf_threshold`` is the presence that a class has to reach, in place of
-                ``presence_threshold``; a class with a threshold of its own has to reach both.
-                ``conv_mask_to_poly`` asks for polygons.
-            image: any mode.
+            context: ``conf_threshold`` replaces ``presence_threshold``; a class with a threshold of its own
+                has to reach both. ``conv_mask_to_poly`` asks for polygons.
+            image: of any mode.
 
         Returns:
-            A mask for each object, or a polygon for each of its parts, which then form a group. None for an
-            image that cannot be read, which is logged.
+            A mask for each object, or a polygon for each of its parts, which then form a group. An empty list
+            for an image that cannot be read; that is logged.
         """
         try:
             picture = load_image(image)
@@ -105,7 +104,7 @@ class Detection:
         ]
 
     def _finder_for(self, presence: float | None) -> MaskFinder | LabelFinder:
-        """The finder with ``presence`` as its threshold; texts are not encoded again for it."""
+        """The finder with the threshold ``presence``; its texts are encoded already."""
         usual = self._finder
         if presence is None or isinstance(usual, LabelFinder):
             return usual

@@ -1,4 +1,4 @@
-"""An interaction function of cvat-sdk: points and a box to a mask, by the step of ``ovseg.TextToMask``."""
+"""An interaction function of cvat-sdk: points and a box to a mask, as ``ovseg.TextToMask`` makes it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from ovseg.segmenters.base import Segmenter
 
 
 class Prompted:
-    """Masks for clicks and a box on images that are encoded once.
+    """Finds masks for clicks and a box. Each image is encoded once.
 
     Args:
-        model: what ``ovseg.load_model`` gives.
-        segmenter: what ``ovseg.load_segmenter`` gives.
+        model: from ``ovseg.load_model``.
+        segmenter: from ``ovseg.load_segmenter``.
         options: how a mask is chosen among the segmenter's candidates.
     """
 
@@ -38,15 +38,15 @@ class Prompted:
         self._setup = Setup(model, segmenter, options)
 
     def preprocess_image(self, context: object, image: Image) -> EncodedImage:
-        """An image through the encoders; cvat-cli's agent keeps it for further calls. Raises ImageError."""
+        """Encode an image; cvat-cli's agent keeps the result for further calls. Raises ImageError."""
         return self._setup.encode(load_image(image))
 
     def find(
         self, image: EncodedImage, clicks: Sequence[Click], box: Sequence[float] | None
     ) -> tuple[Found, ...]:
-        """The object at clicks and in a box x0, y0, x1, y1, in pixels.
+        """The object at the clicks and in the box x0, y0, x1, y1, in pixels.
 
-        Clicks outside the image are moved to its border, the box is cut.
+        Clicks outside the image are moved to its border, and the box is clipped.
 
         Raises:
             UsageError: the box has no area inside the image.
@@ -59,10 +59,10 @@ class Prompted:
 
 
 class Interaction(Prompted):
-    """The object that points and a box mean, as cvat-cli's agent asks for it.
+    """Finds the object that points and a box describe, for cvat-cli's agent.
 
     Attributes:
-        spec: points on the object, points beside it and a box, each of which may be missing.
+        spec: points on the object, points beside it and a box, all optional.
     """
 
     spec = InteractionFunctionSpec(min_pos_points=0, min_neg_points=0, min_bounding_boxes=0)
@@ -73,13 +73,13 @@ class Interaction(Prompted):
         """The mask of the object.
 
         Args:
-            context: without content.
-            pp_image: what ``preprocess_image`` gave.
+            context: not used.
+            pp_image: from ``preprocess_image``.
             prompts: (x, y) in pixels.
 
         Returns:
-            One mask with the segmenter's score; none where nothing was found, or where no point on the
-            object and no box were given.
+            One mask with the segmenter's score; none if nothing was found, or if neither a point on the
+            object nor a box was given.
 
         Raises:
             UsageError: the box has no area inside the image.

@@ -1,4 +1,4 @@
-"""Masks as the numbers that CVAT's shapes hold, and back."""
+"""Masks to the points of CVAT's shapes, and back."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ovseg.errors import DataError, described
 from ovseg.results.coco import Mask
 
 KINDS = ("mask", "polygon", "rectangle")
-"""The types of shapes that a mask can become."""
+"""The types of shapes that a mask can be converted to."""
 
 
 def mask_points(mask: NDArray[np.bool_]) -> list[float]:
-    """The run lengths and the box of a mask (H, W) that has pixels.
+    """The run lengths and the box of a mask (H, W), which must not be empty.
 
     >>> mask_points(np.array([[False, True], [True, True]]))
     [1.0, 3.0, 0.0, 0.0, 1.0, 1.0]
@@ -26,7 +26,7 @@ def mask_points(mask: NDArray[np.bool_]) -> list[float]:
 
 
 def polygon_points(mask: NDArray[np.bool_]) -> list[list[float]]:
-    """x, y, x, y … of few points near the pixel edges, a polygon for each part of a mask, the largest first.
+    """A polygon x, y, x, y … of few points along the pixel edges for each part of a mask, the largest first.
 
     >>> polygon_points(np.ones((9, 9), bool))
     [[0.0, 0.0, 9.0, 0.0, 9.0, 9.0, 0.0, 9.0]]
@@ -35,7 +35,7 @@ def polygon_points(mask: NDArray[np.bool_]) -> list[list[float]]:
 
 
 def shape_points(kind: str, mask: NDArray[np.bool_]) -> list[float]:
-    """A mask that has pixels as one shape of a kind of ``KINDS``; a polygon holds its largest part.
+    """A mask, which must not be empty, as one shape of a kind of ``KINDS``; a polygon is of its largest part.
 
     >>> shape_points("rectangle", np.array([[False, True], [False, True]]))
     [1.0, 0.0, 2.0, 2.0]
@@ -57,13 +57,14 @@ def shape_mask(kind: str, points: Sequence[float], size: tuple[int, int]) -> NDA
         size: (height, width) of the image in pixels.
 
     Raises:
-        DataError: they are no such shape of an image of this size, or without pixels.
+        DataError: they are no such shape of an image of this size, or the shape has no pixels.
 
     >>> shape_mask("rectangle", [1, 0, 2, 2], (2, 2)).tolist()
     [[False, True], [False, True]]
     """
     try:
         if kind == "mask":
+            _check_runs(points[:-4], size)
             mask = decode_mask(points, image_width=size[1], image_height=size[0])
         elif kind == "rectangle":
             mask = box_mask(size, points).array()
@@ -78,3 +79,9 @@ def shape_mask(kind: str, points: Sequence[float], size: tuple[int, int]) -> NDA
             f"expected a {kind} inside {size[1]} x {size[0]} pixels, got {described(list(points[:8]))}"
         )
     return mask
+
+
+def _check_runs(runs: Sequence[float], size: tuple[int, int]) -> None:
+    """Raise ValueError for run lengths that NumPy may not be given: it repeats them without adding them up."""
+    if any(not 0 <= one <= size[0] * size[1] for one in runs) or sum(runs) > size[0] * size[1]:
+        raise ValueError("expected run lengths of an image")

@@ -1,9 +1,9 @@
-"""A tracking function of cvat-sdk: a shape on one image to its place on the next ones.
+"""A tracking function of cvat-sdk: follows a shape from one image to the next.
 
 last image, mask ── where does the object look the same? ── moved mask ── the segmenter at its box ─> new mask
 
-No training is needed. An object is found that keeps its look, and moves by no more than its own size from
-image to image.
+It works without training, for objects that keep their look and move by at most their own size from image to
+image.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from ovseg.masks.encoded import EncodedImage
 from ovseg.metrics import mask_iou
 
 COMPARED = 64
-"""The object's longer side in pixels at which its look is compared."""
+"""The longer side in pixels to which the object is scaled before its look is compared."""
 FITS = 0.85
-"""The IoU with the moved mask from which on the segmenter's mask is the object; below, the moved one is."""
+"""The segmenter's mask is used if its IoU with the moved mask is at least this; else the moved mask is."""
 LOST = 40.0
-"""The root mean square difference of its pixels, in 0..255, above which the object is not there."""
+"""The root mean square difference of the object's pixels, in 0..255, above which it counts as gone."""
 
 
 @dataclass
 class Tracked:
-    """What is known of a shape: the last image where it was found, and its pixels (H, W) bool there."""
+    """The last image in which a shape was found, and its pixels (H, W) bool there."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.bool_]
 
 
 class Tracking(Prompted):
-    """Where a shape is on the next image, as cvat-cli's agent asks for it.
+    """Finds a shape in the next image, for cvat-cli's agent.
 
     Attributes:
         spec: masks, polygons and rectangles.
@@ -48,21 +48,21 @@ class Tracking(Prompted):
     def init_tracking_state(
         self, context: TrackingFunctionShapeContext, pp_image: EncodedImage, shape: TrackableShape
     ) -> Tracked:
-        """The shape on its first image. Raises DataError for a shape without pixels."""
+        """The state of a shape in its first image. Raises DataError if the shape has no pixels."""
         return Tracked(pp_image.image, shape_mask(shape.type, shape.points, pp_image.size))
 
     def track(
         self, context: TrackingFunctionShapeContext, pp_image: EncodedImage, state: Tracked
     ) -> TrackableShape | None:
-        """The shape on a new image.
+        """The shape in a new image.
 
         Args:
-            context: its ``original_shape_type`` is the kind of shape that is wanted.
-            pp_image: the new image, of the size of the first.
-            state: what ``init_tracking_state`` gave; it takes the new image and mask.
+            context: ``original_shape_type`` is the wanted kind of shape.
+            pp_image: the new image, as large as the first.
+            state: from ``init_tracking_state``; it is updated to the new image and mask.
 
         Returns:
-            A shape of the same kind; None where the object is not found around its last place.
+            A shape of the wanted kind; None if the object is not found near its last place.
         """
         way = shift(state.image, state.mask, pp_image.image)
         moved = None if way is None else _moved(state.mask, way)
@@ -79,15 +79,15 @@ class Tracking(Prompted):
 def shift(
     before: NDArray[np.uint8], mask: NDArray[np.bool_], after: NDArray[np.uint8]
 ) -> tuple[int, int] | None:
-    """How far an object moved from one image to the next, by the least squared difference of its pixels.
+    """The movement of an object between two images, by the least squared difference of its pixels.
 
     Args:
         before: (H, W, 3) uint8.
-        mask: (H, W) bool, the object there.
+        mask: (H, W) bool, the object in ``before``.
         after: (H, W, 3) uint8.
 
     Returns:
-        (x, y) in pixels, each at most the object's side; None where no place looks like it.
+        (x, y) in pixels, each at most the object's side; None if no place looks like the object.
 
     >>> before, after = np.zeros((2, 32, 32, 3), np.uint8)
     >>> before[4:9, 4:12], after[6:11, 7:15] = 200, 200
@@ -114,7 +114,7 @@ def shift(
 
 
 def _moved(mask: NDArray[np.bool_], way: tuple[int, int]) -> NDArray[np.bool_]:
-    """The mask shifted by (x, y); what leaves the image is gone."""
+    """The mask shifted by (x, y) and clipped to the image."""
     matrix = np.array([[1, 0, way[0]], [0, 1, way[1]]], np.float32)
     moved = cv2.warpAffine(mask.astype(np.uint8), matrix, mask.shape[::-1], flags=cv2.INTER_NEAREST)
     return moved.astype(bool)
