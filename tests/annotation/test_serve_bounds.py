@@ -177,6 +177,32 @@ def test_python_that_never_ends_is_ended():
         assert ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0] == 200
 
 
+def test_work_that_drops_the_exception_gets_it_again(monkeypatch):
+    """As a finalizer does, in which Python lets no exception out."""
+    from ovseg.apps.serve import workers as module
+
+    monkeypatch.setattr(module, "LONG", 0.1)
+    dropped = []
+
+    def spin(*_):
+        while True:
+            try:
+                while True:
+                    time.sleep(0.001)
+            except BaseException:
+                dropped.append(True)
+                if len(dropped) > 2:
+                    raise
+
+    with stubbed(workers=1, waiting=0, timeout=0.3) as (stub, port):
+        usual = len(workers())
+        stub.words = spin
+        assert ask(port, "/predict", body_of(IMAGES[:1], ["a"]))[0] == 504
+        while len(workers()) > usual:
+            time.sleep(0.01)
+        assert len(dropped) == 3
+
+
 def test_long_requests_leave_a_place_for_others(monkeypatch):
     from ovseg.apps.serve import workers as module
 

@@ -330,6 +330,11 @@ def test_a_label_is_looked_for_in_the_beginning_of_a_text_alone():
     assert found.label_of("dog " * LONGEST_PROMPT + "cat") is None
 
 
+def test_messages_show_the_beginning_of_a_label(port):
+    entry, _ = entry_of(port, ["a" * 5000, WORD], words("zebra"))
+    assert entry["error"] == f"expected words of the labels {'a' * 60}..., {WORD}; got 'zebra'"
+
+
 def test_words_are_counted_in_letters_before_they_are_split(port):
     entry = ask(port, "/predict", body_of(IMAGE, LABELS, words("," * 200_000)))
     assert entry[0] == 400 and "expected words of at most 200000 characters" in entry[1]["error"]

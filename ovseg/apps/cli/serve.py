@@ -146,13 +146,14 @@ def run_server(app: FastAPI, opened: socket.socket, stop: Event, seconds: float,
     import uvicorn
 
     from ovseg.apps.serve.connections import server_config
-    from ovseg.apps.serve.workers import is_working
+    from ovseg.apps.serve.workers import hide_overruns, is_working
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             stop.set()  # before uvicorn waits for open requests
             super().handle_exit(sig, frame)
 
+    hide_overruns()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("ovseg.serve").setLevel(logging.INFO if verbose else logging.WARNING)
     try:

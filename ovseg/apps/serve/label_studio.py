@@ -19,8 +19,8 @@ from ovseg.errors import DataError, OvsegError, described, one_line
 from ovseg.masks.encoded import EncodedImage
 
 MOST_TASKS = 10_000
-LISTED = 20
-"""Labels or words that a message names."""
+LISTED, LONGEST = 20, 60
+"""Labels or words that a message names, and letters of a label."""
 log = logging.getLogger("ovseg.serve")
 
 
@@ -160,7 +160,9 @@ def _results(picture: EncodedImage, region: Region, labelling: Labelling) -> Ite
 
 
 def _listed(labelling: Labelling) -> str:
-    return ", ".join(labelling.labels[:LISTED])
+    return ", ".join(
+        one if len(one) <= LONGEST else f"{one[:LONGEST]}..." for one in labelling.labels[:LISTED]
+    )
 
 
 def _name(task: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -124,8 +125,16 @@ class Gate:
         """Take back a job that has not begun, or replace the thread that is still busy with it."""
         job.future.cancel()
         worker = job.abandon()
-        if worker is not None and not worker.is_long and not self._stop.is_set():
+        if worker is None:
+            return
+        asyncio.get_running_loop().call_later(LONG, self._insist, job)
+        if not worker.is_long and not self._stop.is_set():
             self._start()
+
+    def _insist(self, job: _Job) -> None:
+        """Raise ``Overrun`` again until the job ends: Python drops an exception that arrives in a finalizer."""
+        if job.abandon() is not None:
+            asyncio.get_running_loop().call_later(LONG, self._insist, job)
 
     def _relieve(self, job: _Job) -> None:
         """Start another thread if a job is long and there is a place for long ones."""
@@ -199,6 +208,17 @@ class _Worker(threading.Thread):
                 job.run(self)
         except Overrun:
             pass
+
+
+def hide_overruns() -> None:
+    """Do not print a traceback if Python drops an ``Overrun``; it is raised again."""
+    usual = sys.unraisablehook
+
+    def hook(dropped: sys.UnraisableHookArgs) -> None:
+        if not isinstance(dropped.exc_value, Overrun):
+            usual(dropped)
+
+    sys.unraisablehook = hook
 
 
 def is_working() -> bool:
