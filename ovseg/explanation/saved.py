@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from os import PathLike
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from ovseg.explanation.registry import Explanation, check_row
 from ovseg.explanation.subject import Subject
 from ovseg.options.checks import check_name_or_path
 from ovseg.words.names import fold
+
+MOST_BYTES = 256 << 20
+"""Most bytes of a file of maps once it is unpacked: a small file can hold gigabytes of zeros."""
 
 
 def saved_maps(name: str, folder: str | PathLike[str], source: str = "saved maps") -> Explanation:
@@ -69,15 +73,21 @@ def read_maps(file: Path) -> tuple[list[str], NDArray[np.float32]]:
     """Read the texts (T) and their maps (T, h, w) from a file of saved maps.
 
     Raises:
-        DataError: the file is missing, damaged, or of another format.
+        DataError: the file is missing, damaged, too large, or of another format.
     """
     try:
+        with zipfile.ZipFile(file) as packed:
+            size = sum(one.file_size for one in packed.infolist())
+        if size > MOST_BYTES:
+            raise DataError(f"expected at most {MOST_BYTES:,} bytes of maps, {file} unpacks to {size:,}")
         with np.load(file, allow_pickle=False) as arrays:
             names, values = arrays["names"], arrays["grid_values"]
     except FileNotFoundError:
         raise DataError(f"expected saved maps, found no file {file}") from None
     except KeyError:
         raise DataError(f"expected arrays names and grid_values in {file}") from None
+    except DataError:
+        raise
     except Exception as error:  # of zipfile, NumPy or the file system
         raise DataError(f"expected saved maps, {file} cannot be read: {one_line(error)}") from None
     if names.dtype.kind != "U" or names.ndim != 1 or values.ndim != 3 or len(values) != len(names):

@@ -26,6 +26,7 @@ from ovseg.explanation import (
     saved_maps,
 )
 from ovseg.explanation.run import normalised
+from ovseg.explanation.saved import read_maps
 from ovseg.model import Model
 from ovseg.options import ExplainOptions
 
@@ -420,3 +421,13 @@ def test_a_method_of_ones_own_is_an_explanation_too(model, image):
     for name, message in (("clip", "a new name for a method, 'clip' is taken"), ("a b", "in letters")):
         with pytest.raises(UsageError, match=message):
             method(name)(mine)
+
+
+def test_a_file_of_maps_that_unpacks_to_more_than_allowed_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, names=np.array(["cat"]), grid_values=np.zeros((1, 100, 100), np.float32))
+    assert len(read_maps(path)[0]) == 1
+    monkeypatch.setattr("ovseg.explanation.saved.MOST_BYTES", 30_000)
+    monkeypatch.setattr(np, "load", None)
+    with pytest.raises(DataError, match="expected at most 30,000 bytes of maps, .* unpacks to 40,"):
+        read_maps(path)
