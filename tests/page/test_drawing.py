@@ -18,7 +18,7 @@ def view_of(photo, maps, chosen=0, masks=()):
         Answer(f"word {k}", one.astype(np.float32), 0.9, 0.5, tuple(masks[k : k + 1]))
         for k, one in enumerate(maps)
     )
-    return View(1, photo, photo, "x", None, answers, f"word {chosen}", "open", 1, 1, 0, 0, (), "words")
+    return View(1, photo, photo, "x", None, answers, f"word {chosen}", "open", 1, 1, 0, 0, (), "words", {})
 
 
 def lab(colour):

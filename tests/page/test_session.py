@@ -355,6 +355,13 @@ def test_where_other_machines_look_only_files_inside_the_folder_are_shown(pages,
     assert page.view().total == 5
 
 
+def test_a_word_that_the_model_cannot_know_is_said_with_near_ones(page):
+    page.set_words("purple trangle, red star")
+    assert page.view().unknown == {"purple trangle": 'unknown word "trangle": did you mean triangle or orange?'}
+    page.set_words("red star")
+    assert page.view().unknown == {}
+
+
 def test_a_threshold_of_a_word_is_its_own_and_stays_in_the_words(page):
     two = page.view().answers[1]
     page.set_threshold(two.word, min(1.0, two.presence + 0.001))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -239,6 +239,7 @@ class View:
         total, accepted, skipped: pictures in all, and with a decision.
         steps: corrections that can be taken back.
         words: the words as they are typed.
+        unknown: of words that the model cannot know, a line with near ones.
     """
 
     photo: int
@@ -255,6 +256,7 @@ class View:
     skipped: int
     steps: tuple[Step, ...]
     words: str
+    unknown: Mapping[str, str]
 
     @property
     def key(self) -> str:

@@ -125,7 +125,7 @@ function cardOf(card, index) {
   const presence = part('span', 'ov-presence', meter, card.presence.toFixed(2));
   presence.title = 'Presence: how likely the word is in the photo. The mark is the threshold.';
   const map = Object.assign(new Image(), {src: card.map, alt: `Map of ${card.word}`});
-  const button = part('button', 'ov-card', map, part('span', 'ov-text', name, presence, part('span', 'ov-why', card.reason)));
+  const button = part('button', 'ov-card', map, part('span', 'ov-text', name, presence, part('span', 'ov-unknown', card.unknown), part('span', 'ov-why', card.reason)));
   button.classList.toggle('ov-absent', !card.there);
   button.setAttribute('role', 'option');
   button.title = index < 9 ? `${index + 1}` : '';

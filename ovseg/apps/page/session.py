@@ -67,6 +67,7 @@ class PageSession:
         self._finder: MaskFinder | None = None
         self._classes: Classes | None = None
         self._settings: Settings = {}
+        self._unknown: dict[str, str] = {}
         self._place: int | None = None
         self._loaded: Loaded | None = None
         self._photo = secrets.randbelow(1 << 40)  # no number of an earlier process comes again
@@ -159,6 +160,11 @@ class PageSession:
             return
         finder = MaskFinder(self.model, self.segmenter, classes, self.options)
         self._settings = settings_of(finder, classes)
+        found = {
+            one: self.model.unknown_words(texts)
+            for one, texts in zip(classes.names, classes.texts, strict=True)
+        }
+        self._unknown = {one: "; ".join(map(str, unknown)) for one, unknown in found.items() if unknown}
         self._finder, self._classes = finder, classes
         if self._chosen not in finder.names:
             self._chosen = finder.names[0]
@@ -235,6 +241,7 @@ class PageSession:
             self.photos.count(SKIPPED),
             tuple(self._steps),
             "" if self._classes is None else shown_words(self._classes),
+            self._unknown,
         )
 
     def close(self) -> None:

@@ -25,7 +25,8 @@ QUALITY = {"photo": 88, "map": 80}
 class Card(TypedDict):
     """What is shown of one word.
 
-    ``said`` is "2 masks" or why there is none in short, ``reason`` the rest; ``map`` the address of a picture.
+    ``said`` is "2 masks" or why there is none in short, ``reason`` the rest; ``unknown`` says that the model
+    cannot know the word, with near ones; ``map`` is the address of a picture.
     """
 
     word: str
@@ -33,6 +34,7 @@ class Card(TypedDict):
     there: bool
     said: str
     reason: str
+    unknown: str
     presence: float
     threshold: float
     colour: str
@@ -119,7 +121,7 @@ def word_cards(view: View) -> list[Card]:
         return []
     small = thumbnail(view.shown)
     return [
-        _card(one, colour, as_address(draw_thumbnail(small, one), QUALITY["map"]), one.word == view.chosen)
+        _card(view, one, colour, as_address(draw_thumbnail(small, one), QUALITY["map"]))
         for one, colour in zip(view.answers, word_colours(view), strict=True)
     ]
 
@@ -175,14 +177,15 @@ def as_address(picture: NDArray[np.uint8], quality: int) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(kept.getvalue()).decode("ascii")
 
 
-def _card(one: Answer, colour: tuple[int, int, int], address: str, chosen: bool) -> Card:
+def _card(view: View, one: Answer, colour: tuple[int, int, int], address: str) -> Card:
     said, reason = verdict(one)
     return Card(
         word=one.word,
-        chosen=chosen,
+        chosen=one.word == view.chosen,
         there=bool(one.found),
         said=said,
         reason=reason,
+        unknown=view.unknown.get(one.word, ""),
         presence=round(one.presence, 4),
         threshold=one.wanted,
         colour="#{:02x}{:02x}{:02x}".format(*colour),
