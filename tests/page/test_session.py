@@ -357,7 +357,9 @@ def test_where_other_machines_look_only_files_inside_the_folder_are_shown(pages,
 
 def test_a_word_that_the_model_cannot_know_is_said_with_near_ones(page):
     page.set_words("purple trangle, red star")
-    assert page.view().unknown == {"purple trangle": 'unknown word "trangle": did you mean triangle or orange?'}
+    assert page.view().unknown == {
+        "purple trangle": 'unknown word "trangle": did you mean triangle or orange?'
+    }
     page.set_words("red star")
     assert page.view().unknown == {}
 

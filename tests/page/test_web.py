@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from itertools import islice
 from threading import Event
 
@@ -241,6 +243,14 @@ def test_more_requests_at_once_than_wait_are_refused(ask, served_session, monkey
         statuses = [one.result()[0] for one in islice(as_completed(asked, 60), 10)]
         freed.set()
     assert statuses == [503] * 10 and sorted(one.result()[0] for one in asked)[:2] == [200, 200]
+
+
+def test_connections_that_say_nothing_keep_nobody_out(ask):
+    host, _, port = ask.place.partition(":")
+    with ExitStack() as idle:
+        for _ in range(600):
+            idle.enter_context(socket.create_connection((host, int(port)), 10))
+        assert ask("POST", "/act", LOOK, JSON)[0] == 200
 
 
 # ------------------------------------------------------------------------------------------- what is asked for

@@ -11,9 +11,6 @@ from importlib.util import find_spec
 from ovseg.apps.page.session import PageSession
 from ovseg.errors import MissingPackageError, extra
 
-CONNECTIONS = 256
-"""Most simultaneous connections; further requests get status 503."""
-
 
 def check_packages() -> None:
     """Raise MissingPackageError where Starlette or uvicorn is missing."""
@@ -59,21 +56,12 @@ def served(
 
     from ovseg.apps.cli.serve import listening
     from ovseg.apps.page.desk import Desk
-    from ovseg.apps.page.web import Names, Routes
+    from ovseg.apps.page.web import UPLOAD_SECONDS, Names, Routes
+    from ovseg.apps.serve.connections import server_config
 
     with listening(host, port) as opened:
         routes = Routes(Desk(session, may_open=is_local(host)), Names.of(host, is_local(host), names))
-        config = uvicorn.Config(
-            routes.app(),
-            log_level="warning",
-            access_log=False,
-            ws="none",
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=5,
-            server_header=False,
-            proxy_headers=False,
-        )
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(server_config(routes.app(), UPLOAD_SECONDS))
         thread = threading.Thread(target=server.run, args=([opened],), name="ovseg-page", daemon=True)
         thread.start()
         try:

@@ -19,7 +19,7 @@ from ovseg.annotation.run.reading import Loaded, load
 from ovseg.apps.page.answers import Answer, Answered, SeenPicture, Step, View, answer_words, to_picture
 from ovseg.apps.page.photos import ACCEPTED, SKIPPED, Photos
 from ovseg.apps.page.screen import resized, shown_size
-from ovseg.apps.page.words import check_words_of_page, read_words, shown_words
+from ovseg.apps.page.words import check_words_of_page, read_words, shown_words, unknown_lines
 from ovseg.errors import OvsegError, UsageError, short_repr
 from ovseg.files.cache import ContentCache
 from ovseg.model import Model
@@ -160,11 +160,7 @@ class PageSession:
             return
         finder = MaskFinder(self.model, self.segmenter, classes, self.options)
         self._settings = settings_of(finder, classes)
-        found = {
-            one: self.model.unknown_words(texts)
-            for one, texts in zip(classes.names, classes.texts, strict=True)
-        }
-        self._unknown = {one: "; ".join(map(str, unknown)) for one, unknown in found.items() if unknown}
+        self._unknown = unknown_lines(self.model, classes)
         self._finder, self._classes = finder, classes
         if self._chosen not in finder.names:
             self._chosen = finder.names[0]

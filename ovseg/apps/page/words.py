@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from typing import TYPE_CHECKING
 
 from ovseg.annotation.classes import NOT, Classes, parse_classes
 from ovseg.errors import UsageError
 from ovseg.words.vocabulary import as_vocabulary, find_vocabulary, list_vocabularies
+
+if TYPE_CHECKING:
+    from ovseg.model import Model
 
 MOST_WORDS = 100
 """More words make a gallery that nobody looks through; ``ovseg annotate`` has no such bound."""
@@ -76,6 +80,14 @@ def shown_words(classes: Classes) -> str:
     if classes.negatives:
         lines.append(f"{NOT}: " + ", ".join(_quoted(text) for text in classes.negatives))
     return "\n".join(lines)
+
+
+def unknown_lines(model: Model, classes: Classes) -> dict[str, str]:
+    """For each class with a word that the model cannot know, a line that offers near words."""
+    found = {
+        name: model.unknown_words(texts) for name, texts in zip(classes.names, classes.texts, strict=True)
+    }
+    return {name: "; ".join(map(str, unknown)) for name, unknown in found.items() if unknown}
 
 
 def _quoted(text: str) -> str:

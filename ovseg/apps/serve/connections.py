@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -77,8 +77,10 @@ class Bounded(H11Protocol):
         self.clock = None if seconds is None else self.loop.call_later(seconds, self.abort)
 
 
-def server_config(app: FastAPI, seconds: float, connections: int = CONNECTIONS, head: float = HEAD) -> Config:
-    """Settings of uvicorn for an application of ``create_app``.
+def server_config(
+    app: Starlette, seconds: float, connections: int = CONNECTIONS, head: float = HEAD
+) -> Config:
+    """Settings of uvicorn for an application.
 
     uvicorn's own ``limit_concurrency`` also counts connections that say nothing: a few hundred of them would
     turn every request away, that for ``/health`` too.
