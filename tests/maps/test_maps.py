@@ -71,6 +71,11 @@ def test_maps_reach_both_ends_and_a_constant_map_is_zero():
     assert maps[0, 1].abs().max() == 0
 
 
+def test_weak_maps_are_normalised_and_rounding_is_not():
+    weak = torch.tensor([[[0.2, 0.2 + 1e-4]], [[0.2, 0.2 + 5e-7]]])
+    assert sim.min_max(weak).tolist() == [[[0, 1]], [[0, 0]]]
+
+
 @pytest.mark.parametrize("size", [(40, 56), (3, 4), (2, 9), (1, 1)], ids=str)
 def test_rows_of_a_resized_map_are_the_resized_maps(size):
     maps = torch.randn(3, 5, 7)
@@ -162,6 +167,8 @@ def test_the_area_rule_by_hand():
     assert kept_classes(labels, 4, 0, 0.05) == [0, 1, 2]
     assert kept_classes(labels, 4, None, 0.1) == [0, 1]  # without a background class all are foreground
     assert kept_classes(torch.zeros(5, dtype=torch.long), 2, 0, 0.1) == [0]
+    mostly = torch.tensor([0] * 900 + [1] * 91 + [2] * 9)  # the share is of the foreground, whatever the background
+    assert kept_classes(mostly, 3, 0, 0.05) == [0, 1, 2]
 
 
 # ------------------------------------------------------------------------------------------ windows

@@ -101,13 +101,33 @@ def test_each_prompt_set_comes_with_its_own_part_of_the_map():
     assert np.array_equal(first[low], second[low])
 
 
+def test_components_come_by_the_sum_of_the_map_on_them():
+    mask, values = np.zeros((3, 12), bool), np.zeros((3, 12), np.float32)
+    for columns, height in ((slice(0, 2), 0.9), (slice(3, 7), 0.6), (slice(8, 12), 0.7)):
+        mask[1, columns], values[1, columns] = True, height
+    first = [int(np.flatnonzero(one[1])[0]) for one in rules.components(mask, values, 0.1)]
+    assert first == [8, 3, 0]  # 2.8, 2.4, 1.8
+
+
+def test_positives_keep_away_from_the_border_of_their_component():
+    """On a square of 80 pixels all heights are equal, and only the depth tells the places apart."""
+    values = np.zeros((16, 24), np.float32)
+    values[4:12, 8:16] = 1
+    (found,) = component_points(values, (160, 240))
+    assert len(found.positives) == 3
+    inside = np.minimum(found.positives - [80, 40], [160, 120] - found.positives)
+    assert inside.min() > 15
+
+
 @pytest.mark.parametrize("size", [(160, 240), (1600, 2400), (37, 55)])
 @pytest.mark.parametrize("seed", range(5))
 def test_positives_lie_high_and_negatives_low_and_few(seed, size):
     rng = np.random.default_rng(seed)
     centres = [(rng.uniform(2, 22), rng.uniform(2, 14)) for _ in range(3)]
     values = blobs(*centres)
-    for prompts in component_points(values, size):
+    sets = component_points(values, size)
+    assert sets
+    for prompts in sets:
         assert 1 <= len(prompts.positives) <= 3 and 1 <= len(prompts.negatives) <= 4
         assert (prompts.xy >= 0).all() and (prompts.xy < [size[1], size[0]]).all()
         cells = (prompts.xy / [size[1] / 24, size[0] / 16]).astype(int)
