@@ -167,7 +167,9 @@ def test_the_area_rule_by_hand():
     assert kept_classes(labels, 4, 0, 0.05) == [0, 1, 2]
     assert kept_classes(labels, 4, None, 0.1) == [0, 1]  # without a background class all are foreground
     assert kept_classes(torch.zeros(5, dtype=torch.long), 2, 0, 0.1) == [0]
-    mostly = torch.tensor([0] * 900 + [1] * 91 + [2] * 9)  # the share is of the foreground, whatever the background
+    mostly = torch.tensor(
+        [0] * 900 + [1] * 91 + [2] * 9
+    )  # the share is of the foreground, whatever the background
     assert kept_classes(mostly, 3, 0, 0.05) == [0, 1, 2]
 
 
