@@ -78,6 +78,12 @@ def test_words_that_are_no_labels_are_named_in_one_line_and_others_are_answered(
     assert entry["result"] == [] and entry["error"].endswith("got 'zebra'")
 
 
+def test_unknown_words_are_named_with_near_ones(port, core, monkeypatch):
+    monkeypatch.setattr(core, "unknown", lambda texts: [f"unknown word in {texts}"])
+    entry, masks = entry_of(port, LABELS, words(f"{WORD}, zebra"))
+    assert entry["error"].endswith(f"got 'zebra'; unknown word in ['{WORD}']") and len(masks) > 0
+
+
 def test_predicted_values_are_the_texts_of_a_label(port):
     more = {"label_config": config(["x"]).replace('"x"', f'"thing" predicted_values="nothing such, {WORD}"')}
     for context in ((), (words(WORD),)):

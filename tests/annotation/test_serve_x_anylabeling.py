@@ -219,6 +219,22 @@ def test_commas_of_other_scripts_separate_words(port, comma):
     assert predict(port, text_prompt=f"{first}{comma}{second}") == plain
 
 
+def test_unknown_words_are_named_with_near_ones(port, core, monkeypatch, caplog):
+    from ovseg.clip.unknown import Unknown
+
+    assert "unknown" not in predict(port, text_prompt=WORD)["data"]
+    asked = []
+
+    def unknown(texts):
+        asked.extend(texts)
+        return [Unknown("bycicle", ("bicycle",))]
+
+    monkeypatch.setattr(type(core._setup.model), "unknown_words", lambda _, texts: unknown(texts))
+    answer = predict(port, text_prompt=", ".join(["bycicle", *(f"word{k}" for k in range(11))]))
+    assert answer["data"]["unknown"] == ['unknown word "bycicle": did you mean bicycle?']
+    assert "bycicle" in caplog.text and asked == ["bycicle", *(f"word{k}" for k in range(9))]
+
+
 def test_points_outside_all_rectangles_are_an_object_of_their_own(port, session):
     first = session.box(10, 10, 60, 60).masks[0]
     session.reset()

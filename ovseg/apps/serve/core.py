@@ -35,6 +35,8 @@ TEXTS_AT_ONCE = 16
 """New texts are encoded in groups of this size; between them the deadline is checked."""
 MOST_HELD = 1 << 30
 """Bytes of masks that the words of one request may hold, at a byte a pixel."""
+MOST_JUDGED = 10
+"""Texts of a person in which unknown words are looked for."""
 MOST_CLICKS = 200
 
 
@@ -167,6 +169,10 @@ class Core:
             if deadline is not None:
                 deadline.check(f"the encodings of {len(texts)} texts")
             self._setup.model.encode_text(texts[start : start + TEXTS_AT_ONCE], self.options.templates)
+
+    def unknown(self, texts: Sequence[str]) -> list[str]:
+        """A line for each word that the model cannot know, with near ones; the first ``MOST_JUDGED`` texts count."""
+        return [str(one) for one in self._setup.model.unknown_words(texts[:MOST_JUDGED])]
 
     def marked(self, picture: EncodedImage, marks: Marks, label: str) -> list[Region]:
         """The object that the marks describe.

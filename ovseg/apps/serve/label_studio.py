@@ -94,7 +94,7 @@ class LabelStudio:
         labelling = question.labelling
         content = read_content(data.get(labelling.key), self.sources, deadline, question.studio)
         picture = self.core.see(content)
-        unknown: list[str] = []
+        reasons: list[str] = []
         if question.drawn:
             regions = self._drawn(question, picture, task)
         elif question.words is None:
@@ -102,15 +102,18 @@ class LabelStudio:
         else:
             texts, unknown = texts_of(labelling, question.words)
             regions = self.core.words(picture, texts, deadline) if texts else []
+            if unknown:
+                said = ", ".join(map(described, unknown[:LISTED]))
+                reasons = [f"expected words of the labels {_listed(labelling)}; got {said}"]
+            reasons += self.core.unknown([text for row in texts.values() for text in row])
         scores = [one.score for one in regions if one.score is not None]
         entry: JsonObject = {
             "model_version": self.core.version,
             "score": round(sum(scores) / len(scores), 4) if scores else 0.0,
             "result": [part for one in regions for part in _results(picture, one, labelling)],
         }
-        if unknown:
-            said = ", ".join(map(described, unknown[:LISTED]))
-            entry["error"] = f"expected words of the labels {_listed(labelling)}; got {said}"
+        if reasons:
+            entry["error"] = "; ".join(reasons)
             log.warning("task %s: %s", _name(task), entry["error"])
         return entry
 

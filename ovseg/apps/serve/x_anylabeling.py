@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ovseg.masks.prompts import Click
 from ovseg.options.checks import check_number
 from ovseg.segmenters.prompts import Box
 
+log = logging.getLogger("ovseg.serve")
 MODEL = "ovseg"
 UNNAMED = "AUTOLABEL_OBJECT"
 """The label of an object that was drawn; X-AnyLabeling then asks for its name."""
@@ -96,7 +98,7 @@ def predict(core: Core, body: JsonObject, deadline: Deadline) -> JsonObject:
     except OvsegError as error:
         raise Refused(400, one_line(error)) from None
     try:
-        return {"success": True, "data": _data(asked, _shapes(core, asked, deadline))}
+        return {"success": True, "data": _data(core, asked, deadline)}
     except Late as error:
         raise Refused(504, one_line(error)) from None
     except ImageError as error:
@@ -152,25 +154,28 @@ def _read(body: JsonObject) -> _Asked:
     return _Asked(content, text, clicks, boxes, least, share)
 
 
-def _data(asked: _Asked, shapes: list[JsonObject]) -> JsonObject:
-    """Shapes for the client. A click adds to the image; for a text, the person's own switch decides."""
-    data: JsonObject = {"shapes": shapes, "description": ""}
-    return data if not (asked.clicks or asked.boxes) else {**data, "replace": False}
-
-
-def _shapes(core: Core, asked: _Asked, deadline: Deadline) -> list[JsonObject]:
+def _data(core: Core, asked: _Asked, deadline: Deadline) -> JsonObject:
+    """Shapes for the client. Marks add to the image; for a text, the person's own switch decides."""
     picture = core.see(asked.image)
+    data: JsonObject = {"shapes": [], "description": ""}
+    found: list[Region] = []
     if asked.clicks or asked.boxes:
-        found = []
+        data["replace"] = False
         for one in objects_of(asked.clicks, asked.boxes, picture.size):
             deadline.check("masks for all marks")
             found += core.marked(picture, one, UNNAMED)
     else:
-        found = core.words(picture, {word: [word] for word in _words(asked.text)}, deadline)
+        words = _words(asked.text)
+        found = core.words(picture, {word: [word] for word in words}, deadline)
+        unknown = core.unknown(words)
+        if unknown:
+            data["unknown"] = unknown
+            log.warning("text_prompt: %s", "; ".join(unknown))
     kept = [one for one in found if one.score is None or one.score >= asked.least]
-    return [
+    data["shapes"] = [
         shape for number, one in enumerate(kept, 1) for shape in _polygons(picture, one, number, asked.share)
     ]
+    return data
 
 
 def _words(text: str) -> list[str]:
