@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO
+from itertools import accumulate
 
 import numpy as np
 
@@ -35,8 +36,8 @@ TEXTS_AT_ONCE = 16
 """New texts are encoded in groups of this size; between them the deadline is checked."""
 MOST_HELD = 1 << 30
 """Bytes of masks that the words of one request may hold, at a byte a pixel."""
-MOST_JUDGED = 10
-"""Texts of a person in which unknown words are looked for."""
+JUDGED = 200
+"""Letters of a person's texts in which unknown words are looked for; near words take a while to find."""
 MOST_CLICKS = 200
 
 
@@ -171,8 +172,10 @@ class Core:
             self._setup.model.encode_text(texts[start : start + TEXTS_AT_ONCE], self.options.templates)
 
     def unknown(self, texts: Sequence[str]) -> list[str]:
-        """A line for each word that the model cannot know, with near ones; the first ``MOST_JUDGED`` texts count."""
-        return [str(one) for one in self._setup.model.unknown_words(texts[:MOST_JUDGED])]
+        """A line for each word that the model cannot know, with near ones, in the first ``JUDGED`` letters."""
+        ends = accumulate(map(len, texts))
+        judged = [text for text, end in zip(texts, ends, strict=True) if end <= JUDGED]
+        return [str(one) for one in self._setup.model.unknown_words(judged)]
 
     def marked(self, picture: EncodedImage, marks: Marks, label: str) -> list[Region]:
         """The object that the marks describe.
