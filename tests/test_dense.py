@@ -101,6 +101,7 @@ def test_a_result_does_not_keep_its_batch_alive():
     found = list(
         stream(MeanColours().encode_image, (4, 4), pictures(*[(8, 8)] * 4), patches, InputOptions(batch=4))
     )
+    assert len(found) == 4
     for dense in found:
         assert dense.scores.grid.untyped_storage().nbytes() == 3 * 4 * 4
 

@@ -39,6 +39,7 @@ def test_unions_are_those_of_pixels(one, other):
 
 
 def test_records_come_back_from_json(hard, tmp_path):
+    assert len(hard) == 3
     for record in hard:
         path = tmp_path / "one.json"
         path.write_text(json.dumps(record.describe()))

@@ -15,8 +15,8 @@ import ovseg.model.load
 from ovseg.apps.cli import app
 from ovseg.evaluation.data.scenes import make_scene
 
-NOTES = ("note: the embedded model", "warning: unknown word")
-"""Lines about "tiny", which knows about a hundred words."""
+NOTES = ("note: the embedded model", "warning: unknown word", "note: a name above 0", "note: scores are no")
+"""Lines about "tiny", which knows about a hundred words, and on the meaning of scores."""
 
 
 @cache

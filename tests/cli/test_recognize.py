@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ovseg.apps.cli.segment import ONE_NAME
+from ovseg.apps.cli.segment import ABOVE, ONE_NAME
 
 PLAIN = ("--templates", "plain")
 
@@ -14,7 +14,7 @@ PLAIN = ("--templates", "plain")
 def test_each_image_is_a_line_of_names_with_scores(run, picture, model):
     done = run("recognize", picture, "bricks, waves, gravel", "--top", "2")
     best = model.recognize(picture, "bricks, waves, gravel").best(2)
-    assert done.exit_code == 0 and not done.errors
+    assert done.exit_code == 0 and not done.errors and ABOVE in done.stderr
     assert done.stdout == f"{picture}: " + ", ".join(f"{name} {score:.3f}" for name, score in best) + "\n"
 
 

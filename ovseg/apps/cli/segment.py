@@ -23,7 +23,7 @@ from ovseg.apps.cli.inputs import (
 from ovseg.apps.cli.loading import check_models, encode_texts, little_known, load_model
 from ovseg.apps.cli.loop import Opened, Work, run_images
 from ovseg.apps.cli.outputs import beside, record_of_image, record_of_run
-from ovseg.apps.cli.shared import err, reported
+from ovseg.apps.cli.shared import reported
 from ovseg.errors import UsageError
 from ovseg.files.paths import shown
 from ovseg.options import ModelOptions, RecognitionOptions, SegmentOptions
@@ -119,10 +119,8 @@ def overlay(view: NDArray[np.uint8], found: LabelMap) -> NDArray[np.uint8]:
 
 
 ONE_NAME = "note: with a single name, the score compares it with the empty text (--surgery empty)"
-MEANING = (
-    "note: scores compare images and names, they are no probabilities; --scores softmax prints shares of 1 "
-    "among the names"
-)
+MEANING = "scores are no probabilities; --scores softmax prints shares of 1 among the names"
+ABOVE = f"note: a name above 0 fits the image better than the mean of the names, one below 0 worse; {MEANING}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +149,8 @@ def recognize(models: ModelOptions, options: RecognitionOptions, listing: Listin
         if options.surgery is None and len(given.names.flat) == 1:
             options = replace(options, surgery="empty")
             notes.append(ONE_NAME)
-        elif err.is_terminal:
-            notes.append(MEANING)
+        else:
+            notes.append(ABOVE if options.surgery_in_force == "label_set" else f"note: {MEANING}")
     model = load_model(models)
     from ovseg.maps.similarity import check_surgery
 
