@@ -178,7 +178,7 @@ def test_a_word_that_is_left_out_says_so_and_comes_back(page):
     before = masks(page.view())
     page.leave_out()
     answer = page.view().answers[0]
-    assert (answer.word, len(answer.found), answer.reason) == (word, 0, "you took it out of this photo")
+    assert (answer.word, len(answer.found), answer.reason) == (word, 0, "you left it out of this photo")
     page.leave_out()
     assert np.array_equal(masks(page.view())[word], before[word])
     page.undo()

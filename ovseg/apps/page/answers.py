@@ -1,7 +1,7 @@
-"""All words on one picture: map, presence and masks of each, as clicks have corrected them.
+"""The map, presence and masks of every word in one picture, corrected by clicks.
 
 An image goes through CLIP and through the segmenter's encoder once. What was decoded for a word with its
-clicks is kept, so that another word, a click or a step back costs only what is new.
+clicks is cached, so that another word, a click or an undo costs only what is new.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ovseg.masks.find import Question, answer, rivals_among
 from ovseg.masks.prompts import Click
 
 KEPT = 256
-"""Decoded answers that are kept of one picture, the least recently used goes first."""
+"""Most decoded answers that are cached for one picture; the least recently used one is evicted."""
 RIVALS = 3
-"""Everyday words that are named where a word is judged absent."""
+"""Most everyday words that are named for a word that is judged absent."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One correction: a click for a word, or without a click the word left out of this picture.
+    """One correction: a click for a word; or, without a click, leaving the word out of this picture.
 
     Attributes:
         word: the class's name.
@@ -43,17 +43,17 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What is known of one word in one picture.
+    """The results of one word in one picture.
 
     Attributes:
         word: the class's name.
         map: (h, w) float32 on the token grid, comparable between words.
         presence: how likely the word is in the picture, 0..1.
-        wanted: the presence from which on the word gets masks.
+        wanted: the least presence at which the word gets masks.
         found: its masks, without pixels that belong to another word.
         reason: why it has none, or None.
-        clicks: what was clicked for it.
-        left_out: the user said that it is not in the picture.
+        clicks: the clicks for it, in order.
+        left_out: whether the user left it out of the picture.
     """
 
     word: str
@@ -67,7 +67,7 @@ class Answer:
 
     @property
     def is_present(self) -> bool:
-        """Whether the model alone takes the word to be in the picture."""
+        """Whether the model finds the word in the picture, regardless of clicks."""
         return self.presence >= self.wanted
 
 
@@ -79,14 +79,14 @@ _Decoded: TypeAlias = "tuple[tuple[Found, ...], str]"
 
 @dataclass(frozen=True, eq=False)
 class SeenPicture:
-    """A picture that went through both encoders, and what was decoded of it."""
+    """A picture encoded by both models, and the masks decoded so far."""
 
     encoded: EncodedImage
     decoded: OrderedDict[_Key, _Decoded] = field(default_factory=OrderedDict)
 
 
 def steps_of(steps: Sequence[Step], word: str) -> tuple[tuple[Click, ...], bool]:
-    """The clicks of a word, and whether it is left out. Leaving out twice, or a click, takes it back.
+    """The clicks of a word, and whether it is left out. Leaving it out twice, or a later click, brings it back.
 
     >>> steps_of([Step("sky", (1, 2, True)), Step("sky")], "sky")
     (((1, 2, True),), True)
@@ -101,7 +101,7 @@ def steps_of(steps: Sequence[Step], word: str) -> tuple[tuple[Click, ...], bool]
 
 
 def answer_words(finder: MaskFinder, seen: SeenPicture, steps: Sequence[Step] = ()) -> list[Answer]:
-    """The answer to every word, in the order of the words; what is new is decoded in one call.
+    """Answer every word, in the order of the words; new masks are decoded in one call.
 
     Args:
         finder: the words, and both models.
@@ -132,7 +132,7 @@ def answer_words(finder: MaskFinder, seen: SeenPicture, steps: Sequence[Step] = 
 
 
 def to_picture(finder: MaskFinder, answers: Sequence[Answer], size: tuple[int, int]) -> Picture:
-    """The answers as a run keeps them; a corrected word's prompt holds its clicks: "sky; + 320 150"."""
+    """Convert answers to regions of a run; a corrected word's prompt holds its clicks: "sky; + 320 150"."""
     regions = []
     for word, one in zip(finder.asked.words, answers, strict=True):
         clicks = [f"{'+' if on else '-'} {x:g} {y:g}" for x, y, on in one.clicks]
@@ -148,7 +148,7 @@ def to_picture(finder: MaskFinder, answers: Sequence[Answer], size: tuple[int, i
 def _decode(
     finder: MaskFinder, seen: SeenPicture, asked: dict[int, tuple[Rated, Answer]]
 ) -> dict[int, _Decoded]:
-    """Masks of some words before pixels are shared out, each decoded once for the same clicks."""
+    """Masks of some words before shared pixels are assigned; the same clicks are decoded once."""
     among = rivals_among(finder.setup, [rated for rated, _ in asked.values()])
     others = tuple(one.word.texts for one in among)
     keys = {
@@ -168,9 +168,9 @@ def _decode(
 
 
 def _why_absent(one: Answer, better: Sequence[str]) -> str:
-    """Why a word has no masks: the user took it out, or other words fit the picture better."""
+    """Why a word has no masks: the user left it out, or its presence is too low."""
     if one.left_out:
-        return "you took it out of this photo"
+        return "you left it out of this photo"
     reason = f"presence {one.presence:.2f} is below {one.wanted:.2f}"
     return f"{reason}; everyday words that fit the photo better: {', '.join(better)}" if better else reason
 
@@ -189,7 +189,7 @@ def better_words(finder: MaskFinder, encoded: EncodedImage) -> list[list[str]]:
 
 
 def _without_shared(answers: list[Answer], size: tuple[int, int], steps: Sequence[Step]) -> list[Answer]:
-    """The answers where a pixel belongs to one word: to the word that was corrected last, or by the maps.
+    """Assign each pixel to one word: to the word that was corrected last, or else by the maps.
 
     What the user clicked wins over what the models say, and of two corrected words the later one wins.
     """
@@ -212,7 +212,7 @@ def _without_shared(answers: list[Answer], size: tuple[int, int], steps: Sequenc
         replace(
             one,
             found=tuple(kept.get(k, ())),
-            reason="its pixels belong to other words" if one.found and k not in kept else one.reason,
+            reason="all its pixels belong to other words" if one.found and k not in kept else one.reason,
         )
         for k, one in enumerate(answers)
     ]
@@ -224,22 +224,22 @@ def _last(order: Sequence[str], word: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What there is to see.
+    """Everything that the page shows.
 
     Attributes:
         photo: identifies the picture; a picture that is shown again has another number.
         picture: (H, W, 3) uint8 RGB, or None where there is none.
         shown: (h, w, 3), the same at the size of a screen.
         name: the picture's name, "" where there is none.
-        problem: why the picture cannot be shown, or None.
+        problem: why the picture cannot be read or encoded, or None.
         answers: one for each word.
         chosen: the word that clicks are for, or None.
         state: ``photos.OPEN``, ``ACCEPTED`` or ``SKIPPED``.
         place: the picture's number, from 1 on; 0 where there is none.
-        total, accepted, skipped: pictures in all, and with a decision.
-        steps: corrections that can be taken back.
+        total, accepted, skipped: the number of all pictures, of accepted and of skipped ones.
+        steps: the corrections that undo can take back, in order.
         words: the words as they are typed.
-        unknown: of words that the model cannot know, a line with near ones.
+        unknown: for words that the model cannot know, a line that offers near words.
     """
 
     photo: int
@@ -260,7 +260,7 @@ class View:
 
     @property
     def key(self) -> str:
-        """Changes with all that a user can change: picture, words, corrections, decisions, number of pictures."""
+        """A digest that differs after any change: of picture, words, corrections, decisions or number of pictures."""
         counts = (self.total, self.accepted, self.skipped)
         known = repr((self.photo, self.chosen, self.words, self.steps, counts))
         return hashlib.sha256(known.encode(errors="surrogatepass")).hexdigest()[:16]
@@ -268,7 +268,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """Answers, and what they are the answers to."""
+    """Answers, with the inputs that they were computed from."""
 
     finder: MaskFinder
     picture: NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""The requests of a page's tabs: each names an act, which the desk does, and gets the new state.
+"""Does what the tabs of a page ask for: each request names an act and gets the new state.
 
 Only what is in ``Desk.acts`` can be asked for. One request is worked on at a time, so that what is answered
 belongs together.

@@ -23,10 +23,10 @@ CHOICES, NEIGHBOURS = 21, 6
 
 
 def draw_view(view: View, what: str = MASKS) -> NDArray[np.uint8] | None:
-    """The photograph with what is known of it.
+    """Draw the photo with its masks, or with the map of the chosen word.
 
     Args:
-        view: what there is to see.
+        view: the current view.
         what: one of ``SHOWN``: the masks of all words, those of the chosen word stronger, with its clicks;
             the map of the chosen word; or the photograph alone.
 

@@ -1,8 +1,8 @@
-"""The photographs to go through and what was decided of each, kept as a run folder of ``ovseg annotate``.
+"""The photos of a page and the decision on each, kept in a run folder of ``ovseg annotate``.
 
-A picture that is accepted becomes a record and a row of the manifest, one that is skipped a row with that
-reason. So a page goes on where it was closed, ``ovseg convert`` and ``ovseg review`` read what was accepted,
-and ``ovseg annotate`` with the same settings does the rest.
+An accepted picture becomes a record and a row of the manifest, a skipped one a row with that reason. So the
+page goes on where it was closed, ``ovseg convert`` and ``ovseg review`` read what was accepted, and
+``ovseg annotate`` with the same settings does the rest.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from ovseg.options import FORMATS, FormatOptions
 from ovseg.options.checks import check_choice
 
 UPLOADS = "photos"
-"""Where pictures that are dropped onto the page are kept below the run folder."""
+"""The folder of added photos, below the run folder."""
 SKIPPED = "skipped on the page"
 ACCEPTED, OPEN = "accepted", "open"
 
 
 class Photos:
-    """The pictures of a page in order, and the run folder that holds what was decided.
+    """The pictures of a page, in order, and the run folder with the decisions.
 
     Args:
-        out: the run folder; it is made at the first decision.
-        known: what a run writes down besides its settings.
+        out: the run folder; it is created with the first decision or added photo.
+        known: what a run records besides its settings.
 
     Attributes:
         jobs: the pictures, in the order in which they are shown.
-        rows: what the manifest says of each, by stem.
+        rows: the manifest's rows, by stem.
 
     Raises:
         OvsegError: the run folder holds something else, or cannot be read.
@@ -65,7 +65,7 @@ class Photos:
     def open(
         self, folder: str | os.PathLike[str], recursive: bool = False, confined: bool = False
     ) -> list[str]:
-        """Show the images of a folder, in place of those of the folder before.
+        """Replace the pictures by the images of a folder; added photos stay.
 
         Args:
             folder: a folder, an image, a pattern or a list, as ``ovseg annotate`` takes it.
@@ -93,11 +93,11 @@ class Photos:
         return lines
 
     def upload(self, name: str, content: bytes) -> ImageFile:
-        """Keep a file as a picture of the run, once for the same name and content.
+        """Store a file as a picture of the run; the same name and content are stored once.
 
         Args:
-            name: the file's name; of a path the last part.
-            content: the file.
+            name: the file's name; only the last part of a path is used.
+            content: the bytes of the file.
 
         Raises:
             UsageError: the name has no ending of an image.
@@ -120,21 +120,21 @@ class Photos:
         return ACCEPTED if row.get("accepted") else OPEN
 
     def count(self, state: str) -> int:
-        """How many of the pictures are in a state."""
+        """The number of pictures in a state."""
         return sum(self.state(job) == state for job in self.jobs)
 
     def next_open(self, after: int = -1) -> int | None:
-        """The index of the next picture without a decision, from the start again after the last one."""
+        """The index of the next picture without a decision; after the last picture, the search starts over."""
         places = [*range(after + 1, len(self.jobs)), *range(min(after + 1, len(self.jobs)))]
         return next((place for place in places if self.state(self.jobs[place]) == OPEN), None)
 
     def steps(self, job: ImageFile) -> list[Step]:
-        """The corrections with which a picture was accepted."""
+        """The corrections that were stored when the picture was accepted."""
         kept = self.rows.get(job.stem, {}).get("steps")
         return [_read_step(one) for one in kept] if isinstance(kept, list) else []
 
     def accept(self, loaded: Loaded, found: Picture, steps: Sequence[Step], settings: Settings) -> None:
-        """Keep the regions of a picture. Everything is on the disk when this returns.
+        """Store the regions of a picture. Everything is on disk when this returns.
 
         Raises:
             UsageError: another run writes into the run folder.
@@ -148,13 +148,13 @@ class Photos:
         self._keep_row(run, {**loaded.row, **written, **decided})
 
     def skip(self, loaded: Loaded, settings: Settings) -> None:
-        """Leave a picture out of the results; a later look at it may accept it. Raises as ``accept``."""
+        """Leave a picture out of the results; it may be accepted later. Raises as ``accept``."""
         run = self._run_for(settings)
         written = run.rows.get(loaded.row["stem"], {}).get("formats", [])
         self._keep_row(run, {"error": SKIPPED, **loaded.row, "skipped": True, "formats": written})
 
     def export(self, formats: Sequence[str], options: FormatOptions | None = None) -> Outcome:
-        """Write label files of all accepted pictures, each format in a folder of its name in the run folder.
+        """Write label files of all accepted pictures, each format into a folder of its name in the run folder.
 
         Raises:
             UsageError: a format is unknown or cannot hold the words, or nothing was accepted.
@@ -175,18 +175,18 @@ class Photos:
         return outcome
 
     def leftovers(self) -> list[str]:
-        """Pictures that were skipped after label files of them had been written, which are still there."""
+        """Names of pictures that were skipped after an export, whose label files still exist."""
         return [str(row["name"]) for row in self.rows.values() if row.get("skipped") and row.get("formats")]
 
     def close(self) -> None:
-        """Bring everything to the disk and let another run into the folder."""
+        """Write everything to disk and release the run folder."""
         if self._run is not None:
             self._rows = dict(self._run.rows)
             run, self._run = self._run, None
             run.__exit__()
 
     def _add(self, jobs: Sequence[ImageFile]) -> None:
-        """Take images into the list, each with the stem that it had before."""
+        """Append images; those that the run knows keep their stems."""
         listed: dict[str, Row] = {
             job.stem: {"stem": job.stem, "name": job.name, "image": str(job.path)} for job in self.jobs
         }
@@ -202,7 +202,7 @@ class Photos:
         return [ImageFile(path.absolute(), path.name, without_ending(path.name)) for path in files]
 
     def _keep(self, stem: str, ending: str, content: bytes) -> ImageFile:
-        """A file below the run folder with this content; one that is there already is taken."""
+        """Write a file of this content below the run folder, unless it exists already."""
         folder = make_folder(self.out / UPLOADS)
         if folder.is_symlink():
             raise UsageError(f"expected a folder for photos, {shown(folder)} is a link")
@@ -239,12 +239,12 @@ class Photos:
 def find_photos(
     folder: str | os.PathLike[str], recursive: bool, out: Path
 ) -> tuple[list[ImageFile], list[str]]:
-    """The images of a folder, and a line for whatever was left out.
+    """Find the images of a folder.
 
     Args:
         folder: a folder, an image, a pattern or a list, as ``ovseg annotate`` takes it.
         recursive: with the folders in it.
-        out: the run folder; what lies in it is no input.
+        out: the run folder; files in it are excluded.
 
     Raises:
         UsageError: it does not exist, or there is no image in it.
@@ -258,9 +258,9 @@ def find_photos(
 
 
 def inside_folder(found: Sequence[ImageFile], folder: str | os.PathLike[str]) -> list[ImageFile]:
-    """The images whose files lie, links followed, in the folder, or in that in which a pattern begins.
+    """Drop images whose files, once links are followed, lie outside the folder or that in which a pattern begins.
 
-    An image that was named itself, or in a list, is taken as it is.
+    Images that were named one by one or in a list are kept.
     """
     root = Path(expand(os.fspath(folder).strip()))
     while not os.path.lexists(root) and glob.has_magic(str(root)):
@@ -272,7 +272,7 @@ def inside_folder(found: Sequence[ImageFile], folder: str | os.PathLike[str]) ->
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Whether a path is a file, no link, of this content."""
+    """Whether a path is a regular file, not a link, with this content."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size != len(content):
         return False
     try:
@@ -282,12 +282,12 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _as_row(step: Step) -> list[object]:
-    """A step as the manifest's row holds it."""
+    """Convert a step to the form in the manifest."""
     return [step.word] if step.click is None else [step.word, step.click[0], step.click[1], step.click[2]]
 
 
 def _read_step(kept: object) -> Step:
-    """The step that ``_as_row`` wrote. Raises OvsegError for anything else."""
+    """Parse what ``_as_row`` wrote. Raises OvsegError for anything else."""
     match kept:
         case [str(word)]:
             return Step(word)

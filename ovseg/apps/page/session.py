@@ -1,4 +1,4 @@
-"""What the page shows and what its buttons do, without a browser."""
+"""The state of a page and what its buttons do, without a browser."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ovseg.segmenters.prompts import check_point
 
 
 class PageSession:
-    """The pictures, the words and the corrections of a page, for one thread at a time.
+    """Pictures, words and corrections of a page. Use it from one thread at a time.
 
     A method that raises has changed nothing.
 
@@ -81,7 +81,7 @@ class PageSession:
     def open_folder(
         self, folder: str | os.PathLike[str], recursive: bool = False, confined: bool = False
     ) -> list[str]:
-        """Show the first picture of a folder that has no decision yet; see ``Photos.open``.
+        """Show the first picture of a folder without a decision; see ``Photos.open``.
 
         Returns:
             A line for whatever was left out.
@@ -99,19 +99,19 @@ class PageSession:
         return lines
 
     def upload(self, name: str, content: bytes, show: bool = True) -> None:
-        """Keep a picture in the run folder, and show it. Raises as ``Photos.upload``.
+        """Store a picture in the run folder and show it. Raises as ``Photos.upload``.
 
         Args:
             name: the file's name, with an ending of an image.
             content: the file.
-            show: False keeps the picture that is shown now.
+            show: whether the page moves to the new picture.
         """
         job = self.photos.upload(name, content)
         if show or self._place is None:
             self._go(self.photos.jobs.index(job))
 
     def move(self, by: int) -> None:
-        """Show the picture so many places further on, or back, without a decision on this one."""
+        """Show the picture ``by`` places further, or back if negative, without a decision on this one."""
         self._current()
         place = (self._place or 0) + by
         if not 0 <= place < len(self.photos.jobs):
@@ -119,7 +119,7 @@ class PageSession:
         self._go(place)
 
     def accept(self) -> None:
-        """Keep the masks of this picture and show the next one that has no decision.
+        """Store the masks of this picture and show the next one without a decision.
 
         Raises:
             UsageError: there is no picture, or there are no words.
@@ -135,7 +135,7 @@ class PageSession:
         self._advance()
 
     def skip(self) -> None:
-        """Leave this picture out of the results and show the next one that has no decision.
+        """Leave this picture out of the results and show the next one without a decision.
 
         Raises:
             UsageError: there is no picture, or there are no words.
@@ -147,10 +147,10 @@ class PageSession:
         self._advance()
 
     def set_words(self, words: str | Classes) -> None:
-        """Ask for these words in place of those before; corrections stay.
+        """Replace the words; corrections are kept.
 
         Args:
-            words: what is typed, as ``read_words`` reads it, or a class list.
+            words: text as ``read_words`` parses it, or a class list.
 
         Raises:
             UsageError: there is none, there are too many, or one is too long.
@@ -166,7 +166,7 @@ class PageSession:
             self._chosen = finder.names[0]
 
     def set_threshold(self, word: str, threshold: float) -> None:
-        """Give a word masks from this presence on, 0..1; the words that are shown then say so.
+        """Set the least presence, 0..1, at which a word gets masks; it becomes part of the typed words.
 
         Raises:
             UsageError: it is none of the words, or the threshold is outside 0..1.
@@ -176,12 +176,12 @@ class PageSession:
         self.set_words(self._classes.with_thresholds({word: threshold}))
 
     def choose(self, word: str) -> None:
-        """Let clicks be for this word. Raises UsageError where it is none of the words."""
+        """Choose the word that clicks apply to. Raises UsageError if it is not one of the words."""
         self._check_word(word)
         self._chosen = word
 
     def click(self, x: float, y: float, foreground: bool = True) -> None:
-        """Add a click for the chosen word, and decode its masks again.
+        """Add a click for the chosen word and decode its masks again.
 
         Args:
             x, y: in pixels of the picture.
@@ -198,23 +198,23 @@ class PageSession:
         self._step(Step(str(self._chosen), (*place, bool(foreground))))
 
     def leave_out(self) -> None:
-        """The chosen word is not in this picture; once more takes this back. Raises UsageError."""
+        """Leave the chosen word out of this picture; a second call brings it back. Raises UsageError."""
         self._current()
         self._ready()
         self._step(Step(str(self._chosen)))
 
     def undo(self) -> None:
-        """Take back the last correction of this picture. Raises UsageError where there is none."""
+        """Take back the last correction of this picture. Raises UsageError if there is none."""
         if not self._steps:
             raise UsageError("there is nothing to undo on this photo")
         self._steps = self._steps[:-1]
 
     def export(self, formats: Sequence[str], options: FormatOptions | None = None) -> Outcome:
-        """Write label files of everything accepted; see ``Photos.export``, whose errors it raises."""
+        """Write label files of all accepted pictures; see ``Photos.export``."""
         return self.photos.export(formats, options)
 
     def view(self, with_answers: bool = True) -> View:
-        """What there is to see now; without answers nothing is computed.
+        """The current view. Without answers, nothing is computed.
 
         Raises:
             OvsegError: the picture cannot be encoded.
@@ -241,7 +241,7 @@ class PageSession:
         )
 
     def close(self) -> None:
-        """Let another run into the run folder."""
+        """Release the run folder."""
         self.photos.close()
 
     def _go(self, place: int) -> None:
@@ -253,7 +253,7 @@ class PageSession:
         self._photo += 1
 
     def _advance(self) -> None:
-        """The next picture without a decision; this one again where there is none."""
+        """Show the next picture without a decision; stay here if there is none."""
         following = self.photos.next_open(self._place if self._place is not None else -1)
         if following is not None:
             self._go(following)
@@ -282,7 +282,7 @@ class PageSession:
             raise
 
     def _answers(self) -> tuple[Answer, ...]:
-        """The answers for what is set now; computed again only where that has changed."""
+        """The answers for the current words, picture and corrections, computed once."""
         if self._finder is None or self._loaded is None or self._loaded.picture is None:
             return ()
         finder, picture, steps = self._finder, self._loaded.picture, tuple(self._steps)

@@ -1,4 +1,4 @@
-"""What the browser is told of a view, as JSON. Every text in it is shown as text, never read as HTML."""
+"""A view as the JSON that browsers get. They show every text in it as text, never as HTML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUALITY = {"photo": 88, "map": 80}
 
 
 class Card(TypedDict):
-    """What is shown of one word.
+    """The card of one word.
 
     ``said`` is "2 masks" or why there is none in short, ``reason`` the rest; ``unknown`` says that the model
     cannot know the word, with near ones; ``map`` is the address of a picture.
@@ -42,7 +42,7 @@ class Card(TypedDict):
 
 
 class State(TypedDict):
-    """What is shown.
+    """All that a tab shows.
 
     Attributes:
         key, photo: see ``View``; what a tab asks for carries them, so that nothing is done to something unseen.
@@ -81,7 +81,7 @@ def state_of(
     """The state of a view.
 
     Args:
-        view: what there is to see.
+        view: the current view.
         what: what lies over the photo, one of ``drawing.SHOWN``.
         line: what happened.
         failed: whether that is an error.
@@ -127,7 +127,7 @@ def word_cards(view: View) -> list[Card]:
 
 
 def verdict(answer: Answer) -> tuple[str, str]:
-    """What is said of a word, and its reason.
+    """The result of a word in short, and its reason.
 
     >>> verdict(Answer("cow", np.zeros((1, 1), np.float32), 0.02, 0.5, (), "presence 0.02 is below 0.50"))
     ('not here', 'presence 0.02 is below 0.50')

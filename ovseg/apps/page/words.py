@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from ovseg.model import Model
 
 MOST_WORDS = 100
-"""More words make a gallery that nobody looks through; ``ovseg annotate`` has no such bound."""
+"""Most words on the page: nobody looks through more cards. ``ovseg annotate`` has no such bound."""
 _SPECIAL = re.compile(r'[:#"\n]|>=|,')
 
 
 def read_words(text: str) -> Classes:
-    """The words of a text field.
+    """Parse the words of the text field.
 
     Args:
         text: one line of words with commas between them; the name of a vocabulary; or lines of a class list
@@ -46,7 +46,7 @@ def read_words(text: str) -> Classes:
 
 
 def check_words_of_page(classes: Classes) -> Classes:
-    """The classes themselves where the page can show them. Raises UsageError."""
+    """Return the classes if the page can show them. Raises UsageError."""
     if not classes.objects:
         raise UsageError("expected a word besides 'background', got none")
     if len(classes.objects) > MOST_WORDS:
@@ -58,7 +58,7 @@ def check_words_of_page(classes: Classes) -> Classes:
 
 
 def shown_words(classes: Classes) -> str:
-    """The text from which ``read_words`` reads the same classes: on one line where that is possible.
+    """The text that ``read_words`` parses into the same classes, on one line if possible.
 
     >>> shown_words(read_words("sky,tree"))
     'sky, tree'
