@@ -65,24 +65,25 @@ class Desk:
             asked: "act" and its values; "what" lies over the photo; "key" and "photo" of the state that the
                 tab shows.
         """
+        name, what = str(asked.get("act")), asked.get("what")
+
+        def act() -> str:
+            self._check(asked, name)
+            return self.acts[name](asked)
+
         with self._lock:
-            what = asked.get("what")
-            return self._answered(
-                asked, lambda name: self.acts[name](asked), str(what) if what in SHOWN else MASKS
-            )
+            return self._answered(name, act, str(what) if what in SHOWN else MASKS)
 
     def upload(self, name: str, content: bytes, show: bool) -> State:
         """Keep a photo, and show it."""
         with self._lock:
-            return self._answered(
-                {"act": "upload"}, lambda _: self._do(self.session.upload, name, content, show)
-            )
+            return self._answered("upload", lambda: self._do(self.session.upload, name, content, show))
 
-    def _answered(self, asked: Asked, act: Callable[[str], str], what: str = MASKS) -> State:
-        line, failed, name, may_open = "", False, str(asked.get("act")), "open" in self.acts
+    def _answered(self, name: str, act: Callable[[], str], what: str = MASKS) -> State:
+        """The state after an act; what the act raises is its line."""
+        line, failed, may_open = "", False, "open" in self.acts
         try:
-            self._check(asked, name)
-            line = act(name)
+            line = act()
         except Exception as error:
             line, failed = reason(error), True
         pending = name in MOVING and not failed
@@ -95,8 +96,6 @@ class Desk:
 
     def _check(self, asked: Asked, name: str) -> None:
         """Raise UsageError for an unknown act, and for one on something that has changed since the tab saw it."""
-        if name == "upload":
-            return
         if name not in self.acts:
             raise UsageError(f"expected one of {', '.join(self.acts)}, got {short_repr(name)}")
         if name == "look":
