@@ -149,7 +149,7 @@ ASSETS = (
         SMALL,
         1,
         "small_segmenter.safetensors",
-        "0f5776c677a61ffb27c09b501f8237e9526f7b3091c4a6177ad3de34799266b9",
+        "33414a89aaca0a26609a1229dd8c59ba5aa91dad9f347a7046e7564d24c0b751",
     ),
     _asset(
         "segmenter",
