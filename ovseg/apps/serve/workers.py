@@ -167,6 +167,8 @@ class _Job:
         self._worker = worker
         try:
             self.future.set_result(self._call())
+        except Overrun:
+            self.future.set_exception(Overrun())  # without the traceback, which holds the request's images
         except BaseException as error:
             self.future.set_exception(error)
         finally:
