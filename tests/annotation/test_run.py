@@ -413,7 +413,29 @@ def test_digest_and_picture_are_of_one_content(tmp_path, monkeypatch):
         return decode(*args)
 
     monkeypatch.setattr(reading, "decode", written)
-    assert "was changed while it was read" in reading.load(image).row["error"]
+    changed = reading.load(image).row
+    assert "was changed while it was read" in changed["error"] and changed["again"] is True
+
+
+@pytest.mark.parametrize(
+    "error, said, again",
+    [
+        (MemoryError(), "not enough memory to read it", True),
+        (OSError(5, "Input/output error"), "expected to read", True),
+        (ValueError("of another package"), "unexpected ValueError: of another package", None),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(tmp_path, monkeypatch, error, said, again):
+    save(tmp_path / "a.png")
+    (image,), _ = find_inputs([tmp_path / "a.png"])
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(reading, "decode", fail)
+    loaded = reading.load(image)
+    assert loaded.picture is None and loaded.row["error"].startswith(said)
+    assert loaded.row.get("again") is again
 
 
 # -------------------------------------------------------------------------------- what strangers wrote

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ovseg.errors import UsageError
+from ovseg.maps import recognition
 from ovseg.maps import similarity as sim
 from ovseg.maps.labels import kept_classes, label_map, merge_synonyms, probabilities
 from ovseg.maps.recognition import recognizer
@@ -127,6 +128,18 @@ def test_recognition_is_surgery_on_the_class_token(reference, surgery, scale, wa
 
 
 # ------------------------------------------------------------------------------------------- labels
+
+
+def test_presence_by_hand():
+    """Places and image at even odds with the rivals: log of a half times a half, from the border."""
+    places, images = np.array([[0.2, 0.5], [0.2, 0.1]]), np.array([[0.3, 0.3]])
+    at_places, at_images = np.array([0.2, 0.2]), np.array([0.3])
+    found = recognition.presences(places, images, at_places, at_images, 10.0)
+    even = 1 / (1 + np.exp(-(np.log(0.25) - recognition.BORDER) / recognition.WIDTH))
+    higher = 1 / (1 + np.exp(-3.0))  # the best place of the second text is 0.3 above its level
+    wanted = 1 / (1 + np.exp(-(np.log(higher / 2) - recognition.BORDER) / recognition.WIDTH))
+    np.testing.assert_allclose(found, [even, wanted])
+    np.testing.assert_allclose(recognition.sigmoid_presences(np.array([[0.1], [0.3]]), 10.0, -3.0), [0.5])
 
 
 def test_the_best_text_stands_for_its_class():
