@@ -139,6 +139,11 @@ def test_presence_by_hand():
     higher = 1 / (1 + np.exp(-3.0))  # the best place of the second text is 0.3 above its level
     wanted = 1 / (1 + np.exp(-(np.log(higher / 2) - recognition.BORDER) / recognition.WIDTH))
     np.testing.assert_allclose(found, [even, wanted])
+    many = np.linspace(0, 1, 100)[:, None]  # the best 2 of 100 places are averaged
+    found = recognition.presences(many, np.zeros((1, 1)), np.full(100, 0.9), np.zeros(1), 10.0)
+    best = np.mean(1 / (1 + np.exp(-10 * (many[-2:, 0] - 0.9))))
+    wanted = (np.log(best / 2) - recognition.BORDER) / recognition.WIDTH
+    np.testing.assert_allclose(found, [1 / (1 + np.exp(-wanted))])
     np.testing.assert_allclose(recognition.sigmoid_presences(np.array([[0.1], [0.3]]), 10.0, -3.0), [0.5])
 
 
