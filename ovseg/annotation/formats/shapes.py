@@ -169,8 +169,9 @@ def edge_polygons(mask: NDArray[np.bool_]) -> list[list[Point]]:
     >>> edge_polygons(np.array([[False, True]]))
     [[(1, 0), (2, 0), (2, 1), (1, 1)]]
     """
-    doubled = mask.repeat(2, axis=0).repeat(2, axis=1)  # now pixel x has the centres 2x and 2x + 1
-    return _polygons([[_along_edges(ring) for ring in part] for part in _parts(doubled)])
+    box, corner = _box(mask)
+    doubled = box.repeat(2, axis=0).repeat(2, axis=1)  # now pixel x has the centres 2x and 2x + 1
+    return _polygons([[_along_edges(ring) + corner for ring in part] for part in _parts(doubled)])
 
 
 def centre_polygons(mask: NDArray[np.bool_]) -> list[list[Point]]:
@@ -188,7 +189,8 @@ def centre_polygons(mask: NDArray[np.bool_]) -> list[list[Point]]:
     >>> centre_polygons(np.array([[False, True, True]]))
     [[(1, 0), (2, 0)]]
     """
-    return _polygons(_parts(mask))
+    box, corner = _box(mask)
+    return _polygons([[ring + corner for ring in part] for part in _parts(box)])
 
 
 def join_rings(rings: list[NDArray[np.int32]]) -> NDArray[np.int32]:
@@ -205,11 +207,22 @@ def join_rings(rings: list[NDArray[np.int32]]) -> NDArray[np.int32]:
     return joined
 
 
+def _box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+    """The part of a mask that has pixels, and its corner (x, y): outlines cost as much as the object is large."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return mask[:0, :0], np.zeros(2, np.int32)
+    top, left = rows[0], columns[0]
+    return mask[top : rows[-1] + 1, left : columns[-1] + 1], np.array([left, top], np.int32)
+
+
 def _parts(mask: NDArray[np.bool_]) -> list[list[NDArray[np.int32]]]:
     """The outline of each part through pixel centres, followed by those of its holes.
 
     Parts are connected by sides or corners.
     """
+    if not mask.size:
+        return []
     found, tree = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = [ring.reshape(-1, 2).astype(np.int32) for ring in found]
     parts: dict[int, list[NDArray[np.int32]]] = {
