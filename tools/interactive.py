@@ -156,6 +156,7 @@ def run(args: argparse.Namespace) -> None:
     )
     options |= {"refine": True} if args.refine else {}
     if args.words:
+        options["keep_apart"] = not args.no_keep_apart
         run_words(args, model, segmenter, options)
         return
     everything = {}
@@ -194,6 +195,7 @@ def main() -> None:
     )
     parser.add_argument("--truth", action="store_true", help="prompts made from the true masks")
     parser.add_argument("--words", action="store_true", help="the labels of a picture asked for together")
+    parser.add_argument("--no-keep-apart", action="store_true", help="each word as if alone (--words)")
     parser.add_argument("--regions", type=int, help="at most this number of regions of each set")
     parser.add_argument("--limit", type=int, help="at most this number of images of each set")
     known = [m for m in METHODS if "_normalised" not in m]
