@@ -25,7 +25,7 @@ COMMANDS = {
     "page": ("page", "Open a page for words and clicks: look at masks, correct, accept and export them."),
     "review": (
         "annotate",
-        "Compare a run with ground truth: IoU, precision and recall of each class, better thresholds.",
+        "Compare a run with ground truth: IoU, precision and recall of each class, confusion, better thresholds.",
     ),
     "convert": (
         "annotate",
