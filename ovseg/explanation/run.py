@@ -129,7 +129,7 @@ def compare(
     options: ExplainOptions | None = None,
     **choices: Unpack[ExplainChoices],
 ) -> Compared:
-    """Compute several explanations of one image; those that use gradients share one forward pass.
+    """Compute several explanations of one image; those that use gradients and resize positions alike share a pass.
 
     Args:
         model, image, texts, options, choices: as in ``explain``.

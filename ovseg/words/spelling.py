@@ -48,8 +48,8 @@ def split_words(text: str) -> list[str]:
 def is_word(word: str) -> bool:
     """Whether a word in lower case is English.
 
-    >>> [is_word(word) for word in ("bicycle", "sunsets", "jogger", "bycicle", "fahrrad")]
-    [True, True, True, False, False]
+    >>> [is_word(word) for word in ("bicycle", "sunsets", "bycicle", "fahrrad")]
+    [True, True, False, False]
     """
     if len(word) > LONG:
         return False
