@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from ovseg.clip.plain import Clip
-from ovseg.words.spelling import LONG, class_words, is_word, near_words, split_words
+from ovseg.words.spelling import LONG, class_words, english, is_word, near_words, split_words
 
 if TYPE_CHECKING:
     from ovseg.clip.loaded import LoadedClip
@@ -67,7 +67,7 @@ def unknown_words(encoder: TextEncoder, texts: Iterable[str]) -> list[Unknown]:
     """
     loaded = encoder.loaded
     tokenizer: Any = getattr(loaded.tokenizer, "own", loaded.tokenizer)
-    if not hasattr(tokenizer, "sot_token_id"):
+    if not hasattr(tokenizer, "sot_token_id") or not english():
         return []
     words = dict.fromkeys(word for text in texts for word in split_words(text))
     unknown = [word for word in words if not _is_known(loaded, tokenizer, word)]

@@ -91,15 +91,24 @@ def class_words() -> frozenset[str]:
 
 @cache
 def english() -> frozenset[str]:
-    """All words of the lists. Names of several words count by their definitions only: they hold foreign ones."""
+    """All words of the lists; none where timm's are not found, since the class lists alone are too few to judge by.
+
+    Names of several words count by their definitions only: they hold foreign ones.
+    """
     spec = find_spec("timm")
     assert spec is not None and spec.origin is not None  # timm is a dependency
     folder = Path(spec.origin).parent / "data" / "_info"
     words = set(class_words())
-    for line in (folder / "imagenet_synset_to_lemma.txt").read_text(encoding="utf-8").splitlines():
+    try:
+        lemmas, definitions = (
+            (folder / f"imagenet_synset_to_{name}.txt").read_text(encoding="utf-8")
+            for name in ("lemma", "definition")
+        )
+    except FileNotFoundError:  # these files are no part of timm's interface
+        return frozenset()
+    for line in lemmas.splitlines():
         names = fold(line.partition("\t")[2]).split(", ")
         words.update(name for name in names if _LETTERS.fullmatch(name))
-    definitions = (folder / "imagenet_synset_to_definition.txt").read_text(encoding="utf-8")
     for line in definitions.splitlines():
         words.update(_LETTERS.findall(fold(line.partition("\t")[2])))
     return frozenset(words)

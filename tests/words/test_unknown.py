@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -142,3 +143,12 @@ def test_long_words_are_no_words(monkeypatch):
 def test_words_are_split_at_everything_but_letters():
     assert split_words("person+dog, T-shirt (2 of) naïve_cats") == ["person", "dog", "shirt", "naive", "cats"]
     assert split_words("кошка 猫 über") == ["кошка", "über"]
+
+
+def test_without_timms_lists_no_word_is_judged(small, monkeypatch, tmp_path):
+    assert small.unknown_words(["bycicle"])
+    nowhere = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(spelling, "find_spec", lambda name: nowhere)
+    assert spelling.english.__wrapped__() == frozenset()
+    monkeypatch.setattr(unknown, "english", spelling.english.__wrapped__)
+    assert small.unknown_words(["bycicle"]) == []
