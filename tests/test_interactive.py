@@ -19,7 +19,9 @@ TOOL = Path(__file__).parents[1] / "tools" / "interactive.py"
 def tool():
     spec = importlib.util.spec_from_file_location("interactive_tool", TOOL)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TOOL.parent))  # as for a script: its neighbours can be imported
+        spec.loader.exec_module(module)
     return module
 
 
