@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
 
@@ -274,8 +274,8 @@ def method(
     """
 
     def register(form: Form) -> Form:
-        made = Method(name, form, blocks, paths, residual, ffn, resize, source, class_token_weight, attention)
-        add_method(replace(made, whole=whole))
+        rest = (source, class_token_weight, attention, whole)
+        add_method(Method(name, form, blocks, paths, residual, ffn, resize, *rest))
         return form
 
     return register

@@ -67,10 +67,12 @@ def unknown_words(encoder: TextEncoder, texts: Iterable[str]) -> list[Unknown]:
     """
     loaded = encoder.loaded
     tokenizer: Any = getattr(loaded.tokenizer, "own", loaded.tokenizer)
-    if not hasattr(tokenizer, "sot_token_id") or not english():
+    if not hasattr(tokenizer, "sot_token_id"):
         return []
     words = dict.fromkeys(word for text in texts for word in split_words(text))
     unknown = [word for word in words if not _is_known(loaded, tokenizer, word)]
+    if unknown and not english():  # nothing to judge by
+        return []
     return [
         Unknown(word, _near(encoder, tokenizer, word) if place < MOST else (), is_word(word))
         for place, word in enumerate(unknown)

@@ -23,7 +23,7 @@ from ovseg.options import MAP_THRESHOLDS, RIVALS, MaskOptions
 from ovseg.results.base import ImageFeatures
 from ovseg.segmenters.base import Embedding, Segmenter
 from ovseg.words.names import check_name, fold, in_order, split_text
-from ovseg.words.rivals import meant
+from ovseg.words.rivals import likeness_of_rivals, meant
 from ovseg.words.vocabulary import Vocabulary, as_vocabulary
 
 
@@ -197,14 +197,15 @@ class Asked:
         texts = list(dict.fromkeys([*(text for word in words for text in word.texts), *rivals, ""]))
         features = setup.model.encode_text(texts, setup.options.templates, progress)
         rows = {text: row for row, text in enumerate(texts)}
-        chosen = {fold(text) for text in negatives}
-        everyday = [text for text in rivals if setup.options.rivals == RIVALS and fold(text) not in chosen]
+        chosen = {fold(text) for text in (negatives if setup.options.rivals == RIVALS else rivals)}
+        everyday = [text for text in rivals if fold(text) not in chosen]
         values = features.cpu().numpy()
         among = values[[rows[text] for text in everyday]]
+        likeness, bar = values @ among.T, likeness_of_rivals(among)
         competing = {}
         for word in words:
             no_rivals = {fold(text) for text in word.texts}
-            no_rivals |= meant(word.texts, everyday, values[[rows[text] for text in word.texts]], among)
+            no_rivals |= meant(word.texts, everyday, likeness[[rows[text] for text in word.texts]], bar)
             competing[word.texts] = tuple(rival for rival in rivals if fold(rival) not in no_rivals)
         return cls(tuple(words), rivals, rows, features, competing)
 

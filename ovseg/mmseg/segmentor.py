@@ -27,7 +27,7 @@ from ovseg.mmseg.transforms import ClipPreProcessor
 from ovseg.model import Model
 from ovseg.model.engine import classify, stream
 from ovseg.options import LoadOptions, ModelOptions, Plain, SegmentOptions
-from ovseg.options.checks import AUTO, check_flag
+from ovseg.options.checks import check_flag
 from ovseg.options.fields import check_known
 from ovseg.results.figures import palette
 from ovseg.weights.checkpoints import fitted
@@ -91,9 +91,7 @@ class OpenVocabularySegmentor(BaseSegmentor):
         options = SegmentOptions.make(None, choices)
         resolve_templates(options.templates)
         row = get_method(method)
-        words = find_vocabulary(vocabulary)
-        if options.background != AUTO:  # which compares texts, see below; other words are checked at once
-            words.with_background(options.background)
+        find_vocabulary(vocabulary).check_background(options.background)
         if not isinstance(data_preprocessor, torch.nn.Module):
             # From mmseg's registry, whatever the default scope is.
             data_preprocessor = MODELS.build(data_preprocessor)

@@ -19,31 +19,32 @@ share, because cosines of different models have different thresholds. Chosen on 
 synonyms gain 9 to 12 points of IoU, absent words are found half a point more often; below, these are too."""
 
 
+def likeness_of_rivals(features: NDArray[np.floating[Any]]) -> float:
+    """The cosine that the share ``ALIKE`` of all pairs of rivals (R, D), L2-normalised, do not exceed."""
+    pairs = (features @ features.T)[np.triu_indices(len(features), 1)]
+    return float(np.quantile(pairs, ALIKE)) if pairs.size else np.inf
+
+
 def meant(
-    texts: Sequence[str],
-    rivals: Sequence[str],
-    text_features: NDArray[np.floating[Any]],
-    rival_features: NDArray[np.floating[Any]],
+    texts: Sequence[str], rivals: Sequence[str], likeness: NDArray[np.floating[Any]], bar: float
 ) -> set[str]:
     """The rivals, folded, that share a word with the texts of a name or are too much like one of them.
 
     Args:
         texts: T texts of one name ("brown dog").
         rivals: R everyday words.
-        text_features: (T, D), L2-normalised.
-        rival_features: (R, D), L2-normalised.
+        likeness: (T, R), the cosine of each text with each rival.
+        bar: ``likeness_of_rivals``.
 
-    >>> features = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.8, 0.6]])  # car, grass, plant
-    >>> meant(["lawn"], ["Car", "Grass", "Plant"], np.array([[0.0, 0.99, -0.1]]), features)
+    >>> rivals = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.8, 0.6]])  # car, grass, plant
+    >>> texts, bar = np.array([[0.0, 0.99, -0.1], [0.0, 0.0, 1.0]]), likeness_of_rivals(rivals)
+    >>> meant(["lawn"], ["Car", "Grass", "Plant"], texts[:1] @ rivals.T, bar)
     {'grass'}
-    >>> meant(["red cars"], ["Car", "Grass", "Plant"], np.array([[0.0, 0.0, 1.0]]), features)
+    >>> meant(["red cars"], ["Car", "Grass", "Plant"], texts[1:] @ rivals.T, bar)
     {'car'}
     """
-    likeness = (text_features @ rival_features.T).max(axis=0)
-    pairs = (rival_features @ rival_features.T)[np.triu_indices(len(rivals), 1)]
-    bar = np.quantile(pairs, ALIKE) if pairs.size else np.inf
     return {
         fold(rival)
-        for rival, like in zip(rivals, likeness, strict=True)
+        for rival, like in zip(rivals, likeness.max(axis=0), strict=True)
         if like > bar or any(shares_word(rival, text) for text in texts)
     }

@@ -30,6 +30,7 @@ from typing import TypeAlias
 from ovseg.errors import UsageError, short_repr
 from ovseg.files.paths import read_text
 from ovseg.options import Plain
+from ovseg.options.checks import AUTO
 from ovseg.words.names import check_name, check_once, fold, in_order, split_text
 
 BACKGROUND = "background"
@@ -105,6 +106,15 @@ class Vocabulary:
         if self.background is not None:
             raise UsageError("the vocabulary has a background class already: expected no background words")
         return Vocabulary((BACKGROUND, *self.names), (as_vocabulary(words).flat, *self.texts))
+
+    def check_background(self, words: str | Iterable[str] | None) -> None:
+        """Raise UsageError where background words do not fit, as far as that is known without a model.
+
+        Args:
+            words: as in ``with_background``, or "auto", which a text encoder has to choose.
+        """
+        if words != AUTO:
+            self.with_background(words)
 
     def describe(self) -> dict[str, Plain]:
         """The vocabulary as JSON can hold it, so that a record of a score always has its names and texts.

@@ -27,7 +27,6 @@ from ovseg.apps.cli.shared import reported
 from ovseg.errors import UsageError
 from ovseg.files.paths import shown
 from ovseg.options import ModelOptions, RecognitionOptions, SegmentOptions
-from ovseg.options.checks import AUTO
 from ovseg.options.fields import FLAG, integer, option
 from ovseg.words.names import MAX_NAMES
 
@@ -66,8 +65,7 @@ def segment(models: ModelOptions, options: SegmentOptions, files: LabelFiles, im
     folder = check_out(files.out)
     check_models(models)
     given = read_inputs(images, files)
-    if options.background != AUTO:
-        given.names.with_background(options.background)  # an error is said before weights are loaded
+    given.names.check_background(options.background)
     model = load_model(models)
     from ovseg.files.write import make_folder
 
