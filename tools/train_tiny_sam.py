@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mask_losses import losses
 from tiny_sam_data import (
     HELD_OUT,
     PHOTO_SETS,
@@ -72,19 +73,6 @@ def check(sam: Sam) -> None:
         places = sam.prompt_encoder.get_dense_pe()
         theirs, _ = sam.mask_decoder(features, places, sparse, dense, multimask_output=True)
     torch.testing.assert_close(ours[:, 1:], theirs, rtol=1e-4, atol=1e-5)
-
-
-def losses(logits: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy + dice (N, 4), and the real IoU (N, 4), over known pixels; all (N, 1 or 4, h, w)."""
-    share = known.sum((2, 3)).clamp(min=1)
-    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
-    entropy = (entropy * known).sum((2, 3)) / share
-    soft = logits.sigmoid() * known
-    overlap = (soft * target).sum((2, 3))
-    dice = 1 - (2 * overlap + 1) / (soft.sum((2, 3)) + (target * known).sum((2, 3)) + 1)
-    hard, real = ((logits > 0) & (known > 0)), ((target > 0.5) & (known > 0))
-    union = (hard | real).sum((2, 3)).clamp(min=1)
-    return entropy + dice, (hard & real).sum((2, 3)) / union
 
 
 def train(args: argparse.Namespace) -> None:

@@ -246,19 +246,6 @@ def test_every_kind_of_example_has_a_target_that_its_prompt_marks(training, pict
     assert kinds == {*prompts.KINDS, "simulated"}
 
 
-def test_losses_by_hand(training):
-    logits = torch.full((1, 1, 4, 4), -20.0)
-    logits[..., :2] = 20  # the left half
-    target = torch.zeros(1, 1, 4, 4)
-    target[..., :3] = 1  # three quarters
-    known = torch.ones(1, 1, 4, 4)
-    known[..., 3, :] = 0  # the last row is unknown: 6 and 9 of 12 pixels remain
-    error, real = training.losses(logits, target, known)
-    assert real.item() == pytest.approx(6 / 9)
-    entropy, dice = 20 * 3 / 12, 1 - (2 * 6 + 1) / (6 + 9 + 1)
-    assert error.item() == pytest.approx(entropy + dice, abs=1e-4)
-
-
 def test_training_goes_on_from_its_checkpoint(training, picture, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "SIZES", ((1.0, training.Sizes(64, 1, 2)),))
     monkeypatch.setattr(training, "SHARES", {"scenes": 1.0})

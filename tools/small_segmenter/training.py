@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mask_losses import losses
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -230,16 +231,3 @@ def _targets(batch: Batch) -> tuple[Tensor, Tensor]:
     labelled = torch.from_numpy(np.stack([crop.labels != UNKNOWN for crop in batch.crops])).float()
     known = F.avg_pool2d(labelled[:, None], 2).repeat_interleave(each, 0)
     return F.avg_pool2d(target, 2) / known.clamp_min(1e-6), (known > 0.4).float()
-
-
-def losses(logits: Tensor, target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy + dice (N, M), and the real IoU (N, M), where ``known`` says so; others (N, 1 or M, h, w)."""
-    target = target.clamp(0, 1)
-    entropy = F.binary_cross_entropy_with_logits(logits, target.expand_as(logits), reduction="none")
-    entropy = (entropy * known).sum((2, 3)) / known.sum((2, 3)).clamp_min(1)
-    soft = logits.sigmoid() * known
-    overlap = (soft * target).sum((2, 3))
-    dice = 1 - (2 * overlap + 1) / (soft.sum((2, 3)) + (target * known).sum((2, 3)) + 1)
-    hard, real = (logits > 0) & (known > 0.5), (target > 0.5) & (known > 0.5)
-    union = (hard | real).sum((2, 3)).clamp_min(1)
-    return entropy + dice, (hard & real).sum((2, 3)) / union
