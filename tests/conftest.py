@@ -45,6 +45,14 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def import_tool():
+    """A module of tools/ by its name. As for a script there, its neighbours can be imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TESTS.parent / "tools"))
+        yield importlib.import_module
+
+
+@pytest.fixture(scope="session")
 def model():
     return ovseg.load_model("tiny", cache=False)
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 import torch
 
-TOOL = Path(__file__).parents[1] / "tools" / "benchmark.py"
-
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_tool", TOOL)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(import_tool: Callable[[str], ModuleType]) -> ModuleType:
+    return import_tool("benchmark")
 
 
 def test_peak_is_what_is_held_at_once(benchmark: ModuleType) -> None:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from ovseg.evaluation.data.scenes import NAMES
 
-TOOLS = Path(__file__).parents[1] / "tools"
-
 
 @pytest.fixture(scope="module")
-def scores(model):
+def scores(model, import_tool):
     """{method: scores in percent} over 40 scenes."""
-    spec = importlib.util.spec_from_file_location("measure_embedded", TOOLS / "measure_embedded.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = import_tool("measure_embedded")
     samples = list(tool.scenes(40))
     assert len(samples) == 40
     methods = ("clip", "maskclip", "clip_surgery")

@@ -6,7 +6,6 @@ once get what one gets.
 
 from __future__ import annotations
 
-import importlib
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -20,16 +19,13 @@ import ovseg
 from ovseg.errors import UsageError
 from ovseg.evaluation.data.scenes import make_scene
 
-TOOLS = Path(__file__).parents[1] / "tools"
 CALLS, SEED, PARTS = 750, 2026, 3
 
 
 @pytest.fixture(scope="module")
-def hostile():
-    """The module of that name in tools/, as ``hostile("run")``."""
-    sys.path.insert(0, str(TOOLS))
-    yield lambda name: importlib.import_module(f"hostile.{name}")
-    sys.path.remove(str(TOOLS))
+def hostile(import_tool):
+    """The module of that name in tools/hostile, as ``hostile("run")``."""
+    return lambda name: import_tool(f"hostile.{name}")
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,17 +10,10 @@ import pytest
 import ovseg
 from ovseg.segmenters.grabcut import GrabCut
 
-TOOL = Path(__file__).parents[1] / "tools" / "interactive.py"
-
 
 @pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("interactive_tool", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(TOOL.parent))  # as for a script: its neighbours can be imported
-        spec.loader.exec_module(module)
-    return module
+def tool(import_tool):
+    return import_tool("interactive")
 
 
 @pytest.fixture(scope="module")

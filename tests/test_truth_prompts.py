@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from ovseg.evaluation.data.scenes import make_scene
 from ovseg.segmenters.base import MaskSet
 
-TOOLS = Path(__file__).parents[1] / "tools"
-
 
 @pytest.fixture(scope="module")
-def tool():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(TOOLS))
-        yield importlib.import_module("truth_prompts")
+def tool(import_tool):
+    return import_tool("truth_prompts")
 
 
 @pytest.fixture(scope="module")

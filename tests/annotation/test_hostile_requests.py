@@ -5,27 +5,20 @@ The requests and their judge are in tools/hostile_http; tools/hostile_calls.py -
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
 
-TOOLS = Path(__file__).parents[2] / "tools"
 REQUESTS, SEED = 300, 2026
 GROWTH = 64
 """Megabytes; a server that kept the larger of these requests would need more."""
 
 
 @pytest.fixture(scope="module")
-def hostile():
-    """The module of that name in tools/, as ``hostile("run")``."""
-    sys.path.insert(0, str(TOOLS))
-    yield lambda name: importlib.import_module(f"hostile_http.{name}")
-    sys.path.remove(str(TOOLS))
+def hostile(import_tool):
+    """The module of that name in tools/hostile_http, as ``hostile("run")``."""
+    return lambda name: import_tool(f"hostile_http.{name}")
 
 
 def test_a_server_stands_malformed_requests_and_ends_at_ctrl_c(hostile, tmp_path):

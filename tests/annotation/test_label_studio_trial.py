@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,17 +13,12 @@ from ovseg.apps.serve.labelling import read_labelling
 
 from .conftest import disk
 
-TOOLS = Path(__file__).parents[2] / "tools"
 SIZE = (30, 40)
 
 
 @pytest.fixture(scope="module")
-def trial():
-    sys.path.insert(0, str(TOOLS))
-    from label_studio import trial
-
-    sys.path.remove(str(TOOLS))
-    return trial
+def trial(import_tool):
+    return import_tool("label_studio.trial")
 
 
 def region(mask, label="cat"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -26,7 +25,6 @@ from ovseg.segmenters.small_modules import (
     trunk_features,
 )
 
-TOOLS = Path(__file__).parents[2] / "tools"
 TRUNK_MEANS = (4.462818, 8.016295, 7.256656, 1.719314, 0.030444529)
 """Mean size of the features that the decoder was trained on, of a ramp of pixels, from stride 2 to CLIP's places."""
 
@@ -37,10 +35,8 @@ def segmenter():
 
 
 @pytest.fixture(scope="module")
-def training():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(TOOLS))
-        yield importlib.import_module("small_segmenter.training")
+def training(import_tool):
+    return import_tool("small_segmenter.training")
 
 
 @pytest.fixture(scope="module")

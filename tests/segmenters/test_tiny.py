@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,20 +17,17 @@ from ovseg.metrics import mask_iou
 from ovseg.segmenters import tiny
 from ovseg.segmenters.load import load_segmenter
 
-TOOLS = Path(__file__).parents[2] / "tools"
 SMALL = tiny.Shape(side=64, patch=8, width=32, depth=2, heads=2, channels=32)
 
 
 @pytest.fixture(scope="module")
-def training():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(TOOLS))
-        return importlib.import_module("train_tiny_sam")
+def training(import_tool):
+    return import_tool("train_tiny_sam")
 
 
 @pytest.fixture(scope="module")
-def data(training):
-    return importlib.import_module("tiny_sam_data")
+def data(import_tool):
+    return import_tool("tiny_sam_data")
 
 
 def test_what_is_saved_comes_back_and_answers_alike(tmp_path):
